@@ -1,0 +1,53 @@
+"""Array types and the products that every cell needs.
+
+Letters used throughout the project:
+
+    T  steps          B  rows of the batch      D  features of an input
+    H  hidden units   G  gates of the cell      ...  replicates (see below)
+
+Sequences are time-major, ``(T, ..., B, D)``. The optional axes written ``...`` hold *replicates*: independent
+copies of the whole computation, each with its own parameters ``(..., G*H, D)``. The oracles use them to push all
+their perturbations through one forward pass. Ordinary calls have none.
+"""
+
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array: TypeAlias = NDArray[Any]
+
+
+def _flatten(sequence: Array) -> Array:
+    """``(T, ..., B, D)`` to ``(..., T*B, D)``: time and batch become the rows of one matrix."""
+    sequence = np.moveaxis(sequence, 0, -3)
+    *replicates, steps, batch, width = sequence.shape
+    return sequence.reshape(*replicates, steps * batch, width)
+
+
+def project(sequence: Array, matrix: Array) -> Array:
+    """``sequence (T, ..., B, D)`` times ``matrix (..., D, K)``, as one matrix product over time and batch."""
+    steps, batch = sequence.shape[0], sequence.shape[-2]
+    product = _flatten(sequence) @ matrix
+    *replicates, _, width = product.shape
+    return np.moveaxis(product.reshape(*replicates, steps, batch, width), -3, 0)
+
+
+def weight_gradient(da: Array, operand: Array) -> Array:
+    """Sum over time and batch of ``da_t operand_t'``: ``(..., K, D)``, as one matrix product."""
+    return _flatten(da).swapaxes(-1, -2) @ _flatten(operand)
+
+
+def bias_gradient(da: Array) -> Array:
+    """Sum of ``da (T, ..., B, K)`` over time and batch: ``(..., K)``."""
+    rows = _flatten(da)
+    ones = np.ones_like(rows, shape=(1, rows.shape[-2]))
+    return (ones @ rows)[..., 0, :]  # a matrix product is faster than a sum over rows
+
+
+def sigmoid(a: Array, out: Array) -> None:
+    """``out = 1 / (1 + exp(-a))``: accurate in both tails, since an ``exp`` that overflows gives the right limit 0."""
+    np.negative(a, out=out)
+    np.exp(out, out=out)
+    np.add(out, 1, out=out)
+    np.reciprocal(out, out=out)

@@ -1,0 +1,81 @@
+"""What a cell is: one step's map, the derivatives along a tape, and one step's pullback.
+
+A cell owns its equations and nothing else. `bpttref.unrolling` owns time: it projects all inputs at once, walks
+the steps, and turns the adjoints ``da`` of the pre-activations into gradients, for every cell in the same way.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+from bpttref.arrays import Array
+
+State: TypeAlias = tuple[Array, ...]  # one array (..., B, H) per name in Cell.states; the first is the output
+
+
+@dataclass(frozen=True)
+class Tape:
+    """What the forward pass of T steps leaves behind for the backward pass.
+
+    gates: ``(T, ..., B, G*H)``, the activated gates.
+    states: per state ``(T+1, ..., B, H)``; index 0 is the initial state, index t+1 the state after step t.
+    kept: ``(T, ..., B, H)``, one more array that the cell asks for, or None.
+    """
+
+    gates: Array
+    states: tuple[Array, ...]
+    kept: Array | None
+
+    def steps(self, start: int, stop: int) -> "Tape":
+        """The part of the tape for steps ``start <= t < stop``, as views."""
+        kept = None if self.kept is None else self.kept[start:stop]
+        return Tape(self.gates[start:stop], tuple(s[start : stop + 1] for s in self.states), kept)
+
+    @property
+    def h_before(self) -> Array:
+        """The hidden state that each step starts from: ``(T, ..., B, H)``."""
+        return self.states[0][:-1]
+
+
+class Cell(Protocol):
+    """A frozen record of a cell's options, with its equations as methods."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def gates(self) -> tuple[str, ...]:
+        """Names of the row blocks of ``W_hx`` and ``W_hh``, in order."""
+
+    @property
+    def states(self) -> tuple[str, ...]:
+        """Names of the states; the first is the output of the step."""
+
+    @property
+    def keeps(self) -> bool:
+        """Whether the tape holds the array ``kept``."""
+
+    def input_bias(self, b_hh: Array) -> Array:
+        """The part of ``b_hh (..., G*H)`` that may be added to the input projection before the loop."""
+
+    def step(
+        self, a: Array, before: State, after: State, kept: Array | None, W: Array, b_hh: Array | None, work: Array
+    ) -> None:
+        """One step, in place.
+
+        a: ``(..., B, G*H)``, on entry the input's share of the pre-activations, on exit the activated gates.
+        before, after: the states at t-1 (read) and t (written). kept: written if the cell keeps something.
+        W: ``W_hh'``, ``(..., H, G*H)``. work: scratch of the shape of ``a``.
+        """
+
+    def linearise(self, tape: Tape) -> tuple[Array, ...]:
+        """Local derivatives of all steps of the tape, each with time as its first axis."""
+
+    def pull(self, local: tuple[Array, ...], ds: State, W: Array, da: Array) -> State:
+        """One step's pullback. From ``ds``, the cotangent of the state at t, to that of the state at t-1.
+
+        local: `linearise` at step t. W: ``W_hh (..., G*H, H)``. da: ``(..., B, G, H)``, receives the adjoints of
+        the pre-activations as the input sees them. The arrays of ``ds`` may be overwritten.
+        """
+
+    def recurrent_gradient(self, da: Array, tape: Tape) -> tuple[Array, Array]:
+        """``dW_hh (..., G*H, H)`` and ``db_hh (..., G*H)`` from the adjoints ``da (T, ..., B, G*H)``."""

@@ -1,0 +1,78 @@
+"""Long short-term memory without peepholes (Hochreiter and Schmidhuber, 1997; Gers et al., 2000; D2L, 10.1).
+
+    a = W_hx x_t + b_hx + W_hh h_{t-1} + b_hh            rows in the order i, f, g, o
+    i, f, o = sigmoid(a_i), sigmoid(a_f), sigmoid(a_o)   g = tanh(a_g)
+    c_t = f * c_{t-1} + i * g                            h_t = o * tanh(c_t)
+
+Pullback:
+
+    dc_t += dh_t * o * (1 - tanh(c_t)^2)
+    da_i = dc_t * g * i(1-i)          da_f = dc_t * c_{t-1} * f(1-f)
+    da_g = dc_t * i * (1-g^2)         da_o = dh_t * tanh(c_t) * o(1-o)
+    dh_{t-1} = W_hh' da               dc_{t-1} = f * dc_t
+
+The tape keeps tanh(c_t).
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from bpttref.arrays import Array, bias_gradient, sigmoid, weight_gradient
+from bpttref.cells.cell import State, Tape
+
+
+@dataclass(frozen=True)
+class LSTM:
+    """Long short-term memory; states ``h`` and ``c``, gates ``i, f, g, o``."""
+
+    name: ClassVar[str] = "lstm"
+    gates: ClassVar[tuple[str, ...]] = ("i", "f", "g", "o")
+    states: ClassVar[tuple[str, ...]] = ("h", "c")
+    keeps: ClassVar[bool] = True
+
+    def input_bias(self, b_hh: Array) -> Array:
+        return b_hh
+
+    def step(
+        self, a: Array, before: State, after: State, kept: Array | None, W: Array, b_hh: Array | None, work: Array
+    ) -> None:
+        assert kept is not None
+        h, c = after
+        H = h.shape[-1]
+        i, f, g, o = (a[..., k * H : (k + 1) * H] for k in range(4))
+        np.matmul(before[0], W, out=work)
+        np.add(a, work, out=a)
+        sigmoid(a[..., : 2 * H], out=a[..., : 2 * H])
+        np.tanh(g, out=g)
+        sigmoid(o, out=o)
+        np.multiply(f, before[1], out=c)
+        np.multiply(i, g, out=kept)
+        np.add(c, kept, out=c)
+        np.tanh(c, out=kept)
+        np.multiply(o, kept, out=h)
+
+    def linearise(self, tape: Tape) -> tuple[Array, ...]:
+        assert tape.kept is not None
+        tanh_c, c_before = tape.kept, tape.states[1][:-1]
+        gates = tape.gates.reshape(*tanh_c.shape[:-1], 4, tanh_c.shape[-1])
+        i, f, g, o = (gates[..., k, :] for k in range(4))
+        dc_to_gates = np.empty_like(gates[..., :3, :])
+        dc_to_gates[..., 0, :] = g * i * (1 - i)
+        dc_to_gates[..., 1, :] = c_before * f * (1 - f)
+        dc_to_gates[..., 2, :] = i * (1 - g * g)
+        return dc_to_gates, tanh_c * o * (1 - o), o * (1 - tanh_c * tanh_c), f
+
+    def pull(self, local: tuple[Array, ...], ds: State, W: Array, da: Array) -> State:
+        dc_to_gates, dh_to_o, dh_to_c, f = local
+        dh, dc = ds
+        dc += dh_to_c * dh
+        np.multiply(dc_to_gates, dc[..., None, :], out=da[..., :3, :])
+        np.multiply(dh_to_o, dh, out=da[..., 3, :])
+        np.matmul(da.reshape(*dh.shape[:-1], W.shape[-2]), W, out=dh)
+        np.multiply(dc, f, out=dc)
+        return dh, dc
+
+    def recurrent_gradient(self, da: Array, tape: Tape) -> tuple[Array, Array]:
+        return weight_gradient(da, tape.h_before), bias_gradient(da)

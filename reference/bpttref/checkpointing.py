@@ -1,0 +1,66 @@
+"""The same pullback from O(sqrt T) states: keep the states between pieces, run each piece again when it is needed.
+
+With pieces of about sqrt(T) steps the memory is that of sqrt(T) states and one piece's tape, for one more forward
+pass (Chen et al., 2016, "Training deep nets with sublinear memory cost", with one level of checkpoints).
+"""
+
+import math
+
+import numpy as np
+
+from bpttref import trees
+from bpttref.arrays import Array
+from bpttref.cells import Cell
+from bpttref.network import AllParameters, Cotangents, Gradients, Outputs, Pullback, States, vjp
+from bpttref.strategies import Full, Links, LinkStrategy
+
+
+def checkpointed_vjp(
+    cell: Cell,
+    parameters: AllParameters,
+    x: Array,
+    initial: States,
+    *,
+    lengths: Array | None = None,
+    strategy: LinkStrategy = Full(),
+    piece: int | None = None,
+) -> tuple[Outputs, Pullback]:
+    """As `bpttref.network.vjp` for a stack of one direction, with ``piece`` steps between checkpoints (sqrt(T))."""
+    if any(len(directions) > 1 for directions in parameters):
+        raise ValueError("checkpoints follow time forwards: a network with a reverse direction cannot be checkpointed")
+    T = len(x)
+    size = piece or max(1, math.isqrt(T))
+    starts = range(0, T, size)
+    xi = strategy.links(T)
+
+    def run(start: int, state: States) -> tuple[Outputs, Pullback]:
+        steps = slice(start, start + size)
+        inside = None if lengths is None else np.clip(lengths - start, 0, len(x[steps]))
+        links = Links((1.0, *xi[steps][1:].tolist()))
+        return vjp(cell, parameters, x[steps], state, lengths=inside, strategy=links)
+
+    y = np.empty((T, x.shape[1], parameters[-1][0]["W_hh"].shape[-1]), parameters[0][0]["W_hh"].dtype)
+    checkpoints: list[States] = []
+    state = initial
+    for start in starts:
+        checkpoints.append(state)
+        outputs, _ = run(start, state)
+        y[start : start + size] = outputs.y
+        state = trees.copy(outputs.final)
+
+    def pullback(cotangents: Cotangents) -> Gradients:
+        dx = None if x.ndim == 2 else np.empty_like(x)
+        dparameters: AllParameters | None = None
+        final = cotangents.final
+        for start, checkpoint in zip(reversed(starts), reversed(checkpoints), strict=True):
+            steps = slice(start, start + size)
+            _, pull = run(start, checkpoint)
+            gradients = pull(Cotangents(None if cotangents.y is None else cotangents.y[steps], final))
+            del pull  # free this piece's tape before the next one is made
+            if dx is not None:
+                dx[steps] = gradients.x
+            dparameters = trees.add(dparameters, gradients.parameters)
+            final = trees.scale(gradients.initial, float(xi[start]))
+        return Gradients(dx, dparameters, final)
+
+    return Outputs(y, state), pullback

@@ -1,0 +1,273 @@
+"""A recurrent network: layers stacked, one or two directions each, rows of different lengths. All by composition.
+
+Parameters and states are tuples over layers of tuples over directions (one, or forward and reverse) of mappings
+from names to arrays: ``parameters[layer][direction]["W_hh"]``, ``initial[layer][direction]["c"]``.
+
+A reverse direction is a forward unroll of the flipped sequence. A row that ends early runs on over zeros, its
+results behind the end are set to zero, and its final state is the one after its own last step. Cells and the
+recursion over time know of neither.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+
+from bpttref.arrays import Array
+from bpttref.cells import Cell, State
+from bpttref.inputs import input_gradient, is_tokens
+from bpttref.strategies import Blocks, Full, Last, LinkStrategy, Strategy, Window
+from bpttref.unrolling import Parameters, Unrolled, backward, forward, layer_gradients, sweep
+
+NamedState: TypeAlias = Mapping[str, Array]  # "h" and, for LSTM, "c": (B, H)
+States: TypeAlias = tuple[tuple[NamedState, ...], ...]
+AllParameters: TypeAlias = tuple[tuple[Parameters, ...], ...]
+
+
+class Outputs(NamedTuple):
+    """y: ``(T, B, directions*H)``, read-only. final: the states after each row's last step. loss: of an objective."""
+
+    y: Array | None
+    final: States | None
+    loss: float | None = None
+
+
+class Cotangents(NamedTuple):
+    """What a caller hands a pullback, shaped as the outputs; None stands for zeros."""
+
+    y: Array | None = None
+    final: States | None = None
+
+
+class Gradients(NamedTuple):
+    """Gradients, shaped and keyed as what they belong to. ``x`` is None where the inputs are tokens."""
+
+    x: Array | None
+    parameters: AllParameters | None
+    initial: States | None
+    readout: Mapping[str, Array] | None = None
+
+
+Pullback: TypeAlias = Callable[[Cotangents], Gradients]
+
+
+def zero_states(cell: Cell, parameters: AllParameters, batch: int) -> States:
+    """Initial states that are zero: for each layer and direction, ``(..., B, H)`` per state."""
+    return tuple(
+        tuple({name: _zeros_before(p["W_hh"], batch) for name in cell.states} for p in directions)
+        for directions in parameters
+    )
+
+
+def vjp(
+    cell: Cell,
+    parameters: AllParameters,
+    x: Array,
+    initial: States | None = None,
+    *,
+    lengths: Array | None = None,
+    strategy: Strategy = Full(),
+) -> tuple[Outputs, Pullback]:
+    """Outputs now, gradients when asked.
+
+    x: ``(T, B, D)``, or integer tokens ``(T, B)``. initial: states, zeros if None. lengths: ``(B,)``, the steps of
+    each row, T if None. The pullback may be called any number of times; it keeps the O(T) tape of the forward pass.
+
+    Truncation is defined forward in time: with two directions the strategy must be `Full`.
+    Raises ValueError where shapes, dtypes or the strategy do not fit.
+    """
+    T, B = len(x), x.shape[1 if is_tokens(x) else -2]
+    states = zero_states(cell, parameters, B) if initial is None else initial
+    check(cell, parameters, x, states, lengths, strategy)
+    if lengths is None and isinstance(strategy, Blocks | Window | Last):
+        lengths = np.full(B, T)  # cotangents of final states then enter with the last step's loss
+    layers: list[list[_Direction]] = []
+    layer_input = x if lengths is None else _without_padding(x, lengths)
+    for layer_parameters, layer_states in zip(parameters, states, strict=True):
+        directions = [
+            _Direction(cell, p, layer_input, s, lengths, reverse)
+            for p, s, reverse in zip(layer_parameters, layer_states, (False, True), strict=False)
+        ]
+        layers.append(directions)
+        layer_input = directions[0].y if len(directions) == 1 else np.concatenate([d.y for d in directions], axis=-1)
+    layer_input.flags.writeable = False  # it may be a view of the tape
+
+    def pullback(cotangents: Cotangents) -> Gradients:
+        dy = cotangents.y
+        if dy is not None and lengths is not None:
+            dy = _without_padding(dy, lengths)
+        dfinal = cotangents.final or tuple(tuple({} for _ in directions) for directions in layers)
+        if isinstance(strategy, Blocks | Window):
+            dx, gradients = _pull_sweeps(layers, dy, dfinal, strategy)
+        else:
+            dx, gradients = _pull_links(layers, dy, dfinal, strategy)
+        return Gradients(
+            dx,
+            tuple(tuple(parameters for parameters, _ in layer) for layer in gradients),
+            tuple(tuple(initial for _, initial in layer) for layer in gradients),
+        )
+
+    return Outputs(layer_input, tuple(tuple(d.final for d in layer) for layer in layers)), pullback
+
+
+_LayerGradients: TypeAlias = list[tuple[dict[str, Array], dict[str, Array]]]  # per direction: parameters, initial
+
+
+def _pull_links(
+    layers: list[list["_Direction"]], dy: Array | None, dfinal: States, strategy: LinkStrategy | Last
+) -> tuple[Array | None, list[_LayerGradients]]:
+    """Pull back through a stack, layer by layer: the multiplier of a step applies to every layer's state."""
+    T = len(layers[0][0].y)
+    links = strategy.links(T)
+    silent = max(0, T - strategy.k) if isinstance(strategy, Last) else 0  # the losses that contribute nothing
+    gradients: list[_LayerGradients] = []
+    for layer, final in zip(reversed(layers), reversed(dfinal), strict=True):
+        shares = [None] * len(layer) if dy is None else np.split(dy, len(layer), axis=-1)
+        pulled, dy = [], None
+        for direction, share, dstate in zip(layer, shares, final, strict=True):
+            incoming, ds = direction.entering(share, dstate)
+            if silent:
+                incoming = [None if i is None else np.concatenate([0 * i[:silent], i[silent:]]) for i in incoming]
+            da, dinitial = backward(direction.unrolled, incoming, ds, links)
+            pulled.append(direction.gradients(da, dinitial, dstate))
+            dx = direction.input_gradient(da)
+            dy = dx if dy is None or dx is None else dy + dx
+        gradients.append(pulled)
+    return dy, gradients[::-1]
+
+
+def _pull_sweeps(
+    layers: list[list["_Direction"]], dy: Array | None, dfinal: States, strategy: Blocks | Window
+) -> tuple[Array | None, list[_LayerGradients]]:
+    """Pull back through a stack of one direction by overlapping sweeps."""
+    stack = [layer[0] for layer in layers]
+    finals = [final[0] for final in dfinal]
+    shares = [None] * (len(stack) - 1) + [dy]
+    incoming = [d.entering(share, final)[0] for d, share, final in zip(stack, shares, finals, strict=True)]
+    k1, k2 = (1, strategy.tau) if isinstance(strategy, Window) else (strategy.k1, strategy.k2)
+    swept = sweep([d.unrolled for d in stack], incoming, k1, k2)
+    gradients = [[d.gradients(da, dinitial, f)] for d, (da, dinitial), f in zip(stack, swept, finals, strict=True)]
+    return stack[0].input_gradient(swept[0][0]), gradients
+
+
+class _Direction:
+    """One layer in one direction, with rows of their own lengths: an unroll between flips and masks."""
+
+    def __init__(
+        self, cell: Cell, parameters: Parameters, x: Array, initial: NamedState, lengths: Array | None, reverse: bool
+    ) -> None:
+        self._lengths = lengths
+        self._reverse = reverse
+        self._x = self._flip(x)
+        self.unrolled = forward(cell, parameters, self._x, tuple(initial[name] for name in cell.states))
+        tape = self.unrolled.tape
+        if lengths is None:
+            ends = [state[-1] for state in tape.states]
+        else:
+            ends = [np.moveaxis(_by_row(s)[lengths, np.arange(len(lengths))], 0, -2) for s in tape.states]
+            # With a cleared tape no cotangent passes through the padding, whatever the cell computed there.
+            for sequence in (tape.gates, tape.kept, *(state[1:] for state in tape.states)):
+                if sequence is not None:
+                    _clear_padding(sequence, lengths)
+        self.final = dict(zip(cell.states, ends, strict=True))
+        self.y = self._flip(tape.states[0][1:])
+
+    def entering(self, dy: Array | None, dfinal: NamedState) -> tuple[list[Array | None], State]:
+        """The cotangents as the recursion takes them: of each state at each step, and of the states after the last.
+
+        With lengths, the cotangent of a final state enters at its row's own last step.
+        """
+        cell, states = self.unrolled.cell, self.unrolled.tape.states
+        incoming: list[Array | None] = [None] * len(states)
+        if dy is not None:
+            incoming[0] = self._flip(dy)
+        after = tuple(np.zeros_like(state[0]) for state in states)
+        for k, name in enumerate(cell.states):
+            if name in dfinal:
+                if self._lengths is None:
+                    after[k][...] = dfinal[name]
+                else:
+                    rows = np.flatnonzero(self._lengths)
+                    sequence = np.zeros_like(states[k][1:])
+                    _by_row(sequence)[self._lengths[rows] - 1, rows] = np.moveaxis(dfinal[name], -2, 0)[rows]
+                    so_far = incoming[k]
+                    incoming[k] = sequence if so_far is None else so_far + sequence
+        return incoming, after
+
+    def gradients(self, da: Array, dinitial: State, dfinal: NamedState) -> tuple[dict[str, Array], dict[str, Array]]:
+        """Gradients for the parameters and for the initial states."""
+        named = dict(zip(self.unrolled.cell.states, dinitial, strict=True))
+        if self._lengths is not None:
+            empty = (self._lengths == 0)[:, None]  # rows without a step: the final state is the initial one
+            named = {name: d + np.where(empty, dfinal[name], 0) if name in dfinal else d for name, d in named.items()}
+        return layer_gradients(self.unrolled, self._x, da), named
+
+    def input_gradient(self, da: Array) -> Array | None:
+        """The gradient for the layer's input, None for tokens."""
+        dx = input_gradient(da, self._x, self.unrolled.parameters["W_hx"])
+        return None if dx is None else self._flip(dx)
+
+    def _flip(self, sequence: Array) -> Array:
+        """Reverse each row within its length, if this is the reverse direction. Its own inverse."""
+        if not self._reverse:
+            return sequence
+        if self._lengths is None:
+            return sequence[::-1]
+        t = np.arange(len(sequence))[:, None]
+        source = np.where(t < self._lengths, self._lengths - 1 - t, t)
+        by_row = _by_row(sequence) if sequence.ndim > 2 else sequence  # tokens are (T, B) already
+        flipped = by_row[source, np.arange(len(self._lengths))]
+        return np.moveaxis(flipped, 1, -2) if sequence.ndim > 2 else flipped
+
+
+def _by_row(sequence: Array) -> Array:
+    """View ``(T, ..., B, H)`` as ``(T, B, ..., H)``, to be indexed by step and row."""
+    return np.moveaxis(sequence, -2, 1)
+
+
+def _clear_padding(sequence: Array, lengths: Array) -> None:
+    """Set what lies behind each row's end to zero, in place."""
+    rows = sequence if sequence.ndim == 2 else _by_row(sequence)
+    rows[np.arange(len(sequence))[:, None] >= lengths] = 0
+
+
+def _without_padding(sequence: Array, lengths: Array) -> Array:
+    """A copy in which what lies behind each row's end is zero: garbage there, NaN included, has no effect."""
+    sequence = sequence.copy()
+    _clear_padding(sequence, lengths)
+    return sequence
+
+
+def _zeros_before(W_hh: Array, batch: int) -> Array:
+    """A state of zeros for a layer with recurrent matrix ``W_hh (..., G*H, H)``."""
+    return np.zeros_like(W_hh, shape=(*W_hh.shape[:-2], batch, W_hh.shape[-1]))
+
+
+def check(
+    cell: Cell, parameters: AllParameters, x: Array, initial: States, lengths: Array | None, strategy: Strategy
+) -> None:
+    """Raise ValueError, with a sentence that says what does not fit, unless `vjp` can take these arguments."""
+    dtype = parameters[0][0]["W_hh"].dtype
+    if not (is_tokens(x) or x.dtype == dtype):
+        raise ValueError(f"x has dtype {x.dtype}, but W_hh of the first layer has {dtype}")
+    width = None if is_tokens(x) else x.shape[-1]
+    for k, (layer_parameters, layer_states) in enumerate(zip(parameters, initial, strict=True)):
+        if len(layer_parameters) > 1 and not isinstance(strategy, Full):
+            raise ValueError(f"{strategy} is not defined for the reverse direction: use one direction, or Full()")
+        for p, state in zip(layer_parameters, layer_states, strict=True):
+            H = p["W_hh"].shape[-1]
+            D = p["W_hx"].shape[-1] if width is None else width
+            expected = {"W_hx": (len(cell.gates) * H, D), "W_hh": (len(cell.gates) * H, H)}
+            expected |= {name: (len(cell.gates) * H,) for name in ("b_hx", "b_hh")}
+            for name, array in p.items():
+                shape = expected.get(name)
+                if shape is None or array.shape[-len(shape) :] != shape or array.dtype != dtype:
+                    raise ValueError(
+                        f"parameter {name} of layer {k} has shape {array.shape} and dtype {array.dtype}; "
+                        f"a {cell.name} takes {shape} and {dtype}"
+                    )
+            if tuple(state) != cell.states:
+                raise ValueError(f"layer {k} has initial states {tuple(state)}; a {cell.name} takes {cell.states}")
+        width = sum(p["W_hh"].shape[-1] for p in layer_parameters)
+    if lengths is not None and np.any((lengths < 0) | (lengths > len(x))):
+        raise ValueError(f"lengths must lie between 0 and the number of steps {len(x)}, not {lengths}")

@@ -1,0 +1,175 @@
+"""The strategies of backpropagation through time, each a weighting of the triangle of contributions.
+
+Let ``C[t, s]`` be the part of the gradient that flows from the loss at step t to the use of the parameters at step
+s <= t. Every strategy computes ``sum over t >= s of M[t, s] C[t, s]`` and is defined by its ``M``:
+
+    Full                 1
+    Regular(tau)         1 where t and s lie in the same segment [0, tau), [tau, 2 tau), ..
+    Random(pi)           product of xi over the links (s, t], xi = 1/pi with probability pi, else 0 (D2L 9.7.1.3;
+                         Tallec and Ollivier, 2017); unbiased, since E[xi] = 1. Plain (not reweighted): xi = 0 or 1
+    Links(xi)            product of the given xi over (s, t]
+    Blocks(k1, k2)       losses in blocks of k1 steps, e the block's last step: 1 where e - s < k2 (Williams and
+                         Peng, 1990; Sutskever, 2013)
+    Window(tau)          Blocks(1, tau): 1 where t - s < tau (D2L 9.7.1.2, "truncating time steps")
+    Last(k)              1 where s >= T - k: only the last k steps are differentiated
+
+Steps count from 0. The initial state counts as a use at s = -1. No strategy of links cuts the link from it into
+step 0, and a window reaches it from t when ``t + 1 < tau``.
+"""
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+
+from bpttref.arrays import Array
+
+
+@dataclass(frozen=True)
+class Full:
+    """Every loss reaches every earlier step."""
+
+    def links(self, stop: int, start: int = 0) -> Array:
+        """The multipliers ``xi_t`` of the links into the steps ``start <= t < stop``."""
+        return np.ones(stop - start)
+
+
+@dataclass(frozen=True)
+class Regular:
+    """Cut before steps tau, 2 tau, 3 tau, .."""
+
+    tau: int
+
+    def __post_init__(self) -> None:
+        _check_steps("tau", self.tau)
+
+    def links(self, stop: int, start: int = 0) -> Array:
+        """The multipliers ``xi_t`` of the links into the steps ``start <= t < stop``."""
+        t = np.arange(start, stop)
+        return np.where((t > 0) & (t % self.tau == 0), 0.0, 1.0)
+
+
+@dataclass(frozen=True)
+class Random:
+    """Keep each link with probability ``pi`` (a number, or one per step; the first belongs to the link from h0).
+
+    The pattern is a function of ``seed``; the pattern for T steps is the beginning of that for more. Kept links are
+    multiplied by ``1/pi`` if ``reweighted``, which makes the gradient an unbiased estimate of the full one.
+    """
+
+    pi: float | tuple[float, ...]
+    seed: int
+    reweighted: bool = True
+
+    def __post_init__(self) -> None:
+        pi = np.asarray(self.pi)
+        if not (np.all(pi > 0) and np.all(pi <= 1)):
+            raise ValueError(f"pi must lie in (0, 1], not {self.pi!r}")
+
+    def links(self, stop: int, start: int = 0) -> Array:
+        """The multipliers ``xi_t`` of the links into the steps ``start <= t < stop``.
+
+        Raises ValueError if pi has fewer than ``stop`` entries.
+        """
+        pi = np.asarray(self.pi, dtype=float)
+        if pi.ndim:
+            pi = _entries("pi", pi, start, stop)
+        source = np.random.PCG64(self.seed)
+        source.advance(start)  # one draw per step: any stretch of the pattern can be made on its own
+        kept = np.random.Generator(source).random(stop - start) < pi
+        xi = kept / pi if self.reweighted else kept.astype(float)
+        if start == 0:
+            xi[:1] = 1
+        return xi
+
+
+@dataclass(frozen=True)
+class Links:
+    """The multipliers themselves, one per step; the first belongs to the link from h0 and must be 1."""
+
+    xi: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if self.xi and self.xi[0] != 1:
+            raise ValueError(f"xi[0] belongs to the link from the initial state and must be 1, not {self.xi[0]!r}")
+
+    def links(self, stop: int, start: int = 0) -> Array:
+        """The multipliers of the steps ``start <= t < stop``. Raises ValueError if there are fewer than ``stop``."""
+        return _entries("xi", np.array(self.xi, dtype=float), start, stop)
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """k1/k2 truncation: after every k1 steps, go back over k2 of them (k1 <= k2)."""
+
+    k1: int
+    k2: int
+
+    def __post_init__(self) -> None:
+        _check_steps("k1", self.k1)
+        if self.k2 < self.k1:
+            raise ValueError(f"k2 must be at least k1, but k1 = {self.k1} and k2 = {self.k2}")
+
+
+@dataclass(frozen=True)
+class Window:
+    """Every loss reaches back over tau cells: t, t-1, .., t-tau+1."""
+
+    tau: int
+
+    def __post_init__(self) -> None:
+        _check_steps("tau", self.tau)
+
+
+@dataclass(frozen=True)
+class Last:
+    """Only the last k steps are differentiated; losses before them contribute nothing."""
+
+    k: int
+
+    def __post_init__(self) -> None:
+        _check_steps("k", self.k)
+
+    def links(self, T: int) -> Array:
+        """The multipliers ``xi (T,)`` of the links into each step; a cut before step T - k."""
+        xi = np.ones(T)
+        if self.k <= T:
+            xi[T - self.k] = 0
+        return xi
+
+
+LinkStrategy: TypeAlias = Full | Regular | Random | Links
+Strategy: TypeAlias = LinkStrategy | Blocks | Window | Last
+
+
+def weights(strategy: Strategy, T: int) -> Array:
+    """The triangle ``M (T, T+1)`` of a strategy: row t for the loss at t, column s + 1 for the use at step s.
+
+    Column 0 is the use of the initial state.
+    """
+    t, s = np.arange(T)[:, None], np.arange(-1, T)[None, :]
+    causal = s <= t
+    if isinstance(strategy, Last):
+        return causal * (s >= T - strategy.k).astype(float)
+    if isinstance(strategy, Window):
+        strategy = Blocks(1, strategy.tau)
+    if isinstance(strategy, Blocks):
+        end = np.minimum((t // strategy.k1 + 1) * strategy.k1, T) - 1
+        return causal * (end - s < strategy.k2).astype(float)
+    xi = strategy.links(T)
+    M = np.zeros((T, T + 1))
+    for row in range(T):
+        M[row, row + 1] = 1
+        M[row, row::-1] = np.cumprod(xi[row::-1])
+    return M
+
+
+def _entries(name: str, per_step: Array, start: int, stop: int) -> Array:
+    if len(per_step) < stop:
+        raise ValueError(f"{name} has {len(per_step)} entries, but the sequence has {stop} steps")
+    return per_step[start:stop]
+
+
+def _check_steps(name: str, steps: int) -> None:
+    if steps < 1:
+        raise ValueError(f"{name} must be at least 1, not {steps!r}")

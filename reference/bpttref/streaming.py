@@ -1,0 +1,87 @@
+"""The one-shot door: gradients of an objective over a stream of chunks, in the memory of the longest segment.
+
+The stream is cut into pieces, at the ends of chunks and at the cuts of the strategy. Each piece is run forward, its
+outputs go to the objective, and its pullback is kept until the next cut. There nothing that lies before can receive
+a gradient any more: the pieces since the last cut are pulled back, last first, and freed. So a truncated run over
+10^6 steps needs the memory of one segment, and the chunks may come from a generator or a memory-mapped file.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple, TypeAlias
+
+
+import numpy as np
+
+from bpttref import trees
+from bpttref.arrays import Array
+from bpttref.cells import Cell
+from bpttref.losses import Evaluated
+from bpttref.network import AllParameters, Cotangents, Gradients, Pullback, States, vjp
+from bpttref.strategies import Full, Links, LinkStrategy
+
+ChunkObjective: TypeAlias = Callable[[Array, int], Evaluated]  # (outputs (L, B, H), their first step)
+
+
+class _Piece(NamedTuple):
+    start: int
+    link: float  # the multiplier of the link into its first step
+    pullback: Pullback
+    dy: Array
+
+
+def streamed_gradients(
+    cell: Cell,
+    parameters: AllParameters,
+    chunks: Iterable[Array],
+    objective: ChunkObjective,
+    initial: States,
+    strategy: LinkStrategy = Full(),
+    receive_dx: Callable[[int, Array], None] | None = None,
+) -> tuple[float, Gradients, States]:
+    """The loss, its gradients, and the final states, for a stack of one direction.
+
+    chunks: inputs ``(L, B, D)`` or tokens ``(L, B)``, of any lengths L, in order of time. objective: called once per
+    piece, in order; `bpttref.losses.Objective` or any function of its signature. receive_dx: called with the first
+    step and the ``dx`` of each piece. `Gradients.x` is None.
+    """
+    loss, readout, state = 0.0, None, initial
+    total = Gradients(None, None, None)
+    segment: list[_Piece] = []
+    for start, x, xi in _pieces(chunks, strategy):
+        if xi[0] == 0:
+            total = _pull_segment(segment, total, receive_dx)
+        outputs, pullback = vjp(cell, parameters, x, state, strategy=Links((1.0, *xi[1:].tolist())))
+        assert outputs.y is not None and outputs.final is not None
+        state = trees.copy(outputs.final)
+        evaluated = objective(outputs.y, start)
+        loss, readout = loss + evaluated.loss, trees.add(readout, evaluated.readout)
+        segment.append(_Piece(start, float(xi[0]), pullback, evaluated.dy))
+    total = _pull_segment(segment, total, receive_dx)
+    return loss, total._replace(readout=readout), state
+
+
+def _pieces(chunks: Iterable[Array], strategy: LinkStrategy) -> Iterator[tuple[int, Array, Array]]:
+    """The first step, the inputs and the links of each piece; a cut can only be a piece's first link."""
+    start = 0
+    for chunk in chunks:
+        xi = strategy.links(start + len(chunk), start)
+        edges = np.unique([0, *np.flatnonzero(xi == 0), len(chunk)]).tolist()
+        for left, right in zip(edges, edges[1:], strict=False):
+            yield start + left, chunk[left:right], xi[left:right]
+        start += len(chunk)
+
+
+def _pull_segment(
+    segment: list[_Piece], total: Gradients, receive_dx: Callable[[int, Array], None] | None
+) -> Gradients:
+    """Pull back the pieces since the last cut, last first, freeing each; add their gradients to ``total``."""
+    final: States | None = None
+    while segment:
+        piece = segment.pop()
+        gradients = piece.pullback(Cotangents(piece.dy, final))
+        final = trees.scale(gradients.initial, piece.link)
+        if receive_dx is not None and gradients.x is not None:
+            receive_dx(piece.start, gradients.x)
+        initial = gradients.initial if piece.start == 0 else total.initial
+        total = Gradients(None, trees.add(total.parameters, gradients.parameters), initial)
+    return total
