@@ -1,0 +1,34 @@
+"""bpttcheck: is this backpropagation through time right? Laws, drawn cases, and a verdict.
+
+An adapter needs `Capabilities`, `Outputs` and `Gradients` (see `bpttcheck.contract`); `judge` runs the laws on it.
+"""
+
+from bpttcheck.contract import (
+    Capabilities,
+    Case,
+    Cotangents,
+    CustomCell,
+    ForwardMode,
+    Gradients,
+    Implementation,
+    Outputs,
+    Pullback,
+)
+from bpttcheck.laws import LAWS, Law
+from bpttcheck.verdict import Result, judge
+
+__all__ = [
+    "Capabilities",
+    "Case",
+    "Cotangents",
+    "CustomCell",
+    "ForwardMode",
+    "Gradients",
+    "Implementation",
+    "LAWS",
+    "Law",
+    "Outputs",
+    "Pullback",
+    "Result",
+    "judge",
+]

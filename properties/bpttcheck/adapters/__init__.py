@@ -1,0 +1,70 @@
+"""Adapters that come with bpttcheck, and how a target's name becomes an implementation.
+
+An adapter is one small file, imported only when it is asked for.
+"""
+
+import importlib
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+from bpttcheck.contract import Implementation
+
+BUILT_IN = {
+    "reference": ("bpttcheck.adapters.reference", "Reference", None),
+    "torch": ("bpttcheck.adapters.torch", "TorchLayers", "torch"),
+}  # name: module, class, the library and extra that it needs
+
+
+class TargetError(Exception):
+    """A target cannot be loaded; the message says what to do."""
+
+
+def installed() -> list[str]:
+    """The built-in targets whose library is there."""
+    return [name for name, (_, _, library) in BUILT_IN.items() if not library or importlib.util.find_spec(library)]
+
+
+def load(target: str) -> Implementation:
+    """The implementation for a built-in name, ``package.module:object`` or ``path/to/file.py:object``.
+
+    A class is called without arguments. Raises TargetError.
+    """
+    if target in BUILT_IN:
+        module, name, library = BUILT_IN[target]
+        if library and not importlib.util.find_spec(library):
+            raise TargetError(f"{target} needs {library}: python -m pip install 'bpttcheck[{library}]'")
+    else:
+        module, colon, name = target.rpartition(":")
+        if not colon:
+            known = ", ".join(BUILT_IN)
+            raise TargetError(f"{target!r} is neither {known} nor package.module:object nor path/to/file.py:object")
+    try:
+        found = getattr(_import(module), name)
+        subject = found() if isinstance(found, type) else found
+    except TargetError:
+        raise
+    except Exception as error:
+        raise TargetError(f"{target} cannot be loaded: {type(error).__name__}: {error}") from error
+    for method in ("capabilities", "vjp"):
+        if not callable(getattr(subject, method, None)):
+            raise TargetError(f"{target} has no method {method}; an implementation has name, capabilities and vjp")
+    if not isinstance(getattr(subject, "name", None), str):
+        raise TargetError(f"{target} has no name; an implementation has name, capabilities and vjp")
+    implementation: Implementation = subject
+    return implementation
+
+
+def _import(module: str) -> ModuleType:
+    if not module.endswith(".py"):
+        return importlib.import_module(module)
+    path = Path(module)
+    if not path.is_file():
+        raise TargetError(f"there is no file {module}")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None and spec.loader is not None
+    loaded = importlib.util.module_from_spec(spec)
+    sys.modules.setdefault(path.stem, loaded)
+    spec.loader.exec_module(loaded)
+    return loaded

@@ -1,0 +1,17 @@
+"""The laws: one family a file; `LAWS` is the registry that every door of bpttcheck runs."""
+
+from bpttcheck.laws import agreement, algebra, batch, contract, derivative, purity, time, truncation
+from bpttcheck.laws.law import Law
+
+LAWS: tuple[Law, ...] = (
+    *contract.LAWS,
+    *agreement.LAWS,
+    *derivative.LAWS,
+    *algebra.LAWS,
+    *time.LAWS,
+    *batch.LAWS,
+    *purity.LAWS,
+    *truncation.LAWS,
+)
+
+__all__ = ["LAWS", "Law"]

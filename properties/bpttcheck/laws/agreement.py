@@ -1,0 +1,36 @@
+"""The subject agrees with the reference."""
+
+from collections.abc import Iterator
+
+from bpttcheck.laws.law import Law, gradients, known_cell
+from bpttcheck.trial import Comparison, Trial
+
+
+def _forward(trial: Trial) -> Iterator[Comparison]:
+    return trial.compare(trial.outputs, trial.measured.values, trial.measured)
+
+
+def _pullback(trial: Trial) -> Iterator[Comparison]:
+    return trial.compare(trial.gradients, trial.measured.values, trial.measured)
+
+
+LAWS = (
+    Law(
+        "forward-reference",
+        "Outputs and final states are those of the cell's equations.",
+        "s_t = f(x_t, s_{t-1}; w)",
+        "the equations at the top of bpttref/cells/*.py",
+        _forward,
+        (known_cell,),
+        ("bias-fwd-copy-paste", "reset-gate-unused", "state-not-carried"),
+    ),
+    Law(
+        "pullback-reference",
+        "Every gradient is that of the reference, for independent cotangents of all outputs.",
+        "sbar_{t-1} = J_t' sbar_t + ybar_{t-1}",
+        "Dive into Deep Learning, 9.7.2",
+        _pullback,
+        (known_cell, gradients),
+        ("rnn-no-carry", "dWh-uses-h_t", "di-uses-i", "dcT-ignored", "Whh-no-transpose"),
+    ),
+)

@@ -1,0 +1,71 @@
+"""What a law is: data, and a predicate that yields comparisons."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from bpttcheck.contract import Capabilities, CustomCell, ForwardMode, Implementation
+from bpttcheck.trial import Comparison, Trial
+from bpttref import Cell, Strategy
+
+Need: TypeAlias = Callable[[Implementation, Capabilities, Cell | CustomCell], str | None]
+
+
+@dataclass(frozen=True)
+class Law:
+    """A property that every correct implementation has.
+
+    id: never changes. statement: one sentence. equation, source: what it says in symbols, and where that comes from.
+    check: yields a `Comparison` per block looked at; none at all means that the case proved nothing. Raises
+    `Violation` where it is broken in a way that has no size. needs: each answers None, or why it is not met.
+    faults: the planted faults (bpttcheck.faults) that it is for.
+    """
+
+    id: str
+    statement: str
+    equation: str
+    source: str
+    check: Callable[[Trial], Iterable[Comparison]]
+    needs: tuple[Need, ...] = ()
+    faults: tuple[str, ...] = ()
+
+    def unmet(self, subject: Implementation, capabilities: Capabilities, cell: Cell | CustomCell) -> str | None:
+        """Why the law cannot be put to the subject; None if it can."""
+        return next((reason for need in self.needs if (reason := need(subject, capabilities, cell))), None)
+
+
+def known_cell(subject: Implementation, capabilities: Capabilities, cell: Cell | CustomCell) -> str | None:
+    return "the cell is not one of the reference's" if isinstance(cell, CustomCell) else None
+
+
+def gradients(subject: Implementation, capabilities: Capabilities, cell: Cell | CustomCell) -> str | None:
+    return None if capabilities.gradients else "the subject is declared forward-only"
+
+
+def reusable(subject: Implementation, capabilities: Capabilities, cell: Cell | CustomCell) -> str | None:
+    return None if capabilities.reusable else "a pullback is declared to be usable once"
+
+
+def carried_states(subject: Implementation, capabilities: Capabilities, cell: Cell | CustomCell) -> str | None:
+    if capabilities.initial == "zero" or not capabilities.final:
+        return "the subject does not take initial and return final states"
+    return None
+
+
+def carried_cotangents(subject: Implementation, capabilities: Capabilities, cell: Cell | CustomCell) -> str | None:
+    if capabilities.initial != "given" or not capabilities.final:
+        return "the subject does not return gradients of initial states and take cotangents of final ones"
+    return None
+
+
+def pushforward(subject: Implementation, capabilities: Capabilities, cell: Cell | CustomCell) -> str | None:
+    return None if isinstance(subject, ForwardMode) else "the subject offers no jvp"
+
+
+def truncation(strategy: type[Strategy]) -> Need:
+    def need(subject: Implementation, capabilities: Capabilities, cell: Cell | CustomCell) -> str | None:
+        if strategy in capabilities.truncations:
+            return None
+        return f"{strategy.__name__.lower()} truncation is not declared"
+
+    return need

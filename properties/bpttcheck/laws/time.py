@@ -1,0 +1,106 @@
+"""Time: a sequence may be split and resumed, and nothing depends on what comes later."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from bpttcheck.blocks import Named, named
+from bpttcheck.contract import Case, Cotangents
+from bpttcheck.laws.law import Law, carried_cotangents, carried_states, gradients
+from bpttcheck.tolerance import Measured
+from bpttcheck.trial import Comparison, Trial
+
+
+def _split(trial: Trial) -> tuple[Case, int] | None:
+    """The case up to a step in the middle; None where a split proves nothing."""
+    T = len(trial.case.x)
+    if T < 2 or trial.case.lengths is not None or len(trial.case.parameters[0]) > 1:
+        return None
+    k = int(trial.rng.integers(1, T))
+    return replace(trial.case, x=trial.case.x[:k]), k
+
+
+def _states(trial: Trial) -> Iterator[Comparison]:
+    if not (split := _split(trial)):
+        return
+    head, k = split
+    first = trial.vjp(head)[0]
+    second = trial.vjp(replace(trial.case, x=trial.case.x[k:], initial=first.final))[0]
+    joined = named(second)
+    if first.y is not None and second.y is not None:
+        joined["y"] = np.concatenate([first.y, second.y])
+    yield from trial.compare(joined, trial.outputs, trial.measured, trial.measured)
+
+
+def _pullbacks(trial: Trial) -> Iterator[Comparison]:
+    dy = trial.cotangents.y
+    if not (split := _split(trial)) or dy is None:
+        return
+    head, k = split
+    first, pull_first = trial.vjp(head)
+    _, pull_second = trial.vjp(replace(trial.case, x=trial.case.x[k:], initial=first.final))
+    assert pull_first is not None and pull_second is not None
+    second = pull_second(Cotangents(dy[k:], trial.cotangents.final))
+    g1, g2 = trial.pull(pull_first, Cotangents(dy[:k], second.initial)), named(second)
+    joined: Named = {}
+    for name in g1.keys() & g2.keys():
+        if name == "x":
+            joined[name] = np.concatenate([g1[name], g2[name]])
+        else:
+            joined[name] = g1[name] if "initial." in name else g1[name].astype(np.float64) + g2[name]
+    yield from trial.compare(joined, trial.gradients, trial.measured, trial.measured)
+
+
+def _causality(trial: Trial) -> Iterator[Comparison]:
+    """Later inputs do not move earlier outputs; a cotangent does not reach later inputs."""
+    if not (split := _split(trial)):
+        return
+    _, k = split
+    x = trial.case.x.copy()
+    x[k:] = -2 * x[k:] + 1
+    moved = named(trial.vjp(replace(trial.case, x=x))[0])
+    if "y" in moved:
+        before = {"y": moved["y"][:k]}
+        yield from trial.compare(before, {"y": trial.outputs["y"][:k]}, _first(trial, k))
+    dy = trial.cotangents.y
+    if trial.capabilities.gradients and dy is not None and "x" in trial.gradients:
+        early = Cotangents(np.where(np.arange(len(dy))[:, None, None] < k, dy, 0).astype(dy.dtype))
+        dx = trial.gradients_of(trial.case, early).get("x")
+        if dx is not None:
+            yield from trial.compare({"x": dx[k:]}, {"x": np.zeros_like(dx[k:])})
+
+
+def _first(trial: Trial, k: int) -> Measured:
+    return Measured({}, {"y": trial.measured.spread["y"][:k]})
+
+
+LAWS = (
+    Law(
+        "split-resume-states",
+        "Two halves, the second started from the first's final states, give the outputs of the whole.",
+        "f(x[0:T], s) = f(x[k:T], f(x[0:k], s))",
+        "composition of the steps",
+        _states,
+        (carried_states,),
+        ("state-not-carried",),
+    ),
+    Law(
+        "split-resume-pullback",
+        "The halves' pullbacks, chained through the state between them, give the gradients of the whole.",
+        "P_whole = P_first after P_second",
+        "chain rule",
+        _pullbacks,
+        (gradients, carried_cotangents),
+        ("dcT-ignored", "two-forward-calls"),
+    ),
+    Law(
+        "causality",
+        "No output depends on a later input, and no cotangent reaches one.",
+        "d y_t / d x_s = 0 for s > t",
+        "definition of a recurrence",
+        _causality,
+        (),
+        ("reverse-not-flipped-back",),
+    ),
+)

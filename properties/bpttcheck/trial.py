@@ -1,0 +1,136 @@
+"""One case put to one subject, with everything that the laws share computed at most once."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from bpttcheck.blocks import Named, blocks, case_arrays, named
+from bpttcheck.contract import Capabilities, Case, Cotangents, CustomCell, Implementation, Outputs, Pullback
+from bpttcheck.tolerance import Measured, allowed, in_range, measure, measure_black_box
+from bpttref.arrays import Array
+
+
+class Violation(Exception):
+    """A law is broken in a way that has no size, such as a missing gradient; the message is a full sentence."""
+
+
+class AdapterError(Exception):
+    """The subject itself raised."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The largest error found in one block, and what is allowed there."""
+
+    block: str
+    error: float
+    tolerance: float
+
+    @property
+    def margin(self) -> float:
+        """Error over tolerance: above 1 the law is broken. A result that is not a number breaks it, too."""
+        return self.error / self.tolerance if np.isfinite(self.error) else float("inf")
+
+
+class Trial:
+    """A subject, a case and cotangents; laws read its cached properties and ask it for comparisons."""
+
+    def __init__(self, subject: Implementation, capabilities: Capabilities, case: Case, cotangents: Cotangents) -> None:
+        self.subject = subject
+        self.capabilities = capabilities
+        self.case = case
+        self.cotangents = cotangents
+        self.rng = np.random.default_rng([len(case.x), *case.x.tobytes()[:16]])
+
+    def vjp(self, case: Case) -> tuple[Outputs, Pullback | None]:
+        """Run the subject; what it raises becomes an `AdapterError`."""
+        try:
+            return self.subject.vjp(case)
+        except Exception as error:
+            raise AdapterError(f"vjp raised {type(error).__name__}: {error}") from error
+
+    def pull(self, pullback: Pullback | None, cotangents: Cotangents) -> Named:
+        """The gradients of a pullback by name."""
+        if pullback is None:
+            raise AdapterError("vjp returned no pullback, but the capabilities do not say gradients=False")
+        try:
+            return named(pullback(cotangents))
+        except Exception as error:
+            raise AdapterError(f"the pullback raised {type(error).__name__}: {error}") from error
+
+    @cached_property
+    def forward(self) -> tuple[Outputs, Pullback | None]:
+        return self.vjp(self.case)
+
+    @cached_property
+    def outputs(self) -> Named:
+        return {name: np.array(array) for name, array in named(self.forward[0]).items()}
+
+    @cached_property
+    def gradients(self) -> Named:
+        return {name: np.array(a) for name, a in self.pull(self.forward[1], self.cotangents).items()}
+
+    @cached_property
+    def measured(self) -> Measured:
+        """True values (of a known cell) and scales of error of this trial's outputs and gradients."""
+        return self.measure(self.cotangents)
+
+    def measure(self, cotangents: Cotangents, case: Case | None = None) -> Measured:
+        case = case or self.case
+        if isinstance(case.cell, CustomCell):
+            return measure_black_box(self.subject, case, cotangents, seed=1)
+        return measure(case, cotangents, seed=1)
+
+    def gradients_of(self, case: Case, cotangents: Cotangents) -> Named:
+        """The subject's gradients for another case."""
+        return self.pull(self.vjp(case)[1], cotangents)
+
+    def with_case(self, **changes: object) -> Case:
+        return replace(self.case, **changes)  # type: ignore[arg-type]
+
+    def expected_names(self) -> set[str]:
+        """The arrays that the subject must return gradients for."""
+        names = set(case_arrays(self.case))
+        if self.capabilities.initial != "given":
+            names = {name for name in names if "initial." not in name}
+        return names
+
+    def compare(self, got: Named, expected: Named, *measures: Measured) -> Iterator[Comparison]:
+        """Compare block by block the arrays that both sides have; scales of several measures add up.
+
+        Blocks that the dtype cannot hold prove nothing and yield nothing.
+        """
+        for name in sorted(got.keys() & expected.keys()):
+            spread = np.zeros_like(expected[name], dtype=float)
+            for m in measures:
+                spread = spread + m.spread.get(name, 0)
+            yield from self._compare_array(name, got[name], expected[name], spread)
+
+    def _compare_array(self, name: str, got: Array, expected: Array, spread: Array) -> Iterator[Comparison]:
+        if got.shape != expected.shape:
+            raise Violation(f"{name} has shape {got.shape} where {expected.shape} was expected")
+        parts = zip(*(blocks(self.case, name, a) for a in (got, expected, spread)), strict=True)
+        operations = len(self.case.x) * sum(self.case.x.shape)
+        for (label, g), (_, e), (_, s) in parts:
+            if g.size == 0:
+                continue
+            size, scale = float(np.abs(e).max()), float(s.max())
+            if in_range(size, scale, self.case.dtype):
+                error = float(np.abs(np.subtract(g, e, dtype=np.float64)).max())
+                yield Comparison(label, error, allowed(scale, size, self.case.dtype, operations))
+
+
+def rows(named_arrays: Named, select: Array) -> Named:
+    """The chosen rows of the arrays that have a batch axis; parameters' gradients are left out."""
+    return {
+        name: array[..., select, :] if array.ndim > 1 else array[select]
+        for name, array in named_arrays.items()
+        if name in ("x", "y") or "initial." in name or "final." in name
+    }
+
+
+def largest(comparisons: Iterable[Comparison]) -> Comparison | None:
+    """The comparison with the largest margin, None if there were none."""
+    return max(comparisons, key=lambda c: c.margin, default=None)
