@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from bpttcheck.blocks import Named, named
+from bpttcheck.cases import with_arrays
 from bpttcheck.contract import Case, Cotangents, CustomCell, Implementation
 from bpttref import vjp
 from bpttref.arrays import Array
@@ -106,8 +107,6 @@ def _run(case: Case, cotangents: Cotangents, convert: Any) -> Named:
 
 def measure_black_box(subject: Implementation, case: Case, cotangents: Cotangents, seed: int) -> Measured:
     """The scale of error of an unknown cell: how far its results move when every input is rounded at random."""
-    from bpttcheck.cases import with_arrays  # cases draws with the tolerance's help
-
     rng = np.random.default_rng(seed)
     eps = float(np.finfo(case.dtype).eps)
     runs = []

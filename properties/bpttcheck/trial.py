@@ -7,8 +7,10 @@ from functools import cached_property
 import numpy as np
 
 from bpttcheck.blocks import Named, blocks, case_arrays, named
+from bpttcheck.cases import with_arrays
 from bpttcheck.contract import Capabilities, Case, Cotangents, CustomCell, Implementation, Outputs, Pullback
 from bpttcheck.tolerance import Measured, allowed, in_range, measure, measure_black_box
+from bpttref import trees
 from bpttref.arrays import Array
 
 
@@ -45,9 +47,9 @@ class Trial:
         self.rng = np.random.default_rng([len(case.x), *case.x.tobytes()[:16]])
 
     def vjp(self, case: Case) -> tuple[Outputs, Pullback | None]:
-        """Run the subject; what it raises becomes an `AdapterError`."""
+        """Run the subject on arrays of its own; what it raises becomes an `AdapterError`."""
         try:
-            return self.subject.vjp(case)
+            return self.subject.vjp(with_arrays(case, lambda _, array: array.copy()))
         except Exception as error:
             raise AdapterError(f"vjp raised {type(error).__name__}: {error}") from error
 
@@ -56,7 +58,7 @@ class Trial:
         if pullback is None:
             raise AdapterError("vjp returned no pullback, but the capabilities do not say gradients=False")
         try:
-            return named(pullback(cotangents))
+            return named(pullback(copied(cotangents)))
         except Exception as error:
             raise AdapterError(f"the pullback raised {type(error).__name__}: {error}") from error
 
@@ -120,6 +122,11 @@ class Trial:
             if in_range(size, scale, self.case.dtype):
                 error = float(np.abs(np.subtract(g, e, dtype=np.float64)).max())
                 yield Comparison(label, error, allowed(scale, size, self.case.dtype, operations))
+
+
+def copied(cotangents: Cotangents) -> Cotangents:
+    """The cotangents in arrays of their own."""
+    return Cotangents(*(None if part is None else trees.copy(part) for part in cotangents))
 
 
 def rows(named_arrays: Named, select: Array) -> Named:

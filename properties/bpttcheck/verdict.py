@@ -116,6 +116,8 @@ def _judge_cell(
         for law in running:
             result = results[law.id]
             if result.status in ("failed", "error"):
+                if law.decisive and evaluate(law, trial).failed:
+                    return
                 continue
             started = time.perf_counter()
             try:
@@ -124,6 +126,8 @@ def _judge_cell(
                 result.status, result.reason, result.case = "error", str(error), draw
             result.seconds += time.perf_counter() - started
             progress(result)
+            if law.decisive and result.status == "failed":
+                return
 
     _draw_cases(put_all, capabilities, examples, seed, (Phase.generate,))
     for law in running:

@@ -27,10 +27,12 @@ def installed() -> list[str]:
 
 
 def load(target: str) -> Implementation:
-    """The implementation for a built-in name, ``package.module:object`` or ``path/to/file.py:object``.
+    """The implementation for a built-in name, ``package.module:object``, ``path/to/file.py:object`` or ``fault:id``.
 
     A class is called without arguments. Raises TargetError.
     """
+    if target.startswith("fault:"):
+        return _fault(target.removeprefix("fault:"))
     if target in BUILT_IN:
         module, name, library = BUILT_IN[target]
         if library and not importlib.util.find_spec(library):
@@ -54,6 +56,16 @@ def load(target: str) -> Implementation:
         raise TargetError(f"{target} has no name; an implementation has name, capabilities and vjp")
     implementation: Implementation = subject
     return implementation
+
+
+def _fault(fault_id: str) -> Implementation:
+    """A planted fault as a subject."""
+    from bpttcheck.faults import FAULTS, Faulty
+
+    for fault in FAULTS:
+        if fault.id == fault_id:
+            return Faulty(fault)
+    raise TargetError(f"there is no fault {fault_id!r}; `bpttcheck faults` lists them")
 
 
 def _import(module: str) -> ModuleType:

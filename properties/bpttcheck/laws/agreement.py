@@ -22,7 +22,6 @@ LAWS = (
         "the equations at the top of bpttref/cells/*.py",
         _forward,
         (known_cell,),
-        ("bias-fwd-copy-paste", "reset-gate-unused", "state-not-carried"),
     ),
     Law(
         "pullback-reference",
@@ -31,6 +30,5 @@ LAWS = (
         "Dive into Deep Learning, 9.7.2",
         _pullback,
         (known_cell, gradients),
-        ("rnn-no-carry", "dWh-uses-h_t", "di-uses-i", "dcT-ignored", "Whh-no-transpose"),
     ),
 )

@@ -43,7 +43,6 @@ LAWS = (
         "a pullback is a linear map",
         _linear,
         (gradients, reusable),
-        ("only-hx-used",),
     ),
     Law(
         "scales-with-cotangents",
@@ -52,6 +51,5 @@ LAWS = (
         "a pullback is a linear map; clipping inside the loop over time is not",
         _scaled,
         (gradients, reusable),
-        ("clip-in-time-loop",),
     ),
 )

@@ -67,7 +67,6 @@ LAWS = (
         "rows are independent",
         _permutation,
         (),
-        ("flip-batch-axis",),
     ),
     Law(
         "batch-independence",
@@ -76,6 +75,5 @@ LAWS = (
         "rows are independent",
         _one_row,
         (),
-        ("view-instead-of-transpose",),
     ),
 )

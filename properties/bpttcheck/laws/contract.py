@@ -38,8 +38,7 @@ LAWS = (
         "y: (T, B, directions*H), final states: (B, H)",
         "bpttcheck.contract",
         _outputs,
-        (),
-        ("f64-upcast",),
+        decisive=True,
     ),
     Law(
         "gradients-complete",
@@ -48,6 +47,6 @@ LAWS = (
         "bpttcheck.contract",
         _gradients,
         (gradients,),
-        ("dh0-shape-of-unexpanded",),
+        decisive=True,
     ),
 )

@@ -104,7 +104,6 @@ LAWS = (
         "Richardson's extrapolation of central differences",
         _own_forward,
         (gradients,),
-        ("rnn-no-carry", "dWh-uses-h_t", "di-uses-i", "dW-overwrite"),
     ),
     Law(
         "forward-mode-duality",

@@ -18,7 +18,7 @@ class Law:
     id: never changes. statement: one sentence. equation, source: what it says in symbols, and where that comes from.
     check: yields a `Comparison` per block looked at; none at all means that the case proved nothing. Raises
     `Violation` where it is broken in a way that has no size. needs: each answers None, or why it is not met.
-    faults: the planted faults (bpttcheck.faults) that it is for.
+    decisive: no other law is put to a case on which it fails. `bpttcheck.faults` says which planted faults it catches.
     """
 
     id: str
@@ -27,7 +27,7 @@ class Law:
     source: str
     check: Callable[[Trial], Iterable[Comparison]]
     needs: tuple[Need, ...] = ()
-    faults: tuple[str, ...] = ()
+    decisive: bool = False
 
     def unmet(self, subject: Implementation, capabilities: Capabilities, cell: Cell | CustomCell) -> str | None:
         """Why the law cannot be put to the subject; None if it can."""

@@ -4,28 +4,29 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from bpttcheck.blocks import Named, case_arrays, named
+from bpttcheck.blocks import case_arrays, named
 from bpttcheck.cases import with_arrays
 from bpttcheck.laws.law import Law, gradients, reusable
-from bpttcheck.trial import Comparison, Trial, Violation
+from bpttcheck.trial import Comparison, Trial, Violation, copied
 
 
 def _unchanged(trial: Trial) -> Iterator[Comparison]:
-    before = {name: a.copy() for name, a in _given(trial).items()}
-    outputs, pullback = trial.vjp(trial.case)
-    returned = {f"output {name}": np.array(a) for name, a in named(outputs).items()}
-    if trial.capabilities.gradients:
-        trial.pull(pullback, trial.cotangents)
-    after = _given(trial) | {f"output {name}": a for name, a in named(outputs).items()}
-    for name, array in (before | returned).items():
-        if not np.array_equal(array, after[name], equal_nan=True):
-            raise Violation(f"{name} was overwritten")
-        yield Comparison(name, 0.0, 1.0)
-
-
-def _given(trial: Trial) -> Named:
-    cotangents = {f"cotangent of {name}": a for name, a in named(trial.cotangents).items()}
-    return case_arrays(trial.case) | cotangents
+    """The subject gets arrays that nobody else reads; the trial's own show what they were."""
+    case, cotangents = with_arrays(trial.case, lambda _, array: array.copy()), copied(trial.cotangents)
+    outputs, pullback = trial.subject.vjp(case)
+    returned = {name: np.array(array) for name, array in named(outputs).items()}
+    if pullback is not None:
+        pullback(cotangents)
+    watched = (
+        ("", case_arrays(trial.case), case_arrays(case)),
+        ("the cotangent of ", named(trial.cotangents), named(cotangents)),
+        ("the output ", returned, named(outputs)),
+    )
+    for what, before, after in watched:
+        for name, array in before.items():
+            if not np.array_equal(array, after[name], equal_nan=array.dtype.kind == "f"):
+                raise Violation(f"{what}{name} was overwritten")
+            yield Comparison(what + name, 0.0, 1.0)
 
 
 def _twice(trial: Trial) -> Iterator[Comparison]:
@@ -57,7 +58,6 @@ LAWS = (
         "bpttcheck.contract",
         _unchanged,
         (),
-        ("dropped-weight-written-back", "dy-overwritten-by-dx", "delta-aliases-output"),
     ),
     Law(
         "same-call-same-result",
@@ -66,7 +66,6 @@ LAWS = (
         "bpttcheck.contract",
         _twice,
         (),
-        ("reset-ineffective", "bias-grad-accumulates", "stale-packed-weights"),
     ),
     Law(
         "pullback-twice",
@@ -75,7 +74,6 @@ LAWS = (
         "bpttcheck.contract",
         _pulled_twice,
         (gradients, reusable),
-        ("two-gradients-differ",),
     ),
     Law(
         "two-pullbacks-alive",
@@ -84,6 +82,5 @@ LAWS = (
         "bpttcheck.contract",
         _two_alive,
         (gradients,),
-        ("cache-key-incomplete",),
     ),
 )

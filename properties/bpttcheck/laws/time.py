@@ -83,7 +83,6 @@ LAWS = (
         "composition of the steps",
         _states,
         (carried_states,),
-        ("state-not-carried",),
     ),
     Law(
         "split-resume-pullback",
@@ -92,7 +91,6 @@ LAWS = (
         "chain rule",
         _pullbacks,
         (gradients, carried_cotangents),
-        ("dcT-ignored", "two-forward-calls"),
     ),
     Law(
         "causality",
@@ -101,6 +99,5 @@ LAWS = (
         "definition of a recurrence",
         _causality,
         (),
-        ("reverse-not-flipped-back",),
     ),
 )

@@ -85,7 +85,6 @@ LAWS = (
         "Dive into Deep Learning, 9.7.1.2",
         _covers,
         (gradients, truncation(Regular)),
-        ("noop-if-T-lt-k",),
     ),
     Law(
         "tau-one-has-no-temporal-term",
@@ -94,7 +93,6 @@ LAWS = (
         "Dive into Deep Learning, 9.7.1.2",
         _no_temporal_term,
         (gradients, truncation(Regular)),
-        ("setting-ignored", "not-detached"),
     ),
     Law(
         "xray-regular",
@@ -103,7 +101,6 @@ LAWS = (
         "bpttref.strategies",
         _xray,
         (gradients, reusable, truncation(Regular)),
-        ("tail-chunk-dropped", "not-detached", "only-last-loss-travels"),
     ),
     Law(
         "regular-reference",
@@ -112,7 +109,6 @@ LAWS = (
         "bpttref.strategies",
         _regular,
         (gradients, known_cell, truncation(Regular)),
-        ("tail-chunk-dropped", "not-detached"),
     ),
     Law(
         "truncation-leaves-states",
@@ -121,6 +117,5 @@ LAWS = (
         "Dive into Deep Learning, 9.7.1.2",
         _states,
         (truncation(Regular),),
-        ("state-not-carried",),
     ),
 )

@@ -1,0 +1,73 @@
+"""A verdict as a table for people and as JSON for programs, from the same results."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from rich.console import Console
+from rich.table import Table
+
+from bpttcheck.verdict import Result, summary
+
+_MARKS = {
+    "passed": "[green]passed[/]",
+    "failed": "[bold red]FAILED[/]",
+    "error": "[bold red]ERROR[/]",
+    "vacuous": "[yellow]vacuous[/]",
+    "skipped": "[dim]skipped[/]",
+    "unfinished": "[yellow]unfinished[/]",
+}
+
+
+def print_verdict(console: Console, results: Sequence[Result]) -> None:
+    """A table per subject of laws by cell and dtype, the reasons below it, and a closing sentence."""
+    for subject in dict.fromkeys(result.subject for result in results):
+        chosen = [result for result in results if result.subject == subject]
+        console.print(_table(subject, chosen))
+        _print_reasons(console, chosen)
+    console.print(summary(results), markup=False, highlight=False)
+
+
+def _table(subject: str, results: Sequence[Result]) -> Table:
+    columns = list(dict.fromkeys((result.cell, result.dtype) for result in results))
+    by_place = {(result.law, result.cell, result.dtype): result for result in results}
+    table = Table(title=f"{subject}: law by cell and dtype, worst error / tolerance", title_justify="left")
+    table.add_column("law", no_wrap=True)
+    for cell, dtype in columns:
+        table.add_column(f"{cell}\n{dtype}", justify="right")
+    for law in dict.fromkeys(result.law for result in results):
+        places = [by_place.get((law, *column)) for column in columns]
+        table.add_row(law, *("" if result is None else _mark(result) for result in places))
+    return table
+
+
+def _mark(result: Result) -> str:
+    return f"[green]{result.margin:.3f}[/]" if result.status == "passed" else _MARKS[result.status]
+
+
+def _print_reasons(console: Console, results: Sequence[Result]) -> None:
+    """Each failure with its case; each reason for skipping once, with the laws it concerns."""
+    for result in results:
+        if result.status in ("failed", "error"):
+            where = f"{result.law} on {result.cell} {result.dtype}"
+            console.print(f"{_MARKS[result.status]} {where}: ", end="")
+            console.print(result.reason, markup=False, highlight=False)
+            if result.case is not None:
+                console.print(f"    smallest case found: {result.case}", markup=False, highlight=False)
+    skipped: dict[tuple[str, str], set[str]] = {}
+    for result in results:
+        if result.status in ("skipped", "vacuous", "unfinished"):
+            skipped.setdefault((result.status, result.reason), set()).add(result.law)
+    for (status, reason), laws in skipped.items():
+        console.print(f"{_MARKS[status]} {', '.join(sorted(laws))}: {reason}", highlight=False)
+
+
+def to_json(results: Sequence[Result], versions: dict[str, str]) -> str:
+    """Every result and the versions in play; margins that are not finite are written as strings."""
+    rows = [asdict(result) for result in results]
+    for row in rows:
+        for holder in (row, row["worst"] or {}):
+            for key, value in holder.items():
+                if isinstance(value, float) and value in (float("inf"), float("-inf")) or value != value:
+                    holder[key] = str(value)
+    return json.dumps({"schema": 1, "versions": versions, "summary": summary(results), "results": rows}, indent=1)
