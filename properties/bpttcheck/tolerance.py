@@ -109,10 +109,13 @@ def measure_black_box(subject: Implementation, case: Case, cotangents: Cotangent
     """The scale of error of an unknown cell: how far its results move when every input is rounded at random."""
     rng = np.random.default_rng(seed)
     eps = float(np.finfo(case.dtype).eps)
+
+    def rounded_anew(array: Array) -> Array:
+        return (array * (1 + 4 * eps * (2 * rng.random(array.shape) - 1))).astype(array.dtype)
+
     runs = []
     for k in range(REPLICATES):
-        jitter = 0.0 if k == 0 else 4 * eps
-        moved = with_arrays(case, lambda _, a, j=jitter: (a * (1 + j * (2 * rng.random(a.shape) - 1))).astype(a.dtype))
+        moved = case if k == 0 else with_arrays(case, lambda _, array: rounded_anew(array))
         outputs, pullback = subject.vjp(moved)
         runs.append(named(outputs) | (named(pullback(cotangents)) if pullback else {}))
     spread = {

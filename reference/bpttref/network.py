@@ -17,7 +17,7 @@ from bpttref.arrays import Array
 from bpttref.cells import Cell, State
 from bpttref.inputs import input_gradient, is_tokens
 from bpttref.strategies import Blocks, Full, Last, LinkStrategy, Strategy, Window
-from bpttref.unrolling import Parameters, Unrolled, backward, forward, layer_gradients, sweep
+from bpttref.unrolling import Parameters, backward, forward, layer_gradients, sweep
 
 NamedState: TypeAlias = Mapping[str, Array]  # "h" and, for LSTM, "c": (B, H)
 States: TypeAlias = tuple[tuple[NamedState, ...], ...]
@@ -257,8 +257,13 @@ def check(
         for p, state in zip(layer_parameters, layer_states, strict=True):
             H = p["W_hh"].shape[-1]
             D = p["W_hx"].shape[-1] if width is None else width
-            expected = {"W_hx": (len(cell.gates) * H, D), "W_hh": (len(cell.gates) * H, H)}
-            expected |= {name: (len(cell.gates) * H,) for name in ("b_hx", "b_hh")}
+            rows = len(cell.gates) * H
+            expected: dict[str, tuple[int, ...]] = {
+                "W_hx": (rows, D),
+                "W_hh": (rows, H),
+                "b_hx": (rows,),
+                "b_hh": (rows,),
+            }
             for name, array in p.items():
                 shape = expected.get(name)
                 if shape is None or array.shape[-len(shape) :] != shape or array.dtype != dtype:

@@ -150,12 +150,12 @@ def weights(strategy: Strategy, T: int) -> Array:
     t, s = np.arange(T)[:, None], np.arange(-1, T)[None, :]
     causal = s <= t
     if isinstance(strategy, Last):
-        return causal * (s >= T - strategy.k).astype(float)
+        return np.where(causal & (s >= T - strategy.k), 1.0, 0.0)
     if isinstance(strategy, Window):
         strategy = Blocks(1, strategy.tau)
     if isinstance(strategy, Blocks):
         end = np.minimum((t // strategy.k1 + 1) * strategy.k1, T) - 1
-        return causal * (end - s < strategy.k2).astype(float)
+        return np.where(causal & (end - s < strategy.k2), 1.0, 0.0)
     xi = strategy.links(T)
     M = np.zeros((T, T + 1))
     for row in range(T):

@@ -9,7 +9,6 @@ a gradient any more: the pieces since the last cut are pulled back, last first, 
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple, TypeAlias
 
-
 import numpy as np
 
 from bpttref import trees

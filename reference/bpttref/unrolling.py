@@ -16,7 +16,7 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
-from bpttref.arrays import Array, bias_gradient, project
+from bpttref.arrays import Array, bias_gradient
 from bpttref.cells import Cell, State, Tape
 from bpttref.inputs import input_weight_gradient, project_input
 

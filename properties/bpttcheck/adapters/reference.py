@@ -20,8 +20,4 @@ class Reference:
 
     def vjp(self, case: Case) -> tuple[Outputs, Pullback]:
         assert not isinstance(case.cell, CustomCell)
-        return vjp(
-            case.cell, case.parameters, case.x, case.initial, lengths=case.lengths, strategy=case.truncation
-        )
-
-
+        return vjp(case.cell, case.parameters, case.x, case.initial, lengths=case.lengths, strategy=case.truncation)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from bpttcheck.contract import Capabilities, Case, Cotangents, Gradients, Outputs, Pullback
+from bpttcheck.contract import Capabilities, Case, Cotangents, CustomCell, Gradients, Outputs, Pullback
 from bpttref import GRU, LSTM, RNN, Blocks, Last, Regular, Window
 from bpttref.arrays import Array
 from bpttref.network import States
@@ -41,7 +41,7 @@ class TorchLayers:
         for state in initial:
             state.requires_grad_()
         y, final = _run(layer, case, x, initial)
-        names = case.cell.states
+        names = _states(case)
         outputs = [y, *final]
 
         def pullback(cotangents: Cotangents) -> Gradients:
@@ -65,6 +65,11 @@ class TorchLayers:
 
         ends = {name: state.detach().numpy() for name, state in zip(names, final, strict=True)}
         return Outputs(y.detach().numpy(), _unstacked(case, ends)), pullback
+
+
+def _states(case: Case) -> tuple[str, ...]:
+    assert not isinstance(case.cell, CustomCell)
+    return case.cell.states
 
 
 def _suffix(layer: int, direction: int) -> str:
@@ -122,8 +127,7 @@ def _stacked(case: Case, states: States | None) -> list[Tensor]:
     if states is None:
         return []
     return [
-        torch.tensor(np.stack([leaf[name] for directions in states for leaf in directions]))
-        for name in case.cell.states
+        torch.tensor(np.stack([leaf[name] for directions in states for leaf in directions])) for name in _states(case)
     ]
 
 

@@ -9,6 +9,7 @@ from bpttcheck.contract import Cotangents
 from bpttcheck.laws.law import Law, gradients, reusable
 from bpttcheck.trial import Comparison, Trial
 from bpttref import trees
+from bpttref.network import States
 
 
 def _linear(trial: Trial) -> Iterator[Comparison]:
@@ -25,13 +26,15 @@ def _linear(trial: Trial) -> Iterator[Comparison]:
     yield from trial.compare(trial.gradients, total, trial.measured, *(trial.measure(part) for part in parts))
 
 
-def _only(final: object, name: str) -> object:
+def _only(final: States, name: str) -> States:
     return tuple(tuple({k: a if k == name else 0 * a for k, a in leaf.items()} for leaf in layer) for layer in final)
 
 
 def _scaled(trial: Trial) -> Iterator[Comparison]:
-    scaled = trial.pull(trial.forward[1], Cotangents(*(trees.scale(c, 128) if c is not None else None for c in trial.cotangents)))
-    back = {name: a.astype(np.float64) / 128 for name, a in scaled.items()}
+    """A power of two scales without rounding; 128 is beyond the thresholds at which loops are clipped."""
+    y, final = (None if part is None else trees.scale(part, 128) for part in trial.cotangents)
+    scaled = trial.pull(trial.forward[1], Cotangents(y, final))
+    back = {name: array.astype(np.float64) / 128 for name, array in scaled.items()}
     yield from trial.compare(trial.gradients, back, trial.measured, trial.measured)
 
 
