@@ -115,18 +115,22 @@ def _judge_cell(
         trial = _trial(subject, capabilities, cell, dtype, draw)
         for law in running:
             result = results[law.id]
-            if result.status in ("failed", "error"):
-                if law.decisive and evaluate(law, trial).failed:
-                    return
+            settled = result.status in ("failed", "error")
+            if settled and not law.decisive:
                 continue
             started = time.perf_counter()
+            broken = True
             try:
-                _record(result, evaluate(law, trial), draw)
+                finding = evaluate(law, trial)
+                broken = finding.failed
+                if not settled:
+                    _record(result, finding, draw)
             except AdapterError as error:
-                result.status, result.reason, result.case = "error", str(error), draw
+                if not settled:
+                    result.status, result.reason, result.case = "error", str(error), draw
             result.seconds += time.perf_counter() - started
             progress(result)
-            if law.decisive and result.status == "failed":
+            if law.decisive and broken:
                 return
 
     _draw_cases(put_all, capabilities, examples, seed, (Phase.generate,))
@@ -135,10 +139,19 @@ def _judge_cell(
         if result.status == "failed":
             _shrink(result, law, subject, capabilities, cell, dtype, examples)
         elif result.status != "error":
-            result.status = "passed" if result.examples else "vacuous"
-            result.reason = "" if result.examples else "no case that was drawn could prove anything"
+            _close(result, [other.id for other in running if other.decisive and results[other.id].case is not None])
         progress(result)
     yield from results.values()
+
+
+def _close(result: Result, broken: Sequence[str]) -> None:
+    """Settle a law that did not fail; ``broken`` are the decisive laws that did."""
+    if result.examples:
+        result.status = "passed"
+    elif broken:
+        result.reason = f"not asked, since {broken[0]} was broken in every case"
+    else:
+        result.status, result.reason = "vacuous", "no case that was drawn could prove anything"
 
 
 def _trial(

@@ -1,0 +1,145 @@
+"""Adapters as users write them: right ones pass, wrong ones fail with a sentence."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bpttcheck import LAWS, Capabilities, CustomCell, Outputs, judge
+from bpttcheck.adapters.reference import Reference
+from bpttcheck.faults.planting import correct
+from bpttref import GRU, LSTM, RNN
+
+README = Path(__file__).parents[1] / "README.md"
+
+
+def statuses(subject, examples=15):
+    return {(r.law, r.status) for r in judge(subject, LAWS, examples=examples, seed=5)}
+
+
+def failed(subject):
+    return {law for law, status in statuses(subject) if status in ("failed", "error")}
+
+
+def test_the_adapter_in_the_readme():
+    code = README.read_text().split("```python\n")[1].split("```")[0]
+    namespace = {}
+    exec(code, namespace)
+    found = statuses(namespace["MyRNN"]())
+    assert not {law for law, status in found if status in ("failed", "error", "vacuous")}
+
+
+class Own(Reference):
+    """The reference under other capabilities."""
+
+    declared = Capabilities(cells=(LSTM(), GRU("before")))
+
+    def capabilities(self):
+        return self.declared
+
+
+@pytest.mark.parametrize("changes", [{"biases": 1}, {"biases": 0}, {"initial": "zero"}, {"initial": "constant"},
+                                     {"final": False}, {"reusable": False}])  # fmt: skip
+def test_declared_limits_are_not_faults(changes):
+    subject = Own()
+    subject.declared = replace(Own.declared, **changes)
+    assert not failed(subject)
+
+
+def test_forward_only():
+    subject = Own()
+    subject.declared = replace(Own.declared, gradients=False)
+    subject.vjp = lambda case: (correct(case)[0], None)
+    found = statuses(subject)
+    assert ("forward-reference", "passed") in found and ("pullback-reference", "skipped") in found
+    assert not failed(subject)
+
+
+class Leaky:
+    """A cell that bpttcheck does not know: h' = h/2 + tanh(V x), with or without its factor in the pullback."""
+
+    name = "leaky"
+
+    def __init__(self, factor):
+        self.factor = factor
+
+    def capabilities(self):
+        cell = CustomCell("leaky", lambda D, H: {"V": (H, D)}, lambda H: {"h": (H,)})
+        return Capabilities(cells=(cell,))
+
+    def vjp(self, case):
+        V, h, g = case.parameters[0][0]["V"], case.initial[0][0]["h"], np.tanh(case.x @ case.parameters[0][0]["V"].T)
+        y = np.empty_like(g)
+        for t in range(len(g)):
+            h = y[t] = h / 2 + g[t]
+
+        def pullback(cotangents):
+            dh = 0 if cotangents.final is None else cotangents.final[0][0]["h"]
+            da = np.empty_like(g)
+            for t in reversed(range(len(g))):
+                dh = dh + (0 if cotangents.y is None else cotangents.y[t])
+                da[t] = dh * (1 - g[t] ** 2)
+                dh = dh * np.asarray(self.factor, case.dtype)
+            dV = np.einsum("tbh,tbd->hd", da, case.x)
+            from bpttcheck import Gradients
+
+            return Gradients(da @ V, (({"V": dV},),), (({"h": dh},),))
+
+        return Outputs(y, (({"h": y[-1]},),)), pullback
+
+
+def test_an_unknown_cell_is_judged_by_its_own_forward_pass():
+    assert not failed(Leaky(0.5))
+    assert "own-forward-derivative" in failed(Leaky(0.6))
+
+
+class WithPushforward(Own):
+    """The reference with a pushforward by differences of outputs: right, or off by a factor."""
+
+    factor = 1.0
+    declared = Capabilities(cells=(RNN("identity"),), dtypes=("float64",))
+
+    def jvp(self, case, tangents):
+        from bpttcheck.blocks import named
+        from bpttcheck.cases import with_arrays
+
+        moves, step = named(tangents), 1e-5
+        ends = [correct(with_arrays(case, lambda n, a, s=s: a + s * moves[n]))[0] for s in (step, -step)]
+        y = self.factor * (ends[0].y - ends[1].y) / (2 * step)
+        states = tuple(
+            tuple({k: self.factor * (a[k] - b[k]) / (2 * step) for k in a} for a, b in zip(p, m, strict=True))
+            for p, m in zip(ends[0].final, ends[1].final, strict=True)
+        )
+        return Outputs(y, states)
+
+
+def test_duality_catches_a_wrong_pushforward():
+    subject = WithPushforward()
+    subject.factor = 1.5
+    assert "forward-mode-duality" in failed(subject)
+
+
+@pytest.mark.parametrize(("spoil", "sentence"), [
+    (lambda g: g._replace(x=None), "the gradient of x is missing"),
+    (lambda g: g._replace(x=g.x[:, :, :1]), "has shape"),
+    (lambda g: g._replace(x=g.x.astype(np.float16)), "has dtype float16; expected"),
+])  # fmt: skip
+def test_wrong_results_fail_with_a_sentence(spoil, sentence):
+    subject = Own()
+
+    def vjp(case):
+        outputs, pullback = correct(case)
+        return outputs, lambda cotangents: spoil(pullback(cotangents))
+
+    subject.vjp = vjp
+    reasons = [r.reason for r in judge(subject, LAWS, examples=10, seed=1) if r.status == "failed"]
+    assert reasons and all(sentence in reason for reason in reasons)
+
+
+def test_a_subject_that_raises_is_at_fault():
+    subject = Own()
+    subject.vjp = lambda case: 1 / 0
+    results = list(judge(subject, LAWS, examples=3, seed=1))
+    assert {r.status for r in results} == {"error", "unfinished", "skipped"}
+    assert {r.reason for r in results if r.status == "error"} == {"vjp raised ZeroDivisionError: division by zero"}

@@ -1,0 +1,61 @@
+"""The command as a user types it."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+
+def run(*arguments, cwd=None):
+    command = [sys.executable, "-m", "bpttcheck", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=120)
+
+
+def test_verdict_and_json(tmp_path):
+    done = run("verify", "reference", "--cell", "lstm", "--dtype", "float64", "--examples", "5", "--seed", "7",
+               "--json", "v.json", cwd=tmp_path)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "seed 7" in done.stdout and done.stdout.splitlines()[-1].startswith("ran ")
+    results = json.loads((tmp_path / "v.json").read_text())["results"]
+    assert {r["cell"] for r in results} == {"lstm"} and {r["seed"] for r in results} == {7}
+
+
+def test_a_fault_exits_with_1_and_shows_a_case():
+    done = run("verify", "fault:rnn-no-carry", "--law", "pullback-reference", "--examples", "20", "--seed", "1")
+    assert done.returncode == 1
+    assert "smallest case found: Draw(T=" in done.stdout.replace("\n", " ")
+
+
+@pytest.mark.parametrize(("arguments", "sentence"), [
+    (["nonsense"], "neither reference, torch nor"),
+    (["nowhere.py:Thing"], "there is no file nowhere.py"),
+    (["no.such.module:Thing"], "cannot be loaded: ModuleNotFoundError"),
+    (["fault:unheard-of"], "there is no fault"),
+    (["reference", "--law", "unheard-of"], "there is no law"),
+    (["reference", "--cell", "unheard-of"], "no target has the cell"),
+    (["reference", "--json", "missing/folder/v.json"], "v.json"),
+])  # fmt: skip
+def test_a_mistake_is_one_sentence_and_exit_status_2(arguments, sentence):
+    done = run("verify", *arguments)
+    assert done.returncode == 2
+    assert sentence in done.stderr and "Traceback" not in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_an_adapter_that_raises_exits_with_2(tmp_path):
+    (tmp_path / "broken.py").write_text(
+        "from bpttcheck import Capabilities\nfrom bpttref import LSTM\n"
+        "class Broken:\n    name = 'broken'\n"
+        "    def capabilities(self): return Capabilities(cells=(LSTM(),))\n"
+        "    def vjp(self, case): raise RuntimeError('no kernel')\n"
+    )
+    done = run("verify", "broken.py:Broken", "--examples", "3", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "vjp raised RuntimeError: no kernel" in done.stdout and "Traceback" not in done.stdout + done.stderr
+
+
+def test_lists():
+    assert "pullback-reference" in run("laws").stdout
+    assert "M[t, s]" in run("laws", "xray-regular").stdout
+    assert "dW-overwrite" in run("faults").stdout

@@ -1,0 +1,64 @@
+"""The hand-derived pullbacks against oracles that share no derivative code with them."""
+
+import numpy as np
+from hypothesis import assume, given
+
+from bpttref import CELLS, RNN, Cotangents, vjp
+from bpttref.oracles import complex_step, contributions, differences, forward_mode, linear_gradients
+from bpttref.oracles.contributions import flatten
+from bpttref.oracles.replicates import Problem
+
+from .problems import close, gradient_at, problems
+
+
+def backward(problem: Problem):
+    _, pullback = vjp(problem.cell, problem.parameters, problem.x, problem.initial)
+    return pullback(problem.cotangents)
+
+
+@given(problems())
+def test_complex_step(problem):
+    gradients = backward(problem)
+    for path, expected in complex_step(problem).items():
+        assert close(gradient_at(gradients, path), expected, 10**5), path
+
+
+SMOOTH = tuple(cell for cell in CELLS if cell != RNN("relu"))
+
+
+@given(problems(SMOOTH))
+def test_differences(problem):
+    gradients = backward(problem)
+    for path, (expected, error) in differences(problem).items():
+        assert np.all(np.abs(gradient_at(gradients, path) - expected) <= error + 1e-9), path
+
+
+@given(problems(layers=1))
+def test_forward_mode_and_triangle(problem):
+    """RTRL gives the full gradient, and so does the sum over the triangle."""
+    (parameters,), (initial,) = problem.parameters[0], problem.initial[0]
+    _, pullback = vjp(problem.cell, problem.parameters, problem.x, problem.initial)
+    expected = flatten(pullback(Cotangents(problem.cotangents.y)).parameters[0][0])
+    by_rtrl, by_triangle = np.zeros_like(expected), np.zeros_like(expected)
+    for b in range(problem.x.shape[1]):
+        state = np.concatenate([initial[name][b] for name in problem.cell.states])
+        arguments = (problem.cell, parameters, problem.x[:, b], state, problem.cotangents.y[:, b])
+        by_rtrl += forward_mode(*arguments)
+        by_triangle += contributions(*arguments)[0].sum(axis=(0, 1))
+    assert close(by_rtrl, expected, 10**5)
+    assert close(by_triangle, expected, 10**5)
+
+
+@given(problems((RNN("identity"),), layers=1))
+def test_closed_form_of_the_linear_rnn(problem):
+    (p,) = problem.parameters[0]
+    plain = {"W_hx": p["W_hx"], "W_hh": p["W_hh"]}
+    assume(np.abs(p["W_hh"]).max() < 2)
+    _, pullback = vjp(problem.cell, ((plain,),), problem.x, problem.initial)
+    gradients = pullback(Cotangents(problem.cotangents.y))
+    h0 = problem.initial[0][0]["h"]
+    expected = linear_gradients(p["W_hx"], p["W_hh"], problem.x, h0, problem.cotangents.y)
+    assert close(gradients.x, expected["x"], 10**5)
+    assert close(gradients.initial[0][0]["h"], expected["h0"], 10**5)
+    for name in plain:
+        assert close(gradients.parameters[0][0][name], expected[name], 10**5)

@@ -1,0 +1,33 @@
+"""One copy of each module, and a wheel that holds everything."""
+
+import importlib
+import pkgutil
+import sys
+from pathlib import Path
+
+import pytest
+
+import bpttcheck
+import bpttref
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.mark.parametrize(("package", "source"), [(bpttref, "reference"), (bpttcheck, "properties")])
+def test_every_module_is_there_and_imports(package, source):
+    installed = {m.name for m in pkgutil.walk_packages(package.__path__, package.__name__ + ".")}
+    files = (ROOT / source).rglob("*.py")
+    dotted = {".".join(f.relative_to(ROOT / source).with_suffix("").parts) for f in files}
+    assert {name.removesuffix(".__init__") for name in dotted} == installed | {package.__name__}
+    for name in installed - {"bpttcheck.__main__", "bpttcheck.adapters.torch"}:
+        importlib.import_module(name)
+
+
+def test_there_is_one_copy():
+    assert not {"reference", "properties"} & sys.modules.keys()
+
+
+@pytest.mark.parametrize("package", [bpttref, bpttcheck])
+def test_exports_exist(package):
+    assert package.__all__ == sorted(package.__all__)
+    assert all(hasattr(package, name) for name in package.__all__)

@@ -1,0 +1,101 @@
+"""Streaming and checkpointing give the plain gradient, in the memory that they promise."""
+
+import tracemalloc
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bpttref import (
+    LSTM,
+    Cotangents,
+    Full,
+    Objective,
+    Random,
+    Regular,
+    checkpointed_vjp,
+    streamed_gradients,
+    vjp,
+    zero_states,
+)
+from bpttref.oracles import paths
+
+from .problems import close, gradient_at, make, problems
+
+LINKS = st.sampled_from([Full(), Regular(1), Regular(2), Regular(3), Random(0.5, 7), Random(0.7, 3, False)])
+
+
+@given(problems(), LINKS, st.lists(st.integers(0, 6), max_size=3))
+def test_any_chunks_give_the_plain_gradient(problem, strategy, edges):
+    objective = Objective("linear", problem.cotangents.y)
+    chunks = np.split(problem.x, sorted(min(e, len(problem.x)) for e in edges))
+    dx = np.zeros_like(problem.x)
+
+    def receive(start, piece):
+        dx[start : start + len(piece)] = piece
+
+    loss, got, final = streamed_gradients(
+        problem.cell, problem.parameters, chunks, objective, problem.initial, strategy, receive
+    )
+    outputs, pullback = vjp(problem.cell, problem.parameters, problem.x, problem.initial, strategy=strategy)
+    expected = pullback(Cotangents(problem.cotangents.y))
+    assert close(loss, objective(outputs.y).loss)
+    assert close(final[0][0]["h"], outputs.final[0][0]["h"], 10**5)
+    for path in paths(problem):
+        assert close(gradient_at(got._replace(x=dx), path), gradient_at(expected, path), 10**6), path
+
+
+@given(problems(), LINKS, st.integers(1, 7))
+def test_checkpoints_give_the_plain_gradient(problem, strategy, piece):
+    arguments = (problem.cell, problem.parameters, problem.x, problem.initial)
+    plain, pullback = vjp(*arguments, strategy=strategy)
+    outputs, checkpointed = checkpointed_vjp(*arguments, strategy=strategy, piece=piece)
+    assert close(outputs.y, plain.y, 10**5)
+    expected, got, again = pullback(problem.cotangents), checkpointed(problem.cotangents), None
+    again = checkpointed(problem.cotangents)
+    for path in paths(problem):
+        assert close(gradient_at(got, path), gradient_at(expected, path), 10**6), path
+        np.testing.assert_array_equal(gradient_at(got, path), gradient_at(again, path))
+
+
+def peak(run):
+    run()
+    tracemalloc.start()
+    run()
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    return most
+
+
+def stream(T, strategy):
+    problem = make(LSTM(), 1, 2, 3, 16, 1, seed=0)
+    state = zero_states(problem.cell, problem.parameters, 2)
+    rng = np.random.default_rng(0)
+    chunks = (rng.normal(size=(32, 2, 3)) for _ in range(T // 32))
+
+    def objective(y, start):
+        return Objective("linear", y)(y)
+
+    streamed_gradients(problem.cell, problem.parameters, chunks, objective, state, strategy)
+
+
+@pytest.mark.parametrize(("strategy", "least", "most"), [(Regular(32), 0.9, 1.2), (Full(), 3.0, 4.5)])
+def test_memory_of_a_stream_follows_its_segments(strategy, least, most):
+    """Four times as many steps: the same memory where there are cuts, four times as much where there are none."""
+    ratio = peak(lambda: stream(2048, strategy)) / peak(lambda: stream(512, strategy))
+    assert least < ratio < most
+
+
+def test_memory_of_checkpoints_grows_like_the_root():
+    def run(T):
+        problem = make(LSTM(), T, 2, 1, 32, 1, seed=0)
+
+        def measured():
+            _, pullback = checkpointed_vjp(problem.cell, problem.parameters, problem.x, problem.initial)
+            pullback(Cotangents(None, problem.cotangents.final))
+
+        outputs = problem.x.size * 32 * 8
+        return peak(measured) - outputs
+
+    assert run(4096) / run(1024) < 2.6
