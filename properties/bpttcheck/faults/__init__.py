@@ -248,7 +248,7 @@ FAULTS = tuple(
             "flip-batch-axis",
             "Outputs are flipped along the batch.",
             "https://github.com/tensorflow/tensorflow/issues/39635",
-            ("batch-independence", "forward-reference"),
+            ("batch-independence", "batch-permutation", "forward-reference"),
             (RNN("tanh"),),
             sequence_reversed_batch,
         ),
