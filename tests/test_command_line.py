@@ -1,6 +1,7 @@
 """The command as a user types it."""
 
 import json
+import signal
 import subprocess
 import sys
 
@@ -59,3 +60,14 @@ def test_lists():
     assert "pullback-reference" in run("laws").stdout
     assert "M[t, s]" in run("laws", "xray-regular").stdout
     assert "dW-overwrite" in run("faults").stdout
+
+
+def test_interrupt_prints_the_verdict_so_far(tmp_path):
+    command = [sys.executable, "-m", "bpttcheck", "verify", "reference", "--examples", "100000", "--json", "v.json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=tmp_path) as running:
+        assert running.stdout is not None
+        assert running.stdout.readline().startswith("seed")
+        running.send_signal(signal.SIGINT)
+        said, _ = running.communicate(timeout=60)
+    assert running.returncode == 130
+    assert "interrupted" in said and (tmp_path / "v.json").read_text()

@@ -80,8 +80,8 @@ def verify(
                 ):
                     results.append(result)
     except KeyboardInterrupt:
+        console.print("interrupted: the verdict so far, without the cell and dtype under way")
         _finish(console, results, json_file)
-        console.print("interrupted: this is the verdict so far")
         sys.exit(INTERRUPTED)
     except Exception as error:
         _stop(error, traceback)

@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -13,30 +14,33 @@ _MARKS = {
     "passed": "[green]passed[/]",
     "failed": "[bold red]FAILED[/]",
     "error": "[bold red]ERROR[/]",
-    "vacuous": "[yellow]vacuous[/]",
-    "skipped": "[dim]skipped[/]",
-    "unfinished": "[yellow]unfinished[/]",
+    "vacuous": "[yellow]vac.[/]",
+    "skipped": "[dim]skip[/]",
+    "unfinished": "[yellow]open[/]",
 }
 
 
 def print_verdict(console: Console, results: Sequence[Result]) -> None:
-    """A table per subject of laws by cell and dtype, the reasons below it, and a closing sentence."""
+    """Tables of laws by cell, one per subject and dtype, the reasons below, and a closing sentence."""
     for subject in dict.fromkeys(result.subject for result in results):
         chosen = [result for result in results if result.subject == subject]
-        console.print(_table(subject, chosen))
+        for dtype in dict.fromkeys(result.dtype for result in chosen):
+            console.print(f"\n[bold]{subject}, {dtype}[/]: worst error / tolerance", highlight=False)
+            console.print(_table([result for result in chosen if result.dtype == dtype]))
         _print_reasons(console, chosen)
     console.print(summary(results), markup=False, highlight=False)
 
 
-def _table(subject: str, results: Sequence[Result]) -> Table:
-    columns = list(dict.fromkeys((result.cell, result.dtype) for result in results))
-    by_place = {(result.law, result.cell, result.dtype): result for result in results}
-    table = Table(title=f"{subject}: law by cell and dtype, worst error / tolerance", title_justify="left")
+def _table(results: Sequence[Result]) -> Table:
+    """Laws by cells, narrow enough for 80 columns with six cells."""
+    cells = list(dict.fromkeys(result.cell for result in results))
+    by_place = {(result.law, result.cell): result for result in results}
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 0, 0, 1), pad_edge=False)
     table.add_column("law", no_wrap=True)
-    for cell, dtype in columns:
-        table.add_column(f"{cell}\n{dtype}", justify="right")
+    for cell in cells:
+        table.add_column(cell.replace("-", "\n"), justify="right", no_wrap=True)
     for law in dict.fromkeys(result.law for result in results):
-        places = [by_place.get((law, *column)) for column in columns]
+        places = [by_place.get((law, cell)) for cell in cells]
         table.add_row(law, *("" if result is None else _mark(result) for result in places))
     return table
 
@@ -59,7 +63,7 @@ def _print_reasons(console: Console, results: Sequence[Result]) -> None:
         if result.status in ("skipped", "vacuous", "unfinished"):
             skipped.setdefault((result.status, result.reason), set()).add(result.law)
     for (status, reason), laws in skipped.items():
-        console.print(f"{_MARKS[status]} {', '.join(sorted(laws))}: {reason}", highlight=False)
+        console.print(f"{status} {', '.join(sorted(laws))}: {reason}", highlight=False, markup=False)
 
 
 def to_json(results: Sequence[Result], versions: dict[str, str]) -> str:
