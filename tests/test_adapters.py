@@ -143,3 +143,15 @@ def test_a_subject_that_raises_is_at_fault():
     results = list(judge(subject, LAWS, examples=3, seed=1))
     assert {r.status for r in results} == {"error", "unfinished", "skipped"}
     assert {r.reason for r in results if r.status == "error"} == {"vjp raised ZeroDivisionError: division by zero"}
+
+
+@pytest.mark.parametrize(("returned", "sentence"), [
+    (None, "vjp returned NoneType; expected a tuple of Outputs and a pullback"),
+    ((Outputs([1.0], None), None), "y in Outputs is a list; expected a NumPy array"),
+    ((Outputs(np.ones(1), {"h": 1}), None), "Outputs are not nested as layers, directions, names"),
+])  # fmt: skip
+def test_malformed_results_are_the_adapters_fault(returned, sentence):
+    subject = Own()
+    subject.vjp = lambda case: returned
+    reasons = [r.reason for r in judge(subject, LAWS, examples=3, seed=1) if r.status == "error"]
+    assert reasons and all(sentence in reason for reason in reasons)

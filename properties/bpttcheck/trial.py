@@ -8,7 +8,7 @@ import numpy as np
 
 from bpttcheck.blocks import Named, blocks, case_arrays, named
 from bpttcheck.cases import with_arrays
-from bpttcheck.contract import Capabilities, Case, Cotangents, CustomCell, Implementation, Outputs, Pullback
+from bpttcheck.contract import Capabilities, Case, Cotangents, CustomCell, Gradients, Implementation, Outputs, Pullback
 from bpttcheck.tolerance import Measured, allowed, in_range, measure, measure_black_box
 from bpttref import trees
 from bpttref.arrays import Array
@@ -49,18 +49,25 @@ class Trial:
     def vjp(self, case: Case) -> tuple[Outputs, Pullback | None]:
         """Run the subject on arrays of its own; what it raises becomes an `AdapterError`."""
         try:
-            return self.subject.vjp(with_arrays(case, lambda _, array: array.copy()))
+            returned = self.subject.vjp(with_arrays(case, lambda _, array: array.copy()))
         except Exception as error:
             raise AdapterError(f"vjp raised {type(error).__name__}: {error}") from error
+        if not (isinstance(returned, tuple) and len(returned) == 2 and isinstance(returned[0], Outputs)):
+            raise AdapterError(f"vjp returned {type(returned).__name__}; expected a tuple of Outputs and a pullback")
+        _named_arrays(returned[0])
+        return returned
 
     def pull(self, pullback: Pullback | None, cotangents: Cotangents) -> Named:
         """The gradients of a pullback by name."""
         if pullback is None:
             raise AdapterError("vjp returned no pullback, but the capabilities do not say gradients=False")
         try:
-            return named(pullback(copied(cotangents)))
+            gradients = pullback(copied(cotangents))
         except Exception as error:
             raise AdapterError(f"the pullback raised {type(error).__name__}: {error}") from error
+        if not isinstance(gradients, Gradients):
+            raise AdapterError(f"the pullback returned {type(gradients).__name__}; expected Gradients")
+        return _named_arrays(gradients)
 
     @cached_property
     def forward(self) -> tuple[Outputs, Pullback | None]:
@@ -122,6 +129,20 @@ class Trial:
             if in_range(size, scale, self.case.dtype):
                 error = float(np.abs(np.subtract(g, e, dtype=np.float64)).max())
                 yield Comparison(label, error, allowed(scale, size, self.case.dtype, operations))
+
+
+def _named_arrays(result: Outputs | Gradients) -> Named:
+    """The arrays of a result by name. Raises AdapterError unless they are NumPy arrays, nested as the contract says."""
+    try:
+        found = named(result)
+    except Exception as error:
+        raise AdapterError(
+            f"{type(result).__name__} are not nested as layers, directions, names: {type(error).__name__}: {error}"
+        ) from error
+    for name, array in found.items():
+        if not isinstance(array, np.ndarray):
+            raise AdapterError(f"{name} in {type(result).__name__} is a {type(array).__name__}; expected a NumPy array")
+    return found
 
 
 def copied(cotangents: Cotangents) -> Cotangents:

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
-from bpttcheck.contract import Implementation
+from bpttcheck.contract import Capabilities, Implementation
 
 BUILT_IN = {
     "reference": ("bpttcheck.adapters.reference", "Reference", None),
@@ -55,6 +55,12 @@ def load(target: str) -> Implementation:
     if not isinstance(getattr(subject, "name", None), str):
         raise TargetError(f"{target} has no name; an implementation has name, capabilities and vjp")
     implementation: Implementation = subject
+    try:
+        declared = implementation.capabilities()
+    except Exception as error:
+        raise TargetError(f"capabilities of {target} raised {type(error).__name__}: {error}") from error
+    if not isinstance(declared, Capabilities):
+        raise TargetError(f"capabilities of {target} are a {type(declared).__name__}; expected bpttcheck.Capabilities")
     return implementation
 
 
