@@ -33,7 +33,7 @@ def main() -> None:
 @click.option("--law", "law_ids", multiple=True, metavar="ID", help="Only this law; may be repeated.")
 @click.option("--cell", "cells", multiple=True, metavar="NAME", help="Only this cell, e.g. lstm; may be repeated.")
 @click.option("--dtype", "dtypes", multiple=True, metavar="NAME", help="Only this dtype; may be repeated.")
-@click.option("--examples", type=click.IntRange(1), default=50, show_default=True, help="Cases per cell and dtype.")
+@click.option("--examples", type=click.IntRange(1), default=30, show_default=True, help="Cases per cell and dtype.")
 @click.option("--seed", type=click.IntRange(0), help="Draw the same cases again.")
 @click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write every result here.")
 @click.option("--traceback", is_flag=True, help="Show the traceback where a target or the command is at fault.")
