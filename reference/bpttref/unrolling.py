@@ -38,17 +38,18 @@ def forward(cell: Cell, parameters: Parameters, x: Array, initial: State) -> Unr
     W_hh, b_hh = parameters["W_hh"], parameters.get("b_hh")
     with np.errstate(over="ignore"):  # sigmoid lets exp overflow on purpose
         a = project_input(x, parameters["W_hx"])
-        if "b_hx" in parameters:
-            a += parameters["b_hx"][..., None, :]
+        biases = [parameters["b_hx"]] if "b_hx" in parameters else []
         if b_hh is not None:
-            a += cell.input_bias(b_hh)[..., None, :]
+            biases.append(cell.input_bias(b_hh))
+        if biases:
+            a += sum(biases[1:], biases[0])[..., None, :]  # one pass over what may be large
         T, hidden = len(a), (*a.shape[1:-1], W_hh.shape[-1])
         states = tuple(np.empty_like(a, shape=(T + 1, *hidden)) for _ in cell.states)
         for state, start in zip(states, initial, strict=True):
             state[0] = start
         kept = np.empty_like(a, shape=(T, *hidden)) if cell.keeps else None
         work = np.empty_like(a, shape=a.shape[1:])
-        W = W_hh.swapaxes(-1, -2)
+        W = W_hh.swapaxes(-1, -2).copy()  # contiguous: faster in every step
         along_time = list(zip(*states, strict=True))
         for t in range(T):
             cell.step(a[t], along_time[t], along_time[t + 1], None if kept is None else kept[t], W, b_hh, work)

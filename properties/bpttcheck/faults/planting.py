@@ -133,7 +133,7 @@ class InputGateUsesItself:
 class ForgetPrimeMissing:
     def linearise(self, tape: Tape) -> tuple[Array, ...]:
         local: tuple[Array, ...] = super().linearise(tape)  # type: ignore[misc]
-        local[0][..., 1, :] = tape.states[1][:-1] * local[3]
+        local[0][..., 1, :] = tape.states[1][:-1] * local[2]
         return local
 
 

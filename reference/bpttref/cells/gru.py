@@ -83,40 +83,41 @@ class GRU:
         q, h_before = tape.kept, tape.h_before
         gates = tape.gates.reshape(*q.shape[:-1], 3, q.shape[-1])
         r, z, n = (gates[..., k, :] for k in range(3))
-        dh_to_gates = np.empty_like(gates)
-        dh_to_gates[..., 1, :] = (h_before - n) * z * (1 - z)
-        dh_to_gates[..., 2, :] = (1 - z) * (1 - n * n)
-        r_prime = r * (1 - r)
-        if self.reset == "after":
-            dh_to_gates[..., 0, :] = dh_to_gates[..., 2, :] * q * r_prime
-            return dh_to_gates, r, z
-        return dh_to_gates, r, z, h_before * r_prime
+        to_gates = 1 - gates
+        z_complement = to_gates[..., 1, :].copy()
+        to_gates *= gates
+        to_gates[..., 1, :] *= h_before - n
+        to_gates[..., 2, :] = (1 - n * n) * z_complement
+        to_gates[..., 0, :] *= to_gates[..., 2, :] * q if self.reset == "after" else h_before
+        return to_gates, r, z
 
     def pull(self, local: tuple[Array, ...], ds: State, W: Array, da: Array) -> State:
-        dh_to_gates, r, z = local[:3]
+        to_gates, r, z = local
         (dh,) = ds
         H = dh.shape[-1]
         if self.reset == "after":
-            np.multiply(dh_to_gates, dh[..., None, :], out=da)
+            np.multiply(to_gates, dh[..., None, :], out=da)
             recurrent = da.copy()
-            recurrent[..., 2, :] *= r
-            dh *= z
-            dh += recurrent.reshape(*dh.shape[:-1], 3 * H) @ W
+            np.multiply(da[..., 2, :], r, out=recurrent[..., 2, :])
+            through_gates = recurrent.reshape(*dh.shape[:-1], 3 * H) @ W
         else:
-            np.multiply(dh_to_gates[..., 1:, :], dh[..., None, :], out=da[..., 1:, :])
+            np.multiply(to_gates[..., 1:, :], dh[..., None, :], out=da[..., 1:, :])
             dq = da[..., 2, :] @ W[..., 2 * H :, :]
-            np.multiply(dq, local[3], out=da[..., 0, :])
-            dh *= z
-            dh += r * dq
-            dh += da[..., :2, :].reshape(*dh.shape[:-1], 2 * H) @ W[..., : 2 * H, :]
+            np.multiply(dq, to_gates[..., 0, :], out=da[..., 0, :])
+            through_gates = da[..., :2, :].reshape(*dh.shape[:-1], 2 * H) @ W[..., : 2 * H, :]
+            through_gates += np.multiply(r, dq, out=dq)
+        np.multiply(dh, z, out=dh)
+        np.add(dh, through_gates, out=dh)
         return (dh,)
 
     def recurrent_gradient(self, da: Array, tape: Tape) -> tuple[Array, Array]:
         assert tape.kept is not None
         H = tape.kept.shape[-1]
+        da_rz, da_n = da[..., : 2 * H], da[..., 2 * H :]
         if self.reset == "after":
-            da = da.copy()
-            da[..., 2 * H :] *= tape.gates[..., :H]
-            return weight_gradient(da, tape.h_before), bias_gradient(da)
-        rz = weight_gradient(da[..., : 2 * H], tape.h_before)
-        return np.concatenate([rz, weight_gradient(da[..., 2 * H :], tape.kept)], axis=-2), bias_gradient(da)
+            da_n, operand = da_n * tape.gates[..., :H], tape.h_before
+        else:
+            operand = tape.kept
+        dW = weight_gradient(da_rz, tape.h_before), weight_gradient(da_n, operand)
+        db = bias_gradient(da_rz), bias_gradient(da_n)
+        return np.concatenate(dW, axis=-2), np.concatenate(db, axis=-1)

@@ -58,21 +58,32 @@ class LSTM:
         tanh_c, c_before = tape.kept, tape.states[1][:-1]
         gates = tape.gates.reshape(*tanh_c.shape[:-1], 4, tanh_c.shape[-1])
         i, f, g, o = (gates[..., k, :] for k in range(4))
-        dc_to_gates = np.empty_like(gates[..., :3, :])
-        dc_to_gates[..., 0, :] = g * i * (1 - i)
-        dc_to_gates[..., 1, :] = c_before * f * (1 - f)
-        dc_to_gates[..., 2, :] = i * (1 - g * g)
-        return dc_to_gates, tanh_c * o * (1 - o), o * (1 - tanh_c * tanh_c), f
+        to_gates = 1 - gates
+        to_gates *= gates
+        to_gates[..., 0, :] *= g
+        to_gates[..., 1, :] *= c_before
+        to_gates[..., 2, :] = _one_minus_square_times(g, i)
+        to_gates[..., 3, :] *= tanh_c
+        return to_gates, _one_minus_square_times(tanh_c, o), f
 
     def pull(self, local: tuple[Array, ...], ds: State, W: Array, da: Array) -> State:
-        dc_to_gates, dh_to_o, dh_to_c, f = local
+        to_gates, dh_to_c, f = local
         dh, dc = ds
-        dc += dh_to_c * dh
-        np.multiply(dc_to_gates, dc[..., None, :], out=da[..., :3, :])
-        np.multiply(dh_to_o, dh, out=da[..., 3, :])
+        through_c = np.multiply(dh_to_c, dh, out=da[..., 3, :])  # scratch, written again below
+        np.add(dc, through_c, out=dc)
+        np.multiply(to_gates[..., :3, :], dc[..., None, :], out=da[..., :3, :])
+        np.multiply(to_gates[..., 3, :], dh, out=da[..., 3, :])
         np.matmul(da.reshape(*dh.shape[:-1], W.shape[-2]), W, out=dh)
         np.multiply(dc, f, out=dc)
         return dh, dc
 
     def recurrent_gradient(self, da: Array, tape: Tape) -> tuple[Array, Array]:
         return weight_gradient(da, tape.h_before), bias_gradient(da)
+
+
+def _one_minus_square_times(a: Array, b: Array) -> Array:
+    """``(1 - a^2) b``, with one array made."""
+    product = a * a
+    np.subtract(1, product, out=product)
+    np.multiply(product, b, out=product)
+    return product
