@@ -8,8 +8,7 @@ import pytest
 
 from bpttcheck import LAWS, Capabilities, CustomCell, Outputs, judge
 from bpttcheck.adapters.reference import Reference
-from bpttcheck.faults.planting import correct
-from bpttref import GRU, LSTM, RNN
+from bpttref import GRU, LSTM, RNN, Links, Random, Regular
 
 README = Path(__file__).parents[1] / "README.md"
 
@@ -39,8 +38,22 @@ class Own(Reference):
         return self.declared
 
 
-@pytest.mark.parametrize("changes", [{"biases": 1}, {"biases": 0}, {"initial": "zero"}, {"initial": "constant"},
-                                     {"final": False}, {"reusable": False}])  # fmt: skip
+LIMITS = (
+    {"biases": 1},
+    {"biases": 0},
+    {"inputs": ("dense",), "gradients": ("x", "parameters")},
+    {"inputs": ("tokens", "initial")},
+    {"gradients": ("parameters",)},
+    {"outputs": ("y",)},
+    {"outputs": ("final",)},
+    {"reusable": False},
+    {"sizes": {"T": (3,), "B": (2,), "D": (4,)}},
+    {"refuses": lambda case: "it is odd" if len(case.x) % 2 else None},
+    {"truncations": (Regular, Links, Random), "objectives": ("cross-entropy",), "reduction": "mean"},
+)
+
+
+@pytest.mark.parametrize("changes", LIMITS, ids=lambda changes: ",".join(changes))
 def test_declared_limits_are_not_faults(changes):
     subject = Own()
     subject.declared = replace(Own.declared, **changes)
@@ -49,8 +62,8 @@ def test_declared_limits_are_not_faults(changes):
 
 def test_forward_only():
     subject = Own()
-    subject.declared = replace(Own.declared, gradients=False)
-    subject.vjp = lambda case: (correct(case)[0], None)
+    subject.declared = replace(Own.declared, gradients=())
+    subject.vjp = lambda case: (Reference().vjp(case)[0], None)
     found = statuses(subject)
     assert ("forward-reference", "passed") in found and ("pullback-reference", "skipped") in found
     assert not failed(subject)
@@ -105,7 +118,7 @@ class WithPushforward(Own):
         from bpttcheck.cases import with_arrays
 
         moves, step = named(tangents), 1e-5
-        ends = [correct(with_arrays(case, lambda n, a, s=s: a + s * moves[n]))[0] for s in (step, -step)]
+        ends = [Reference().vjp(with_arrays(case, lambda n, a, s=s: a + s * moves[n]))[0] for s in (step, -step)]
         y = self.factor * (ends[0].y - ends[1].y) / (2 * step)
         states = tuple(
             tuple({k: self.factor * (a[k] - b[k]) / (2 * step) for k in a} for a, b in zip(p, m, strict=True))
@@ -129,7 +142,7 @@ def test_wrong_results_fail_with_a_sentence(spoil, sentence):
     subject = Own()
 
     def vjp(case):
-        outputs, pullback = correct(case)
+        outputs, pullback = Reference().vjp(case)
         return outputs, lambda cotangents: spoil(pullback(cotangents))
 
     subject.vjp = vjp

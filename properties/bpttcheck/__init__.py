@@ -11,8 +11,10 @@ from bpttcheck.contract import (
     ForwardMode,
     Gradients,
     Implementation,
+    OneShot,
     Outputs,
     Pullback,
+    TwoPhase,
 )
 from bpttcheck.laws import LAWS, Law
 from bpttcheck.verdict import Result, judge
@@ -27,8 +29,10 @@ __all__ = [
     "Implementation",
     "LAWS",
     "Law",
+    "OneShot",
     "Outputs",
     "Pullback",
     "Result",
+    "TwoPhase",
     "judge",
 ]

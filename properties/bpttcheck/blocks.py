@@ -9,23 +9,26 @@ from typing import TypeAlias
 
 from bpttcheck.contract import Case, Cotangents, CustomCell, Gradients, Outputs
 from bpttref.arrays import Array
+from bpttref.inputs import is_tokens
 from bpttref.network import AllParameters, States
 
 Named: TypeAlias = dict[str, Array]
 
 
 def named(result: Outputs | Cotangents | Gradients) -> Named:
-    """The arrays of a result by name: "y", "x", "W_hh", "initial.h", "layer1.reverse.W_hx", .."""
+    """The arrays of a result by name: "y", "x", "W_hh", "initial.h", "layer1.reverse.W_hx", "W_qh", .."""
     if isinstance(result, Gradients):
         arrays = {} if result.x is None else {"x": result.x}
-        return arrays | _leaves(result.parameters, "") | _leaves(result.initial, "initial.")
+        arrays |= _leaves(result.parameters, "") | _leaves(result.initial, "initial.")
+        return arrays | dict(result.readout or {})
     arrays = {} if result.y is None else {"y": result.y}
     return arrays | _leaves(result.final, "final.")
 
 
 def case_arrays(case: Case) -> Named:
     """The arrays that a case is differentiated by, named like their gradients."""
-    return named(Gradients(case.x, case.parameters, case.initial))
+    x = None if is_tokens(case.x) else case.x
+    return named(Gradients(x, case.parameters, case.initial, case.objective.readout if case.objective else None))
 
 
 def _leaves(tree: AllParameters | States | None, prefix: str) -> Named:

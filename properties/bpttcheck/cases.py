@@ -1,7 +1,8 @@
-"""Drawing cases. Hypothesis draws sizes, scales and a seed; the arrays follow from them.
+"""Drawing cases: first sizes, scales and a seed; the arrays follow from them.
 
-That costs half a millisecond a case and shrinks well: to small sizes and, since ``rounded`` shrinks to True, to
-values that are small multiples of 1/4, which a person can work through by hand.
+The first pass draws them independently, so that no two sizes agree but by an edge case's intention. What fails is
+drawn again by Hypothesis, from what is smaller, and shrinks: to small sizes and, since ``rounded`` shrinks to True,
+to values that are small multiples of 1/4, which a person can work through by hand.
 """
 
 from collections.abc import Callable
@@ -12,16 +13,17 @@ import numpy as np
 from hypothesis import strategies as st
 
 from bpttcheck.contract import Capabilities, Case, Cotangents, CustomCell, Outputs
-from bpttref import RNN, Cell, vjp
+from bpttref import RNN, Cell, Objective, vjp
 from bpttref.arrays import Array
 from bpttref.cells import State
+from bpttref.inputs import is_tokens
 
 WEIGHT_SCALES = (0.5, 1.0, 0.1, 2.0, 1e-3, 8.0)  # vanishing to saturated and exploding; the simplest first
 
 
 @dataclass(frozen=True)
 class Draw:
-    """What Hypothesis chooses: everything that a case depends on."""
+    """Everything that a case depends on."""
 
     T: int
     B: int
@@ -30,25 +32,61 @@ class Draw:
     layers: int
     bidirectional: bool
     ragged: bool
+    tokens: bool
     rounded: bool
     weight_scale: float
     seed: int
 
 
-def draws(capabilities: Capabilities) -> st.SearchStrategy[Draw]:
-    """Draws that a subject with these capabilities can be given; sizes are mostly distinct and above 1."""
+_LARGEST = {"T": 7, "B": 4, "D": 5, "H": 6}
+
+
+def draw_case(rng: np.random.Generator, capabilities: Capabilities, edge: bool) -> Draw:
+    """A draw that a subject with these capabilities can be given.
+
+    Sizes are distinct and above 1, unless the subject's own do not allow it; ``edge`` is for those that are 1.
+    """
+    pools = {n: sorted(capabilities.sizes.get(n, range(1 if edge else 2, most + 1))) for n, most in _LARGEST.items()}
+    if edge:
+        pools = {n: pool[: int(rng.choice([1, 2, len(pool)]))] for n, pool in pools.items()}
+    for _ in range(20):
+        sizes = {name: int(rng.choice(pool)) for name, pool in pools.items()}
+        if edge or len(set(sizes.values())) == len(sizes):
+            break
+    dense, tokens = "dense" in capabilities.inputs, "tokens" in capabilities.inputs
+    return Draw(
+        **sizes,
+        layers=int(rng.integers(1, capabilities.layers + 1)),
+        bidirectional=capabilities.bidirectional and rng.random() < 0.3,
+        ragged="lengths" in capabilities.inputs and rng.random() < 0.3,
+        tokens=tokens and (not dense or rng.random() < 0.3),
+        rounded=rng.random() < 0.3,
+        weight_scale=float(rng.choice(WEIGHT_SCALES)),
+        seed=int(rng.integers(2**32)),
+    )
+
+
+def smaller_draws(draw: Draw, capabilities: Capabilities) -> st.SearchStrategy[Draw]:
+    """Draws that are no larger than this one, the simplest first."""
+
+    def size(name: str) -> st.SearchStrategy[int]:
+        most = getattr(draw, name)
+        return st.sampled_from([n for n in sorted(capabilities.sizes.get(name, range(1, most + 1))) if n <= most])
+
+    scales = dict.fromkeys([*(s for s in WEIGHT_SCALES[:2]), draw.weight_scale])
     return st.builds(
         Draw,
-        T=st.integers(1, 7),
-        B=st.integers(1, 4),
-        D=st.integers(1, 5),
-        H=st.integers(1, 5),
-        layers=st.sampled_from([1, 1, capabilities.layers]),
-        bidirectional=st.sampled_from([False, False, capabilities.bidirectional]),
-        ragged=st.sampled_from([False, capabilities.lengths]),
-        rounded=st.sampled_from([True, False, False]),
-        weight_scale=st.sampled_from(WEIGHT_SCALES),
-        seed=st.integers(0, 2**32 - 1),
+        T=size("T"),
+        B=size("B"),
+        D=size("D"),
+        H=size("H"),
+        layers=st.integers(1, draw.layers),
+        bidirectional=st.sampled_from(sorted({False, draw.bidirectional})),
+        ragged=st.sampled_from(sorted({False, draw.ragged})),
+        tokens=st.sampled_from(sorted({draw.tokens, draw.tokens and "dense" not in capabilities.inputs})),
+        rounded=st.sampled_from([True, draw.rounded]),
+        weight_scale=st.sampled_from(list(scales)),
+        seed=st.one_of(st.integers(0, 15), st.just(draw.seed)),
     )
 
 
@@ -63,8 +101,8 @@ def realise(draw: Draw, cell: Cell | CustomCell, dtype: str, capabilities: Capab
         return (scale * drawn).astype(dtype)
 
     directions = 2 if draw.bidirectional else 1
+    x, width = _tokens(draw, rng, capabilities) if draw.tokens else (values(draw.T, draw.B, draw.D), draw.D)
     parameters, initial, final = [], [], []
-    width = draw.D
     for _ in range(draw.layers):
         shapes = _parameter_shapes(cell, width, draw.H, capabilities.biases)
         parameters.append(
@@ -84,12 +122,41 @@ def realise(draw: Draw, cell: Cell | CustomCell, dtype: str, capabilities: Capab
         cell,
         dtype,
         tuple(parameters),
-        values(draw.T, draw.B, draw.D),
-        None if capabilities.initial == "zero" else tuple(initial),
+        x,
+        tuple(initial) if "initial" in capabilities.inputs else None,
         lengths,
+        objective=_objective(rng, values, (draw.T, draw.B, width), capabilities),
     )
-    dy = values(draw.T, draw.B, width)
-    return case, Cotangents(dy, tuple(final) if capabilities.final else None)
+    dy = values(draw.T, draw.B, width) if "y" in capabilities.outputs else None
+    return case, Cotangents(dy, tuple(final) if "final" in capabilities.outputs else None)
+
+
+def _tokens(draw: Draw, rng: np.random.Generator, capabilities: Capabilities) -> tuple[Array, int]:
+    """Tokens ``(T, B)`` and how many there may be. Half the time no two are the same: the columns of dW_hx are then
+    the gradients of single steps."""
+    size = draw.T * draw.B
+    distinct = "D" not in capabilities.sizes and bool(rng.integers(2))
+    tokens = rng.permutation(size) if distinct else rng.integers(0, draw.D, size)
+    return tokens.reshape(draw.T, draw.B), size if distinct else draw.D
+
+
+def _objective(
+    rng: np.random.Generator, values: Callable[..., Array], shape: tuple[int, int, int], capabilities: Capabilities
+) -> Objective | None:
+    """An objective of one of the declared kinds for outputs of this ``shape``."""
+    if not capabilities.objectives:
+        return None
+    T, B, width = shape
+    kind: Any = rng.choice(sorted(capabilities.objectives))
+    scales = {"given": 2.0 ** rng.integers(-2, 3), "sum": 1, "mean-of-steps": 1 / T, "mean": 1 / (T * B)}
+    weights = rng.integers(1, 9, T) / 4 if capabilities.loss_weights else None
+    readouts = int(rng.integers(2, 5))
+    W_qh, b_q = (None, None) if kind == "linear" else (values(readouts, width), values(readouts))
+    if kind == "cross-entropy":
+        targets = rng.integers(0, readouts, (T, B))
+    else:
+        targets = values(T, B, width if kind == "linear" else readouts)
+    return Objective(kind, targets, W_qh, b_q, weights, float(scales[capabilities.reduction]))
 
 
 def _parameter_shapes(cell: Cell | CustomCell, D: int, H: int, biases: int) -> dict[str, tuple[int, ...]]:
@@ -105,7 +172,10 @@ def _state_shapes(cell: Cell | CustomCell, H: int) -> dict[str, tuple[int, ...]]
 
 
 def with_arrays(case: Case, change: Callable[[str, Array], Array]) -> Case:
-    """The case with each array replaced by ``change(name, array)``, names as in `bpttcheck.blocks.named`."""
+    """The case with each floating array replaced by ``change(name, array)``, names as in `bpttcheck.blocks.named`.
+
+    Tokens are copied.
+    """
 
     def tree(layers: Any, prefix: str) -> Any:
         return layers and tuple(
@@ -119,9 +189,13 @@ def with_arrays(case: Case, change: Callable[[str, Array], Array]) -> Case:
             for k, directions in enumerate(layers)
         )
 
+    objective = case.objective
+    if objective is not None:
+        objective = objective.with_readout({name: change(name, a) for name, a in objective.readout.items()})
     return replace(
         case,
-        x=change("x", case.x),
+        objective=objective,
+        x=case.x.copy() if is_tokens(case.x) else change("x", case.x),
         parameters=tree(case.parameters, ""),
         initial=tree(case.initial, "initial."),
     )

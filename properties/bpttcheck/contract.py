@@ -1,16 +1,21 @@
 """What an implementation of BPTT must offer to be judged, and the frozen data that it is given.
 
-One method does it: ``vjp(case)`` returns outputs now and a pullback for later. All arrays are NumPy arrays in the
-canonical layout of `bpttref`: sequences ``(T, B, D)``, parameters ``W_hx (G*H, D)``, ``W_hh (G*H, H)``, ``b_hx``,
-``b_hh (G*H,)`` with gates stacked i, f, g, o (LSTM) or r, z, n (GRU), states ``(B, H)``. Parameters and states are
-tuples over layers of tuples over directions of mappings: ``case.parameters[0][0]["W_hh"]``.
+There are two doors, and an implementation has at least one of them:
+
+    vjp(case)                  outputs now, a pullback for later: for layers and differentiable functions
+    loss_and_gradients(case)   an objective and its gradients in one go: for training loops that own their loss
+
+All arrays are NumPy arrays in the canonical layout of `bpttref`: sequences ``(T, B, D)``, parameters ``W_hx (G*H, D)``,
+``W_hh (G*H, H)``, ``b_hx``, ``b_hh (G*H,)`` with gates stacked i, f, g, o (LSTM) or r, z, n (GRU), states ``(B, H)``.
+Parameters and states are tuples over layers of tuples over directions of mappings:
+``case.parameters[0][0]["W_hh"]``.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
-from bpttref import Cell, Cotangents, Full, Gradients, Outputs, Pullback, Strategy
+from bpttref import Cell, Cotangents, Full, Gradients, Objective, Outputs, Pullback, Strategy
 from bpttref.arrays import Array
 from bpttref.network import AllParameters, States
 
@@ -31,8 +36,11 @@ class CustomCell:
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """One problem. ``initial`` is None where the subject starts from zeros; ``lengths (B,)`` None where all rows
-    have T steps."""
+    """One problem.
+
+    x: ``(T, B, D)``, or integer tokens ``(T, B)`` that stand for one-hot vectors. initial: None where the subject
+    starts from zeros. lengths: ``(B,)``, None where all rows have T steps. objective: for `OneShot` subjects.
+    """
 
     cell: Cell | CustomCell
     dtype: str
@@ -41,6 +49,26 @@ class Case:
     initial: States | None = None
     lengths: Array | None = None
     truncation: Strategy = Full()
+    objective: Objective | None = None
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """T, B, D and, of a known cell, H of the first layer."""
+        T, B = self.x.shape[:2]
+        sizes = {"T": T, "B": B} | ({"D": self.x.shape[2]} if self.x.ndim == 3 else {})
+        if isinstance(self.cell, CustomCell):
+            return sizes
+        first = self.parameters[0][0]
+        return sizes | {"D": first["W_hx"].shape[1], "H": first["W_hh"].shape[1]}
+
+
+_SETS = {
+    "inputs": {"dense", "tokens", "initial", "lengths"},
+    "outputs": {"y", "final"},
+    "gradients": {"x", "parameters", "initial"},
+    "objectives": {"cross-entropy", "squared-error", "linear"},
+    "sizes": {"T", "B", "D", "H"},
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,13 +77,20 @@ class Capabilities:
 
     cells: of bpttref (``RNN("tanh")``, ``LSTM()``, ``GRU("after")``, ..) or `CustomCell`. dtypes: names.
     biases: how many vectors the parameters hold: 2 (``b_hx`` and ``b_hh``), 1 (``b_hx``) or 0.
-    layers: the deepest stack. bidirectional, lengths: whether it takes two directions, rows of different lengths.
-    initial: "given" takes initial states and returns their gradients; "constant" takes them and returns none;
-    "zero" always starts from zeros.
-    final: whether it returns final states and takes their cotangents.
-    gradients: False for a forward-only subject, whose ``vjp`` returns None for the pullback.
-    truncations: the strategies it follows when the case asks for them, by class, e.g. ``(Regular,)``.
-    reusable: whether a pullback may be called twice. conventions: declared choices, for the report.
+    layers: the deepest stack. bidirectional: whether it takes two directions.
+    inputs: of "dense" and "tokens" (what x may be), "initial" (states; without it, it starts from zeros), "lengths".
+    outputs: of "y" and "final", what it returns and takes cotangents of.
+    gradients: of "x", "parameters" and "initial", what it returns; empty for a forward-only subject, whose ``vjp``
+    returns None for the pullback.
+    truncations: the strategies it follows when the case asks for them, by class, e.g. ``(Regular, Links)``. `Links`
+    hands over the multipliers; `Random` leaves it to the subject to draw its own pattern from pi and the seed.
+    reusable: whether a pullback may be called twice.
+    objectives: of "cross-entropy", "squared-error" and "linear", what ``loss_and_gradients`` takes. reduction: how it
+    scales the loss: "given" (by ``case.objective.scale``), "sum", "mean-of-steps" (1/T) or "mean" (1/(T B)).
+    loss_weights: whether it takes a weight for the loss of each step.
+    sizes: the sizes that it takes, e.g. ``{"T": (4, 8), "B": (2,)}`` for a compiler that is slow on new shapes; any
+    where nothing is said. refuses: called with a case, answers why it cannot be run, or None: ``T = 0``, say.
+    conventions: declared choices, for the report.
     """
 
     cells: tuple[Cell | CustomCell, ...]
@@ -63,28 +98,58 @@ class Capabilities:
     biases: Literal[0, 1, 2] = 2
     layers: int = 1
     bidirectional: bool = False
-    lengths: bool = False
-    initial: Literal["given", "constant", "zero"] = "given"
-    final: bool = True
-    gradients: bool = True
+    inputs: Collection[str] = ("dense", "initial")
+    outputs: Collection[str] = ("y", "final")
+    gradients: Collection[str] = ("x", "parameters", "initial")
     truncations: tuple[type[Strategy], ...] = ()
     reusable: bool = True
+    objectives: Collection[str] = ()
+    reduction: Literal["given", "sum", "mean-of-steps", "mean"] = "given"
+    loss_weights: bool = False
+    sizes: Mapping[str, Collection[int]] = field(default_factory=dict)
+    refuses: Callable[[Case], str | None] | None = None
     conventions: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name, known in _SETS.items():
+            declared = getattr(self, name)
+            if isinstance(declared, str) or (unknown := set(declared) - known):
+                wrong = declared if isinstance(declared, str) else ", ".join(map(str, unknown))
+                raise ValueError(f"{name} must be a collection of {', '.join(sorted(known))}; there is {wrong!r}")
+
+    def refusal(self, case: Case) -> str | None:
+        """Why this case is not put to the subject; None if it is."""
+        for name, size in case.sizes.items():
+            if name in self.sizes and size not in self.sizes[name]:
+                return f"{name} = {size} is not among the declared sizes"
+        return self.refuses(case) if self.refuses else None
 
 
 class Implementation(Protocol):
-    """An adapter: a name, what it can do, and one method."""
+    """An adapter: a name, what it can do, and one or more of the methods of `TwoPhase`, `OneShot`, `ForwardMode`."""
 
     @property
     def name(self) -> str: ...
 
     def capabilities(self) -> Capabilities: ...
 
+
+@runtime_checkable
+class TwoPhase(Implementation, Protocol):
+    """The first door. The pullback may be called later and more than once; a forward-only subject returns None."""
+
     def vjp(self, case: Case) -> tuple[Outputs, Pullback | None]: ...
 
 
 @runtime_checkable
-class ForwardMode(Protocol):
+class OneShot(Implementation, Protocol):
+    """The second door: ``Outputs.loss`` is the value of ``case.objective``, ``Gradients.readout`` has "W_qh", "b_q"."""
+
+    def loss_and_gradients(self, case: Case) -> tuple[Outputs, Gradients]: ...
+
+
+@runtime_checkable
+class ForwardMode(Implementation, Protocol):
     """An implementation that offers a pushforward, too: from tangents of the inputs to tangents of the outputs."""
 
     def jvp(self, case: Case, tangents: Gradients) -> Outputs: ...
@@ -98,6 +163,8 @@ __all__ = [
     "ForwardMode",
     "Gradients",
     "Implementation",
+    "OneShot",
     "Outputs",
     "Pullback",
+    "TwoPhase",
 ]

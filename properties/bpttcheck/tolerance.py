@@ -8,6 +8,7 @@ The perturbation is an array type. The reference computes in ufuncs, so it runs 
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +16,7 @@ import numpy as np
 
 from bpttcheck.blocks import Named, named
 from bpttcheck.cases import with_arrays
-from bpttcheck.contract import Case, Cotangents, CustomCell, Implementation
+from bpttcheck.contract import Case, Cotangents, CustomCell
 from bpttref import vjp
 from bpttref.arrays import Array
 
@@ -61,9 +62,11 @@ def _noisy_type(unit: float, rng: np.random.Generator) -> type[Array]:
     return _Noisy
 
 
-def measure(case: Case, cotangents: Cotangents, seed: int) -> Measured:
-    """The reference's outputs and gradients in float64, with the scale of legitimate error in the case's dtype."""
-    assert not isinstance(case.cell, CustomCell)
+def measure(case: Case, cotangents: Cotangents | None, seed: int) -> Measured:
+    """The reference's outputs and gradients in float64, with the scale of legitimate error in the case's dtype.
+
+    Without cotangents, of the case's objective, with its value as "loss".
+    """
     noisy = _noisy_type(float(np.finfo(case.dtype).eps), np.random.default_rng(seed))
 
     def exact(array: Array, axis: int) -> Array:
@@ -86,8 +89,8 @@ def measure(case: Case, cotangents: Cotangents, seed: int) -> Measured:
     return Measured(values, spread)
 
 
-def _run(case: Case, cotangents: Cotangents, convert: Any) -> Named:
-    """Outputs and gradients of the reference, on arrays converted one by one."""
+def _run(case: Case, cotangents: Cotangents | None, convert: Callable[[Array, int], Array]) -> Named:
+    """Outputs and gradients of the reference, on arrays converted one by one; the integer is the replicates' axis."""
 
     def states(tree: Any) -> Any:
         return tree and tuple(tuple({k: convert(v, 0) for k, v in leaf.items()} for leaf in layer) for layer in tree)
@@ -101,26 +104,29 @@ def _run(case: Case, cotangents: Cotangents, convert: Any) -> Named:
         lengths=case.lengths,
         strategy=case.truncation,
     )
-    dy = None if cotangents.y is None else convert(cotangents.y, 1)
-    return named(outputs) | named(pullback(Cotangents(dy, states(cotangents.final))))
+    if cotangents is not None:
+        dy = None if cotangents.y is None else convert(cotangents.y, 1)
+        return named(outputs) | named(pullback(Cotangents(dy, states(cotangents.final))))
+    assert case.objective is not None and outputs.y is not None
+    readout = {name: convert(array, 0) for name, array in case.objective.readout.items()}
+    evaluated = case.objective.with_readout(readout)(outputs.y)
+    gradients = pullback(Cotangents(evaluated.dy))._replace(readout=evaluated.readout)
+    return named(outputs) | named(gradients) | {"loss": np.asanyarray(evaluated.loss)}
 
 
-def measure_black_box(subject: Implementation, case: Case, cotangents: Cotangents, seed: int) -> Measured:
-    """The scale of error of an unknown cell: how far its results move when every input is rounded at random."""
+def measure_black_box(run: Callable[[Case], Named], case: Case, seed: int) -> Measured:
+    """The scale of error of an unknown cell: how far the results of ``run`` move when every input is rounded at
+    random."""
     rng = np.random.default_rng(seed)
     eps = float(np.finfo(case.dtype).eps)
 
-    def rounded_anew(array: Array) -> Array:
+    def rounded_anew(_: str, array: Array) -> Array:
         return (array * (1 + 4 * eps * (2 * rng.random(array.shape) - 1))).astype(array.dtype)
 
-    runs = []
-    for k in range(REPLICATES):
-        moved = case if k == 0 else with_arrays(case, lambda _, array: rounded_anew(array))
-        outputs, pullback = subject.vjp(moved)
-        runs.append(named(outputs) | (named(pullback(cotangents)) if pullback else {}))
+    results = [run(case if k == 0 else with_arrays(case, rounded_anew)) for k in range(REPLICATES)]
     spread = {
-        name: np.max([np.abs(run[name].astype(float) - value) for run in runs[1:]], axis=0)
-        for name, value in runs[0].items()
+        name: np.max([np.abs(result[name].astype(float) - value) for result in results[1:]], axis=0)
+        for name, value in results[0].items()
     }
     return Measured({}, spread)
 

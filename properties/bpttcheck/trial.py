@@ -1,14 +1,26 @@
 """One case put to one subject, with everything that the laws share computed at most once."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from bpttcheck.blocks import Named, blocks, case_arrays, named
 from bpttcheck.cases import with_arrays
-from bpttcheck.contract import Capabilities, Case, Cotangents, CustomCell, Gradients, Implementation, Outputs, Pullback
+from bpttcheck.contract import (
+    Capabilities,
+    Case,
+    Cotangents,
+    CustomCell,
+    Gradients,
+    Implementation,
+    OneShot,
+    Outputs,
+    Pullback,
+    TwoPhase,
+)
 from bpttcheck.tolerance import Measured, allowed, in_range, measure, measure_black_box
 from bpttref import trees
 from bpttref.arrays import Array
@@ -20,6 +32,10 @@ class Violation(Exception):
 
 class AdapterError(Exception):
     """The subject itself raised."""
+
+
+class Refused(Exception):
+    """The subject declares that it does not take a case; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -48,14 +64,32 @@ class Trial:
 
     def vjp(self, case: Case) -> tuple[Outputs, Pullback | None]:
         """Run the subject on arrays of its own; what it raises becomes an `AdapterError`."""
-        try:
-            returned = self.subject.vjp(with_arrays(case, lambda _, array: array.copy()))
-        except Exception as error:
-            raise AdapterError(f"vjp raised {type(error).__name__}: {error}") from error
+        assert isinstance(self.subject, TwoPhase)
+        returned = self._called("vjp", self.subject.vjp, case)
         if not (isinstance(returned, tuple) and len(returned) == 2 and isinstance(returned[0], Outputs)):
             raise AdapterError(f"vjp returned {type(returned).__name__}; expected a tuple of Outputs and a pullback")
         _named_arrays(returned[0])
         return returned
+
+    def loss_and_gradients(self, case: Case) -> Named:
+        """The subject's gradients for the case's objective by name, and its value as "loss"."""
+        assert isinstance(self.subject, OneShot)
+        returned = self._called("loss_and_gradients", self.subject.loss_and_gradients, case)
+        if not (isinstance(returned, tuple) and [type(part) for part in returned] == [Outputs, Gradients]):
+            what = type(returned).__name__
+            raise AdapterError(f"loss_and_gradients returned {what}; expected a tuple of Outputs and Gradients")
+        outputs, gradients = returned
+        if outputs.loss is None:
+            raise AdapterError("loss_and_gradients returned Outputs without the loss")
+        return _named_arrays(gradients) | {"loss": np.asarray(outputs.loss)}
+
+    def _called(self, name: str, method: Callable[[Case], Any], case: Case) -> Any:
+        if reason := self.capabilities.refusal(case):
+            raise Refused(reason)
+        try:
+            return method(with_arrays(case, lambda _, array: array.copy()))
+        except Exception as error:
+            raise AdapterError(f"{name} raised {type(error).__name__}: {error}") from error
 
     def pull(self, pullback: Pullback | None, cotangents: Cotangents) -> Named:
         """The gradients of a pullback by name."""
@@ -87,10 +121,33 @@ class Trial:
         return self.measure(self.cotangents)
 
     def measure(self, cotangents: Cotangents, case: Case | None = None) -> Measured:
+        """True values and scales of error for other cotangents, or another case."""
         case = case or self.case
         if isinstance(case.cell, CustomCell):
-            return measure_black_box(self.subject, case, cotangents, seed=1)
+            return measure_black_box(lambda moved: self.results(moved, cotangents), case, seed=1)
         return measure(case, cotangents, seed=1)
+
+    @cached_property
+    def scored(self) -> Named:
+        """The subject's loss and gradients for the case's objective."""
+        return self.loss_and_gradients(self.case)
+
+    @cached_property
+    def scored_measured(self) -> Measured:
+        """True values and scales of error of `scored`."""
+        return self.measure_objective(self.case)
+
+    def measure_objective(self, case: Case) -> Measured:
+        """True values and scales of error of loss and gradients for the objective of a case."""
+        if isinstance(case.cell, CustomCell):
+            return measure_black_box(self.loss_and_gradients, case, seed=1)
+        return measure(case, None, seed=1)
+
+    def results(self, case: Case, cotangents: Cotangents) -> Named:
+        """The subject's outputs and gradients for another case."""
+        outputs, pullback = self.vjp(case)
+        results = named(outputs)
+        return results | self.pull(pullback, cotangents) if self.capabilities.gradients else results
 
     def gradients_of(self, case: Case, cotangents: Cotangents) -> Named:
         """The subject's gradients for another case."""
@@ -99,12 +156,14 @@ class Trial:
     def with_case(self, **changes: object) -> Case:
         return replace(self.case, **changes)  # type: ignore[arg-type]
 
-    def expected_names(self) -> set[str]:
-        """The arrays that the subject must return gradients for."""
-        names = set(case_arrays(self.case))
-        if self.capabilities.initial != "given":
-            names = {name for name in names if "initial." not in name}
-        return names
+    def expected(self) -> Named:
+        """The arrays that the subject must return gradients for, the readout aside."""
+        kinds = self.capabilities.gradients
+        return {
+            name: array
+            for name, array in case_arrays(replace(self.case, objective=None)).items()
+            if ("x" if name == "x" else "initial" if "initial." in name else "parameters") in kinds
+        }
 
     def compare(self, got: Named, expected: Named, *measures: Measured) -> Iterator[Comparison]:
         """Compare block by block the arrays that both sides have; scales of several measures add up.

@@ -13,8 +13,9 @@ with, summed over the rows of the batch,
 the whole sequence is the sum of those of its chunks.
 """
 
-from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -24,7 +25,7 @@ from bpttref.arrays import Array, bias_gradient, project, weight_gradient
 class Evaluated(NamedTuple):
     """An objective at some outputs: its value, the cotangent ``dy``, and the gradients of the readout."""
 
-    loss: float
+    loss: Any  # a number; with replicates an array of them
     dy: Array
     readout: dict[str, Array]
 
@@ -40,27 +41,41 @@ class Objective:
     weights: Array | None = None
     scale: float = 1.0
 
+    @property
+    def readout(self) -> dict[str, Array]:
+        """The parameters of the readout by name; none for the linear objective."""
+        return {} if self.W_qh is None or self.b_q is None else {"W_qh": self.W_qh, "b_q": self.b_q}
+
+    def with_readout(self, readout: Mapping[str, Array]) -> "Objective":
+        """The same objective with the parameters of the readout replaced, by name."""
+        return replace(self, W_qh=readout.get("W_qh"), b_q=readout.get("b_q"))
+
     def __call__(self, y: Array, start: int = 0) -> Evaluated:
-        """Evaluate on ``y (L, B, directions*H)``, the outputs of steps ``start <= t < start + L``."""
-        steps = slice(start, start + len(y))
+        """Evaluate on ``y (L, ..., B, directions*H)``, the outputs of steps ``start <= t < start + L``."""
+        steps, replicates = slice(start, start + len(y)), y.ndim - 3
         targets = self.targets[steps]
+        targets = targets.reshape(len(targets), *(1,) * replicates, *targets.shape[1:])
         weights = self.scale * (np.ones(len(y)) if self.weights is None else self.weights[steps])
-        w = weights.astype(y.dtype)[:, None, None]
+        w = weights.astype(y.dtype).reshape(-1, *(1,) * (y.ndim - 1))
         if self.kind == "linear":
-            return Evaluated(float(np.sum(w * targets * y)), w * targets, {})
+            return Evaluated(_total(w * targets * y), np.broadcast_to(w * targets, y.shape), {})
         if self.W_qh is None or self.b_q is None:
             raise ValueError(f"the {self.kind} objective needs a readout: W_qh and b_q")
-        o = project(y, self.W_qh.T) + self.b_q
+        o = project(y, self.W_qh.swapaxes(-1, -2)) + self.b_q[..., None, :]
         if self.kind == "squared-error":
             do = o - targets
-            loss = np.sum(w * do * do) / 2
+            loss = _total(w * do * do) / 2
         else:
             shifted = o - o.max(axis=-1, keepdims=True)
             log_p = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
-            at_target = targets[..., None]
-            loss = -np.sum(w * np.take_along_axis(log_p, at_target, axis=-1))
-            do = np.exp(log_p)
-            np.put_along_axis(do, at_target, np.take_along_axis(do, at_target, axis=-1) - 1, axis=-1)
+            at_target = np.arange(o.shape[-1]) == targets[..., None]
+            loss = -_total(w * at_target * log_p)
+            do = np.exp(log_p) - at_target
         do = w * do
         readout = {"W_qh": weight_gradient(do, y), "b_q": bias_gradient(do)}
-        return Evaluated(float(loss), project(do, self.W_qh), readout)
+        return Evaluated(loss, project(do, self.W_qh), readout)
+
+
+def _total(terms: Array) -> Any:
+    """The sum over time, batch and features, for each replicate."""
+    return terms.sum(axis=(0, -2, -1))

@@ -16,6 +16,8 @@ BUILT_IN = {
     "torch": ("bpttcheck.adapters.torch", "TorchLayers", "torch"),
 }  # name: module, class, the library and extra that it needs
 
+_EXPECTED = "an implementation has name, capabilities, and vjp or loss_and_gradients"
+
 
 class TargetError(Exception):
     """A target cannot be loaded; the message says what to do."""
@@ -49,11 +51,12 @@ def load(target: str) -> Implementation:
         raise
     except Exception as error:
         raise TargetError(f"{target} cannot be loaded: {type(error).__name__}: {error}") from error
-    for method in ("capabilities", "vjp"):
-        if not callable(getattr(subject, method, None)):
-            raise TargetError(f"{target} has no method {method}; an implementation has name, capabilities and vjp")
+    if not callable(getattr(subject, "capabilities", None)):
+        raise TargetError(f"{target} has no method capabilities; {_EXPECTED}")
+    if not any(callable(getattr(subject, door, None)) for door in ("vjp", "loss_and_gradients")):
+        raise TargetError(f"{target} has neither vjp nor loss_and_gradients; {_EXPECTED}")
     if not isinstance(getattr(subject, "name", None), str):
-        raise TargetError(f"{target} has no name; an implementation has name, capabilities and vjp")
+        raise TargetError(f"{target} has no name; {_EXPECTED}")
     implementation: Implementation = subject
     try:
         declared = implementation.capabilities()

@@ -1,7 +1,8 @@
 """PyTorch's recurrent layers: nn.RNN (tanh, relu), nn.LSTM, nn.GRU; stacked, bidirectional, packed sequences.
 
 Conventions: weights (G*H, D) with gates i, f, g, o and r, z, n, two biases, the GRU's reset gate after the recurrent
-product. Truncation is by detach: the layer runs segment after segment, and the carried state is detached at a cut.
+product. Truncation is by detach: the layer runs segment after segment, and the carried state is detached at a cut, or
+scaled in the backward pass alone where a link has another multiplier.
 """
 
 from typing import Any
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from bpttcheck.contract import Capabilities, Case, Cotangents, CustomCell, Gradients, Outputs, Pullback
-from bpttref import GRU, LSTM, RNN, Blocks, Last, Regular, Window
+from bpttref import GRU, LSTM, RNN, Blocks, Last, Links, Regular, Window
 from bpttref.arrays import Array
 from bpttref.network import States
 
@@ -29,42 +30,71 @@ class TorchLayers:
             cells=(RNN("tanh"), RNN("relu"), LSTM(), GRU("after")),
             layers=2,
             bidirectional=True,
-            lengths=True,
-            truncations=(Regular,),
+            inputs=("dense", "initial", "lengths"),
+            truncations=(Regular, Links),
+            objectives=("cross-entropy", "squared-error", "linear"),
+            refuses=lambda case: "torch.nn takes no sequence without steps" if len(case.x) == 0 else None,
             conventions={"reset gate": "after the recurrent product", "biases": "two"},
         )
 
     def vjp(self, case: Case) -> tuple[Outputs, Pullback]:
-        layer = _layer(case)
-        x = torch.tensor(case.x, requires_grad=True)
-        initial = _stacked(case, case.initial)
-        for state in initial:
-            state.requires_grad_()
+        layer, x, initial = _prepared(case)
         y, final = _run(layer, case, x, initial)
-        names = _states(case)
         outputs = [y, *final]
 
         def pullback(cotangents: Cotangents) -> Gradients:
             given = [None if cotangents.y is None else torch.tensor(cotangents.y), *_stacked(case, cotangents.final)]
             pairs = [(o, c) for o, c in zip(outputs, given, strict=False) if c is not None and o.requires_grad]
-            weights = dict(layer.named_parameters())
-            wanted = [x, *initial, *weights.values()]
-            found = torch.autograd.grad(
-                [o for o, _ in pairs], wanted, [c for _, c in pairs], retain_graph=True, allow_unused=True
-            )
-            arrays = [
-                np.zeros(tuple(w.shape), case.dtype) if g is None else g.numpy()
-                for w, g in zip(wanted, found, strict=True)
-            ]
-            by_name = dict(zip(weights, arrays[1 + len(initial) :], strict=True))
-            parameters = tuple(
-                tuple({n: by_name[_NAMES[n] + _suffix(k, d)] for n in p} for d, p in enumerate(directions))
-                for k, directions in enumerate(case.parameters)
-            )
-            return Gradients(arrays[0], parameters, _unstacked(case, dict(zip(names, arrays[1:], strict=False))))
+            return _gradients(case, layer, x, initial, [o for o, _ in pairs], [c for _, c in pairs])
 
-        ends = {name: state.detach().numpy() for name, state in zip(names, final, strict=True)}
+        ends = {name: state.detach().numpy() for name, state in zip(_states(case), final, strict=True)}
         return Outputs(y.detach().numpy(), _unstacked(case, ends)), pullback
+
+    def loss_and_gradients(self, case: Case) -> tuple[Outputs, Gradients]:
+        """A training step: nn.Linear, a loss of torch.nn.functional, and gradients for everything."""
+        objective = case.objective
+        assert objective is not None
+        layer, x, initial = _prepared(case)
+        y, _ = _run(layer, case, x, initial)
+        targets = torch.tensor(objective.targets)
+        readout = {name: torch.tensor(a, requires_grad=True) for name, a in objective.readout.items()}
+        if objective.kind == "linear":
+            loss = objective.scale * torch.sum(targets * y)
+        else:
+            o = nn.functional.linear(y, readout["W_qh"], readout["b_q"])
+            if objective.kind == "squared-error":
+                loss = objective.scale / 2 * nn.functional.mse_loss(o, targets, reduction="sum")
+            else:
+                loss = objective.scale * nn.functional.cross_entropy(o.mT, targets, reduction="sum")
+        gradients = _gradients(case, layer, x, initial, [loss], [torch.ones_like(loss)])
+        found = torch.autograd.grad(loss, list(readout.values())) if readout else ()
+        by_name = {name: g.numpy() for name, g in zip(readout, found, strict=True)}
+        return Outputs(None, None, float(loss.detach())), gradients._replace(readout=by_name)
+
+
+def _prepared(case: Case) -> tuple[nn.RNNBase, Tensor, list[Tensor]]:
+    """The layer, its input and its initial states, the latter two differentiable."""
+    initial = _stacked(case, case.initial)
+    for state in initial:
+        state.requires_grad_()
+    return _layer(case), torch.tensor(case.x, requires_grad=True), initial
+
+
+def _gradients(
+    case: Case, layer: nn.RNNBase, x: Tensor, initial: list[Tensor], outputs: list[Tensor], cotangents: list[Tensor]
+) -> Gradients:
+    weights = dict(layer.named_parameters())
+    wanted = [x, *initial, *weights.values()]
+    found = torch.autograd.grad(outputs, wanted, cotangents, retain_graph=True, allow_unused=True)
+    arrays = [
+        np.zeros(tuple(w.shape), case.dtype) if g is None else g.numpy() for w, g in zip(wanted, found, strict=True)
+    ]
+    by_name = dict(zip(weights, arrays[1 + len(initial) :], strict=True))
+    parameters = tuple(
+        tuple({n: by_name[_NAMES[n] + _suffix(k, d)] for n in p} for d, p in enumerate(directions))
+        for k, directions in enumerate(case.parameters)
+    )
+    return Gradients(arrays[0], parameters, _unstacked(case, dict(zip(_states(case), arrays[1:], strict=False))))
 
 
 def _states(case: Case) -> tuple[str, ...]:
@@ -102,10 +132,12 @@ def _run(layer: nn.RNNBase, case: Case, x: Tensor, initial: list[Tensor]) -> tup
     """Outputs and final states, ``(layers*directions, B, H)`` each, with the graph cut where the case says."""
     state = initial
     pieces = []
-    edges = [0, *_cuts(case), len(x)]
+    xi = _links(case)
+    edges = [0, *np.flatnonzero(xi != 1).tolist(), len(x)]
     for start, stop in zip(edges, edges[1:], strict=False):
         if start:
-            state = [s.detach() for s in state]
+            cut = [s.detach() for s in state]
+            state = cut if xi[start] == 0 else [c + xi[start] * (s - c) for s, c in zip(state, cut, strict=True)]
         piece: Any = x[start:stop]
         if case.lengths is not None:
             piece = pack_padded_sequence(piece, torch.tensor(case.lengths), enforce_sorted=False)
@@ -117,9 +149,10 @@ def _run(layer: nn.RNNBase, case: Case, x: Tensor, initial: list[Tensor]) -> tup
     return torch.cat(pieces), state
 
 
-def _cuts(case: Case) -> list[int]:
+def _links(case: Case) -> Array:
+    """The multiplier of the link into each step."""
     assert not isinstance(case.truncation, Blocks | Window | Last)
-    return [int(t) for t in np.flatnonzero(case.truncation.links(len(case.x)) == 0)]
+    return case.truncation.links(len(case.x))
 
 
 def _stacked(case: Case, states: States | None) -> list[Tensor]:

@@ -2,23 +2,25 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from bpttcheck.contract import Capabilities, Case, Cotangents, CustomCell, Gradients, Outputs, Pullback
-from bpttref import Cell, Full, Regular, trees, vjp
+from bpttcheck.adapters.reference import Reference
+from bpttcheck.contract import Capabilities, Case, Cotangents, Gradients, Outputs, Pullback
+from bpttref import Cell, Full, Regular, trees
 from bpttref.arrays import Array
 from bpttref.cells import State, Tape
 
 Vjp: TypeAlias = Callable[[Case], tuple[Outputs, Pullback]]
+LossAndGradients: TypeAlias = Callable[[Case], tuple[Outputs, Gradients]]
 
 
 @dataclass(frozen=True)
 class Fault:
     """id, what is wrong, where it was reported, the laws that must catch it, the cells it is planted in, and how.
 
-    ``make`` returns a fresh faulty ``vjp``; a fault that remembers something starts without memories.
+    ``make`` returns a fresh faulty method for the ``door``; a fault that remembers something starts without memories.
     """
 
     id: str
@@ -26,7 +28,8 @@ class Fault:
     source: str
     caught_by: tuple[str, ...]
     cells: tuple[Cell, ...]
-    make: Callable[[], Vjp]
+    make: Callable[[], Vjp | LossAndGradients]
+    door: Literal["vjp", "loss_and_gradients"] = "vjp"
 
 
 class Faulty:
@@ -35,19 +38,13 @@ class Faulty:
     def __init__(self, fault: Fault) -> None:
         self.name = f"fault:{fault.id}"
         self._fault = fault
-        self._vjp = fault.make()
+        setattr(self, fault.door, fault.make())
 
     def capabilities(self) -> Capabilities:
-        return Capabilities(cells=self._fault.cells, layers=2, bidirectional=True, lengths=True, truncations=(Regular,))
-
-    def vjp(self, case: Case) -> tuple[Outputs, Pullback]:
-        return self._vjp(case)
+        return replace(Reference().capabilities(), cells=self._fault.cells)
 
 
-def correct(case: Case) -> tuple[Outputs, Pullback]:
-    """The reference, which every fault changes in one place."""
-    assert not isinstance(case.cell, CustomCell)
-    return vjp(case.cell, case.parameters, case.x, case.initial, lengths=case.lengths, strategy=case.truncation)
+correct = Reference().vjp  # the reference, which every fault changes in one place
 
 
 def altered(mixin: type) -> Callable[[], Vjp]:

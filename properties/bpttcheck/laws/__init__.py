@@ -1,6 +1,6 @@
 """The laws: one family a file; `LAWS` is the registry that every door of bpttcheck runs."""
 
-from bpttcheck.laws import agreement, algebra, batch, contract, derivative, purity, time, truncation
+from bpttcheck.laws import agreement, algebra, batch, contract, derivative, objective, purity, time, truncation
 from bpttcheck.laws.law import Law
 
 LAWS: tuple[Law, ...] = (
@@ -12,6 +12,7 @@ LAWS: tuple[Law, ...] = (
     *batch.LAWS,
     *purity.LAWS,
     *truncation.LAWS,
+    *objective.LAWS,
 )
 
 __all__ = ["LAWS", "Law"]

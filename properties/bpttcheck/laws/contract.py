@@ -2,22 +2,27 @@
 
 from collections.abc import Iterator
 
-from bpttcheck.blocks import Named, case_arrays
+from bpttcheck.blocks import Named, named
+from bpttcheck.contract import OneShot
 from bpttcheck.laws.law import Law, gradients
 from bpttcheck.trial import Comparison, Trial, Violation
 
 
 def _outputs(trial: Trial) -> Iterator[Comparison]:
-    case, cotangents = trial.case, trial.cotangents
-    shapes = {"y": cotangents.y.shape} if cotangents.y is not None else {}
-    if case.initial is not None and trial.capabilities.final:
-        shapes |= {n.replace("initial.", "final."): a.shape for n, a in case_arrays(case).items() if "initial." in n}
+    shapes = {n: a.shape for n, a in named(trial.cotangents).items()}  # cotangents are shaped like outputs
     return _present(trial, "output", trial.outputs, shapes)
 
 
 def _gradients(trial: Trial) -> Iterator[Comparison]:
-    arrays = case_arrays(trial.case)
-    return _present(trial, "gradient of", trial.gradients, {n: arrays[n].shape for n in trial.expected_names()})
+    return _present(trial, "gradient of", trial.gradients, {n: a.shape for n, a in trial.expected().items()})
+
+
+def _scored(trial: Trial) -> Iterator[Comparison]:
+    assert trial.case.objective is not None
+    arrays = trial.expected()
+    if "parameters" in trial.capabilities.gradients:
+        arrays |= trial.case.objective.readout
+    return _present(trial, "gradient of", trial.scored, {n: a.shape for n, a in arrays.items()})
 
 
 def _present(trial: Trial, what: str, got: Named, shapes: dict[str, tuple[int, ...]]) -> Iterator[Comparison]:
@@ -47,6 +52,15 @@ LAWS = (
         "bpttcheck.contract",
         _gradients,
         (gradients,),
+        decisive=True,
+    ),
+    Law(
+        "objective-complete",
+        "The gradients of an objective are there, the readout's included, in shape and dtype; and so is the loss.",
+        "shape(dw) = shape(w)",
+        "bpttcheck.contract",
+        _scored,
+        door=OneShot,
         decisive=True,
     ),
 )

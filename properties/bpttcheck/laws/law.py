@@ -1,14 +1,19 @@
 """What a law is: data, and a predicate that yields comparisons."""
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from bpttcheck.contract import Capabilities, CustomCell, ForwardMode, Implementation
+from bpttcheck.contract import Capabilities, CustomCell, ForwardMode, Implementation, OneShot, TwoPhase
 from bpttcheck.trial import Comparison, Trial
 from bpttref import Cell, Strategy
 
 Need: TypeAlias = Callable[[Implementation, Capabilities, Cell | CustomCell], str | None]
+_DOORS: Mapping[type, str] = {
+    TwoPhase: "the subject offers no vjp",
+    OneShot: "the subject offers no loss_and_gradients",
+    ForwardMode: "the subject offers no jvp",
+}
 
 
 @dataclass(frozen=True)
@@ -18,6 +23,7 @@ class Law:
     id: never changes. statement: one sentence. equation, source: what it says in symbols, and where that comes from.
     check: yields a `Comparison` per block looked at; none at all means that the case proved nothing. Raises
     `Violation` where it is broken in a way that has no size. needs: each answers None, or why it is not met.
+    smallest: the sizes below which it proves nothing. door: the protocol that a subject must have.
     decisive: no other law is put to a case on which it fails. `bpttcheck.faults` says which planted faults it catches.
     """
 
@@ -27,10 +33,16 @@ class Law:
     source: str
     check: Callable[[Trial], Iterable[Comparison]]
     needs: tuple[Need, ...] = ()
+    smallest: Mapping[str, int] = field(default_factory=dict)
+    door: type = TwoPhase
     decisive: bool = False
 
     def unmet(self, subject: Implementation, capabilities: Capabilities, cell: Cell | CustomCell) -> str | None:
         """Why the law cannot be put to the subject; None if it can."""
+        if not isinstance(subject, self.door):
+            return _DOORS[self.door]
+        if self.door is OneShot and not capabilities.objectives:
+            return "no objective is declared"
         return next((reason for need in self.needs if (reason := need(subject, capabilities, cell))), None)
 
 
@@ -47,19 +59,26 @@ def reusable(subject: Implementation, capabilities: Capabilities, cell: Cell | C
 
 
 def carried_states(subject: Implementation, capabilities: Capabilities, cell: Cell | CustomCell) -> str | None:
-    if capabilities.initial == "zero" or not capabilities.final:
-        return "the subject does not take initial and return final states"
-    return None
+    if "initial" in capabilities.inputs and "final" in capabilities.outputs:
+        return None
+    return "the subject does not take initial and return final states"
 
 
 def carried_cotangents(subject: Implementation, capabilities: Capabilities, cell: Cell | CustomCell) -> str | None:
-    if capabilities.initial != "given" or not capabilities.final:
-        return "the subject does not return gradients of initial states and take cotangents of final ones"
-    return None
+    if "initial" in capabilities.gradients and "final" in capabilities.outputs:
+        return None
+    return "the subject does not return gradients of initial states and take cotangents of final ones"
 
 
-def pushforward(subject: Implementation, capabilities: Capabilities, cell: Cell | CustomCell) -> str | None:
-    return None if isinstance(subject, ForwardMode) else "the subject offers no jvp"
+def outputs(name: str) -> Need:
+    def need(subject: Implementation, capabilities: Capabilities, cell: Cell | CustomCell) -> str | None:
+        return None if name in capabilities.outputs else f"the output {name} is not declared"
+
+    return need
+
+
+def loss_weights(subject: Implementation, capabilities: Capabilities, cell: Cell | CustomCell) -> str | None:
+    return None if capabilities.loss_weights else "the subject does not take a weight for the loss of each step"
 
 
 def truncation(strategy: type[Strategy]) -> Need:
@@ -69,3 +88,7 @@ def truncation(strategy: type[Strategy]) -> Need:
         return f"{strategy.__name__.lower()} truncation is not declared"
 
     return need
+
+
+def truncations(subject: Implementation, capabilities: Capabilities, cell: Cell | CustomCell) -> str | None:
+    return None if capabilities.truncations else "no truncation is declared"

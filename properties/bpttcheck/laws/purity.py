@@ -6,13 +6,17 @@ import numpy as np
 
 from bpttcheck.blocks import case_arrays, named
 from bpttcheck.cases import with_arrays
+from bpttcheck.contract import TwoPhase
 from bpttcheck.laws.law import Law, gradients, reusable
-from bpttcheck.trial import Comparison, Trial, Violation, copied
+from bpttcheck.trial import Comparison, Refused, Trial, Violation, copied
 
 
 def _unchanged(trial: Trial) -> Iterator[Comparison]:
     """The subject gets arrays that nobody else reads; the trial's own show what they were."""
     case, cotangents = with_arrays(trial.case, lambda _, array: array.copy()), copied(trial.cotangents)
+    if reason := trial.capabilities.refusal(case):
+        raise Refused(reason)
+    assert isinstance(trial.subject, TwoPhase)
     outputs, pullback = trial.subject.vjp(case)
     returned = {name: np.array(array) for name, array in named(outputs).items()}
     if pullback is not None:
@@ -43,7 +47,7 @@ def _pulled_twice(trial: Trial) -> Iterator[Comparison]:
 
 
 def _two_alive(trial: Trial) -> Iterator[Comparison]:
-    """Another problem, with other weights and one step less, runs between a call and its pullback."""
+    """Another problem, with other weights, runs between a call and its pullback."""
     _, pullback = trial.vjp(trial.case)
     other = with_arrays(trial.case, lambda name, a: (0.5 * a + 0.25).astype(a.dtype))
     trial.vjp(other)

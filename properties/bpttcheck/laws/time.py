@@ -10,12 +10,13 @@ from bpttcheck.contract import Case, Cotangents
 from bpttcheck.laws.law import Law, carried_cotangents, carried_states, gradients
 from bpttcheck.tolerance import Measured
 from bpttcheck.trial import Comparison, Trial
+from bpttref.inputs import is_tokens
 
 
 def _split(trial: Trial) -> tuple[Case, int] | None:
     """The case up to a step in the middle; None where a split proves nothing."""
     T = len(trial.case.x)
-    if T < 2 or trial.case.lengths is not None or len(trial.case.parameters[0]) > 1:
+    if trial.case.lengths is not None or len(trial.case.parameters[0]) > 1:
         return None
     k = int(trial.rng.integers(1, T))
     return replace(trial.case, x=trial.case.x[:k]), k
@@ -58,7 +59,7 @@ def _causality(trial: Trial) -> Iterator[Comparison]:
         return
     _, k = split
     x = trial.case.x.copy()
-    x[k:] = -2 * x[k:] + 1
+    x[k:] = (x[k:] + 1) % trial.case.sizes["D"] if is_tokens(x) else -2 * x[k:] + 1
     moved = named(trial.vjp(replace(trial.case, x=x))[0])
     if "y" in moved:
         before = {"y": moved["y"][:k]}
@@ -83,6 +84,7 @@ LAWS = (
         "composition of the steps",
         _states,
         (carried_states,),
+        {"T": 2},
     ),
     Law(
         "split-resume-pullback",
@@ -91,6 +93,7 @@ LAWS = (
         "chain rule",
         _pullbacks,
         (gradients, carried_cotangents),
+        {"T": 2},
     ),
     Law(
         "causality",
@@ -98,6 +101,6 @@ LAWS = (
         "d y_t / d x_s = 0 for s > t",
         "definition of a recurrence",
         _causality,
-        (),
+        smallest={"T": 2},
     ),
 )
