@@ -87,6 +87,15 @@ def test_memory_of_a_stream_follows_its_segments(strategy, least, most):
     assert least < ratio < most
 
 
+def test_memory_of_a_random_stream_follows_its_longest_segment():
+    """Which grows like log T: the memory of a run is compared with that of regular segments of the same length."""
+    for seed in range(3):
+        strategy = Random(0.95, seed)
+        edges = np.flatnonzero(np.concatenate([[True], strategy.links(2048)[1:] == 0, [True]]))
+        longest = Regular(int(np.diff(edges).max()))
+        assert peak(lambda s=strategy: stream(2048, s)) < 1.25 * peak(lambda s=longest: stream(2048, s))
+
+
 def test_memory_of_checkpoints_grows_like_the_root():
     def run(T):
         problem = make(LSTM(), T, 2, 1, 32, 1, seed=0)

@@ -48,13 +48,18 @@ def _noisy_type(unit: float, rng: np.random.Generator) -> type[Array]:
             self, ufunc: np.ufunc, method: str, *inputs: Any, out: tuple[Any, ...] | None = None, **options: Any
         ) -> Any:
             plain = [i.view(np.ndarray) if isinstance(i, np.ndarray) else i for i in inputs]
-            if ufunc is np.matmul:  # inside a product errors are relative to its terms, not to their sum
-                plain = [operand * (1 + noise(operand.shape)) for operand in plain]
+            if ufunc is np.matmul or method != "__call__":  # inside a long sum errors are relative to its terms
+                plain = [
+                    o * (1 + noise(o.shape)) if isinstance(o, np.ndarray) and o.dtype.kind in "fc" else o for o in plain
+                ]
             if out is not None:
                 options["out"] = tuple(o.view(np.ndarray) for o in out)
+            size = np.maximum(*map(np.abs, plain)) if ufunc in (np.add, np.subtract) and method == "__call__" else None
             result = np.asarray(getattr(ufunc, method)(*plain, **options))
             if ufunc is np.reciprocal:  # the sigmoid's last operation; libraries compute sigmoids by other formulas
                 result += noise(result.shape)
+            elif size is not None:  # and may add up in another order
+                result += size * noise(result.shape)
             elif ufunc not in _EXACT and result.dtype != bool:
                 result *= 1 + noise(result.shape)
             return result.view(_Noisy)
