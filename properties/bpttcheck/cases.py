@@ -202,22 +202,30 @@ def with_arrays(case: Case, change: Callable[[str, Array], Array]) -> Case:
 
 
 def near_kink(case: Case, margin: float = 1e-3) -> bool:
-    """Whether a ReLU's pre-activation is within ``margin`` times its terms of 0, where a small change may flip it."""
+    """Whether a ReLU's pre-activation is within ``margin`` times its terms of 0, where rounding may flip it."""
+    return any(np.any(np.abs(total) < margin * terms) for total, terms in _preactivations(case))
+
+
+def sides_of_kinks(case: Case) -> Array:
+    """For each pre-activation of a ReLU, whether it is positive; empty for other cells."""
+    return np.concatenate([np.zeros(0, bool), *(total.ravel() > 0 for total, _ in _preactivations(case))])
+
+
+def _preactivations(case: Case) -> list[tuple[Array, Array]]:
+    """For each step of each layer of a ReLU network, the pre-activations and the sum of their terms' magnitudes."""
+    found: list[tuple[Array, Array]] = []
     if case.cell != RNN("relu"):
-        return False
-    smallest = [np.inf]
+        return found
 
     class _Watched(RNN):
         def step(
             self, a: Array, before: State, after: State, kept: Array | None, W: Array, b_hh: Array | None, work: Array
         ) -> None:
-            total = before[0] @ W + a
-            terms = np.abs(before[0]) @ np.abs(W) + np.abs(a)
-            smallest[0] = min(smallest[0], np.min(np.abs(total) / np.maximum(terms, 1e-30), initial=np.inf))
+            found.append((before[0] @ W + a, np.abs(before[0]) @ np.abs(W) + np.abs(a)))
             super().step(a, before, after, kept, W, b_hh, work)
 
     vjp(_Watched("relu"), case.parameters, case.x, case.initial, lengths=case.lengths)
-    return bool(smallest[0] < margin)
+    return found
 
 
 def only_y(outputs: Outputs | Cotangents, steps: slice) -> Cotangents:

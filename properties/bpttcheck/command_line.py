@@ -62,9 +62,9 @@ def verify(
         _stop(error, traceback)
     seed = secrets.randbelow(2**32) if seed is None else seed
     console = Console()
-    console.print(f"seed {seed}, {examples} examples per cell and dtype", highlight=False)
     results: list[Result] = []
     try:
+        console.print(f"seed {seed}, {examples} examples per cell and dtype", highlight=False)
         with Progress(
             SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=console, transient=True
         ) as progress:

@@ -25,6 +25,9 @@ class TorchLayers:
 
     name = f"torch {torch.__version__}"
 
+    def __init__(self) -> None:
+        torch.set_num_threads(1)  # for problems as small as these, more threads only wait for each other
+
     def capabilities(self) -> Capabilities:
         return Capabilities(
             cells=(RNN("tanh"), RNN("relu"), LSTM(), GRU("after")),

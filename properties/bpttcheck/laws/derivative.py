@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from bpttcheck.blocks import Named, blocks, case_arrays, named
-from bpttcheck.cases import near_kink, with_arrays
+from bpttcheck.cases import sides_of_kinks, with_arrays
 from bpttcheck.contract import Case, ForwardMode, Gradients, OneShot, Outputs
 from bpttcheck.laws.law import Law, gradients
 from bpttcheck.tolerance import FACTOR, allowed
@@ -52,9 +52,10 @@ def _differences(
     """
     eps = float(np.finfo(trial.case.dtype).eps)
     step = eps**0.2  # truncation of order step^4 against rounding of order eps / step
-    if near_kink(trial.case, 16 * step):
-        return
     for name, label, direction in _directions(trial, gradients, most):
+        above, below = (sides_of_kinks(_moved(trial.case, name, sign * step * direction)) for sign in (1, -1))
+        if not np.array_equal(above, below):
+            continue
         wide, middle, narrow = (
             _difference(trial.case, objective, gradients, name, step / k * direction) for k in (1, 2, 4)
         )
@@ -88,14 +89,14 @@ def _difference(
 ) -> Array:
     """The objective's change between ``w + change`` and ``w - change``, what the gradient says it is, and the
     magnitude of the terms: three numbers."""
-
-    def moved(sign: int) -> Case:
-        return with_arrays(case, lambda n, a: (a + sign * change).astype(a.dtype) if n == name else a)
-
-    plus, minus = moved(1), moved(-1)
+    plus, minus = _moved(case, name, change), _moved(case, name, -change)
     (above, size), (below, _) = objective(plus), objective(minus)
     actual = np.subtract(case_arrays(plus)[name], case_arrays(minus)[name], dtype=np.float64)
     return np.array([above - below, np.sum(gradients[name].astype(np.float64) * actual), size])
+
+
+def _moved(case: Case, name: str, change: Array) -> Case:
+    return with_arrays(case, lambda n, a: (a + change).astype(a.dtype) if n == name else a)
 
 
 def _duality(trial: Trial) -> Iterator[Comparison]:
