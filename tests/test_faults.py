@@ -11,7 +11,7 @@ from bpttcheck.faults import FAULTS, Faulty
 def test_fault_is_caught(fault):
     """On every cell that it is planted in, by each law that is named for it."""
     laws = [law for law in LAWS if law.id in fault.caught_by or law.decisive]
-    results = list(judge(Faulty(fault), laws, examples=40, seed=1, dtypes=["float32"]))
+    results = list(judge(Faulty(fault), laws, examples=40, seed=1))
     for cell in fault.cells:
         failed = {r.law for r in results if r.cell == cell.name and r.status == "failed"}
         assert set(fault.caught_by) <= failed

@@ -56,8 +56,8 @@ def draw_case(rng: np.random.Generator, capabilities: Capabilities, edge: bool) 
     dense, tokens = "dense" in capabilities.inputs, "tokens" in capabilities.inputs
     return Draw(
         **sizes,
-        layers=int(rng.integers(1, capabilities.layers + 1)),
-        bidirectional=capabilities.bidirectional and rng.random() < 0.3,
+        layers=1 if rng.random() < 0.6 else int(rng.integers(1, capabilities.layers + 1)),
+        bidirectional=capabilities.bidirectional and rng.random() < 0.4,
         ragged="lengths" in capabilities.inputs and rng.random() < 0.3,
         tokens=tokens and (not dense or rng.random() < 0.3),
         rounded=rng.random() < 0.3,

@@ -85,6 +85,9 @@ class Capabilities:
     truncations: the strategies it follows when the case asks for them, by class, e.g. ``(Regular, Links)``. `Links`
     hands over the multipliers; `Random` leaves it to the subject to draw its own pattern from pi and the seed.
     reusable: whether a pullback may be called twice.
+    padding: what may lie behind the end of a row that has lengths: "finite" numbers, or "anything", NaN included.
+    empty: whether it takes sequences without steps. streams: whether ``loss_and_gradients`` frees what lies before a
+    cut, so that its memory does not grow with T (measured with tracemalloc, which sees NumPy's arrays alone).
     objectives: of "cross-entropy", "squared-error" and "linear", what ``loss_and_gradients`` takes. reduction: how it
     scales the loss: "given" (by ``case.objective.scale``), "sum", "mean-of-steps" (1/T) or "mean" (1/(T B)).
     loss_weights: whether it takes a weight for the loss of each step.
@@ -103,6 +106,9 @@ class Capabilities:
     gradients: Collection[str] = ("x", "parameters", "initial")
     truncations: tuple[type[Strategy], ...] = ()
     reusable: bool = True
+    padding: Literal["finite", "anything"] = "finite"
+    empty: bool = False
+    streams: bool = False
     objectives: Collection[str] = ()
     reduction: Literal["given", "sum", "mean-of-steps", "mean"] = "given"
     loss_weights: bool = False

@@ -34,6 +34,9 @@ class Reference:
             truncations=(Regular, Random, Links, Window, Blocks, Last),
             objectives=("cross-entropy", "squared-error", "linear"),
             loss_weights=True,
+            padding="anything",
+            empty=True,
+            streams=True,
         )
 
     def vjp(self, case: Case) -> tuple[Outputs, Pullback]:

@@ -36,6 +36,7 @@ class TorchLayers:
             inputs=("dense", "initial", "lengths"),
             truncations=(Regular, Links),
             objectives=("cross-entropy", "squared-error", "linear"),
+            padding="anything",
             refuses=lambda case: "torch.nn takes no sequence without steps" if len(case.x) == 0 else None,
             conventions={"reset gate": "after the recurrent product", "biases": "two"},
         )

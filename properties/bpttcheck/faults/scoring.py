@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from bpttcheck.adapters.reference import Reference
-from bpttcheck.contract import Case, Gradients, Outputs
+from bpttcheck.contract import Case, Cotangents, Gradients, Outputs
 from bpttcheck.faults.planting import LossAndGradients
 from bpttref import Last, Regular, trees
 
@@ -77,5 +77,19 @@ def target_subtracted_twice() -> LossAndGradients:
             return outputs, gradients
         moved = replace(case.objective, targets=2 * case.objective.targets)
         return outputs, _correct(replace(case, objective=moved))[1]
+
+    return faulty
+
+
+def everything_kept() -> LossAndGradients:
+    """Truncated gradients from a tape of the whole sequence."""
+
+    def faulty(case: Case) -> tuple[Outputs, Gradients]:
+        assert case.objective is not None
+        outputs, pullback = Reference().vjp(case)
+        assert outputs.y is not None
+        evaluated = case.objective(outputs.y)
+        gradients = pullback(Cotangents(evaluated.dy))
+        return Outputs(None, None, float(evaluated.loss)), gradients._replace(readout=evaluated.readout)
 
     return faulty

@@ -8,13 +8,13 @@ import numpy as np
 
 from bpttcheck.blocks import Named
 from bpttcheck.contract import Case, Cotangents
-from bpttcheck.laws.law import Law
+from bpttcheck.laws.law import Law, gradients
 from bpttcheck.tolerance import Measured
 from bpttcheck.trial import Comparison, Trial, rows
 from bpttref.arrays import Array
 
 
-def _take(case: Case, cotangents: Cotangents, order: Array) -> tuple[Case, Cotangents]:
+def take(case: Case, cotangents: Cotangents, order: Array) -> tuple[Case, Cotangents]:
     """The rows ``order`` of a problem."""
 
     def states(tree: Any) -> Any:
@@ -32,7 +32,7 @@ def _whole(trial: Trial) -> Named:
 
 def _permutation(trial: Trial) -> Iterator[Comparison]:
     order = np.roll(trial.rng.permutation(trial.case.x.shape[1]), 1)
-    got = trial.results(*_take(trial.case, trial.cotangents, order))
+    got = trial.results(*take(trial.case, trial.cotangents, order))
     expected = _whole(trial)
     expected = expected | rows(expected, order)
     spread = trial.measured.spread | rows(trial.measured.spread, order)
@@ -46,12 +46,33 @@ def _one_row(trial: Trial) -> Iterator[Comparison]:
         else np.flatnonzero(trial.case.lengths == len(trial.case.x))
     )
     row = np.array([trial.rng.choice(candidates)])
-    got = rows(trial.results(*_take(trial.case, trial.cotangents, row)), np.array([0]))
+    got = rows(trial.results(*take(trial.case, trial.cotangents, row)), np.array([0]))
     spread = Measured({}, rows(trial.measured.spread, row))
     yield from trial.compare(got, rows(_whole(trial), row), spread, spread)
 
 
+def _sum_over_rows(trial: Trial) -> Iterator[Comparison]:
+    if trial.case.lengths is not None:
+        return
+    total: Named = {}
+    for b in range(trial.case.x.shape[1]):
+        row = trial.gradients_of(*take(trial.case, trial.cotangents, np.array([b])))
+        for name in trial.expected():
+            if name != "x" and "initial." not in name:
+                total[name] = total.get(name, 0) + row[name].astype(np.float64)
+    yield from trial.compare(total, trial.gradients, trial.measured, trial.measured)
+
+
 LAWS = (
+    Law(
+        "batch-gradient-is-sum",
+        "The gradient of a parameter is the sum of those of the rows, each on its own.",
+        "dw = sum over b of dw_b",
+        "rows are independent",
+        _sum_over_rows,
+        (gradients,),
+        {"B": 2},
+    ),
     Law(
         "batch-permutation",
         "Permuting the rows permutes outputs and gradients; gradients of parameters stay.",

@@ -92,3 +92,25 @@ def truncation(strategy: type[Strategy]) -> Need:
 
 def truncations(subject: Implementation, capabilities: Capabilities, cell: Cell | CustomCell) -> str | None:
     return None if capabilities.truncations else "no truncation is declared"
+
+
+def lengths(subject: Implementation, capabilities: Capabilities, cell: Cell | CustomCell) -> str | None:
+    return None if "lengths" in capabilities.inputs else "rows of different lengths are not declared"
+
+
+def two_directions(subject: Implementation, capabilities: Capabilities, cell: Cell | CustomCell) -> str | None:
+    return None if capabilities.bidirectional else "two directions are not declared"
+
+
+def empty(subject: Implementation, capabilities: Capabilities, cell: Cell | CustomCell) -> str | None:
+    return None if capabilities.empty else "sequences without steps are not declared"
+
+
+def streams(subject: Implementation, capabilities: Capabilities, cell: Cell | CustomCell) -> str | None:
+    return None if capabilities.streams else "memory that follows the segments is not declared"
+
+
+def gates(subject: Implementation, capabilities: Capabilities, cell: Cell | CustomCell) -> str | None:
+    if isinstance(cell, CustomCell) or cell.name in ("rnn-relu", "rnn-identity"):
+        return "the cell is not known to saturate"
+    return None

@@ -6,10 +6,11 @@ from dataclasses import replace
 import numpy as np
 
 from bpttcheck.blocks import Named, named
-from bpttcheck.contract import Case, Cotangents
+from bpttcheck.contract import Case, Cotangents, Gradients
 from bpttcheck.laws.law import Law, carried_cotangents, carried_states, gradients
 from bpttcheck.tolerance import Measured
 from bpttcheck.trial import Comparison, Trial
+from bpttref import trees
 from bpttref.inputs import is_tokens
 
 
@@ -53,6 +54,24 @@ def _pullbacks(trial: Trial) -> Iterator[Comparison]:
     yield from trial.compare(joined, trial.gradients, trial.measured, trial.measured)
 
 
+def _tied(trial: Trial) -> Iterator[Comparison]:
+    """One call per step: each has parameters of its own, as it were, and their gradients add up."""
+    case, dy = trial.case, trial.cotangents.y
+    if case.lengths is not None or len(case.parameters[0]) > 1 or dy is None:
+        return
+    state, pullbacks = case.initial, []
+    for t in range(len(case.x)):
+        outputs, pullback = trial.vjp(replace(case, x=case.x[t : t + 1], initial=state))
+        state = outputs.final
+        pullbacks.append(pullback)
+    final, total = trial.cotangents.final, None
+    for t, pullback in reversed(list(enumerate(pullbacks))):
+        assert pullback is not None
+        gradients = pullback(Cotangents(dy[t : t + 1], final))
+        total, final = trees.add(total, gradients.parameters), gradients.initial
+    yield from trial.compare(named(Gradients(None, total, final)), trial.gradients, trial.measured, trial.measured)
+
+
 def _causality(trial: Trial) -> Iterator[Comparison]:
     """Later inputs do not move earlier outputs; a cotangent does not reach later inputs."""
     if not (split := _split(trial)):
@@ -92,6 +111,15 @@ LAWS = (
         "P_whole = P_first after P_second",
         "chain rule",
         _pullbacks,
+        (gradients, carried_cotangents),
+        {"T": 2},
+    ),
+    Law(
+        "tied-gradient-is-sum",
+        "Run step by step, with the state handed on, the gradients of the steps add up to the whole.",
+        "dw = sum over t of dw_t",
+        "Dive into Deep Learning, 9.7.2: the parameters are shared by all steps",
+        _tied,
         (gradients, carried_cotangents),
         {"T": 2},
     ),

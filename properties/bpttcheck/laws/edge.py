@@ -1,0 +1,100 @@
+"""The edges: no step at all, gates that are saturated, arrays in unusual layouts."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from bpttcheck.blocks import named
+from bpttcheck.cases import with_arrays
+from bpttcheck.contract import Cotangents
+from bpttcheck.laws.law import Law, carried_cotangents, empty, gates, gradients
+from bpttcheck.trial import Comparison, Refused, Trial, Violation
+from bpttref.arrays import Array
+
+
+def _empty(trial: Trial) -> Iterator[Comparison]:
+    if trial.case.lengths is not None:
+        return
+    case, final = replace(trial.case, x=trial.case.x[:0]), trial.cotangents.final
+    dy = None if trial.cotangents.y is None else trial.cotangents.y[:0]
+    outputs, pullback = trial.vjp(case)
+    if outputs.y is not None and len(outputs.y):
+        raise Violation(f"without steps y has shape {outputs.y.shape}; expected no steps")
+    got, expected = named(outputs), {n.replace("initial.", "final."): a for n, a in named_states(trial).items()}
+    yield from trial.compare(got, expected)
+    pulled = trial.pull(pullback, Cotangents(dy, final))
+    back = {n.replace("final.", "initial."): a for n, a in named(Cotangents(None, final)).items()}
+    zeros = {n: np.zeros_like(a) for n, a in pulled.items() if n not in back and n != "x"}
+    yield from trial.compare(pulled, back | zeros)
+
+
+def named_states(trial: Trial) -> dict[str, Array]:
+    return {n: a for n, a in trial.expected().items() if "initial." in n}
+
+
+def _saturated(trial: Trial) -> Iterator[Comparison]:
+    """Every pre-activation is of the order of 1e4."""
+
+    def large(name: str, array: Array) -> Array:
+        return (1e4 * np.sign(array)).astype(array.dtype) if name.rsplit(".", 1)[-1] in ("W_hx", "b_hx") else array
+
+    for name, array in trial.results(with_arrays(trial.case, large), trial.cotangents).items():
+        if not np.isfinite(array).all():
+            raise Violation(f"{name} is not finite where the gates are saturated")
+        yield Comparison(name, 0.0, 1.0)
+
+
+def _layout(trial: Trial) -> Iterator[Comparison]:
+    """The same numbers in Fortran order, or in every other place of an array, or backwards in memory."""
+    layout = int(trial.rng.integers(3))
+
+    def laid_out(_: str, array: Array) -> Array:
+        if layout == 0:
+            return np.asfortranarray(array)
+        wide = np.zeros((*array.shape[:-1], 2 * array.shape[-1]), array.dtype)[..., :: 2 if layout == 1 else -2]
+        wide[...] = array
+        return wide
+
+    y, final = trial.cotangents
+    cotangents = Cotangents(
+        None if y is None else laid_out("y", y),
+        final and tuple(tuple({k: laid_out(k, a) for k, a in leaf.items()} for leaf in layer) for layer in final),
+    )
+    if reason := trial.capabilities.refusal(trial.case):
+        raise Refused(reason)
+    try:
+        outputs, pullback = trial.subject.vjp(with_arrays(trial.case, laid_out))  # type: ignore[attr-defined]
+        results = named(outputs) | ({} if pullback is None else named(pullback(cotangents)))
+    except Exception as error:
+        where = ("Fortran order", "strided arrays", "negative strides")[layout]
+        raise Refused(f"{where}: {type(error).__name__}: {error}") from error
+    expected = trial.outputs | trial.gradients if trial.capabilities.gradients else trial.outputs
+    yield from trial.compare(results, expected, trial.measured, trial.measured)
+
+
+LAWS = (
+    Law(
+        "empty-sequence",
+        "Without steps the final states are the initial ones, and so are their cotangents; other gradients are zero.",
+        "f(s) = s for T = 0",
+        "the empty composition is the identity",
+        _empty,
+        (gradients, carried_cotangents, empty),
+    ),
+    Law(
+        "saturated-is-finite",
+        "Saturated gates give finite outputs and gradients.",
+        "|a| = 1e4",
+        "sigmoid and tanh are bounded, and so are their derivatives",
+        _saturated,
+        (gates,),
+    ),
+    Law(
+        "any-layout",
+        "The order in which the numbers lie in memory does not matter.",
+        "f(x) is a function of values",
+        "bpttcheck.contract",
+        _layout,
+    ),
+)

@@ -1,0 +1,79 @@
+"""Rows of different lengths: what lies behind a row's end does not exist."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from bpttcheck.blocks import Named
+from bpttcheck.contract import Case, Cotangents
+from bpttcheck.laws.batch import take
+from bpttcheck.laws.law import Law, lengths
+from bpttcheck.tolerance import Measured
+from bpttcheck.trial import Comparison, Trial, rows
+from bpttref.arrays import Array
+
+
+def _behind(case: Case) -> Array:
+    """Which steps ``(T, B)`` lie behind the end of their row."""
+    assert case.lengths is not None
+    behind: Array = np.arange(len(case.x))[:, None] >= case.lengths
+    return behind
+
+
+def _ignored(trial: Trial) -> Iterator[Comparison]:
+    case, dy = trial.case, trial.cotangents.y
+    if case.lengths is None or not _behind(case).any():
+        return
+    rubbish = [1e6] if trial.capabilities.padding == "finite" else [1e6, np.nan, np.inf]
+    x, behind = case.x.copy(), _behind(case)
+    x[behind] = 0 if x.dtype.kind in "iu" else trial.rng.choice(rubbish)
+    if dy is not None:
+        dy = dy.copy()
+        dy[behind] = trial.rng.choice(rubbish)
+    got = trial.results(replace(case, x=x), Cotangents(dy, trial.cotangents.final))
+    expected = trial.outputs | trial.gradients if trial.capabilities.gradients else trial.outputs
+    yield from trial.compare(got, expected, trial.measured, trial.measured)
+
+
+def _row_alone(trial: Trial) -> Iterator[Comparison]:
+    """A short row, cut to its length and run on its own."""
+    case, dy = trial.case, trial.cotangents.y
+    if case.lengths is None or not _behind(case).any():
+        return
+    b = int(trial.rng.choice(np.flatnonzero(case.lengths < len(case.x))))
+    steps = int(case.lengths[b])
+    if steps == 0:
+        return
+    cut = replace(case, x=case.x[:steps])
+    alone, cotangents = take(cut, Cotangents(None if dy is None else dy[:steps], trial.cotangents.final), np.array([b]))
+    got = trial.results(replace(alone, lengths=None), cotangents)
+    whole = trial.outputs | trial.gradients if trial.capabilities.gradients else trial.outputs
+
+    def part(arrays: Named) -> Named:
+        return {n: a[:steps] if n in ("x", "y") else a for n, a in rows(arrays, np.array([b])).items()}
+
+    scale = Measured({}, part(trial.measured.spread))
+    yield from trial.compare(rows(got, np.array([0])), part(whole), scale, scale)
+
+
+LAWS = (
+    Law(
+        "padding-ignored",
+        "What lies behind the end of a row changes no output and no gradient: rubbish, and NaN where that is declared.",
+        "f(x, lengths) depends on x[t, b] for t < lengths[b] alone",
+        "definition of lengths",
+        _ignored,
+        (lengths,),
+        {"T": 2},
+    ),
+    Law(
+        "ragged-row-alone",
+        "A short row gives what it gives cut to its length, on its own; its final state is that of its last step.",
+        "f(x, lengths)[:, b] = f(x[:lengths[b], b])",
+        "definition of lengths",
+        _row_alone,
+        (lengths,),
+        {"T": 2},
+    ),
+)
