@@ -12,6 +12,6 @@ def test_no_false_alarm():
 
     results = list(judge(TorchLayers(), LAWS, examples=30, seed=2))
     assert {r.status for r in results} == {"passed", "skipped"}
-    assert all(
-        "declared" in r.reason or "jvp" in r.reason or "weight" in r.reason for r in results if r.status == "skipped"
-    )
+    for result in results:
+        reasons = ("declared", "offers no jvp", "takes a weight", "take a weight", "not known to saturate")
+        assert result.status == "passed" or any(reason in result.reason for reason in reasons)

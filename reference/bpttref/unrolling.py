@@ -38,11 +38,10 @@ def forward(cell: Cell, parameters: Parameters, x: Array, initial: State) -> Unr
     W_hh, b_hh = parameters["W_hh"], parameters.get("b_hh")
     with np.errstate(over="ignore"):  # sigmoid lets exp overflow on purpose
         a = project_input(x, parameters["W_hx"])
-        biases = [parameters["b_hx"]] if "b_hx" in parameters else []
+        if "b_hx" in parameters:
+            a += parameters["b_hx"][..., None, :]
         if b_hh is not None:
-            biases.append(cell.input_bias(b_hh))
-        if biases:
-            a += sum(biases[1:], biases[0])[..., None, :]  # one pass over what may be large
+            a += cell.input_bias(b_hh)[..., None, :]
         T, hidden = len(a), (*a.shape[1:-1], W_hh.shape[-1])
         states = tuple(np.empty_like(a, shape=(T + 1, *hidden)) for _ in cell.states)
         for state, start in zip(states, initial, strict=True):
