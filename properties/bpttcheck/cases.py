@@ -147,7 +147,7 @@ def _objective(
     if not capabilities.objectives:
         return None
     T, B, width = shape
-    kind: Any = rng.choice(sorted(capabilities.objectives))
+    kind: Any = str(rng.choice(sorted(capabilities.objectives)))
     scales = {"given": 2.0 ** rng.integers(-2, 3), "sum": 1, "mean-of-steps": 1 / T, "mean": 1 / (T * B)}
     weights = rng.integers(1, 9, T) / 4 if capabilities.loss_weights else None
     readouts = int(rng.integers(2, 5))

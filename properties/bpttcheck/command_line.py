@@ -1,8 +1,11 @@
 """The command ``bpttcheck``: arguments and exit codes, nothing else."""
 
 import platform
+import runpy
 import secrets
 import sys
+from collections.abc import Callable
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -13,13 +16,20 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from bpttcheck.adapters import TargetError, installed, load
-from bpttcheck.contract import Implementation
+from bpttcheck.cases import realise
+from bpttcheck.contract import CustomCell, Implementation
+from bpttcheck.diagnosis import diagnose
+from bpttcheck.failure import again, write_failure
 from bpttcheck.faults import FAULTS
 from bpttcheck.laws import LAWS, Law
-from bpttcheck.report import print_verdict, to_json
+from bpttcheck.report import draw_xray, print_verdict, print_xray, to_json
+from bpttcheck.trial import AdapterError, Refused
 from bpttcheck.verdict import Result, judge
+from bpttcheck.xray import in_words
+from bpttcheck.xray import xray as take_xray
+from bpttref import Blocks, Cell, Full, Last, Regular, Strategy, Window
 
-PASSED, FAILED, AT_FAULT, INTERRUPTED = 0, 1, 2, 130
+PASSED, FAILED, AT_FAULT, UNSURE, INTERRUPTED = 0, 1, 2, 3, 130
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -36,6 +46,13 @@ def main() -> None:
 @click.option("--examples", type=click.IntRange(1), default=30, show_default=True, help="Cases per cell and dtype.")
 @click.option("--seed", type=click.IntRange(0), help="Draw the same cases again.")
 @click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write every result here.")
+@click.option(
+    "--failures",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("bpttcheck-failures"),
+    show_default=True,
+    help="Write each failure here, as a file that shows it again.",
+)
 @click.option("--traceback", is_flag=True, help="Show the traceback where a target or the command is at fault.")
 def verify(
     targets: tuple[str, ...],
@@ -45,18 +62,21 @@ def verify(
     examples: int,
     seed: int | None,
     json_file: Path | None,
+    failures: Path,
     traceback: bool,
 ) -> None:
     """Judge TARGETS: reference, torch, package.module:object or path/to/file.py:object.
 
     Without a target, the built-in reference and every supported library that is installed. Exit status: 0 all laws
-    that ran passed; 1 a law failed; 2 a target or the command is at fault; 130 interrupted.
+    that ran passed; 1 a law failed; 2 a target or the command is at fault; 3 the reference is in doubt; 130
+    interrupted.
     """
     try:
         if json_file is not None:
             json_file.touch()  # before the work, not after it
         laws = _chosen_laws(law_ids)
-        subjects = [load(target) for target in targets or installed()]
+        targets = targets or tuple(installed())
+        subjects = [load(target) for target in targets]
         _check_selection(subjects, cells, dtypes)
     except (TargetError, click.UsageError, OSError) as error:
         _stop(error, traceback)
@@ -86,10 +106,13 @@ def verify(
     except Exception as error:
         _stop(error, traceback)
     _finish(console, results, json_file)
+    for target, subject in zip(targets, subjects, strict=True):
+        _explain(console, target, subject, results, failures)
     statuses = {result.status for result in results}
     if any(not subject.capabilities().gradients for subject in subjects):
         console.print("[bold yellow]A forward-only subject was judged: nothing is said about its gradients.[/]")
-    sys.exit(AT_FAULT if "error" in statuses else FAILED if statuses & {"failed"} else PASSED)
+    ordered = (("error", AT_FAULT), ("failed", FAILED), ("unsure", UNSURE))
+    sys.exit(next((code for status, code in ordered if status in statuses), PASSED))
 
 
 @main.command("laws")
@@ -112,6 +135,88 @@ def list_faults() -> None:
     """List the planted faults; `bpttcheck verify fault:ID` judges one."""
     for fault in FAULTS:
         click.echo(f"{fault.id}\n    {fault.statement} {fault.source}")
+
+
+@main.command()
+@click.argument("path", type=click.Path(dir_okay=False, path_type=Path))
+def replay(path: Path) -> None:
+    """Put a failure that was written by verify to its subject again: FIXED, FAILED (exit 1) or ERROR (exit 2)."""
+    try:
+        written = runpy.run_path(str(path))
+        finding = again(written["LAW"], written["subject"], written["case"], written["cotangents"])
+    except Exception as error:
+        click.echo(f"ERROR: {type(error).__name__}: {error}")
+        sys.exit(AT_FAULT)
+    click.echo(f"FAILED: {finding.sentence()}" if finding.failed else "FIXED")
+    sys.exit(FAILED if finding.failed else PASSED)
+
+
+@main.command()
+@click.argument("target")
+@click.option("--cell", "cell_name", help="The cell; the target's first if it is not given.")
+@click.option("--strategy", type=click.Choice(["full", "regular", "window", "blocks", "last"]), default="regular")
+@click.option("--tau", type=click.IntRange(1), default=4, show_default=True, help="tau, k2 of blocks, k of last.")
+@click.option("--k1", type=click.IntRange(1), default=2, show_default=True, help="k1 of blocks.")
+@click.option("--length", type=click.IntRange(2), default=12, show_default=True, help="Steps of the sequence.")
+@click.option("--png", type=click.Path(dir_okay=False, path_type=Path), help="Draw the matrices here.")
+@click.option("--svg", type=click.Path(dir_okay=False, path_type=Path), help="Draw the matrices here.")
+def xray(
+    target: str,
+    cell_name: str | None,
+    strategy: str,
+    tau: int,
+    k1: int,
+    length: int,
+    png: Path | None,
+    svg: Path | None,
+) -> None:
+    """Show which matrix M[t, s] the truncation of TARGET really applies: from the loss at t to the use at s."""
+    makers: dict[str, Callable[[], Strategy]] = {
+        "full": Full,
+        "regular": lambda: Regular(tau),
+        "window": lambda: Window(tau),
+        "blocks": lambda: Blocks(k1, tau),
+        "last": lambda: Last(tau),
+    }
+    console = Console()
+    try:
+        asked = makers[strategy]()
+        subject = load(target)
+        seen = take_xray(subject, _cell(subject, cell_name), asked, length)
+        print_xray(console, subject.name, asked, seen)
+        for file in filter(None, (png, svg)):
+            draw_xray(file, subject.name, asked, seen)
+            console.print(f"drawn: {file}", highlight=False)
+    except (TargetError, AdapterError, Refused, ValueError, OSError, ImportError, click.UsageError) as error:
+        _stop(error, False)
+    differs = in_words(seen.inputs, seen.leak) != in_words(seen.declared)
+    sys.exit(FAILED if differs else PASSED)
+
+
+def _cell(subject: Implementation, name: str | None) -> Cell | CustomCell:
+    cells = {cell.name: cell for cell in subject.capabilities().cells}
+    if name is not None and name not in cells:
+        raise click.UsageError(f"{subject.name} has no cell {name!r}; there are {', '.join(cells)}")
+    return cells[name] if name else next(iter(cells.values()))
+
+
+def _explain(console: Console, target: str, subject: Implementation, results: list[Result], failures: Path) -> None:
+    """A diagnosis for each cell that failed, and a file for each failure."""
+    failed = [r for r in results if r.subject == subject.name and r.status in ("failed", "unsure") and r.case]
+    cells = {cell.name: cell for cell in subject.capabilities().cells}
+    for name in dict.fromkeys(r.cell for r in failed):
+        dtype = max(r.dtype for r in failed if r.cell == name)  # float64 tells faults apart best
+        with suppress(AdapterError):
+            if diagnosis := diagnose(subject, cells[name], dtype):
+                console.print(f"diagnosis of {name}: {diagnosis.sentence()}", markup=False, highlight=False)
+    try:
+        for r in failed:
+            assert r.case is not None
+            case, cotangents = realise(r.case, cells[r.cell], r.dtype, subject.capabilities())
+            path = write_failure(failures, target, subject, r.law, r.reason, case, cotangents)
+            console.print(f"python {path}", markup=False, highlight=False, soft_wrap=True)
+    except OSError as error:
+        console.print(f"the failures could not be written: {error}; --failures DIR names another folder", markup=False)
 
 
 def _chosen_laws(ids: tuple[str, ...]) -> tuple[Law, ...]:

@@ -20,10 +20,11 @@ from hypothesis.errors import HypothesisException
 from bpttcheck.cases import Draw, draw_case, near_kink, realise, smaller_draws
 from bpttcheck.contract import Capabilities, CustomCell, Implementation
 from bpttcheck.laws import Law
+from bpttcheck.oracle import reference_is_confirmed
 from bpttcheck.trial import AdapterError, Comparison, Refused, Trial, Violation, largest
 from bpttref import Cell
 
-Status: TypeAlias = Literal["passed", "failed", "skipped", "vacuous", "error", "unfinished"]
+Status: TypeAlias = Literal["passed", "failed", "skipped", "vacuous", "error", "unsure", "unfinished"]
 _TRIES = 100  # smaller cases that are tried before the one that failed is shown as it is
 
 
@@ -151,6 +152,10 @@ def _judge_cell(
         result = results[law.id]
         if result.status == "failed":
             _shrink(result, law, subject, capabilities, cell, dtype)
+            assert result.case is not None
+            if not reference_is_confirmed(*realise(result.case, cell, dtype, capabilities)):
+                result.status = "unsure"
+                result.reason = f"the oracles contradict our reference at this case, please report it: {result.reason}"
         elif result.status != "error":
             _close(result, [other.id for other in running if other.decisive and results[other.id].case is not None])
         progress(result)
@@ -224,7 +229,7 @@ def _shrink(
 def summary(results: Sequence[Result]) -> str:
     """One closing sentence over all results."""
     count = Counter(result.status for result in results)
-    ran = count["passed"] + count["failed"] + count["error"] + count["vacuous"]
+    ran = len(results) - count["skipped"] - count["unfinished"]
     parts = [f"ran {ran} of {len(results)} laws by cell and dtype", f"{count['passed']} passed"]
-    parts += [f"{count[s]} {s}" for s in ("failed", "error", "vacuous", "skipped", "unfinished") if count[s]]
+    parts += [f"{count[s]} {s}" for s in ("failed", "unsure", "error", "vacuous", "skipped", "unfinished") if count[s]]
     return ", ".join(parts) + "."

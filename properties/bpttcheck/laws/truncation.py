@@ -33,7 +33,7 @@ def _links(rng: np.random.Generator, T: int) -> Links:
     return Links((1.0, *rng.choice([0.0, 0.5, 1.0, 2.0], T - 1).tolist()) if T else ())
 
 
-_DRAWN: dict[type, Callable[[np.random.Generator, int], Strategy]] = {
+DRAWN: dict[type, Callable[[np.random.Generator, int], Strategy]] = {
     Regular: lambda rng, T: Regular(_not_dividing(rng, T)),
     Window: lambda rng, T: Window(int(rng.integers(2, max(3, T)))),
     Blocks: _blocks,
@@ -75,7 +75,7 @@ def _leaves_states(trial: Trial) -> Iterator[Comparison]:
     if not _defined(trial):
         return
     for kind in trial.capabilities.truncations:
-        drawn = Random(0.5, 1) if kind is Random else _DRAWN[kind](trial.rng, len(trial.case.x))
+        drawn = Random(0.5, 1) if kind is Random else DRAWN[kind](trial.rng, len(trial.case.x))
         got = named(trial.vjp(_truncated(trial, drawn))[0])
         yield from trial.compare(got, trial.outputs, trial.measured, trial.measured)
 
@@ -119,7 +119,7 @@ def _xray(kind: type) -> Callable[[Trial], Iterator[Comparison]]:
     def check(trial: Trial) -> Iterator[Comparison]:
         T = len(trial.case.x)
         if _defined(trial):
-            strategy = _DRAWN[kind](trial.rng, T)
+            strategy = DRAWN[kind](trial.rng, T)
             losses = sorted({T - 1, *trial.rng.integers(1, T, 2).tolist()})
             yield from _rows(trial, _truncated(trial, strategy), weights(strategy, T), losses)
 
@@ -129,7 +129,7 @@ def _xray(kind: type) -> Callable[[Trial], Iterator[Comparison]]:
 def _reference(kind: type) -> Callable[[Trial], Iterator[Comparison]]:
     def check(trial: Trial) -> Iterator[Comparison]:
         if _defined(trial):
-            case = _truncated(trial, _DRAWN[kind](trial.rng, len(trial.case.x)))
+            case = _truncated(trial, DRAWN[kind](trial.rng, len(trial.case.x)))
             measured = trial.measure(trial.cotangents, case)
             yield from trial.compare(trial.gradients_of(case, trial.cotangents), measured.values, measured)
 
@@ -226,10 +226,10 @@ def _frequency(trial: Trial) -> Iterator[Comparison]:
 def _objective(trial: Trial) -> Iterator[Comparison]:
     if not _defined(trial):
         return
-    kinds = [kind for kind in trial.capabilities.truncations if kind in _DRAWN]
+    kinds = [kind for kind in trial.capabilities.truncations if kind in DRAWN]
     if kinds:
         chosen: Any = kinds[int(trial.rng.integers(len(kinds)))]
-        case = _truncated(trial, _DRAWN[chosen](trial.rng, len(trial.case.x)))
+        case = _truncated(trial, DRAWN[chosen](trial.rng, len(trial.case.x)))
         measured = trial.measure_objective(case)
         yield from trial.compare(trial.loss_and_gradients(case), measured.values, measured)
 
@@ -237,10 +237,10 @@ def _objective(trial: Trial) -> Iterator[Comparison]:
 def _weighted_losses(trial: Trial) -> Iterator[Comparison]:
     """Weights that are zero but at t show row t of M."""
     objective, T = trial.case.objective, len(trial.case.x)
-    kinds = [kind for kind in trial.capabilities.truncations if kind in _DRAWN]
+    kinds = [kind for kind in trial.capabilities.truncations if kind in DRAWN]
     if not _defined(trial) or objective is None or not kinds:
         return
-    strategy = _DRAWN[kinds[int(trial.rng.integers(len(kinds)))]](trial.rng, T)
+    strategy = DRAWN[kinds[int(trial.rng.integers(len(kinds)))]](trial.rng, T)
     t = int(trial.rng.integers(1, T))
     single = trial.with_case(objective=replace(objective, weights=np.eye(T)[t]))
     full = _by_step(single, trial.loss_and_gradients(single))
