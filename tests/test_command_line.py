@@ -22,9 +22,12 @@ def test_verdict_and_json(tmp_path):
     assert {r["cell"] for r in results} == {"lstm"} and {r["seed"] for r in results} == {7}
 
 
-def test_a_fault_exits_with_1_and_shows_a_case():
-    done = run("verify", "fault:rnn-no-carry", "--law", "pullback-reference", "--examples", "20", "--seed", "1")
+def test_a_fault_exits_with_1_and_shows_a_case(tmp_path):
+    done = run("verify", "fault:rnn-no-carry", "--law", "pullback-reference", "--examples", "20", "--seed", "1",
+               cwd=tmp_path)  # fmt: skip
     assert done.returncode == 1
+    assert "planted fault rnn-no-carry" in done.stdout.replace("\n", " ")
+    assert len(list((tmp_path / "bpttcheck-failures").iterdir())) == 2
     assert "smallest case found: Draw(T=" in done.stdout.replace("\n", " ")
 
 
@@ -54,6 +57,21 @@ def test_an_adapter_that_raises_exits_with_2(tmp_path):
     done = run("verify", "broken.py:Broken", "--examples", "3", cwd=tmp_path)
     assert done.returncode == 2
     assert "vjp raised RuntimeError: no kernel" in done.stdout and "Traceback" not in done.stdout + done.stderr
+
+
+def test_failures_that_cannot_be_written_are_one_sentence(tmp_path):
+    (tmp_path / "bpttcheck-failures").write_text("in the way")
+    done = run("verify", "fault:di-uses-i", "--law", "pullback-reference", "--examples", "5", cwd=tmp_path)
+    assert done.returncode == 1 and "Traceback" not in done.stdout + done.stderr
+    assert "the failures could not be written" in done.stdout
+
+
+def test_xray(tmp_path):
+    done = run("xray", "reference", "--tau", "3", "--length", "6", "--png", "x.png", "--svg", "x.svg", cwd=tmp_path)
+    assert done.returncode == 0 and "blocks of 3" in done.stdout, done.stderr
+    assert (tmp_path / "x.png").stat().st_size > 1000 and "<svg" in (tmp_path / "x.svg").read_text()
+    assert run("xray", "fault:setting-ignored", "--tau", "3").returncode == 1
+    assert run("xray", "reference", "--cell", "unheard-of").returncode == 2
 
 
 def test_lists():

@@ -48,7 +48,7 @@ def main() -> None:
 @click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write every result here.")
 @click.option(
     "--failures",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=click.Path(path_type=Path),
     default=Path("bpttcheck-failures"),
     show_default=True,
     help="Write each failure here, as a file that shows it again.",

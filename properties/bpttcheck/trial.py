@@ -180,7 +180,7 @@ class Trial:
         if got.shape != expected.shape:
             raise Violation(f"{name} has shape {got.shape} where {expected.shape} was expected")
         parts = zip(*(blocks(self.case, name, a) for a in (got, expected, spread)), strict=True)
-        operations = len(self.case.x) * sum(self.case.x.shape)
+        operations = max(1, len(self.case.x) * sum(self.case.x.shape))
         for (label, g), (_, e), (_, s) in parts:
             if g.size == 0:
                 continue

@@ -100,7 +100,7 @@ def in_words(M: Array, leak: float = 0.0) -> str:
             return words
     xi = np.diag(M, -1)
     if not np.isnan(xi).any() and _same(M, _products(xi)):
-        return f"products of links with the multipliers {', '.join(f'{v:.3g}' for v in xi)}"
+        return f"products of links with the multipliers {', '.join(f'{v:.3g}' for v in np.round(xi, 4) + 0.0)}"
     return "none of the known rules"
 
 

@@ -197,7 +197,7 @@ def state_not_carried() -> Vjp:
     """Every segment of a truncated run starts from the initial state."""
 
     def faulty(case: Case) -> tuple[Outputs, Pullback]:
-        if not isinstance(case.truncation, Regular):
+        if not isinstance(case.truncation, Regular) or len(case.x) == 0:
             return correct(case)
         tau = case.truncation.tau
         starts = range(0, len(case.x), tau)

@@ -50,7 +50,8 @@ def state_leaks() -> LossAndGradients:
     memory: dict[Any, Any] = {}
 
     def faulty(case: Case) -> tuple[Outputs, Gradients]:
-        key = (case.cell, case.dtype, case.x.shape, len(case.parameters), *case.parameters[0][0]["W_hh"].shape)
+        first = case.parameters[0]
+        key = (case.cell, case.dtype, case.x.shape, len(case.parameters), len(first), first[0]["W_hh"].shape)
         outputs, gradients = _correct(replace(case, initial=memory.get(key, case.initial)))
         if len(case.parameters[0]) == 1:
             memory[key] = trees.copy(outputs.final)

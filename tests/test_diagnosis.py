@@ -1,0 +1,134 @@
+"""On failure: the fault is named, the failure is written and replayed, the reference is tried before the subject."""
+
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import bpttcheck.oracle
+from bpttcheck import LAWS, judge
+from bpttcheck.adapters.reference import Reference
+from bpttcheck.cases import Draw, realise
+from bpttcheck.diagnosis import diagnose
+from bpttcheck.failure import write_failure
+from bpttcheck.faults import FAULTS, Faulty
+from bpttcheck.oracle import reference_is_confirmed
+from bpttcheck.xray import in_words, xray
+from bpttref import GRU, LSTM, RNN, Blocks, Cotangents, Full, Last, Links, Regular, Window, weights
+
+BY_ID = {fault.id: fault for fault in FAULTS}
+NAMED = [
+    "rnn-no-carry",
+    "di-uses-i",
+    "clip-in-time-loop",
+    "only-hx-used",
+    "last-state-at-T",
+    "not-detached",
+    "k2-from-the-loss",
+    "stale-packed-weights",
+    "two-gradients-differ",
+    "loss-not-over-T",
+    "dropped-weight-written-back",
+    "zero-length",
+]
+
+
+@pytest.mark.parametrize("fault_id", NAMED)
+def test_a_fault_is_named_and_never_by_another_name(fault_id):
+    fault = BY_ID[fault_id]
+    found = diagnose(Faulty(fault), fault.cells[0], "float64")
+    assert fault_id in found.names
+    others = [other for other in FAULTS if other.id not in found.names]
+    assert diagnose(Faulty(fault), fault.cells[0], "float64", others).names == ()
+
+
+def test_where_the_error_sits():
+    found = diagnose(Faulty(BY_ID["di-uses-i"]), LSTM(), "float64", ())
+    assert found.names == () and found.level.startswith("one step")
+    assert "W_hx[gate i]" in found.wrong and "W_hx[gate g]" in found.right
+
+
+def test_a_right_subject_has_nothing_wrong():
+    assert diagnose(Reference(), GRU("before"), "float32").wrong == ()
+
+
+CASE = Draw(3, 2, 2, 3, 1, False, False, False, True, 0.5, seed=4)
+
+
+@pytest.mark.parametrize(("target", "said"), [("fault:dW-overwrite", "FAILED"), ("reference", "FIXED")])
+def test_a_failure_is_written_and_replayed(tmp_path, target, said):
+    subject = Faulty(BY_ID["dW-overwrite"])
+    problem = realise(CASE, LSTM(), "float32", subject.capabilities())
+    path = write_failure(tmp_path / "new", target, subject, "pullback-reference", "W_hh is off", *problem)
+    for command in ([sys.executable, str(path)], [sys.executable, "-m", "bpttcheck", "replay", str(path)]):
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        assert done.stdout.startswith(said) and done.returncode == (said == "FAILED"), done.stderr
+    path.write_text("import nowhere")
+    done = subprocess.run([sys.executable, "-m", "bpttcheck", "replay", str(path)], capture_output=True, text=True)
+    assert done.stdout.startswith("ERROR: ModuleNotFoundError") and done.returncode == 2
+
+
+def test_written_numbers_are_exact(tmp_path):
+    subject = Reference()
+    case, cotangents = realise(replace(CASE, rounded=False), RNN("tanh"), "float32", subject.capabilities())
+    path = write_failure(tmp_path, "reference", subject, "forward-reference", "", case, cotangents)
+    namespace = {}
+    exec(path.read_text().replace('__name__ == "__main__"', "False"), namespace)
+    np.testing.assert_array_equal(namespace["case"].x, case.x)
+    np.testing.assert_array_equal(namespace["case"].parameters[0][0]["W_hh"], case.parameters[0][0]["W_hh"])
+    np.testing.assert_array_equal(namespace["cotangents"].y, cotangents.y)
+
+
+@pytest.mark.parametrize(
+    "strategy", [Full(), Regular(3), Window(3), Blocks(2, 3), Last(4), Links((1, 0.5, 2, 0, 1, 1))]
+)
+@pytest.mark.parametrize("cell", [RNN("tanh"), LSTM(), GRU("after")], ids=lambda cell: cell.name)
+def test_the_xray_sees_what_was_asked_for(cell, strategy):
+    seen = xray(Reference(), cell, strategy, 6)
+    for M in (seen.inputs, seen.parameters):
+        assert in_words(M) == in_words(weights(strategy, 6)[:, 1:]) != "none of the known rules"
+
+
+@pytest.mark.parametrize(("fault_id", "strategy", "words"), [
+    ("not-detached", Regular(3), "no weighting of full BPTT"),
+    ("only-last-loss-travels", Window(3), "only the last loss travels, over 3"),
+    ("cells-or-transitions", Window(3), "a band of 4"),
+    ("window-from-the-end", Regular(3), "the last 3 steps alone"),
+    ("setting-ignored", Regular(3), "full BPTT"),
+])  # fmt: skip
+def test_the_xray_says_what_a_fault_does(fault_id, strategy, words):
+    fault = BY_ID[fault_id]
+    seen = xray(Faulty(fault), fault.cells[0], strategy, 7)
+    assert words in in_words(seen.inputs, seen.leak)
+
+
+@pytest.mark.parametrize("cell", [RNN("relu"), LSTM(), GRU("before")], ids=lambda cell: cell.name)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_oracles_confirm_the_reference(cell, dtype):
+    for seed in range(5):
+        draw = Draw(4, 2, 3, 2, 2, False, False, False, False, (0.1, 0.5, 2.0, 8.0, 1e-3)[seed], seed)
+        assert reference_is_confirmed(*realise(draw, cell, dtype, Reference().capabilities()))
+
+
+def test_a_wrong_reference_accuses_nobody(monkeypatch):
+    """With a fault planted in the reference itself, a right subject is not said to be wrong."""
+    measure = bpttcheck.oracle.measure
+
+    def wrong(case, cotangents, seed):
+        found = measure(case, cotangents, seed)
+        found.values["W_hh"] = 1.001 * found.values["W_hh"]
+        return found
+
+    monkeypatch.setattr("bpttcheck.oracle.measure", wrong)
+    monkeypatch.setattr("bpttcheck.trial.measure", wrong)
+    laws = [law for law in LAWS if law.id == "pullback-reference"]
+    results = list(judge(Reference(), laws, examples=5, seed=1, cells=["lstm"], dtypes=["float64"]))
+    assert [r.status for r in results] == ["unsure"]
+    assert "the oracles contradict our reference" in results[0].reason
+
+
+def test_absent_outputs_do_not_hinder_the_oracles():
+    case, cotangents = realise(CASE, LSTM(), "float64", Reference().capabilities())
+    assert reference_is_confirmed(case, Cotangents(cotangents.y))
