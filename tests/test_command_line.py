@@ -59,6 +59,14 @@ def test_an_adapter_that_raises_exits_with_2(tmp_path):
     assert "vjp raised RuntimeError: no kernel" in done.stdout and "Traceback" not in done.stdout + done.stderr
 
 
+def test_failures_on_file_are_tried_first(tmp_path):
+    """One example would hardly find the fault again; the file does."""
+    arguments = ("verify", "fault:until-grad-aligned-to-end", "--law", "ragged-row-alone", "--seed", "1")
+    assert run(*arguments, "--examples", "40", cwd=tmp_path).returncode == 1
+    done = run(*arguments, "--examples", "1", cwd=tmp_path)
+    assert done.returncode == 1 and "FAILED still" in done.stdout
+
+
 def test_failures_that_cannot_be_written_are_one_sentence(tmp_path):
     (tmp_path / "bpttcheck-failures").write_text("in the way")
     done = run("verify", "fault:di-uses-i", "--law", "pullback-reference", "--examples", "5", cwd=tmp_path)
@@ -76,7 +84,8 @@ def test_xray(tmp_path):
 
 def test_lists():
     assert "pullback-reference" in run("laws").stdout
-    assert "M[t, s]" in run("laws", "xray-regular").stdout
+    explained = run("laws", "xray-regular").stdout
+    assert "M[t, s]" in explained and "T >= 3" in explained and "not-detached" in explained
     assert "dW-overwrite" in run("faults").stdout
 
 

@@ -83,8 +83,11 @@ def verify(
     seed = secrets.randbelow(2**32) if seed is None else seed
     console = Console()
     results: list[Result] = []
+    still_failing = False
     try:
         console.print(f"seed {seed}, {examples} examples per cell and dtype", highlight=False)
+        for target in targets:
+            still_failing |= _found_again(console, target, laws, failures)
         with Progress(
             SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=console, transient=True
         ) as progress:
@@ -111,6 +114,8 @@ def verify(
     statuses = {result.status for result in results}
     if any(not subject.capabilities().gradients for subject in subjects):
         console.print("[bold yellow]A forward-only subject was judged: nothing is said about its gradients.[/]")
+    if still_failing:
+        statuses.add("failed")
     ordered = (("error", AT_FAULT), ("failed", FAILED), ("unsure", UNSURE))
     sys.exit(next((code for status, code in ordered if status in statuses), PASSED))
 
@@ -128,6 +133,10 @@ def list_laws(law_id: str | None) -> None:
         console.print(f"[bold]{law.id}[/]  {law.statement}", highlight=False)
         if law_id:
             console.print(f"    {law.equation}\n    source: {law.source}", markup=False, highlight=False)
+            sizes = ", ".join(f"{name} >= {least}" for name, least in law.smallest.items()) or "any"
+            caught = ", ".join(fault.id for fault in FAULTS if law.id in fault.caught_by)
+            console.print(f"    sizes: {sizes}\n    asks for: {law.door.__name__}", markup=False, highlight=False)
+            console.print(f"    catches: {caught or 'a pushforward that is not the transpose'}", highlight=False)
 
 
 @main.command("faults")
@@ -198,6 +207,20 @@ def _cell(subject: Implementation, name: str | None) -> Cell | CustomCell:
     if name is not None and name not in cells:
         raise click.UsageError(f"{subject.name} has no cell {name!r}; there are {', '.join(cells)}")
     return cells[name] if name else next(iter(cells.values()))
+
+
+def _found_again(console: Console, target: str, laws: tuple[Law, ...], failures: Path) -> bool:
+    """Put the failures that are on file for a target to it, before new cases are drawn; whether one still fails."""
+    failing = False
+    for path in sorted(failures.glob("*.py")) if failures.is_dir() else []:
+        with suppress(Exception):  # a file that no longer runs is replay's affair
+            written = runpy.run_path(str(path))
+            if written["TARGET"] == target and written["LAW"] in {law.id for law in laws}:
+                finding = again(written["LAW"], written["subject"], written["case"], written["cotangents"])
+                failing |= finding.failed
+                what = f"FAILED still: {finding.sentence()}" if finding.failed else "FIXED"
+                console.print(f"{path}: {what}", markup=False, highlight=False, soft_wrap=True)
+    return failing
 
 
 def _explain(console: Console, target: str, subject: Implementation, results: list[Result], failures: Path) -> None:

@@ -21,7 +21,8 @@ from bpttref import Cell, Full, Regular, trees
 from bpttref.arrays import Array
 
 _PROBLEMS = 4  # of each level
-_AGAIN = "again "
+_AGAIN, _SECOND = "again ", "second pullback's "
+_FLAGS = {"arguments kept", "dtypes"}
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,12 @@ def diagnose(
     door = "vjp" if isinstance(subject, TwoPhase) else "loss_and_gradients"
     candidates = [fault for fault in faults if fault.door == door and _has_gates(fault, cell) and where]
     names = [fault.id for fault in candidates if _gives(fault, found)]
-    return Diagnosis(tuple(names), where, tuple(sorted(wrong)), tuple(sorted(right - wrong)))
+    again = {block for block in wrong | right if block.startswith(_SECOND)}
+    telling = {
+        block for block in wrong & again if block.removeprefix(_SECOND) not in wrong
+    }  # wrong the second time only
+    right -= wrong | again | _FLAGS
+    return Diagnosis(tuple(names), where, tuple(sorted(wrong - again | telling)), tuple(sorted(right)))
 
 
 def _battery(subject: Implementation, cell: Cell, dtype: str) -> Iterator[tuple[str, Trial]]:
@@ -158,9 +164,9 @@ def _results(trial: Trial) -> Named:
             again = named(pullback(copied(trial.cotangents)))
             results |= {f"{_AGAIN}{name}": np.array(array) for name, array in again.items()}
     kept = zip(_given(trial.case, trial.cotangents), _given(case, cotangents), strict=True)
-    results["arguments"] = np.array([not np.array_equal(a, b, equal_nan=True) for a, b in kept], float)
+    results["arguments kept"] = np.array([not np.array_equal(a, b, equal_nan=True) for a, b in kept], float)
     results["dtypes"] = np.array(
-        [np.dtype(trial.case.dtype) != a.dtype for n, a in results.items() if n != "arguments"], float
+        [np.dtype(trial.case.dtype) != a.dtype for n, a in results.items() if n != "arguments kept"], float
     )
     return results
 
@@ -186,7 +192,7 @@ def _margins(trial: Trial, got: Named, expected: Measured) -> dict[str, float]:
     worst: dict[str, float] = {}
     objective = trial.case.objective if "loss" in got else None
     required = trial.expected() | (objective.readout if objective else {})
-    flags = {name: np.zeros_like(got[name]) for name in ("arguments", "dtypes") if name in got}
+    flags = {name: np.zeros_like(got[name]) for name in _FLAGS & got.keys()}
     for name, array in (flags | expected.values).items():
         if name not in got:
             if name in required:
@@ -199,7 +205,7 @@ def _margins(trial: Trial, got: Named, expected: Measured) -> dict[str, float]:
         spread = expected.spread.get(name)
         scale = {plain: np.zeros(array.shape) if spread is None or spread.shape != array.shape else spread}
         for c in trial.compare({plain: got[name]}, {plain: array}, Measured({}, scale)):
-            block = ("second pullback's " if name.startswith(_AGAIN) else "") + c.block.split("[t=")[0]
+            block = (_SECOND if name.startswith(_AGAIN) else "") + c.block.split("[t=")[0]
             worst[block] = max(worst.get(block, 0.0), c.margin)
     return worst
 
@@ -219,7 +225,7 @@ def _gives(fault: Fault, found: Sequence[tuple[Trial, Named]]) -> bool:
             return False
         if numbers.keys() != results.keys() or any(numbers[n].shape != a.shape for n, a in results.items()):
             return False
-        flags = [n for n in ("arguments", "dtypes") if n in results]
+        flags = _FLAGS & results.keys()
         if any(not np.array_equal(numbers[n], results[n]) for n in flags):
             return False
         eps, true = np.finfo(trial.case.dtype).eps, _true(trial)

@@ -30,7 +30,8 @@ from bpttcheck.failure import again
 from bpttref import *  # noqa: F403
 
 LAW = {law!r}
-subject = load({target!r})
+TARGET = {target!r}
+subject = load(TARGET)
 case = Case(
 {case}
 )
