@@ -146,6 +146,17 @@ def weights(strategy: Strategy, T: int) -> Array:
     """The triangle ``M (T, T+1)`` of a strategy: row t for the loss at t, column s + 1 for the use at step s.
 
     Column 0 is the use of the initial state.
+
+    >>> weights(Regular(2), 4)
+    array([[1., 1., 0., 0., 0.],
+           [1., 1., 1., 0., 0.],
+           [0., 0., 0., 1., 0.],
+           [0., 0., 0., 1., 1.]])
+    >>> weights(Window(2), 4)
+    array([[1., 1., 0., 0., 0.],
+           [0., 1., 1., 0., 0.],
+           [0., 0., 1., 1., 0.],
+           [0., 0., 0., 1., 1.]])
     """
     t, s = np.arange(T)[:, None], np.arange(-1, T)[None, :]
     causal = s <= t
