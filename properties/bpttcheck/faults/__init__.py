@@ -788,6 +788,38 @@ FAULTS = tuple(
             scoring.everything_kept,
             "loss_and_gradients",
         ),
+        (
+            "segments-one-longer",
+            "Segments have tau + 1 steps.",
+            "",
+            ("xray-regular", "regular-reference", "tau-one-has-no-temporal-term"),
+            (LSTM(), GRU("before")),
+            truncating.by_matrix(Regular, truncating.segments_one_longer),
+        ),
+        (
+            "cuts-one-early",
+            "Cuts lie one step early: before steps tau - 1, 2 tau - 1, ..",
+            "",
+            ("xray-regular", "regular-reference"),
+            (RNN("tanh"),),
+            truncating.by_matrix(Regular, truncating.cuts_one_early),
+        ),
+        (
+            "times-steps",
+            "Gradients of parameters are multiplied by the number of steps.",
+            "https://github.com/karpathy/char-rnn/issues/70",
+            (*_PULLBACK, "tied-gradient-is-sum"),
+            (RNN("tanh"),),
+            pulled(pulling.times_steps),
+        ),
+        (
+            "gates-in-another-order",
+            "The weights of the first two gates are exchanged.",
+            "",
+            ("forward-reference", "pullback-reference"),
+            (LSTM(), GRU("after"), GRU("before")),
+            pulling.gates_in_another_order,
+        ),
     )
 )
 

@@ -112,6 +112,28 @@ def divided_by_steps(case: Case, pullback: Pullback, cotangents: Cotangents) -> 
     return gradients._replace(parameters=trees.scale(gradients.parameters, 1 / max(1, len(case.x))))
 
 
+def times_steps(case: Case, pullback: Pullback, cotangents: Cotangents) -> Gradients:
+    gradients = pullback(cotangents)
+    return gradients._replace(parameters=trees.scale(gradients.parameters, len(case.x)))
+
+
+def gates_in_another_order() -> Vjp:
+    """The first two gates are exchanged, as between two libraries' conventions, forward and backward."""
+
+    def faulty(case: Case) -> tuple[Outputs, Pullback]:
+        H = case.parameters[0][0]["W_hh"].shape[-1]
+
+        def exchanged(k: int, d: int, name: str, array: Array) -> Array:
+            return np.concatenate([array[H : 2 * H], array[:H], array[2 * H :]])
+
+        other = _parameters(Gradients(None, case.parameters, None), exchanged).parameters
+        assert other is not None
+        outputs, pullback = correct(replace(case, parameters=other))
+        return outputs, lambda cotangents: _parameters(pullback(cotangents), exchanged)
+
+    return faulty
+
+
 def aligned_to_the_end(case: Case, pullback: Pullback, cotangents: Cotangents) -> Gradients:
     """The gradients of a short row are written to the last steps instead of the first."""
     gradients = pullback(cotangents)

@@ -75,8 +75,17 @@ def window_for_segments(strategy: Regular, T: int) -> Array:
 
 
 def segments_for_window(strategy: Window, T: int) -> Array:
-    M = weights(Regular(strategy.tau), T)
-    return M
+    return weights(Regular(strategy.tau), T)
+
+
+def segments_one_longer(strategy: Regular, T: int) -> Array:
+    return weights(Regular(strategy.tau + 1), T)
+
+
+def cuts_one_early(strategy: Regular, T: int) -> Array:
+    """Cuts before steps tau - 1, 2 tau - 1, .."""
+    t = np.arange(T)
+    return weights(Links(tuple(np.where((t > 0) & ((t + 1) % strategy.tau == 0), 0.0, 1.0).tolist())), T)
 
 
 def from_the_loss(strategy: Blocks, T: int) -> Array:
