@@ -132,3 +132,9 @@ def test_a_wrong_reference_accuses_nobody(monkeypatch):
 def test_absent_outputs_do_not_hinder_the_oracles():
     case, cotangents = realise(CASE, LSTM(), "float64", Reference().capabilities())
     assert reference_is_confirmed(case, Cotangents(cotangents.y))
+
+
+def test_the_xray_says_what_it_lacks():
+    subject = Faulty(BY_ID["loss-not-over-T"])
+    with pytest.raises(ValueError, match="cannot be X-rayed: it has no vjp"):
+        xray(subject, RNN("tanh"), Full(), 4)

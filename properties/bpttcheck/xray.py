@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from bpttcheck.cases import Draw, only_y, realise
-from bpttcheck.contract import Case, Cotangents, CustomCell, Implementation
+from bpttcheck.contract import Case, Cotangents, CustomCell, Implementation, TwoPhase
 from bpttcheck.trial import Trial
-from bpttref import Blocks, Cell, Full, Last, Regular, Strategy, Window, weights
+from bpttref import Blocks, Cell, Full, Last, Regular, Strategy, Window, weights, zero_states
 from bpttref.arrays import Array
 from bpttref.oracles import contributions
 from bpttref.oracles.contributions import flatten
@@ -34,10 +34,27 @@ class Xray:
 
 
 def xray(subject: Implementation, cell: Cell | CustomCell, strategy: Strategy, length: int) -> Xray:
-    """X-ray a subject in float64, on a sequence of ``length`` steps."""
+    """X-ray a subject in float64, on a sequence of ``length`` steps.
+
+    Raises ValueError if the subject does not offer what that takes.
+    """
     capabilities = subject.capabilities()
+    needs = {
+        "has no vjp": not isinstance(subject, TwoPhase),
+        "is declared not to return the gradient of x": "x" not in capabilities.gradients,
+        "is declared not to return y": "y" not in capabilities.outputs,
+        "is declared not to take dense inputs": "dense" not in capabilities.inputs,
+        "is declared not to pull back twice": not capabilities.reusable,
+        "does not declare float64": "float64" not in capabilities.dtypes,
+        f"does not declare {type(strategy).__name__.lower()} truncation": not isinstance(
+            strategy, (Full, *capabilities.truncations)
+        ),
+    }
+    for lack, missing in needs.items():
+        if missing:
+            raise ValueError(f"{subject.name} cannot be X-rayed: it {lack}")
     draw = Draw(length, 1, 3, 4, 1, False, False, False, False, 0.5, seed=0)
-    case, cotangents = realise(draw, cell, "float64", replace(capabilities, inputs=("dense", "initial")))
+    case, cotangents = realise(draw, cell, "float64", capabilities)
     trial = Trial(subject, capabilities, case, cotangents)
     _, full = trial.vjp(case)
     _, truncated = trial.vjp(replace(case, truncation=strategy))
@@ -51,14 +68,19 @@ def xray(subject: Implementation, cell: Cell | CustomCell, strategy: Strategy, l
                 inputs[t, s] = x @ y / (x @ x)
                 leak = max(leak, float(np.linalg.norm(y - inputs[t, s] * x) / np.linalg.norm(x)))
         rows.append(part)
-    parameters = None if isinstance(cell, CustomCell) else _by_parameters(case, cotangents, rows)
+    parameters = (
+        None
+        if isinstance(cell, CustomCell) or "parameters" not in capabilities.gradients
+        else _by_parameters(case, cotangents, rows)
+    )
     return Xray(inputs, parameters, weights(strategy, length)[:, 1:], leak)
 
 
 def _by_parameters(case: Case, cotangents: Cotangents, rows: list[dict[str, Array]]) -> Array:
-    assert not isinstance(case.cell, CustomCell) and cotangents.y is not None and case.initial is not None
+    assert not isinstance(case.cell, CustomCell) and cotangents.y is not None
     p = case.parameters[0][0]
-    state = np.concatenate([case.initial[0][0][name][0] for name in case.cell.states])
+    initial = case.initial or zero_states(case.cell, case.parameters, 1)
+    state = np.concatenate([initial[0][0][name][0] for name in case.cell.states])
     C, _ = contributions(case.cell, p, case.x[:, 0], state, cotangents.y[:, 0])
     M = np.full((len(rows), len(rows)), np.nan)
     for t, row in enumerate(rows):
