@@ -168,3 +168,17 @@ def test_malformed_results_are_the_adapters_fault(returned, sentence):
     subject.vjp = lambda case: returned
     reasons = [r.reason for r in judge(subject, LAWS, examples=3, seed=1) if r.status == "error"]
     assert reasons and all(sentence in reason for reason in reasons)
+
+
+def test_axes_that_vanish_for_single_steps_are_named():
+    """The case itself is well-formed; the law's split into single steps is not."""
+    subject = Own()
+
+    def vjp(case):
+        outputs, pullback = Reference().vjp(case)
+        return outputs._replace(y=outputs.y[0] if len(outputs.y) == 1 else outputs.y), pullback
+
+    subject.vjp = vjp
+    laws = [law for law in LAWS if law.id == "tied-gradient-is-sum"]
+    reasons = [r.reason for r in judge(subject, laws, examples=10, seed=1) if r.status == "failed"]
+    assert reasons and all("with 1 steps and" in reason for reason in reasons)

@@ -41,11 +41,14 @@ class Draw:
 _LARGEST = {"T": 7, "B": 4, "D": 5, "H": 6}
 
 
-def draw_case(rng: np.random.Generator, capabilities: Capabilities, edge: bool) -> Draw:
-    """A draw that a subject with these capabilities can be given.
+def draw_case(rng: np.random.Generator, capabilities: Capabilities, k: int) -> Draw:
+    """The k-th draw for a subject with these capabilities.
 
-    Sizes are distinct and above 1, unless the subject's own do not allow it; ``edge`` is for those that are 1.
+    Sizes are distinct and above 1, unless the subject's own do not allow it. Of five draws two are plain, one has two
+    directions, one rows of different lengths, where these are declared; the last may have any of it, and sizes of 1.
     """
+    place = k % 5
+    edge = place == 4
     pools = {n: sorted(capabilities.sizes.get(n, range(1 if edge else 2, most + 1))) for n, most in _LARGEST.items()}
     if edge:
         pools = {n: pool[: int(rng.choice([1, 2, len(pool)]))] for n, pool in pools.items()}
@@ -57,8 +60,8 @@ def draw_case(rng: np.random.Generator, capabilities: Capabilities, edge: bool) 
     return Draw(
         **sizes,
         layers=1 if rng.random() < 0.6 else int(rng.integers(1, capabilities.layers + 1)),
-        bidirectional=capabilities.bidirectional and rng.random() < 0.4,
-        ragged="lengths" in capabilities.inputs and rng.random() < 0.3,
+        bidirectional=capabilities.bidirectional and rng.random() < (0, 0, 1, 0.3, 0.3)[place],
+        ragged="lengths" in capabilities.inputs and rng.random() < (0, 0, 0.4, 1, 0.3)[place],
         tokens=tokens and (not dense or rng.random() < 0.3),
         rounded=rng.random() < 0.3,
         weight_scale=float(rng.choice(WEIGHT_SCALES)),

@@ -104,7 +104,7 @@ def _battery(subject: Implementation, cell: Cell, dtype: str) -> Iterator[tuple[
     for k, (level, changes, kind) in enumerate(levels):
         for n in range(_PROBLEMS):
             rng = np.random.default_rng([7, k, n])
-            draw = replace(draw_case(rng, capabilities, edge=False), **changes)
+            draw = replace(draw_case(rng, capabilities, 0), **changes)
             case, cotangents = realise(draw, cell, dtype, capabilities)
             case = replace(case, truncation=DRAWN[kind](rng, draw.T) if kind else Full())
             for name, vary in (("", None), *_VARIATIONS.items()) if n == 0 else (("", None),):

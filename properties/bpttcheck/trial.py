@@ -68,8 +68,17 @@ class Trial:
         returned = self._called("vjp", self.subject.vjp, case)
         if not (isinstance(returned, tuple) and len(returned) == 2 and isinstance(returned[0], Outputs)):
             raise AdapterError(f"vjp returned {type(returned).__name__}; expected a tuple of Outputs and a pullback")
-        _named_arrays(returned[0])
+        self._check_shapes(case, _named_arrays(returned[0]))
         return returned
+
+    def _check_shapes(self, case: Case, outputs: Named) -> None:
+        """Laws put other cases than the trial's: shorter ones, single rows. Raises Violation."""
+        for name, array in outputs.items():
+            rows = case.x.shape[:2] if name == "y" else case.x.shape[1:2]
+            like = named(self.cotangents).get(name)
+            if array.shape[: len(rows)] != rows or (like is not None and array.ndim != like.ndim):
+                steps, batch = case.x.shape[:2]
+                raise Violation(f"with {steps} steps and {batch} rows the output {name} has shape {array.shape}")
 
     def loss_and_gradients(self, case: Case) -> Named:
         """The subject's gradients for the case's objective by name, and its value as "loss"."""

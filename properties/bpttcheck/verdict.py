@@ -78,6 +78,8 @@ def evaluate(law: Law, trial: Trial) -> Finding:
         return Finding(largest(law.check(trial)))
     except Violation as violation:
         return Finding(violation=str(violation))
+    except (ValueError, IndexError, KeyError, TypeError) as error:
+        return Finding(violation=f"what the subject returned does not fit together: {error}")
     except Refused as refusal:
         return Finding(refused=str(refusal))
 
@@ -147,7 +149,7 @@ def _judge_cell(
 
     for k in range(examples):
         rng = np.random.default_rng([seed, k, crc32(f"{cell.name} {dtype}".encode())])
-        put_all(draw_case(rng, capabilities, edge=k % 5 == 4))
+        put_all(draw_case(rng, capabilities, k))
     for law in running:
         result = results[law.id]
         if result.status == "failed":
