@@ -124,6 +124,16 @@ class Trial:
     def gradients(self) -> Named:
         return {name: np.array(a) for name, a in self.pull(self.forward[1], self.cotangents).items()}
 
+    @property
+    def returned(self) -> Named:
+        """All that the subject returned: outputs and, unless it is forward-only, gradients."""
+        return self.outputs | self.gradients if self.capabilities.gradients else self.outputs
+
+    @property
+    def one_way(self) -> bool:
+        """Whether time runs one way, over rows that all have T steps: there it can be split, and truncated."""
+        return self.case.lengths is None and len(self.case.parameters[0]) == 1
+
     @cached_property
     def measured(self) -> Measured:
         """True values (of a known cell) and scales of error of this trial's outputs and gradients."""

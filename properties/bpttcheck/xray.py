@@ -13,7 +13,7 @@ import numpy as np
 from bpttcheck.cases import Draw, only_y, realise
 from bpttcheck.contract import Case, Cotangents, CustomCell, Implementation, TwoPhase
 from bpttcheck.trial import Trial
-from bpttref import Blocks, Cell, Full, Last, Regular, Strategy, Window, weights, zero_states
+from bpttref import Blocks, Cell, Full, Last, Links, Regular, Strategy, Window, weights, zero_states
 from bpttref.arrays import Array
 from bpttref.oracles import contributions
 from bpttref.oracles.contributions import flatten
@@ -121,17 +121,9 @@ def in_words(M: Array, leak: float = 0.0) -> str:
         if _same(M, candidate[:, 1:]):
             return words
     xi = np.diag(M, -1)
-    if not np.isnan(xi).any() and _same(M, _products(xi)):
+    if not np.isnan(xi).any() and _same(M, weights(Links((1.0, *xi.tolist())), T)[:, 1:]):
         return f"products of links with the multipliers {', '.join(f'{v:.3g}' for v in np.round(xi, 4) + 0.0)}"
     return "none of the known rules"
-
-
-def _products(xi: Array) -> Array:
-    T = len(xi) + 1
-    M = np.eye(T)
-    for t in range(1, T):
-        M[t, :t] = np.cumprod(xi[:t][::-1])[::-1]
-    return M
 
 
 def _same(M: Array, candidate: Array) -> bool:

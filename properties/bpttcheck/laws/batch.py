@@ -26,14 +26,10 @@ def take(case: Case, cotangents: Cotangents, order: Array) -> tuple[Case, Cotang
     return some, Cotangents(dy, states(cotangents.final))
 
 
-def _whole(trial: Trial) -> Named:
-    return trial.outputs | trial.gradients if trial.capabilities.gradients else trial.outputs
-
-
 def _permutation(trial: Trial) -> Iterator[Comparison]:
     order = np.roll(trial.rng.permutation(trial.case.x.shape[1]), 1)
     got = trial.results(*take(trial.case, trial.cotangents, order))
-    expected = _whole(trial)
+    expected = trial.returned
     expected = expected | rows(expected, order)
     spread = trial.measured.spread | rows(trial.measured.spread, order)
     yield from trial.compare(got, expected, Measured({}, spread), Measured({}, spread))
@@ -48,7 +44,7 @@ def _one_row(trial: Trial) -> Iterator[Comparison]:
     row = np.array([trial.rng.choice(candidates)])
     got = rows(trial.results(*take(trial.case, trial.cotangents, row)), np.array([0]))
     spread = Measured({}, rows(trial.measured.spread, row))
-    yield from trial.compare(got, rows(_whole(trial), row), spread, spread)
+    yield from trial.compare(got, rows(trial.returned, row), spread, spread)
 
 
 def _sum_over_rows(trial: Trial) -> Iterator[Comparison]:

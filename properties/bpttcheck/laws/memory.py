@@ -18,7 +18,7 @@ _BOOKKEEPING = 64  # bytes per step: links, edges of segments
 
 def _flat(trial: Trial) -> Iterator[Comparison]:
     """On some of the cases: the sequence repeated up to 64 and 256 steps and 32 rows, in segments of 8."""
-    if trial.case.lengths is not None or len(trial.case.parameters[0]) > 1 or trial.rng.random() > 0.3:
+    if not trial.one_way or trial.rng.random() > 0.3:
         return
     T, B = trial.case.x.shape[:2]
     row = np.arange(_ROWS) % B

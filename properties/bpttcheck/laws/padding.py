@@ -32,7 +32,7 @@ def _ignored(trial: Trial) -> Iterator[Comparison]:
         dy = dy.copy()
         dy[behind] = trial.rng.choice(rubbish)
     got = trial.results(replace(case, x=x), Cotangents(dy, trial.cotangents.final))
-    expected = trial.outputs | trial.gradients if trial.capabilities.gradients else trial.outputs
+    expected = trial.returned
     yield from trial.compare(got, expected, trial.measured, trial.measured)
 
 
@@ -48,7 +48,7 @@ def _row_alone(trial: Trial) -> Iterator[Comparison]:
     cut = replace(case, x=case.x[:steps])
     alone, cotangents = take(cut, Cotangents(None if dy is None else dy[:steps], trial.cotangents.final), np.array([b]))
     got = trial.results(replace(alone, lengths=None), cotangents)
-    whole = trial.outputs | trial.gradients if trial.capabilities.gradients else trial.outputs
+    whole = trial.returned
 
     def part(arrays: Named) -> Named:
         return {n: a[:steps] if n in ("x", "y") else a for n, a in rows(arrays, np.array([b])).items()}

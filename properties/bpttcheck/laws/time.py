@@ -17,7 +17,7 @@ from bpttref.inputs import is_tokens
 def _split(trial: Trial) -> tuple[Case, int] | None:
     """The case up to a step in the middle; None where a split proves nothing."""
     T = len(trial.case.x)
-    if trial.case.lengths is not None or len(trial.case.parameters[0]) > 1:
+    if not trial.one_way:
         return None
     k = int(trial.rng.integers(1, T))
     return replace(trial.case, x=trial.case.x[:k]), k
@@ -57,7 +57,7 @@ def _pullbacks(trial: Trial) -> Iterator[Comparison]:
 def _tied(trial: Trial) -> Iterator[Comparison]:
     """One call per step: each has parameters of its own, as it were, and their gradients add up."""
     case, dy = trial.case, trial.cotangents.y
-    if case.lengths is not None or len(case.parameters[0]) > 1 or dy is None:
+    if not trial.one_way or dy is None:
         return
     state, pullbacks = case.initial, []
     for t in range(len(case.x)):

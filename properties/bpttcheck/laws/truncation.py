@@ -51,17 +51,12 @@ _COVERING: dict[type, Callable[[int], Strategy]] = {  # for a sequence of T step
 }
 
 
-def _defined(trial: Trial) -> bool:
-    """Truncation goes forwards in time, over rows that all have T steps."""
-    return trial.case.lengths is None and len(trial.case.parameters[0]) == 1
-
-
 def _truncated(trial: Trial, strategy: Strategy) -> Case:
     return trial.with_case(truncation=strategy)
 
 
 def _covers(trial: Trial) -> Iterator[Comparison]:
-    if not _defined(trial):
+    if not trial.one_way:
         return
     T = len(trial.case.x)
     for kind in trial.capabilities.truncations:
@@ -72,7 +67,7 @@ def _covers(trial: Trial) -> Iterator[Comparison]:
 
 
 def _leaves_states(trial: Trial) -> Iterator[Comparison]:
-    if not _defined(trial):
+    if not trial.one_way:
         return
     for kind in trial.capabilities.truncations:
         drawn = Random(0.5, 1) if kind is Random else DRAWN[kind](trial.rng, len(trial.case.x))
@@ -82,7 +77,7 @@ def _leaves_states(trial: Trial) -> Iterator[Comparison]:
 
 def _no_temporal_term(trial: Trial) -> Iterator[Comparison]:
     """tau = 1: the loss at t reaches x_t and no other input."""
-    if not _defined(trial):
+    if not trial.one_way:
         return
     t = int(trial.rng.integers(1, len(trial.case.x)))
     one = only_y(trial.cotangents, slice(t, t + 1))
@@ -118,7 +113,7 @@ def _rows(trial: Trial, case: Case, M: Array, losses: list[int]) -> Iterator[Com
 def _xray(kind: type) -> Callable[[Trial], Iterator[Comparison]]:
     def check(trial: Trial) -> Iterator[Comparison]:
         T = len(trial.case.x)
-        if _defined(trial):
+        if trial.one_way:
             strategy = DRAWN[kind](trial.rng, T)
             losses = sorted({T - 1, *trial.rng.integers(1, T, 2).tolist()})
             yield from _rows(trial, _truncated(trial, strategy), weights(strategy, T), losses)
@@ -128,7 +123,7 @@ def _xray(kind: type) -> Callable[[Trial], Iterator[Comparison]]:
 
 def _reference(kind: type) -> Callable[[Trial], Iterator[Comparison]]:
     def check(trial: Trial) -> Iterator[Comparison]:
-        if _defined(trial):
+        if trial.one_way:
             case = _truncated(trial, DRAWN[kind](trial.rng, len(trial.case.x)))
             measured = trial.measure(trial.cotangents, case)
             yield from trial.compare(trial.gradients_of(case, trial.cotangents), measured.values, measured)
@@ -139,7 +134,7 @@ def _reference(kind: type) -> Callable[[Trial], Iterator[Comparison]]:
 def _affine(trial: Trial) -> Iterator[Comparison]:
     """g(xi_t = 2) + g(xi_t = 0) = 2 g(xi_t = 1), the other links as drawn."""
     T = len(trial.case.x)
-    if not _defined(trial):
+    if not trial.one_way:
         return
     xi, t = list(_links(trial.rng, T).xi), int(trial.rng.integers(1, T))
     total: Named = {}
@@ -156,7 +151,7 @@ def _affine(trial: Trial) -> Iterator[Comparison]:
 def _unbiased(trial: Trial) -> Iterator[Comparison]:
     """The mean over all patterns of four links at most, weighted by their probabilities."""
     T = len(trial.case.x)
-    if not _defined(trial):
+    if not trial.one_way:
         return
     links = sorted(trial.rng.permutation(np.arange(1, T))[:4].tolist())
     pi = trial.rng.choice([0.25, 0.5, 0.75], len(links))
@@ -177,7 +172,7 @@ def _plus(total: Named, more: Named, factor: float) -> Named:
 def _own_pattern(trial: Trial) -> Iterator[Comparison]:
     """One call shows the pattern, link by link; a second one, with the same seed, must be truncated by its product."""
     T = len(trial.case.x)
-    if not _defined(trial):
+    if not trial.one_way:
         return
     pi = float(trial.rng.choice([0.25, 0.5, 0.75]))
     strategy = Random(pi, int(trial.rng.integers(2**31)), reweighted=bool(trial.rng.integers(2)))
@@ -203,7 +198,7 @@ def _passes(full: Array, t: int) -> bool:
 
 def _frequency(trial: Trial) -> Iterator[Comparison]:
     """A statistical test on some of the cases. Six standard deviations are exceeded once in 10^9 by chance."""
-    if not _defined(trial) or trial.rng.random() > 0.4:
+    if not trial.one_way or trial.rng.random() > 0.4:
         return
     pi, seeds = float(trial.rng.choice([0.25, 0.75])), 128
     one = only_y(trial.cotangents, slice(1, 2))
@@ -224,7 +219,7 @@ def _frequency(trial: Trial) -> Iterator[Comparison]:
 
 
 def _objective(trial: Trial) -> Iterator[Comparison]:
-    if not _defined(trial):
+    if not trial.one_way:
         return
     kinds = [kind for kind in trial.capabilities.truncations if kind in DRAWN]
     if kinds:
@@ -238,7 +233,7 @@ def _weighted_losses(trial: Trial) -> Iterator[Comparison]:
     """Weights that are zero but at t show row t of M."""
     objective, T = trial.case.objective, len(trial.case.x)
     kinds = [kind for kind in trial.capabilities.truncations if kind in DRAWN]
-    if not _defined(trial) or objective is None or not kinds:
+    if not trial.one_way or objective is None or not kinds:
         return
     strategy = DRAWN[kinds[int(trial.rng.integers(len(kinds)))]](trial.rng, T)
     t = int(trial.rng.integers(1, T))
