@@ -28,7 +28,8 @@ def test_a_fault_exits_with_1_and_shows_a_case(tmp_path):
     assert done.returncode == 1
     assert "planted fault rnn-no-carry" in done.stdout.replace("\n", " ")
     assert len(list((tmp_path / "bpttcheck-failures").iterdir())) == 2
-    assert "smallest case found: Draw(T=" in done.stdout.replace("\n", " ")
+    assert "smallest case found: T=2, B=1, D=1, H=1" in done.stdout.replace("\n", " ")
+    assert len(list((tmp_path / "bpttcheck-failures").glob("*/case.npz"))) == 2
 
 
 @pytest.mark.parametrize(("arguments", "sentence"), [

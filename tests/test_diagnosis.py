@@ -50,6 +50,29 @@ def test_where_the_error_sits():
     assert "W_hx[gate i]" in found.wrong and "W_hx[gate g]" in found.right
 
 
+@pytest.mark.parametrize(("fault_id", "block", "factor"), [
+    ("times-steps", "W_hh", "T times as large"),
+    ("divide-by-wrong-axis", "W_hx", "1/B times as large"),
+    ("two-bias-double-step", "b_hh[gate f]", "twice as large"),
+    ("negated", "x", "of the wrong sign"),
+    ("second-bias-zero", "b_hh", "zero"),
+])  # fmt: skip
+def test_a_simple_factor_is_named_without_the_fault(fault_id, block, factor):
+    fault = BY_ID[fault_id]
+    found = diagnose(Faulty(fault), fault.cells[0], "float64", ())
+    assert found.factors[block] == factor and f"({factor})" in found.sentence()
+
+
+@pytest.mark.parametrize(("fault_id", "words"), [
+    ("stops-after-16-steps", "zero from lag 16 on"),
+    ("rnn-no-carry", "zero from lag 1 on"),
+    ("second-bias-zero", "right at every lag up to 23"),
+])  # fmt: skip
+def test_from_which_lag_on(fault_id, words):
+    fault = BY_ID[fault_id]
+    assert words in diagnose(Faulty(fault), fault.cells[0], "float64", ()).sentence()
+
+
 def test_a_right_subject_has_nothing_wrong():
     assert diagnose(Reference(), GRU("before"), "float32").wrong == ()
 
@@ -57,17 +80,37 @@ def test_a_right_subject_has_nothing_wrong():
 CASE = Draw(3, 2, 2, 3, 1, False, False, False, True, 0.5, seed=4)
 
 
+def one_failure(law_id):
+    """A failure of a law on a small case, as `judge` finds it."""
+    laws = [law for law in LAWS if law.id == law_id]
+    fault = Faulty(BY_ID["not-detached" if law_id == "xray-regular" else "dW-overwrite"])
+    results = judge(fault, laws, examples=30, seed=1, cells=["lstm"], dtypes=["float32"])
+    return next(result for result in results if result.status == "failed")
+
+
+@pytest.mark.parametrize("law_id", ["pullback-reference", "regular-reference", "split-resume-pullback"])
 @pytest.mark.parametrize(("target", "said"), [("fault:dW-overwrite", "FAILED"), ("reference", "FIXED")])
-def test_a_failure_is_written_and_replayed(tmp_path, target, said):
-    subject = Faulty(BY_ID["dW-overwrite"])
-    problem = realise(CASE, LSTM(), "float32", subject.capabilities())
-    path = write_failure(tmp_path / "new", target, subject, "pullback-reference", "W_hh is off", *problem)
-    for command in ([sys.executable, str(path)], [sys.executable, "-m", "bpttcheck", "replay", str(path)]):
+def test_a_failure_is_written_and_replayed(tmp_path, law_id, target, said):
+    """A law that looks at the numbers of one call is shown by the right numbers, another by itself."""
+    failure, subject = one_failure(law_id), Faulty(BY_ID["dW-overwrite"])
+    problem = realise(failure.case, LSTM(), "float32", subject.capabilities())
+    path = write_failure(tmp_path / "new", target, subject, law_id, failure.reason, *problem, failure.worst)
+    assert ("expected = array" in path.read_text()) == law_id.endswith("-reference")
+    replay = [sys.executable, "-m", "bpttcheck", "replay"]
+    for command in ([sys.executable, str(path)], [*replay, str(path)], [*replay, str(path.parent)]):
         done = subprocess.run(command, capture_output=True, text=True, timeout=60)
         assert done.stdout.startswith(said) and done.returncode == (said == "FAILED"), done.stderr
     path.write_text("import nowhere")
-    done = subprocess.run([sys.executable, "-m", "bpttcheck", "replay", str(path)], capture_output=True, text=True)
+    done = subprocess.run([*replay, str(path)], capture_output=True, text=True)
     assert done.stdout.startswith("ERROR: ModuleNotFoundError") and done.returncode == 2
+
+
+def test_a_written_case_can_be_loaded(tmp_path):
+    case, cotangents = realise(CASE, LSTM(), "float64", Reference().capabilities())
+    path = write_failure(tmp_path, "reference", Reference(), "causality", "", case, cotangents)
+    with np.load(path.parent / "case.npz") as arrays:
+        assert {"x", "W_hh", "initial.c", "cotangent.y", "cotangent.final.h"} <= arrays.keys()
+        np.testing.assert_array_equal(arrays["W_hh"], case.parameters[0][0]["W_hh"])
 
 
 def test_written_numbers_are_exact(tmp_path):
@@ -92,16 +135,18 @@ def test_the_xray_sees_what_was_asked_for(cell, strategy):
 
 
 @pytest.mark.parametrize(("fault_id", "strategy", "words"), [
-    ("not-detached", Regular(3), "no weighting of full BPTT"),
+    ("not-detached", Regular(3), "no weighting of full BPTT: the cell state is not cut"),
+    ("hidden-state-not-detached", Regular(3), "no weighting of full BPTT: the hidden state is not cut"),
     ("only-last-loss-travels", Window(3), "only the last loss travels, over 3"),
-    ("cells-or-transitions", Window(3), "a band of 4"),
+    ("cells-or-transitions", Window(3), "a band of 4: the window is counted in transitions"),
+    ("segments-for-window", Window(3), "blocks of 3"),
     ("window-from-the-end", Regular(3), "the last 3 steps alone"),
     ("setting-ignored", Regular(3), "full BPTT"),
 ])  # fmt: skip
 def test_the_xray_says_what_a_fault_does(fault_id, strategy, words):
     fault = BY_ID[fault_id]
     seen = xray(Faulty(fault), fault.cells[0], strategy, 7)
-    assert words in in_words(seen.inputs, seen.leak)
+    assert words in seen.in_words(strategy)
 
 
 @pytest.mark.parametrize("cell", [RNN("relu"), LSTM(), GRU("before")], ids=lambda cell: cell.name)
@@ -116,9 +161,10 @@ def test_a_wrong_reference_accuses_nobody(monkeypatch):
     """With a fault planted in the reference itself, a right subject is not said to be wrong."""
     measure = bpttcheck.oracle.measure
 
-    def wrong(case, cotangents, seed):
-        found = measure(case, cotangents, seed)
-        found.values["W_hh"] = 1.001 * found.values["W_hh"]
+    def wrong(case, *cotangents):
+        found = measure(case, *cotangents)
+        for measured in found:
+            measured.values["W_hh"] = 1.001 * measured.values["W_hh"]
         return found
 
     monkeypatch.setattr("bpttcheck.oracle.measure", wrong)

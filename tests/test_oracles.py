@@ -3,10 +3,12 @@
 import numpy as np
 from hypothesis import assume, given
 
+from bpttcheck import Case, Gradients
+from bpttcheck.adapters.reference import Reference
 from bpttref import CELLS, RNN, Cotangents, vjp
 from bpttref.oracles import complex_step, contributions, differences, forward_mode, linear_gradients
 from bpttref.oracles.contributions import flatten
-from bpttref.oracles.replicates import Problem
+from bpttref.oracles.replicates import Problem, array_at, paths
 
 from .problems import close, gradient_at, problems
 
@@ -21,6 +23,23 @@ def test_complex_step(problem):
     gradients = backward(problem)
     for path, expected in complex_step(problem).items():
         assert close(gradient_at(gradients, path), expected, 10**5), path
+
+
+@given(problems())
+def test_the_pushforward_is_the_transpose(problem):
+    """The reference adapter's complex-step pushforward, which laws of duality rely on."""
+    gradients, rng = backward(problem), np.random.default_rng(0)
+    tangents = {path: rng.standard_normal(array_at(problem, path).shape) for path in paths(problem)}
+    case = Case(problem.cell, "float64", problem.parameters, problem.x, problem.initial)
+    parameters = tuple(({n: tangents["parameters", k, n] for n in p},) for k, (p,) in enumerate(problem.parameters))
+    initial = tuple(({n: tangents["initial", k, n] for n in s},) for k, (s,) in enumerate(problem.initial))
+    pushed = Reference().jvp(case, Gradients(tangents[("x",)], parameters, initial))
+    left = float(np.sum(problem.cotangents.y * pushed.y))
+    for (given_,), (state,) in zip(problem.cotangents.final, pushed.final, strict=True):
+        left += sum(float(np.sum(given_[name] * state[name])) for name in state)
+    right = sum(float(np.sum(tangent * gradient_at(gradients, path))) for path, tangent in tangents.items())
+    size = sum(float(np.sum(np.abs(tangent * gradient_at(gradients, path)))) for path, tangent in tangents.items())
+    assert close(left / size, right / size, 10**5)
 
 
 SMOOTH = tuple(cell for cell in CELLS if cell != RNN("relu"))

@@ -1,8 +1,8 @@
 """Drawing cases: first sizes, scales and a seed; the arrays follow from them.
 
-The first pass draws them independently, so that no two sizes agree but by an edge case's intention. What fails is
-drawn again by Hypothesis, from what is smaller, and shrinks: to small sizes and, since ``rounded`` shrinks to True,
-to values that are small multiples of 1/4, which a person can work through by hand.
+The first pass draws kinds of cases in turn, so that no law goes without its own, and no two sizes agree but where that
+is intended. What fails is drawn again by Hypothesis, from what is smaller, and shrinks: to small sizes and, since
+``rounded`` shrinks to True, to values that are small multiples of 1/4, which a person can work through by hand.
 """
 
 from collections.abc import Callable
@@ -37,31 +37,41 @@ class Draw:
     weight_scale: float
     seed: int
 
+    def __str__(self) -> str:
+        options = {
+            f"{self.layers} layers": self.layers > 1,
+            "two directions": self.bidirectional,
+            "rows of different lengths": self.ragged,
+            "tokens": self.tokens,
+            "round numbers": self.rounded,
+        }
+        sizes = f"T={self.T}, B={self.B}, D={self.D}, H={self.H}"
+        chosen = "".join(f", {option}" for option, given in options.items() if given)
+        return f"{sizes}{chosen}, weights of size {self.weight_scale:g} (seed {self.seed})"
 
-_LARGEST = {"T": 7, "B": 4, "D": 5, "H": 6}
+
+_USUAL = {"T": 7, "B": 4, "D": 5, "H": 6}  # the largest that are drawn in the main phase
+_LARGE = {"T": 48, "B": 40, "D": 40, "H": 40}  # beyond the blocks in which loops are unrolled and vectorised
+KINDS = ("plain", "stack", "two directions", "ragged", "plain", "edge", "large", "anything")
 
 
 def draw_case(rng: np.random.Generator, capabilities: Capabilities, k: int) -> Draw:
-    """The k-th draw for a subject with these capabilities.
+    """The k-th draw for a subject with these capabilities, of the kind `KINDS[k % 8]` as far as they allow it.
 
-    Sizes are distinct and above 1, unless the subject's own do not allow it. Of five draws two are plain, one has two
-    directions, one rows of different lengths, where these are declared; the last may have any of it, and sizes of 1.
+    Sizes are distinct and above 1, but in two kinds: "edge" has sizes of 1, and equal ones; "large" has one size that
+    is several times the others.
     """
-    place = k % 5
-    edge = place == 4
-    pools = {n: sorted(capabilities.sizes.get(n, range(1 if edge else 2, most + 1))) for n, most in _LARGEST.items()}
-    if edge:
-        pools = {n: pool[: int(rng.choice([1, 2, len(pool)]))] for n, pool in pools.items()}
-    for _ in range(20):
-        sizes = {name: int(rng.choice(pool)) for name, pool in pools.items()}
-        if edge or len(set(sizes.values())) == len(sizes):
-            break
+    kind = KINDS[k % len(KINDS)]
+    sizes = _sizes(rng, capabilities, kind)
+    mixed = kind in ("edge", "anything")
     dense, tokens = "dense" in capabilities.inputs, "tokens" in capabilities.inputs
+    deep = kind == "stack" or rng.random() < (0.5 if mixed else 0.2)
     return Draw(
         **sizes,
-        layers=1 if rng.random() < 0.6 else int(rng.integers(1, capabilities.layers + 1)),
-        bidirectional=capabilities.bidirectional and rng.random() < (0, 0, 1, 0.3, 0.3)[place],
-        ragged="lengths" in capabilities.inputs and rng.random() < (0, 0, 0.4, 1, 0.3)[place],
+        layers=int(rng.integers(min(2, capabilities.layers), capabilities.layers + 1)) if deep else 1,
+        bidirectional=capabilities.bidirectional and (kind == "two directions" or (mixed and rng.random() < 0.4)),
+        ragged="lengths" in capabilities.inputs
+        and (kind == "ragged" or (mixed or kind == "two directions") and rng.random() < 0.4),
         tokens=tokens and (not dense or rng.random() < 0.3),
         rounded=rng.random() < 0.3,
         weight_scale=float(rng.choice(WEIGHT_SCALES)),
@@ -69,12 +79,34 @@ def draw_case(rng: np.random.Generator, capabilities: Capabilities, k: int) -> D
     )
 
 
+def _sizes(rng: np.random.Generator, capabilities: Capabilities, kind: str) -> dict[str, int]:
+    """Sizes from the subject's own, where it declares them, else from small ranges."""
+
+    def pool(name: str, least: int, most: int) -> list[int]:
+        return sorted(capabilities.sizes.get(name, range(least, most + 1)))
+
+    if kind == "edge":
+        equal = int(rng.integers(2, 5))
+        choices = {n: pool(n, 1, most) for n, most in _USUAL.items()}
+        return {n: int(rng.choice([c[0], equal if equal in c else c[0], rng.choice(c)])) for n, c in choices.items()}
+    choices = {n: pool(n, 2, most) for n, most in _USUAL.items()}
+    if kind == "large":
+        name = str(rng.choice(["T", "T", "B", "D", "H"]))
+        choices = {n: c[:3] for n, c in choices.items()} | {name: pool(name, 9, _LARGE[name])}
+    for _ in range(20):
+        sizes = {name: int(rng.choice(choice)) for name, choice in choices.items()}
+        if len(set(sizes.values())) == len(sizes):
+            break
+    return sizes
+
+
 def smaller_draws(draw: Draw, capabilities: Capabilities) -> st.SearchStrategy[Draw]:
-    """Draws that are no larger than this one, the simplest first."""
+    """Draws that are no larger than this one, the simplest first; half of what is drawn is as in this one."""
 
     def size(name: str) -> st.SearchStrategy[int]:
         most = getattr(draw, name)
-        return st.sampled_from([n for n in sorted(capabilities.sizes.get(name, range(1, most + 1))) if n <= most])
+        smaller = [n for n in sorted(capabilities.sizes.get(name, range(1, most + 1))) if n <= most]
+        return st.sampled_from(smaller + [most] * len(smaller))
 
     scales = dict.fromkeys([*(s for s in WEIGHT_SCALES[:2]), draw.weight_scale])
     return st.builds(
@@ -83,13 +115,13 @@ def smaller_draws(draw: Draw, capabilities: Capabilities) -> st.SearchStrategy[D
         B=size("B"),
         D=size("D"),
         H=size("H"),
-        layers=st.integers(1, draw.layers),
+        layers=st.sampled_from([*range(1, draw.layers + 1), *[draw.layers] * draw.layers]),
         bidirectional=st.sampled_from(sorted({False, draw.bidirectional})),
         ragged=st.sampled_from(sorted({False, draw.ragged})),
         tokens=st.sampled_from(sorted({draw.tokens, draw.tokens and "dense" not in capabilities.inputs})),
         rounded=st.sampled_from([True, draw.rounded]),
         weight_scale=st.sampled_from(list(scales)),
-        seed=st.one_of(st.integers(0, 15), st.just(draw.seed)),
+        seed=st.sampled_from([*range(16), draw.seed]),
     )
 
 
@@ -115,11 +147,13 @@ def realise(draw: Draw, cell: Cell | CustomCell, dtype: str, capabilities: Capab
             )
         )
         rows = {name: (draw.B, *shape) for name, shape in _state_shapes(cell, draw.H).items()}
-        initial.append(tuple({name: values(*s, scale=0.7) for name, s in rows.items()} for _ in range(directions)))
+        initial.append(tuple({name: values(*s, scale=0.5) for name, s in rows.items()} for _ in range(directions)))
         final.append(tuple({name: values(*s) for name, s in rows.items()} for _ in range(directions)))
         width = draw.H * directions
-    lengths = rng.integers(1, draw.T + 1, draw.B) if draw.ragged else None
-    if lengths is not None:
+    lengths = None
+    if draw.ragged:
+        shortest = 0 if capabilities.empty and rng.random() < 0.3 else 1
+        lengths = rng.integers(shortest, draw.T + 1, draw.B)
         lengths[rng.integers(draw.B)] = draw.T
     case = Case(
         cell,

@@ -19,12 +19,12 @@ from bpttcheck.adapters import TargetError, installed, load
 from bpttcheck.cases import realise
 from bpttcheck.contract import CustomCell, Implementation
 from bpttcheck.diagnosis import diagnose
-from bpttcheck.failure import again, write_failure
+from bpttcheck.failure import write_failure
 from bpttcheck.faults import FAULTS
 from bpttcheck.laws import LAWS, Law
-from bpttcheck.report import draw_xray, print_verdict, print_xray, to_json
+from bpttcheck.report import draw_xray, print_failure, print_verdict, print_xray, to_json
 from bpttcheck.trial import AdapterError, Refused
-from bpttcheck.verdict import Result, judge
+from bpttcheck.verdict import Result, judge, summary
 from bpttcheck.xray import in_words
 from bpttcheck.xray import xray as take_xray
 from bpttref import Blocks, Cell, Full, Last, Regular, Strategy, Window
@@ -45,13 +45,14 @@ def main() -> None:
 @click.option("--dtype", "dtypes", multiple=True, metavar="NAME", help="Only this dtype; may be repeated.")
 @click.option("--examples", type=click.IntRange(1), default=30, show_default=True, help="Cases per cell and dtype.")
 @click.option("--seed", type=click.IntRange(0), help="Draw the same cases again.")
+@click.option("--derandomize", "seed", flag_value=0, type=int, help="The same cases on every run: --seed 0, for CI.")
 @click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write every result here.")
 @click.option(
     "--failures",
     type=click.Path(path_type=Path),
     default=Path("bpttcheck-failures"),
     show_default=True,
-    help="Write each failure here, as a file that shows it again.",
+    help="Write each failure here, in a folder of its own.",
 )
 @click.option("--traceback", is_flag=True, help="Show the traceback where a target or the command is at fault.")
 def verify(
@@ -105,12 +106,14 @@ def verify(
     except KeyboardInterrupt:
         console.print("interrupted: the verdict so far, without the cell and dtype under way")
         _finish(console, results, json_file)
+        console.print(summary(results), markup=False, highlight=False)
         sys.exit(INTERRUPTED)
     except Exception as error:
         _stop(error, traceback)
     _finish(console, results, json_file)
     for target, subject in zip(targets, subjects, strict=True):
         _explain(console, target, subject, results, failures)
+    console.print(f"\n{summary(results)}", markup=False, highlight=False)
     statuses = {result.status for result in results}
     if any(not subject.capabilities().gradients for subject in subjects):
         console.print("[bold yellow]A forward-only subject was judged: nothing is said about its gradients.[/]")
@@ -132,11 +135,20 @@ def list_laws(law_id: str | None) -> None:
     for law in chosen:
         console.print(f"[bold]{law.id}[/]  {law.statement}", highlight=False)
         if law_id:
-            console.print(f"    {law.equation}\n    source: {law.source}", markup=False, highlight=False)
             sizes = ", ".join(f"{name} >= {least}" for name, least in law.smallest.items()) or "any"
             caught = ", ".join(fault.id for fault in FAULTS if law.id in fault.caught_by)
-            console.print(f"    sizes: {sizes}\n    asks for: {law.door.__name__}", markup=False, highlight=False)
-            console.print(f"    catches: {caught or 'a pushforward that is not the transpose'}", highlight=False)
+            lines = {
+                "in symbols": law.equation,
+                "source": law.source,
+                "smallest sizes": sizes,
+                "asks for": law.door.__name__,
+                "skipped where": "; ".join(need.lack for need in law.needs) or "never",
+                "catches": caught,
+                "kept since": law.kept,
+            }
+            for what, said in lines.items():
+                if said:
+                    console.print(f"    {what}: {said}", markup=False, highlight=False)
 
 
 @main.command("faults")
@@ -147,17 +159,16 @@ def list_faults() -> None:
 
 
 @main.command()
-@click.argument("path", type=click.Path(dir_okay=False, path_type=Path))
+@click.argument("path", type=click.Path(path_type=Path))
 def replay(path: Path) -> None:
     """Put a failure that was written by verify to its subject again: FIXED, FAILED (exit 1) or ERROR (exit 2)."""
     try:
-        written = runpy.run_path(str(path))
-        finding = again(written["LAW"], written["subject"], written["case"], written["cotangents"])
+        wrong = runpy.run_path(str(path / "replay.py" if path.is_dir() else path))["check"]()
     except Exception as error:
         click.echo(f"ERROR: {type(error).__name__}: {error}")
         sys.exit(AT_FAULT)
-    click.echo(f"FAILED: {finding.sentence()}" if finding.failed else "FIXED")
-    sys.exit(FAILED if finding.failed else PASSED)
+    click.echo(f"FAILED: {wrong}" if wrong else "FIXED")
+    sys.exit(FAILED if wrong else PASSED)
 
 
 @main.command()
@@ -198,7 +209,7 @@ def xray(
             console.print(f"drawn: {file}", highlight=False)
     except (TargetError, AdapterError, Refused, ValueError, OSError, ImportError, click.UsageError) as error:
         _stop(error, False)
-    differs = in_words(seen.inputs, seen.leak) != in_words(seen.declared)
+    differs = seen.in_words(asked) != in_words(seen.declared)
     sys.exit(FAILED if differs else PASSED)
 
 
@@ -212,34 +223,43 @@ def _cell(subject: Implementation, name: str | None) -> Cell | CustomCell:
 def _found_again(console: Console, target: str, laws: tuple[Law, ...], failures: Path) -> bool:
     """Put the failures that are on file for a target to it, before new cases are drawn; whether one still fails."""
     failing = False
-    for path in sorted(failures.glob("*.py")) if failures.is_dir() else []:
+    for path in sorted(failures.glob("*/replay.py")) if failures.is_dir() else []:
         with suppress(Exception):  # a file that no longer runs is replay's affair
             written = runpy.run_path(str(path))
             if written["TARGET"] == target and written["LAW"] in {law.id for law in laws}:
-                finding = again(written["LAW"], written["subject"], written["case"], written["cotangents"])
-                failing |= finding.failed
-                what = f"FAILED still: {finding.sentence()}" if finding.failed else "FIXED"
-                console.print(f"{path}: {what}", markup=False, highlight=False, soft_wrap=True)
+                wrong = written["check"]()
+                failing |= bool(wrong)
+                console.print(f"{path}: {'FAILED still: ' + wrong if wrong else 'FIXED'}", markup=False, soft_wrap=True)
     return failing
 
 
 def _explain(console: Console, target: str, subject: Implementation, results: list[Result], failures: Path) -> None:
-    """A diagnosis for each cell that failed, and a file for each failure."""
+    """For each cell that failed what is wrong, its diagnosis, and a folder for each failure."""
     failed = [r for r in results if r.subject == subject.name and r.status in ("failed", "unsure") and r.case]
     cells = {cell.name: cell for cell in subject.capabilities().cells}
     for name in dict.fromkeys(r.cell for r in failed):
-        dtype = max(r.dtype for r in failed if r.cell == name)  # float64 tells faults apart best
+        broken = sorted(
+            (r for r in failed if r.cell == name), key=lambda r: r.dtype, reverse=True
+        )  # float64 tells faults apart
+        diagnosis, file = "", None
         with suppress(AdapterError):
-            if diagnosis := diagnose(subject, cells[name], dtype):
-                console.print(f"diagnosis of {name}: {diagnosis.sentence()}", markup=False, highlight=False)
-    try:
-        for r in failed:
-            assert r.case is not None
-            case, cotangents = realise(r.case, cells[r.cell], r.dtype, subject.capabilities())
-            path = write_failure(failures, target, subject, r.law, r.reason, case, cotangents)
-            console.print(f"python {path}", markup=False, highlight=False, soft_wrap=True)
-    except OSError as error:
-        console.print(f"the failures could not be written: {error}; --failures DIR names another folder", markup=False)
+            found = diagnose(subject, cells[name], broken[0].dtype)
+            diagnosis = found.sentence() if found else ""
+        try:
+            file, *_ = [_written(failures, target, subject, r, cells[name]) for r in broken]
+        except OSError as error:
+            console.print(
+                f"the failures could not be written: {error}; --failures DIR names another folder", markup=False
+            )
+        print_failure(console, broken, diagnosis, file)
+    if len(failed) > 1 and failures.is_dir():
+        console.print(f"each of {len(failed)} failures has a folder in {failures}", highlight=False)
+
+
+def _written(failures: Path, target: str, subject: Implementation, result: Result, cell: Cell | CustomCell) -> Path:
+    assert result.case is not None
+    case, cotangents = realise(result.case, cell, result.dtype, subject.capabilities())
+    return write_failure(failures, target, subject, result.law, result.reason, case, cotangents, result.worst)
 
 
 def _chosen_laws(ids: tuple[str, ...]) -> tuple[Law, ...]:

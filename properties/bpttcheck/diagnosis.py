@@ -4,21 +4,22 @@ A battery of fresh problems, full and truncated, is put to the subject, to the r
 fault is named only if it repeats the subject's numbers, right and wrong ones, within tolerance on every problem.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from bpttcheck.blocks import Named, case_arrays, named
-from bpttcheck.cases import draw_case, near_kink, realise, with_arrays
+from bpttcheck.cases import Draw, draw_case, near_kink, only_y, realise, with_arrays
 from bpttcheck.contract import Case, Cotangents, CustomCell, Implementation, TwoPhase
-from bpttcheck.faults import FAULTS, Fault, Faulty
-from bpttcheck.laws.truncation import DRAWN
+from bpttcheck.faults import FAULTS, REMEMBERING, Fault, Faulty
 from bpttcheck.tolerance import Measured
 from bpttcheck.trial import AdapterError, Trial, copied
-from bpttref import Cell, Full, Regular, trees
+from bpttcheck.truncations import DRAWN
+from bpttref import Cell, Full, Random, Regular, trees
 from bpttref.arrays import Array
+from bpttref.inputs import is_tokens
 
 _PROBLEMS = 4  # of each level
 _AGAIN, _SECOND = "again ", "second pullback's "
@@ -30,21 +31,32 @@ class Diagnosis:
     """names: the planted faults that give exactly these numbers; several if nothing tells them apart.
 
     level: the simplest kind of problem on which the subject is wrong. wrong, right: the arrays, by gate, in which it
-    differs from the reference there, and in which it does not.
+    differs from the reference there, and in which it does not. factors: what some of the wrong ones are multiplied by.
+    lags: how far back the gradient of x is right.
     """
 
     names: tuple[str, ...]
     level: str
     wrong: tuple[str, ...]
     right: tuple[str, ...]
+    factors: Mapping[str, str] = field(default_factory=dict)
+    lags: str = ""
 
     def sentence(self) -> str:
         if not self.wrong:
-            return "on fresh problems the numbers are right: look for what one call leaves behind for the next"
-        where = f"With {self.level}, wrong: {', '.join(self.wrong)}; right: {', '.join(self.right) or 'nothing'}."
+            return (
+                "on fresh problems the numbers are right: look for what one call leaves behind for the next, "
+                "or for what the failing case has that they have not"
+            )
+        by_factor: dict[str, list[str]] = {}
+        for block in self.wrong:
+            by_factor.setdefault(self.factors.get(block, ""), []).append(block)
+        wrong = "; ".join(", ".join(blocks) + (f" ({said})" if said else "") for said, blocks in by_factor.items())
+        where = f"with {self.level}, wrong: {wrong}"
         if self.names:
-            return f"the numbers are those of the planted fault {' or '.join(self.names)}. {where}"
-        return f"no planted fault gives these numbers. {where}"
+            return f"the numbers are those of the planted fault {' or '.join(self.names)}; {where}."
+        lags = f" {self.lags}" if self.lags else ""
+        return f"no planted fault gives these numbers; {where}; right: {', '.join(self.right) or 'nothing'}.{lags}"
 
 
 def diagnose(
@@ -58,60 +70,135 @@ def diagnose(
         return None
     where, wrong, right = "", set[str](), set[str]()
     found: list[tuple[Trial, Named]] = []
+    broken: list[tuple[Trial, Named]] = []
+    factors: dict[str, set[str]] = {}
     for level, trial in _battery(subject, cell, dtype):
         try:
             results = _results(trial)
         except Exception as error:
             raise AdapterError(f"the subject raised {type(error).__name__}: {error}") from error
-        margins = _margins(trial, results, _true(trial))
+        true = _true(trial)
+        margins = _margins(trial, results, true)
         bad = {block for block, margin in margins.items() if margin > 1}
         found.append((trial, results))
+        if bad:
+            broken.append((trial, results))
         if bad and level == (where := where or level):
             wrong |= bad
             right |= margins.keys() - bad
+            for block, seen in _factors(trial, results, true, bad).items():
+                factors[block] = factors.get(block, seen) & seen
     door = "vjp" if isinstance(subject, TwoPhase) else "loss_and_gradients"
     candidates = [fault for fault in faults if fault.door == door and _has_gates(fault, cell) and where]
-    names = [fault.id for fault in candidates if _gives(fault, found)]
+    names = [
+        fault.id for fault in candidates if (fault in REMEMBERING or _gives(fault, broken)) and _gives(fault, found)
+    ]
     again = {block for block in wrong | right if block.startswith(_SECOND)}
     telling = {
         block for block in wrong & again if block.removeprefix(_SECOND) not in wrong
     }  # wrong the second time only
     right -= wrong | again | _FLAGS
-    return Diagnosis(tuple(names), where, tuple(sorted(wrong - again | telling)), tuple(sorted(right)))
+    wrong = wrong - again | telling
+    said = {block: min(seen, key=list(_FACTORS).index) for block, seen in factors.items() if seen}
+    lags = "" if names or not where else _lags(subject, cell, dtype)
+    return Diagnosis(tuple(names), where, tuple(sorted(wrong)), tuple(sorted(right)), said, lags)
+
+
+_FACTORS: Mapping[str, Callable[[int, int], float]] = {  # of the number of steps and of rows
+    "zero": lambda T, B: 0,
+    "of the wrong sign": lambda T, B: -1,
+    "twice as large": lambda T, B: 2,
+    "half as large": lambda T, B: 1 / 2,
+    "T times as large": lambda T, B: T,
+    "1/T times as large": lambda T, B: 1 / T,
+    "B times as large": lambda T, B: B,
+    "1/B times as large": lambda T, B: 1 / B,
+    "T B times as large": lambda T, B: T * B,
+    "1/(T B) times as large": lambda T, B: 1 / (T * B),
+}
+
+
+def _factors(trial: Trial, got: Named, true: Measured, bad: set[str]) -> dict[str, set[str]]:
+    """By which simple factors each wrong block is off."""
+    T, B = trial.case.x.shape[:2]
+    found: dict[str, set[str]] = {block: set() for block in bad}
+    for said, factor in _FACTORS.items() if T and B else ():
+        by = factor(T, B)
+        scaled = Measured({n: by * a for n, a in true.values.items()}, {n: abs(by) * a for n, a in true.spread.items()})
+        margins = _margins(trial, got, scaled)
+        for block in bad:
+            if margins.get(block, 2.0) <= 1:
+                found[block].add(said)
+    return found
+
+
+_LONG = 24  # steps of the sequence on which lags are looked at
+
+
+def _lags(subject: Implementation, cell: Cell, dtype: str) -> str:
+    """At which lags dx is wrong, for the loss at the last of many steps alone."""
+    capabilities = subject.capabilities()
+    sizes = {"T": _LONG} | {n: min(capabilities.sizes.get(n, (size,))) for n, size in (("B", 2), ("D", 3), ("H", 4))}
+    draw = Draw(
+        **sizes, layers=1, bidirectional=False, ragged=False, tokens=False, rounded=False, weight_scale=0.5, seed=3
+    )
+    case, cotangents = realise(draw, cell, dtype, capabilities)
+    offered = "x" in capabilities.gradients and "y" in capabilities.outputs and "dense" in capabilities.inputs
+    if not isinstance(subject, TwoPhase) or not offered or capabilities.refusal(case) or near_kink(case):
+        return ""
+    trial = Trial(subject, capabilities, case, cotangents)
+    last = only_y(cotangents, slice(_LONG - 1, _LONG))
+    (true,) = trial.measure(case, last)
+    steps = list(trial.compare({"x": trial.gradients_of(case, last)["x"]}, {"x": true.values["x"]}, true))[::-1]
+    wrong = [lag for lag, step in enumerate(steps) if step.margin > 1]
+    if not wrong:
+        return f"From the last loss dx is right at every lag up to {_LONG - 1}."
+    zero = not any(np.any(steps[lag].got) for lag in wrong if steps[lag].got is not None)
+    ends = "on" if wrong == list(range(wrong[0], len(steps))) else f"to {wrong[-1]}, not at each"
+    return f"From the last loss dx is {'zero' if zero else 'wrong'} from lag {wrong[0]} {ends}."
 
 
 def _battery(subject: Implementation, cell: Cell, dtype: str) -> Iterator[tuple[str, Trial]]:
     """Fresh problems by level, the simplest first; the same for every subject of the same capabilities."""
     capabilities = subject.capabilities()
-    plain = {"layers": 1, "bidirectional": False, "ragged": False, "weight_scale": 0.5}
+    plain: dict[str, Any] = {
+        "layers": 1,
+        "bidirectional": False,
+        "ragged": False,
+        "tokens": "dense" not in capabilities.inputs,
+        "weight_scale": 0.5,
+    }
+    both, ragged = capabilities.bidirectional, "lengths" in capabilities.inputs
     levels: list[tuple[str, dict[str, Any], Any]] = [
-        ("one step", plain | {"T": 1}, None),
-        ("several steps", plain, None),
-        ("one row", plain | {"B": 1}, None),
-        ("a stack", plain | {"layers": capabilities.layers}, None),
-        ("two directions", plain | {"bidirectional": capabilities.bidirectional}, None),
-        ("rows of different lengths", plain | {"ragged": "lengths" in capabilities.inputs}, None),
-        (
-            "two directions and rows of different lengths",
-            plain | {"bidirectional": capabilities.bidirectional, "ragged": "lengths" in capabilities.inputs},
-            None,
-        ),
+        ("one step", {"T": 1}, None),
+        ("several steps", {}, None),
+        ("one row", {"B": 1}, None),
+        ("tokens", {"tokens": "tokens" in capabilities.inputs}, None),
+        ("a stack", {"layers": capabilities.layers}, None),
+        ("two directions", {"bidirectional": both}, None),
+        ("rows of different lengths", {"ragged": ragged}, None),
+        ("two directions and rows of different lengths", {"bidirectional": both, "ragged": ragged}, None),
+        ("large weights", {"weight_scale": 8.0}, None),
+        ("a long sequence", {"T": 40}, None),
+        ("wide states", {"H": 35}, None),
+        ("many rows", {"B": 35}, None),
+        ("many features", {"D": 35}, None),
     ]
     for kind in capabilities.truncations:
-        if kind in DRAWN:
+        if kind is not Random:
             name = f"{kind.__name__.lower()} truncation"
-            levels += [(name, plain, kind), (f"{name} in a stack", plain | {"layers": capabilities.layers}, kind)]
+            levels += [(name, {}, kind), (f"{name} in a stack", {"layers": capabilities.layers}, kind)]
     for k, (level, changes, kind) in enumerate(levels):
         for n in range(_PROBLEMS):
             rng = np.random.default_rng([7, k, n])
-            draw = replace(draw_case(rng, capabilities, 0), **changes)
+            draw = replace(draw_case(rng, capabilities, 0), **plain | changes)
             case, cotangents = realise(draw, cell, dtype, capabilities)
             case = replace(case, truncation=DRAWN[kind](rng, draw.T) if kind else Full())
-            for name, vary in (("", None), *_VARIATIONS.items()) if n == 0 else (("", None),):
-                if vary is not None and isinstance(subject, TwoPhase):
-                    varied = Trial(subject, capabilities, *vary(case, cotangents))
-                else:
-                    varied = Trial(subject, capabilities, case, cotangents)
+            variations = _VARIATIONS.items() if n == 0 and isinstance(subject, TwoPhase) else ()
+            for name, vary in (("", None), *variations):
+                varied = Trial(subject, capabilities, *(vary(case, cotangents) if vary else (case, cotangents)))
+                if vary is _garbage_behind and capabilities.padding != "anything":
+                    continue
                 allowed = capabilities.empty or len(varied.case.x)
                 if allowed and not near_kink(varied.case) and not capabilities.refusal(varied.case):
                     yield f"{level}{name}", varied
@@ -137,12 +224,20 @@ def _without_steps(case: Case, cotangents: Cotangents) -> tuple[Case, Cotangents
     return replace(case, x=case.x[:0]), Cotangents(dy, cotangents.final)
 
 
+def _garbage_behind(case: Case, cotangents: Cotangents) -> tuple[Case, Cotangents]:
+    if case.lengths is None or is_tokens(case.x):
+        return case, cotangents
+    behind = np.arange(len(case.x))[:, None] >= case.lengths
+    return replace(case, x=np.where(behind[:, :, None], np.nan, case.x).astype(case.dtype)), cotangents
+
+
 _VARIATIONS: dict[str, Callable[[Case, Cotangents], tuple[Case, Cotangents]]] = {
     ", large cotangents": _large,
     ", no cotangent of y": lambda case, cotangents: (case, Cotangents(None, cotangents.final)),
     ", cotangents in Fortran order": _strided,
     ", tau longer than the sequence": _covered,
     ", no step at all": _without_steps,
+    ", NaN behind their ends": _garbage_behind,
 }
 
 
@@ -216,7 +311,7 @@ def _has_gates(fault: Fault, cell: Cell) -> bool:
 
 
 def _gives(fault: Fault, found: Sequence[tuple[Trial, Named]]) -> bool:
-    """Whether a fault gives the subject's numbers on every problem, put to it in the same order."""
+    """Whether a fault gives the subject's numbers on each of these problems, put to it in the same order."""
     planted = Faulty(fault)
     for trial, results in found:
         try:

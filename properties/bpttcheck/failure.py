@@ -1,4 +1,4 @@
-"""A failure as a file: readable, runnable, and small enough to be worked through by hand."""
+"""A failure as a folder: the arrays of the case, and a file that shows it again and can be worked through by hand."""
 
 import re
 from dataclasses import fields, replace
@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from bpttcheck.blocks import case_arrays, named
 from bpttcheck.contract import Case, Cotangents, CustomCell, Implementation, OneShot
-from bpttcheck.laws import LAWS
-from bpttcheck.trial import Trial
+from bpttcheck.laws import LAWS, Law
+from bpttcheck.trial import Comparison, Trial
 from bpttcheck.verdict import Finding, evaluate
 
 _FILE = '''"""{law} is broken by {subject} on {cell} {dtype}.
@@ -26,11 +27,10 @@ from numpy import array, float32, float64, inf, nan, uint32  # noqa: F401
 
 from bpttcheck import Case, Cotangents
 from bpttcheck.adapters import load
-from bpttcheck.failure import again
 from bpttref import *  # noqa: F403
 
-LAW = {law!r}
 TARGET = {target!r}
+LAW = {law!r}
 subject = load(TARGET)
 case = Case(
 {case}
@@ -40,28 +40,68 @@ cotangents = Cotangents(
     final={final},
 )
 
+
+def check():
+    """The empty string if the law holds, else what is wrong."""
+{check}
+
 if __name__ == "__main__":
-    finding = again(LAW, subject, case, cotangents)
-    print(f"FAILED: {{finding.sentence()}}" if finding.failed else "FIXED")
-    sys.exit(finding.failed)
+    wrong = check()
+    print(f"FAILED: {{wrong}}" if wrong else "FIXED")
+    sys.exit(bool(wrong))
 '''
+
+_BY_LAW = """    from bpttcheck.failure import again
+
+    finding = again(LAW, subject, case, cotangents)
+    return finding.sentence() if finding.failed else ""
+"""
+
+_BY_NUMBERS = """    expected = {expected}
+    allowed = {allowed!r}
+{call}
+    got = {got}
+    off = float(abs(got - expected).max())
+    return "" if off <= allowed else f"{block} is off by {{off:.3g}}, where {{allowed:.3g}} is allowed"
+"""
+
+_VJP = """    outputs, pullback = subject.vjp(case)
+    gradients = pullback(cotangents) if pullback else None"""
+_LOSS_AND_GRADIENTS = "    outputs, gradients = subject.loss_and_gradients(case)"
 
 
 def again(law_id: str, subject: Implementation, case: Case, cotangents: Cotangents) -> Finding:
     """Put one law to one case again. Raises AdapterError if the subject does."""
-    (law,) = [law for law in LAWS if law.id == law_id]
-    return evaluate(law, Trial(subject, subject.capabilities(), case, cotangents))
+    return evaluate(_law(law_id), Trial(subject, subject.capabilities(), case, cotangents))
 
 
 def write_failure(
-    folder: Path, target: str, subject: Implementation, law_id: str, reason: str, case: Case, cotangents: Cotangents
+    folder: Path,
+    target: str,
+    subject: Implementation,
+    law_id: str,
+    reason: str,
+    case: Case,
+    cotangents: Cotangents,
+    worst: Comparison | None = None,
 ) -> Path:
-    """Write one failure into ``folder``; returns the file. Raises OSError where that is not possible."""
-    (law,) = [law for law in LAWS if law.id == law_id]
-    name = re.sub(r"[^A-Za-z0-9]+", "_", f"{subject.name} {case.cell.name} {case.dtype} {law_id}") + ".py"
+    """Write one failure into a folder of its own inside ``folder``; returns the file that shows it.
+
+    worst: the comparison that failed; of a law that compares the numbers of one call, the file holds the right ones.
+    Raises OSError where that is not possible.
+    """
+    law = _law(law_id)
+    if law.direct and worst is not None:
+        case = worst.case or case
+        check = _by_numbers(law, case, worst)
+    else:
+        check = _BY_LAW
+    own = folder / re.sub(r"[^A-Za-z0-9]+", "_", f"{subject.name} {case.cell.name} {case.dtype} {law_id}")
+    own.mkdir(parents=True, exist_ok=True)
     if law.door is not OneShot:
         case = replace(case, objective=None)
-    folder.mkdir(parents=True, exist_ok=True)
+    cotangent_arrays = {f"cotangent.{name}": array for name, array in named(cotangents).items()}
+    np.savez(own / "case.npz", **{"x": case.x} | case_arrays(case) | cotangent_arrays)  # type: ignore[arg-type]
     with np.printoptions(floatmode="unique", threshold=2**31, linewidth=110):
         text = _FILE.format(
             law=law_id,
@@ -71,14 +111,19 @@ def write_failure(
             statement=law.statement,
             equation=law.equation,
             reason=reason,
-            name=name,
+            name="replay.py",
             target=target,
             case="\n".join(f"    {field.name}={_source(field.name, case)}," for field in fields(case)),
             y=repr(cotangents.y),
             final=repr(cotangents.final),
+            check=check,
         )
-    (folder / name).write_text(text)
-    return folder / name
+    (own / "replay.py").write_text(text)
+    return own / "replay.py"
+
+
+def _law(law_id: str) -> Law:
+    return next(law for law in LAWS if law.id == law_id)
 
 
 def _source(name: str, case: Case) -> str:
@@ -86,3 +131,40 @@ def _source(name: str, case: Case) -> str:
     if isinstance(value, CustomCell):
         return f"next(c for c in subject.capabilities().cells if c.name == {value.name!r})"
     return repr(value)
+
+
+def _by_numbers(law: Law, case: Case, worst: Comparison) -> str:
+    """The body of a check that compares one block with the numbers that are right."""
+    with np.printoptions(floatmode="unique", threshold=2**31, linewidth=100):
+        return _BY_NUMBERS.format(
+            expected=repr(np.asarray(worst.expected)),
+            allowed=worst.tolerance,
+            call=_LOSS_AND_GRADIENTS if law.door is OneShot else _VJP,
+            got=_expression(case, worst.block),
+            block=worst.block,
+        )
+
+
+def _expression(case: Case, block: str) -> str:
+    """How a block is taken out of ``outputs`` and ``gradients``: ``gradients.parameters[0][0]["W_hh"][2:4]``."""
+    name, _, part = block.rstrip("]").partition("[")
+    *place, last = name.split(".")
+    layer = next((int(word.removeprefix("layer")) for word in place if word.startswith("layer")), 0)
+    direction = int("reverse" in place)
+    if last in ("y", "loss"):
+        array = f"outputs.{last}"
+    elif last == "x":
+        array = "gradients.x"
+    elif last in ("W_qh", "b_q"):
+        array = f'gradients.readout["{last}"]'
+    else:
+        kinds = {"final": "outputs.final", "initial": "gradients.initial"}
+        tree = next((kinds[word] for word in place if word in kinds), "gradients.parameters")
+        array = f'{tree}[{layer}][{direction}]["{last}"]'
+    if part.startswith("t="):
+        return f"{array}[{part.removeprefix('t=')}]"
+    if part.startswith("gate ") and not isinstance(case.cell, CustomCell):
+        H = case.parameters[layer][direction]["W_hh"].shape[1]
+        k = case.cell.gates.index(part.removeprefix("gate "))
+        return f"{array}[{k * H}:{(k + 1) * H}]"
+    return array

@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich import box
@@ -24,16 +25,44 @@ _MARKS = {
     "unfinished": "[yellow]open[/]",
 }
 
+_PLAIN: dict[str, Any] = {"markup": False, "highlight": False}
+_SHOWN = 8  # a block of up to so many numbers is printed
+
 
 def print_verdict(console: Console, results: Sequence[Result]) -> None:
-    """Tables of laws by cell, one per subject and dtype, the reasons below, and a closing sentence."""
+    """Tables of laws by cell, one per subject and dtype, and below what was not judged and what was noticed."""
     for subject in dict.fromkeys(result.subject for result in results):
         chosen = [result for result in results if result.subject == subject]
         for dtype in dict.fromkeys(result.dtype for result in chosen):
             console.print(f"\n[bold]{subject}, {dtype}[/]: worst error / tolerance", highlight=False)
             console.print(_table([result for result in chosen if result.dtype == dtype]))
         _print_reasons(console, chosen)
-    console.print(summary(results), markup=False, highlight=False)
+
+
+def print_failure(console: Console, broken: Sequence[Result], diagnosis: str, file: Path | None) -> None:
+    """What is wrong with one cell: the first law that it breaks, on the smallest case, and the others by name."""
+    first = min(broken, key=lambda r: (r.status != "failed", r.worst is None))
+    where = f"{first.law} on {first.cell} {first.dtype}"
+    console.print(f"\n{_MARKS[first.status]} {where}: ", end="")
+    console.print(first.reason, **_PLAIN)
+    worst = first.worst
+    if worst is not None and worst.got is not None and worst.expected is not None and worst.got.size <= _SHOWN:
+        numbers = f"got {np.array2string(worst.got)}, expected {np.array2string(worst.expected)}"
+        console.print(f"    {numbers.replace(chr(10), '')}", **_PLAIN)
+    console.print(f"    smallest case found: {first.case}", **_PLAIN)
+    if first.margin:
+        console.print(f"    error over tolerance: {first.margin:.2g}", **_PLAIN)
+    others: dict[str, list[str]] = {}
+    for result in broken:
+        if result is not first:
+            others.setdefault(result.law, []).append(result.dtype)
+    if others:
+        said = ", ".join(f"{law} ({', '.join(dtypes)})" for law, dtypes in others.items())
+        console.print(f"    also broken: {said}", **_PLAIN)
+    if diagnosis:
+        console.print(f"    diagnosis: {diagnosis}", **_PLAIN)
+    if file is not None:
+        console.print(f"    reproduce: python {file}", **_PLAIN, soft_wrap=True)
 
 
 def _table(results: Sequence[Result]) -> Table:
@@ -55,30 +84,36 @@ def _mark(result: Result) -> str:
 
 
 def _print_reasons(console: Console, results: Sequence[Result]) -> None:
-    """Each failure with its case; each reason for skipping once, with the laws it concerns."""
+    """Each reason for which laws were not judged, once, and what was noticed beside the verdict."""
+    groups: dict[tuple[str, str], dict[str, set[str]]] = {}
     for result in results:
-        if result.status in ("failed", "error", "unsure"):
-            where = f"{result.law} on {result.cell} {result.dtype}"
-            console.print(f"{_MARKS[result.status]} {where}: ", end="")
-            console.print(result.reason, markup=False, highlight=False)
-            if result.case is not None:
-                console.print(f"    smallest case found: {result.case}", markup=False, highlight=False)
-    skipped: dict[tuple[str, str], set[str]] = {}
-    for result in results:
-        if result.status in ("skipped", "vacuous", "unfinished"):
-            skipped.setdefault((result.status, result.reason), set()).add(result.law)
-    for (status, reason), laws in skipped.items():
-        console.print(f"{status} {', '.join(sorted(laws))}: {reason}", highlight=False, markup=False)
+        if result.status in ("error", "skipped", "vacuous", "unfinished"):
+            groups.setdefault((result.status, result.reason), {}).setdefault(result.law, set()).add(result.cell)
+        if result.status == "passed" and result.dead:
+            said = f"nothing above rounding was seen in {', '.join(result.dead)}"
+            groups.setdefault(("in part vacuous", said), {}).setdefault(result.law, set()).add(result.cell)
+        for warning in result.warnings:
+            groups.setdefault(("note", f"the subject warned: {warning}"), {}).setdefault("", set()).add(result.cell)
+    cells = {result.cell for result in results}
+    for (status, reason), laws in groups.items():
+        names = ", ".join(sorted(law for law in laws if law))
+        of = set().union(*laws.values())
+        where = f" on {', '.join(sorted(of))}" if of != cells else ""
+        console.print(f"{status} {names}{where}: {reason}".replace("  ", " "), **_PLAIN)
 
 
 def to_json(results: Sequence[Result], versions: dict[str, str]) -> str:
-    """Every result and the versions in play; margins that are not finite are written as strings."""
-    rows = [asdict(result) for result in results]
-    for row in rows:
-        for holder in (row, row["worst"] or {}):
-            for key, value in holder.items():
-                if isinstance(value, float) and value in (float("inf"), float("-inf")) or value != value:
-                    holder[key] = str(value)
+    """Every result and the versions in play; numbers that are not finite and arrays are written as strings."""
+
+    def plain(value: object) -> object:
+        if isinstance(value, dict):
+            return {key: plain(v) for key, v in value.items()}
+        if isinstance(value, tuple):
+            return [plain(v) for v in value]
+        readable = value is None or isinstance(value, str | int) or (isinstance(value, float) and np.isfinite(value))
+        return value if readable else str(value)
+
+    rows = [plain(asdict(result)) for result in results]
     return json.dumps({"schema": 1, "versions": versions, "summary": summary(results), "results": rows}, indent=1)
 
 
@@ -87,8 +122,8 @@ def print_xray(console: Console, name: str, asked: Strategy, seen: Xray) -> None
     console.print(f"{name}, asked for {asked}", markup=False, highlight=False)
     for what, M in (("through inputs", seen.inputs), ("through parameters", seen.parameters)):
         if M is not None:
-            leak = seen.leak if what == "through inputs" else 0.0
-            console.print(f"\n{what}: {in_words(M, leak)}", markup=False, highlight=False)
+            words = seen.in_words(asked) if what == "through inputs" else in_words(M, asked)
+            console.print(f"\n{what}: {words}", **_PLAIN)
             for row in range(len(M)):
                 numbers = " ".join(f"{M[row, s]:5.2f}" for s in range(row + 1))
                 console.print(f"  t={row:<3d}{numbers}", markup=False, highlight=False, soft_wrap=True)

@@ -8,22 +8,26 @@ The perturbation is an array type. The reference computes in ufuncs, so it runs 
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 
 from bpttcheck.blocks import Named, named
 from bpttcheck.cases import with_arrays
-from bpttcheck.contract import Case, Cotangents, CustomCell
-from bpttref import vjp
+from bpttcheck.contract import Case, Cotangents, CustomCell, Outputs, Pullback
+from bpttref import trees, vjp
 from bpttref.arrays import Array
+from bpttref.inputs import is_tokens
 
 FACTOR = 16.0  # several times the largest ratio of error to scale that correct libraries showed
 REPLICATES = 8
 
 _EXACT = {np.negative, np.maximum, np.greater, np.greater_equal, np.less, np.equal, np.absolute}
+_SUMS = {np.matmul, np.add, np.subtract}
 
 
 @dataclass(frozen=True)
@@ -37,92 +41,141 @@ class Measured:
     spread: Named
 
 
-def _noisy_type(unit: float, rng: np.random.Generator) -> type[Array]:
-    """An array type whose every operation errs at random by ``unit``."""
+@cache
+def _noise(dtype: str) -> tuple[Array, Array]:
+    """Numbers between minus and plus the unit roundoff, and those numbers plus 1: drawn once, handed out in turn."""
+    pool = float(np.finfo(dtype).eps) * (2 * np.random.default_rng(1).random(2**17) - 1)
+    return pool, 1 + pool
 
-    def noise(shape: tuple[int, ...]) -> Array:
-        return unit * (2 * rng.random(shape) - 1)
+
+def _noisy_type(case: Case) -> type[Array]:
+    """An array type whose every operation errs at random by the unit roundoff of the case's dtype."""
+    pool, factors = _noise(case.dtype)
+    used = crc32(case.x.tobytes()) % len(pool)  # another noise for each case, the same on every run
+
+    def taken(source: Array, shape: tuple[int, ...]) -> Array:
+        nonlocal used
+        size = math.prod(shape)
+        if used + size > len(source):
+            used = 0
+        part = source[used : used + size] if size <= len(source) else np.resize(source, size)
+        used += size
+        return part.reshape(shape)
+
+    def erring(operand: Any) -> Any:
+        rounded = isinstance(operand, np.ndarray) and operand.dtype.kind == "f"
+        return operand * taken(factors, operand.shape) if rounded else operand
 
     class _Noisy(np.ndarray):
         def __array_ufunc__(
             self, ufunc: np.ufunc, method: str, *inputs: Any, out: tuple[Any, ...] | None = None, **options: Any
         ) -> Any:
-            plain = [i.view(np.ndarray) if isinstance(i, np.ndarray) else i for i in inputs]
-            if ufunc is np.matmul or method != "__call__":  # inside a long sum errors are relative to its terms
-                plain = [
-                    o * (1 + noise(o.shape)) if isinstance(o, np.ndarray) and o.dtype.kind in "fc" else o for o in plain
-                ]
+            plain = [i.view(np.ndarray) if isinstance(i, _Noisy) else i for i in inputs]
+            if ufunc in _SUMS or method != "__call__":  # the error of a sum is relative to its terms, not to the sum
+                plain = [erring(operand) for operand in plain]
             if out is not None:
                 options["out"] = tuple(o.view(np.ndarray) for o in out)
-            size = np.maximum(*map(np.abs, plain)) if ufunc in (np.add, np.subtract) and method == "__call__" else None
             result = np.asarray(getattr(ufunc, method)(*plain, **options))
             if ufunc is np.reciprocal:  # the sigmoid's last operation; libraries compute sigmoids by other formulas
-                result += noise(result.shape)
-            elif size is not None:  # and may add up in another order
-                result += size * noise(result.shape)
-            elif ufunc not in _EXACT and result.dtype != bool:
-                result *= 1 + noise(result.shape)
+                result += taken(pool, result.shape)
+            elif ufunc not in _EXACT and result.dtype.kind == "f":
+                result *= taken(factors, result.shape)
             return result.view(_Noisy)
 
     return _Noisy
 
 
-def measure(case: Case, cotangents: Cotangents | None, seed: int) -> Measured:
+def measure(case: Case, *cotangents: Cotangents) -> list[Measured]:
     """The reference's outputs and gradients in float64, with the scale of legitimate error in the case's dtype.
 
-    Without cotangents, of the case's objective, with its value as "loss".
+    One for each of the ``cotangents``, which share a forward and a backward pass as replicates.
     """
-    noisy = _noisy_type(float(np.finfo(case.dtype).eps), np.random.default_rng(seed))
+    dy = _filled([c.y for c in cotangents])
+    final = _filled([c.final for c in cotangents])
 
-    def exact(array: Array, axis: int) -> Array:
-        return array if array.dtype.kind in "iu" else array.astype(np.float64)
+    def run(copies: int, kind: type[Array]) -> Named:
+        def together(arrays: Sequence[Array], axis: int) -> Array:
+            return np.repeat(np.stack(arrays, axis).astype(np.float64), copies, axis).view(kind)
 
-    def replicated(array: Array, axis: int) -> Array:
-        if array.dtype.kind in "iu":
-            return array
-        copies = np.expand_dims(array.astype(np.float64), axis)
-        return np.repeat(copies, REPLICATES, axis).view(noisy)
+        def states(*parts: Any) -> Any:
+            if isinstance(parts[0], tuple):
+                return tuple(states(*inner) for inner in zip(*parts, strict=True))
+            return {name: together([part[name] for part in parts], 0) for name in parts[0]}
 
+        outputs, pullback = _vjp(case, copies * len(cotangents), kind)
+        given = Cotangents(together(dy, 1) if dy else None, states(*final) if final else None)
+        return named(outputs) | named(pullback(given))
+
+    return _compared(case, run, len(cotangents))
+
+
+def measure_objective(case: Case) -> Measured:
+    """As `measure`, for the loss and the gradients of the case's objective, with its value as "loss"."""
+    objective = case.objective
+    assert objective is not None
+
+    def run(copies: int, kind: type[Array]) -> Named:
+        outputs, pullback = _vjp(case, copies, kind)
+        assert outputs.y is not None
+        readout = {n: _copies(a, 0, copies, kind) for n, a in objective.readout.items()}
+        evaluated = objective.with_readout(readout)(outputs.y)
+        gradients = pullback(Cotangents(evaluated.dy))._replace(readout=evaluated.readout)
+        return named(outputs) | named(gradients) | {"loss": np.asanyarray(evaluated.loss)}
+
+    return _compared(case, run, 1)[0]
+
+
+def _compared(case: Case, run: Callable[[int, type[Array]], Named], problems: int) -> list[Measured]:
+    """What ``run(copies, array type)`` gives exactly and when perturbed, for each of several problems."""
     with np.errstate(all="ignore"):
-        values = _run(case, cotangents, exact)
-        perturbed = _run(case, cotangents, replicated)
-        spread = {}
-        for name, value in values.items():
-            axis = 1 if name in ("x", "y") else 0
-            copies = np.moveaxis(perturbed[name].view(np.ndarray), axis, 0)
-            spread[name] = np.abs(copies - value).max(axis=0, initial=0)
-    return Measured(values, spread)
+        exact, noisy = run(1, np.ndarray), run(REPLICATES, _noisy_type(case))
+    found = [Measured({}, {}) for _ in range(problems)]
+    for name, array in exact.items():
+        axis = 1 if name in ("x", "y") else 0
+        values = np.moveaxis(array, axis, 0)
+        copies = np.moveaxis(noisy[name].view(np.ndarray), axis, 0)
+        for k, measured in enumerate(found):
+            own = copies[k * REPLICATES : (k + 1) * REPLICATES]
+            measured.values[name] = values[k]
+            measured.spread[name] = np.abs(own - values[k]).max(axis=0, initial=0)
+    return found
 
 
-def _run(case: Case, cotangents: Cotangents | None, convert: Callable[[Array, int], Array]) -> Named:
-    """Outputs and gradients of the reference, on arrays converted one by one; the integer is the replicates' axis."""
+def _vjp(case: Case, copies: int, kind: type[Array]) -> tuple[Outputs, Pullback]:
+    """The reference on replicates of a case, in float64 arrays of some type."""
 
     def states(tree: Any) -> Any:
-        return tree and tuple(tuple({k: convert(v, 0) for k, v in leaf.items()} for leaf in layer) for layer in tree)
+        return tree and tuple(
+            tuple({k: _copies(v, 0, copies, kind) for k, v in leaf.items()} for leaf in layer) for layer in tree
+        )
 
     assert not isinstance(case.cell, CustomCell)
-    outputs, pullback = vjp(
+    x = case.x if is_tokens(case.x) else _copies(case.x, 1, copies, kind)
+    return vjp(
         case.cell,
         states(case.parameters),
-        convert(case.x, 1),
+        x,
         states(case.initial),
         lengths=case.lengths,
         strategy=case.truncation,
     )
-    if cotangents is not None:
-        dy = None if cotangents.y is None else convert(cotangents.y, 1)
-        return named(outputs) | named(pullback(Cotangents(dy, states(cotangents.final))))
-    assert case.objective is not None and outputs.y is not None
-    readout = {name: convert(array, 0) for name, array in case.objective.readout.items()}
-    evaluated = case.objective.with_readout(readout)(outputs.y)
-    gradients = pullback(Cotangents(evaluated.dy))._replace(readout=evaluated.readout)
-    return named(outputs) | named(gradients) | {"loss": np.asanyarray(evaluated.loss)}
 
 
-def measure_black_box(run: Callable[[Case], Named], case: Case, seed: int) -> Measured:
+def _copies(array: Array, axis: int, copies: int, kind: type[Array]) -> Array:
+    """``copies`` of an array, in float64, along a new axis."""
+    return np.repeat(np.expand_dims(array.astype(np.float64), axis), copies, axis).view(kind)
+
+
+def _filled(parts: Sequence[Any]) -> list[Any]:
+    """Zeros for those that are None, unless all are."""
+    given = next((part for part in parts if part is not None), None)
+    return [] if given is None else [trees.scale(given, 0) if part is None else part for part in parts]
+
+
+def measure_black_box(run: Callable[[Case], Named], case: Case) -> Measured:
     """The scale of error of an unknown cell: how far the results of ``run`` move when every input is rounded at
     random."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(1)
     eps = float(np.finfo(case.dtype).eps)
 
     def rounded_anew(_: str, array: Array) -> Array:

@@ -1,9 +1,12 @@
 """One case put to one subject, with everything that the laws share computed at most once."""
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
-from functools import cached_property
-from typing import Any
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
+from typing import Any, TypeVar
+from zlib import crc32
 
 import numpy as np
 
@@ -16,14 +19,15 @@ from bpttcheck.contract import (
     CustomCell,
     Gradients,
     Implementation,
-    OneShot,
     Outputs,
     Pullback,
-    TwoPhase,
 )
-from bpttcheck.tolerance import Measured, allowed, in_range, measure, measure_black_box
-from bpttref import trees
+from bpttcheck.tolerance import Measured, allowed, in_range, measure, measure_black_box, measure_objective
+from bpttref import Strategy, trees
 from bpttref.arrays import Array
+from bpttref.inputs import is_tokens
+
+_Choice = TypeVar("_Choice")
 
 
 class Violation(Exception):
@@ -40,11 +44,15 @@ class Refused(Exception):
 
 @dataclass(frozen=True)
 class Comparison:
-    """The largest error found in one block, and what is allowed there."""
+    """The largest error found in one block, and what is allowed there; with the numbers, where they are arrays."""
 
     block: str
     error: float
     tolerance: float
+    alive: bool = True  # whether what is looked at is above the tolerance; if not, a wrong number would not show
+    got: Array | None = field(default=None, repr=False)
+    expected: Array | None = field(default=None, repr=False)
+    case: Case | None = field(default=None, repr=False)  # where it is not the trial's
 
     @property
     def margin(self) -> float:
@@ -56,15 +64,19 @@ class Trial:
     """A subject, a case and cotangents; laws read its cached properties and ask it for comparisons."""
 
     def __init__(self, subject: Implementation, capabilities: Capabilities, case: Case, cotangents: Cotangents) -> None:
-        self.subject = subject
+        self.subject: Any = subject  # of the doors that the law asks for
         self.capabilities = capabilities
         self.case = case
         self.cotangents = cotangents
-        self.rng = np.random.default_rng([len(case.x), *case.x.tobytes()[:16]])
+        self.rng = np.random.default_rng()  # `drawing_for` seeds it
+        self.warnings: set[str] = set()
+
+    def drawing_for(self, law_id: str) -> None:
+        """Let the law draw from a generator of its own: the same for the same case, whatever was asked before."""
+        self.rng = np.random.default_rng([crc32(law_id.encode()), crc32(self.case.x.tobytes())])
 
     def vjp(self, case: Case) -> tuple[Outputs, Pullback | None]:
         """Run the subject on arrays of its own; what it raises becomes an `AdapterError`."""
-        assert isinstance(self.subject, TwoPhase)
         returned = self._called("vjp", self.subject.vjp, case)
         if not (isinstance(returned, tuple) and len(returned) == 2 and isinstance(returned[0], Outputs)):
             raise AdapterError(f"vjp returned {type(returned).__name__}; expected a tuple of Outputs and a pullback")
@@ -82,7 +94,6 @@ class Trial:
 
     def loss_and_gradients(self, case: Case) -> Named:
         """The subject's gradients for the case's objective by name, and its value as "loss"."""
-        assert isinstance(self.subject, OneShot)
         returned = self._called("loss_and_gradients", self.subject.loss_and_gradients, case)
         if not (isinstance(returned, tuple) and [type(part) for part in returned] == [Outputs, Gradients]):
             what = type(returned).__name__
@@ -95,22 +106,41 @@ class Trial:
     def _called(self, name: str, method: Callable[[Case], Any], case: Case) -> Any:
         if reason := self.capabilities.refusal(case):
             raise Refused(reason)
-        try:
+        with self._watched(name):
             return method(with_arrays(case, lambda _, array: array.copy()))
-        except Exception as error:
-            raise AdapterError(f"{name} raised {type(error).__name__}: {error}") from error
+
+    @contextmanager
+    def _watched(self, name: str) -> Iterator[None]:
+        """Around a call of the subject: what it raises becomes an `AdapterError`, its warnings are noted."""
+        with warnings.catch_warnings(record=True) as caught, np.errstate(over="warn", divide="warn", invalid="warn"):
+            warnings.simplefilter("always")
+            try:
+                yield
+            except Exception as error:
+                raise AdapterError(f"{name} raised {type(error).__name__}: {error}") from error
+        self.warnings |= {f"{w.category.__name__}: {w.message}" for w in caught}
+
+    def push(self, tangents: Gradients) -> Outputs:
+        """The tangents of the outputs, by the subject's pushforward."""
+        with self._watched("jvp"):
+            pushed = self.subject.jvp(with_arrays(self.case, lambda _, array: array.copy()), tangents)
+        if not isinstance(pushed, Outputs):
+            raise AdapterError(f"jvp returned {type(pushed).__name__}; expected Outputs")
+        return pushed
 
     def pull(self, pullback: Pullback | None, cotangents: Cotangents) -> Named:
         """The gradients of a pullback by name."""
+        return _named_arrays(self.pulled(pullback, cotangents))
+
+    def pulled(self, pullback: Pullback | None, cotangents: Cotangents) -> Gradients:
+        """The gradients of a pullback, which is called with arrays of its own."""
         if pullback is None:
             raise AdapterError("vjp returned no pullback, but the capabilities do not say gradients=False")
-        try:
+        with self._watched("the pullback"):
             gradients = pullback(copied(cotangents))
-        except Exception as error:
-            raise AdapterError(f"the pullback raised {type(error).__name__}: {error}") from error
         if not isinstance(gradients, Gradients):
             raise AdapterError(f"the pullback returned {type(gradients).__name__}; expected Gradients")
-        return _named_arrays(gradients)
+        return gradients
 
     @cached_property
     def forward(self) -> tuple[Outputs, Pullback | None]:
@@ -137,14 +167,13 @@ class Trial:
     @cached_property
     def measured(self) -> Measured:
         """True values (of a known cell) and scales of error of this trial's outputs and gradients."""
-        return self.measure(self.cotangents)
+        return self.measure(self.case, self.cotangents)[0]
 
-    def measure(self, cotangents: Cotangents, case: Case | None = None) -> Measured:
-        """True values and scales of error for other cotangents, or another case."""
-        case = case or self.case
+    def measure(self, case: Case, *cotangents: Cotangents) -> list[Measured]:
+        """True values and scales of error for another case, for each of the ``cotangents``."""
         if isinstance(case.cell, CustomCell):
-            return measure_black_box(lambda moved: self.results(moved, cotangents), case, seed=1)
-        return measure(case, cotangents, seed=1)
+            return [measure_black_box(partial(self.results, cotangents=c), case) for c in cotangents]
+        return measure(case, *cotangents)
 
     @cached_property
     def scored(self) -> Named:
@@ -159,8 +188,8 @@ class Trial:
     def measure_objective(self, case: Case) -> Measured:
         """True values and scales of error of loss and gradients for the objective of a case."""
         if isinstance(case.cell, CustomCell):
-            return measure_black_box(self.loss_and_gradients, case, seed=1)
-        return measure(case, None, seed=1)
+            return measure_black_box(self.loss_and_gradients, case)
+        return measure_objective(case)
 
     def results(self, case: Case, cotangents: Cotangents) -> Named:
         """The subject's outputs and gradients for another case."""
@@ -172,8 +201,22 @@ class Trial:
         """The subject's gradients for another case."""
         return self.pull(self.vjp(case)[1], cotangents)
 
-    def with_case(self, **changes: object) -> Case:
-        return replace(self.case, **changes)  # type: ignore[arg-type]
+    def truncated(self, strategy: Strategy) -> Case:
+        """The case with a truncation."""
+        return replace(self.case, truncation=strategy)
+
+    def one_of(self, choices: Sequence[_Choice]) -> _Choice:
+        """One of several, drawn anew for each case."""
+        return choices[int(self.rng.integers(len(choices)))]
+
+    def by_step(self, arrays: Named) -> Array | None:
+        """The gradients (or their scales) of single steps: dx, or for tokens that are all distinct columns of dW_hx."""
+        if not is_tokens(self.case.x):
+            return arrays.get("x")
+        if "W_hx" not in arrays or len(np.unique(self.case.x)) < self.case.x.size:
+            return None
+        columns: Array = arrays["W_hx"].T[self.case.x]
+        return columns
 
     def expected(self) -> Named:
         """The arrays that the subject must return gradients for, the readout aside."""
@@ -184,29 +227,36 @@ class Trial:
             if ("x" if name == "x" else "initial" if "initial." in name else "parameters") in kinds
         }
 
-    def compare(self, got: Named, expected: Named, *measures: Measured) -> Iterator[Comparison]:
+    def compare(
+        self, got: Named, expected: Named, *measures: Measured, alive: Named | None = None
+    ) -> Iterator[Comparison]:
         """Compare block by block the arrays that both sides have; scales of several measures add up.
 
-        Blocks that the dtype cannot hold prove nothing and yield nothing.
+        Blocks that the dtype cannot hold prove nothing and yield nothing. ``alive``: where zeros are expected, what
+        would be there if they were not.
         """
-        for name in sorted(got.keys() & expected.keys()):
-            spread = np.zeros_like(expected[name], dtype=float)
+        for name in [name for name in expected if name in got]:
+            spread = np.zeros(expected[name].shape)
             for m in measures:
                 spread = spread + m.spread.get(name, 0)
-            yield from self._compare_array(name, got[name], expected[name], spread)
+            like = expected[name] if alive is None else alive.get(name, expected[name])
+            yield from self._compare_array(name, got[name], expected[name], spread, like)
 
-    def _compare_array(self, name: str, got: Array, expected: Array, spread: Array) -> Iterator[Comparison]:
+    def _compare_array(
+        self, name: str, got: Array, expected: Array, spread: Array, like: Array
+    ) -> Iterator[Comparison]:
         if got.shape != expected.shape:
             raise Violation(f"{name} has shape {got.shape} where {expected.shape} was expected")
-        parts = zip(*(blocks(self.case, name, a) for a in (got, expected, spread)), strict=True)
+        parts = zip(*(blocks(self.case, name, a) for a in (got, expected, spread, like)), strict=True)
         operations = max(1, len(self.case.x) * sum(self.case.x.shape))
-        for (label, g), (_, e), (_, s) in parts:
+        for (label, g), (_, e), (_, s), (_, a) in parts:
             if g.size == 0:
                 continue
             size, scale = float(np.abs(e).max()), float(s.max())
             if in_range(size, scale, self.case.dtype):
                 error = float(np.abs(np.subtract(g, e, dtype=np.float64)).max())
-                yield Comparison(label, error, allowed(scale, size, self.case.dtype, operations))
+                tolerance = allowed(scale, size, self.case.dtype, operations)
+                yield Comparison(label, error, tolerance, float(np.abs(a).max()) > tolerance, g, e)
 
 
 def _named_arrays(result: Outputs | Gradients) -> Named:
@@ -225,7 +275,7 @@ def _named_arrays(result: Outputs | Gradients) -> Named:
 
 def copied(cotangents: Cotangents) -> Cotangents:
     """The cotangents in arrays of their own."""
-    return Cotangents(*(None if part is None else trees.copy(part) for part in cotangents))
+    return Cotangents(trees.copy(cotangents.y), trees.copy(cotangents.final))
 
 
 def rows(named_arrays: Named, select: Array) -> Named:
@@ -235,8 +285,3 @@ def rows(named_arrays: Named, select: Array) -> Named:
         for name, array in named_arrays.items()
         if name in ("x", "y") or "initial." in name or "final." in name
     }
-
-
-def largest(comparisons: Iterable[Comparison]) -> Comparison | None:
-    """The comparison with the largest margin, None if there were none."""
-    return max(comparisons, key=lambda c: c.margin, default=None)

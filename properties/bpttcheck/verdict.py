@@ -6,7 +6,7 @@ outputs, reference and tolerance. A law that fails is then run alone, on smaller
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
@@ -18,11 +18,11 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.errors import HypothesisException
 
 from bpttcheck.cases import Draw, draw_case, near_kink, realise, smaller_draws
-from bpttcheck.contract import Capabilities, CustomCell, Implementation
+from bpttcheck.contract import Implementation
 from bpttcheck.laws import Law
+from bpttcheck.laws.law import Asked
 from bpttcheck.oracle import reference_is_confirmed
-from bpttcheck.trial import AdapterError, Comparison, Refused, Trial, Violation, largest
-from bpttref import Cell
+from bpttcheck.trial import AdapterError, Comparison, Refused, Trial, Violation
 
 Status: TypeAlias = Literal["passed", "failed", "skipped", "vacuous", "error", "unsure", "unfinished"]
 _TRIES = 100  # smaller cases that are tried before the one that failed is shown as it is
@@ -40,6 +40,8 @@ class Result:
     status: Status = "unfinished"
     examples: int = 0  # cases in which the law compared something
     vacuous: int = 0  # cases that proved nothing
+    dead: tuple[str, ...] = ()  # blocks that were looked at and in no case above the tolerance
+    warnings: tuple[str, ...] = ()  # what the subject warned of
     margin: float = 0.0  # the largest error over tolerance
     seconds: float = 0.0
     reason: str = ""
@@ -50,15 +52,21 @@ class Result:
 @dataclass(frozen=True)
 class Finding:
     """One law on one case: the worst comparison, or the sentence of a violation, or neither if it proved nothing,
-    perhaps since the subject refused the case."""
+    perhaps since the subject refused the case. alive: for each array compared, whether a wrong number would show."""
 
     worst: Comparison | None = None
     violation: str = ""
     refused: str = ""
+    alive: Mapping[str, bool] = field(default_factory=dict)
 
     @property
     def failed(self) -> bool:
         return bool(self.violation) or (self.worst is not None and self.worst.margin > 1)
+
+    @property
+    def proves(self) -> bool:
+        """Whether the law could have failed."""
+        return self.failed or any(self.alive.values())
 
     def sentence(self) -> str:
         if self.violation or self.worst is None:
@@ -71,17 +79,24 @@ class _Broken(Exception):
 
 
 def evaluate(law: Law, trial: Trial) -> Finding:
-    """Put one law to one trial."""
+    """Put one law to one trial. Raises AdapterError if the subject does."""
     if any(trial.case.sizes.get(name, least) < least for name, least in law.smallest.items()):
         return Finding()
+    trial.drawing_for(law.id)
     try:
-        return Finding(largest(law.check(trial)))
+        with np.errstate(all="ignore"):
+            comparisons = list(law.check(trial))
     except Violation as violation:
         return Finding(violation=str(violation))
     except (ValueError, IndexError, KeyError, TypeError) as error:
         return Finding(violation=f"what the subject returned does not fit together: {error}")
     except Refused as refusal:
         return Finding(refused=str(refusal))
+    alive: dict[str, bool] = {}
+    for comparison in comparisons:
+        array = comparison.block.split("[t=")[0]
+        alive[array] = alive.get(array, False) or comparison.alive
+    return Finding(max(comparisons, key=lambda c: c.margin, default=None), alive=alive)
 
 
 def judge(
@@ -92,76 +107,150 @@ def judge(
     dtypes: Sequence[str] = (),
     examples: int = 100,
     seed: int = 0,
+    shrink: bool = True,
     progress: Callable[[Result], None] = lambda result: None,
 ) -> Iterator[Result]:
     """Judge a subject: yields a result per cell, dtype and law, skipped ones included.
 
-    cells, dtypes: restrict what the subject declares. progress: called with a result each time it has changed.
+    cells, dtypes: restrict what the subject declares. shrink: whether to look for the smallest case of each failure.
+    progress: called with a result each time it has changed.
     """
     capabilities = subject.capabilities()
+    smallest: list[Draw] = []
     for cell in capabilities.cells:
         for dtype in capabilities.dtypes:
             if (not cells or cell.name in cells) and (not dtypes or dtype in dtypes):
-                yield from _judge_cell(subject, capabilities, cell, dtype, laws, examples, seed, progress)
+                run = _Run(Asked(subject, capabilities, cell, dtype), laws, seed, progress)
+                run.draw_cases(examples)
+                yield from run.verdict(smallest if shrink else None)
 
 
-def _judge_cell(
-    subject: Implementation,
-    capabilities: Capabilities,
-    cell: Cell | CustomCell,
-    dtype: str,
-    laws: Sequence[Law],
-    examples: int,
-    seed: int,
-    progress: Callable[[Result], None],
-) -> Iterator[Result]:
-    results = {law.id: Result(subject.name, cell.name, dtype, law.id, seed) for law in laws}
-    running: list[Law] = []
-    for law in laws:
-        if reason := law.unmet(subject, capabilities, cell):
-            results[law.id].status, results[law.id].reason = "skipped", reason
-        else:
-            running.append(law)
+class _Run:
+    """All laws on one cell in one dtype: cases are drawn, and each is put to the laws whose turn it is."""
 
-    def put_all(draw: Draw) -> None:
-        trial = _trial(subject, capabilities, cell, dtype, draw)
-        if trial is None:
-            return
-        for law in running:
-            result = results[law.id]
+    def __init__(self, asked: Asked, laws: Sequence[Law], seed: int, progress: Callable[[Result], None]) -> None:
+        self._asked = asked
+        self._seed = seed
+        self._progress = progress
+        self._results = {law.id: Result(asked.subject.name, asked.cell.name, asked.dtype, law.id, seed) for law in laws}
+        self._running: list[Law] = []
+        self._alive: dict[str, dict[str, bool]] = {}
+        for law in laws:
+            if reason := law.unmet(asked):
+                self._results[law.id].status, self._results[law.id].reason = "skipped", reason
+            else:
+                self._running.append(law)
+
+    def draw_cases(self, examples: int) -> None:
+        seed = [self._seed, crc32(f"{self._asked.cell.name} {self._asked.dtype}".encode())]
+        rng = np.random.default_rng(seed)
+        families: dict[str, list[Law]] = {}
+        for law in self._running:
+            families.setdefault(law.id if law.every_case else law.family or law.id, []).append(law)
+        for k in range(examples):
+            draw = draw_case(np.random.default_rng([*seed, k]), self._asked.capabilities, k)
+            trial = _trial(self._asked, draw)
+            if trial is not None:
+                any(self._put_to_one(family, trial, draw, rng) for family in families.values())
+
+    def _put_to_one(self, family: Sequence[Law], trial: Trial, draw: Draw, rng: np.random.Generator) -> bool:
+        """Put a case to the law of a family that has waited longest and to which it proves something.
+
+        Whether that is the end of it, since a decisive law was broken.
+        """
+        waiting = [(law.cost * self._results[law.id].examples, rng.random(), law) for law in family]
+        for _, _, law in sorted(waiting, key=lambda entry: entry[:2]):
+            result = self._results[law.id]
             settled = result.status in ("failed", "error")
             if settled and not law.decisive:
                 continue
             started = time.perf_counter()
-            broken = True
             try:
                 finding = evaluate(law, trial)
-                broken = finding.failed
                 if not settled:
-                    _record(result, finding, draw)
+                    self._record(result, finding, draw)
             except AdapterError as error:
+                finding = Finding(violation=str(error))
                 if not settled:
                     result.status, result.reason, result.case = "error", str(error), draw
             result.seconds += time.perf_counter() - started
-            progress(result)
-            if law.decisive and broken:
-                return
+            result.warnings = tuple(sorted({*result.warnings, *trial.warnings}))
+            trial.warnings.clear()
+            self._progress(result)
+            if finding.proves:
+                return law.decisive and finding.failed
+        return False
 
-    for k in range(examples):
-        rng = np.random.default_rng([seed, k, crc32(f"{cell.name} {dtype}".encode())])
-        put_all(draw_case(rng, capabilities, k))
-    for law in running:
-        result = results[law.id]
-        if result.status == "failed":
-            _shrink(result, law, subject, capabilities, cell, dtype)
-            assert result.case is not None
-            if not reference_is_confirmed(*realise(result.case, cell, dtype, capabilities)):
-                result.status = "unsure"
-                result.reason = f"the oracles contradict our reference at this case, please report it: {result.reason}"
-        elif result.status != "error":
-            _close(result, [other.id for other in running if other.decisive and results[other.id].case is not None])
-        progress(result)
-    yield from results.values()
+    def _record(self, result: Result, finding: Finding, draw: Draw) -> None:
+        if not finding.proves:
+            result.vacuous += 1
+            if not result.examples:
+                said = f"the subject declares that it takes no such case: {finding.refused}"
+                result.reason = said if finding.refused else ""
+            return
+        result.examples += 1
+        result.reason = ""
+        alive = self._alive.setdefault(result.law, {})
+        for array, above in finding.alive.items():
+            alive[array] = alive.get(array, False) or above
+        if finding.worst is not None and finding.worst.margin >= result.margin:
+            result.margin, result.worst = finding.worst.margin, finding.worst
+        if finding.failed:
+            result.status, result.reason, result.case = "failed", finding.sentence(), draw
+
+    def verdict(self, smallest: list[Draw] | None) -> Iterator[Result]:
+        """Settle all results. smallest: the cases to which failures have been shrunk so far; None: do not shrink."""
+        broken = [law.id for law in self._running if law.decisive and self._results[law.id].case is not None]
+        for law in self._running:
+            result = self._results[law.id]
+            result.dead = tuple(array for array, above in self._alive.get(law.id, {}).items() if not above)
+            if result.status == "failed":
+                if smallest is not None:
+                    self._shrink(result, law, smallest)
+                self._confirm(result)
+            elif result.status != "error":
+                _close(result, broken)
+            self._progress(result)
+        yield from self._results.values()
+
+    def _confirm(self, result: Result) -> None:
+        """Try the reference at the failing case before the subject is accused."""
+        assert result.case is not None
+        cell, dtype, capabilities = self._asked.cell, self._asked.dtype, self._asked.capabilities
+        if not reference_is_confirmed(*realise(result.case, cell, dtype, capabilities)):
+            result.status = "unsure"
+            result.reason = f"the oracles contradict our reference at this case, please report it: {result.reason}"
+
+    def _shrink(self, result: Result, law: Law, smallest: list[Draw]) -> None:
+        """Make the failing case small: one that is small already, or what Hypothesis finds."""
+        assert result.case is not None
+
+        def put_one(draw: Draw) -> None:
+            trial = _trial(self._asked, draw)
+            finding = evaluate(law, trial) if trial else Finding()
+            if finding.failed:
+                result.reason, result.case, result.worst = finding.sentence(), draw, finding.worst
+                result.margin = finding.worst.margin if finding.worst else result.margin
+                raise _Broken
+
+        with suppress(AdapterError, HypothesisException):
+            try:
+                for draw in smallest:
+                    put_one(draw)
+                configured = settings(
+                    max_examples=_TRIES,
+                    phases=(Phase.generate, Phase.shrink),
+                    database=None,
+                    deadline=None,
+                    print_blob=False,
+                    report_multiple_bugs=False,
+                    suppress_health_check=list(HealthCheck),
+                )
+                test = configured(given(smaller_draws(result.case, self._asked.capabilities))(put_one))
+                hypothesis.seed(result.seed)(test)()
+            except _Broken:  # the smallest case is in the result, also if the subject is moody
+                if result.case not in smallest:
+                    smallest.append(result.case)
 
 
 def _close(result: Result, broken: Sequence[str]) -> None:
@@ -175,57 +264,10 @@ def _close(result: Result, broken: Sequence[str]) -> None:
         result.reason = result.reason or "no case that was drawn could prove anything"
 
 
-def _trial(
-    subject: Implementation, capabilities: Capabilities, cell: Cell | CustomCell, dtype: str, draw: Draw
-) -> Trial | None:
+def _trial(asked: Asked, draw: Draw) -> Trial | None:
     """The trial of a draw; None if a pre-activation is so near to a kink that rounding decides about its side."""
-    case, cotangents = realise(draw, cell, dtype, capabilities)
-    return None if near_kink(case) else Trial(subject, capabilities, case, cotangents)
-
-
-def _record(result: Result, finding: Finding, draw: Draw) -> None:
-    if finding.worst is None and not finding.violation:
-        result.vacuous += 1
-        result.reason = finding.refused and f"the subject declares that it takes no such case: {finding.refused}"
-        return
-    result.examples += 1
-    result.reason = ""
-    if finding.worst is not None and finding.worst.margin >= result.margin:
-        result.margin, result.worst = finding.worst.margin, finding.worst
-    if finding.failed:
-        result.status, result.reason, result.case = "failed", finding.sentence(), draw
-
-
-def _shrink(
-    result: Result,
-    law: Law,
-    subject: Implementation,
-    capabilities: Capabilities,
-    cell: Cell | CustomCell,
-    dtype: str,
-) -> None:
-    """Let Hypothesis find a failing case among those that are smaller than the one found, and make it small."""
-
-    def put_one(draw: Draw) -> None:
-        trial = _trial(subject, capabilities, cell, dtype, draw)
-        finding = evaluate(law, trial) if trial else Finding()
-        if finding.failed:
-            result.reason, result.case, result.worst = finding.sentence(), draw, finding.worst
-            raise _Broken
-
-    assert result.case is not None
-    configured = settings(
-        max_examples=_TRIES,
-        phases=(Phase.generate, Phase.shrink),
-        database=None,
-        deadline=None,
-        print_blob=False,
-        report_multiple_bugs=False,
-        suppress_health_check=list(HealthCheck),
-    )
-    test = configured(given(smaller_draws(result.case, capabilities))(put_one))
-    with suppress(_Broken, AdapterError, HypothesisException):
-        hypothesis.seed(result.seed)(test)()  # the smallest case is in the result, also if the subject is moody
+    case, cotangents = realise(draw, asked.cell, asked.dtype, asked.capabilities)
+    return None if near_kink(case) else Trial(asked.subject, asked.capabilities, case, cotangents)
 
 
 def summary(results: Sequence[Result]) -> str:

@@ -10,10 +10,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from bpttcheck.blocks import Named
 from bpttcheck.cases import Draw, only_y, realise
 from bpttcheck.contract import Case, Cotangents, CustomCell, Implementation, TwoPhase
+from bpttcheck.faults.truncating import cell_state_not_cut, hidden_state_not_cut, in_segments
 from bpttcheck.trial import Trial
-from bpttref import Blocks, Cell, Full, Last, Links, Regular, Strategy, Window, weights, zero_states
+from bpttref import LSTM, Blocks, Cell, Full, Last, Links, Regular, Strategy, Window, weights, zero_states
 from bpttref.arrays import Array
 from bpttref.oracles import contributions
 from bpttref.oracles.contributions import flatten
@@ -25,12 +27,19 @@ _CLOSE = 1e-4  # entries are ratios of gradients in float64
 class Xray:
     """inputs, parameters: ``(T, T)``, the matrix seen through dx and through the parameters' gradients, NaN where
     nothing can be seen; parameters is None for an unknown cell. declared: what was asked for. leak: the largest part
-    of a dx, relative to full BPTT, that is no multiple of it."""
+    of a dx, relative to full BPTT, that is no multiple of it. uncut: which part of the state explains it."""
 
     inputs: Array
     parameters: Array | None
     declared: Array
-    leak: float
+    leak: float = 0.0
+    uncut: str = ""
+
+    def in_words(self, asked: Strategy) -> str:
+        """What the matrix that is seen through the inputs is."""
+        if self.leak > _CLOSE:
+            return f"no weighting of full BPTT: {self.uncut or 'a part of the state is cut and another is not'}"
+        return in_words(self.inputs, asked)
 
 
 def xray(subject: Implementation, cell: Cell | CustomCell, strategy: Strategy, length: int) -> Xray:
@@ -73,10 +82,27 @@ def xray(subject: Implementation, cell: Cell | CustomCell, strategy: Strategy, l
         if isinstance(cell, CustomCell) or "parameters" not in capabilities.gradients
         else _by_parameters(case, cotangents, rows)
     )
-    return Xray(inputs, parameters, weights(strategy, length)[:, 1:], leak)
+    uncut = _uncut(replace(case, truncation=strategy), cotangents, rows) if leak > _CLOSE else ""
+    return Xray(inputs, parameters, weights(strategy, length)[:, 1:], leak, uncut)
 
 
-def _by_parameters(case: Case, cotangents: Cotangents, rows: list[dict[str, Array]]) -> Array:
+def _uncut(case: Case, cotangents: Cotangents, rows: list[Named]) -> str:
+    """Which state crosses the cuts, if that alone gives the subject's numbers."""
+    explanations = {
+        "the cell state is not cut": cell_state_not_cut,
+        "the hidden state is not cut": hidden_state_not_cut,
+    }
+    if case.cell != LSTM():
+        return ""
+    for words, boundary in explanations.items():
+        _, pullback = in_segments(boundary)()(case)
+        pulled = [pullback(only_y(cotangents, slice(t, t + 1))).x for t in range(len(rows))]
+        if all(x is not None and np.allclose(x, row["x"], _CLOSE, 1e-12) for x, row in zip(pulled, rows, strict=True)):
+            return words
+    return ""
+
+
+def _by_parameters(case: Case, cotangents: Cotangents, rows: list[Named]) -> Array:
     assert not isinstance(case.cell, CustomCell) and cotangents.y is not None
     p = case.parameters[0][0]
     initial = case.initial or zero_states(case.cell, case.parameters, 1)
@@ -92,17 +118,25 @@ def _by_parameters(case: Case, cotangents: Cotangents, rows: list[dict[str, Arra
     return M
 
 
-def in_words(M: Array, leak: float = 0.0) -> str:
-    """What a matrix is, in words."""
+def in_words(M: Array, asked: Strategy | None = None) -> str:
+    """What a matrix is, in words; a window that is one longer than asked for is counted in transitions."""
     T = len(M)
-    if leak > _CLOSE:
-        return "no weighting of full BPTT: a part of the state, such as the cell state, is cut and another is not"
+    transitions = Window(asked.tau + 1) if isinstance(asked, Window) else None
     candidates: list[tuple[str, Array]] = [("full BPTT", weights(Full(), T))]
     candidates += [
         (f"blocks of {tau}: cut before steps {tau}, {2 * tau}, ..", weights(Regular(tau), T)) for tau in range(1, T)
     ]
     candidates += [
-        (f"a band of {tau}: each loss reaches back over {tau} cells", weights(Window(tau), T)) for tau in range(2, T)
+        (
+            f"a band of {tau}: "
+            + (
+                "the window is counted in transitions"
+                if Window(tau) == transitions
+                else f"each loss reaches {tau} cells"
+            ),
+            weights(Window(tau), T),
+        )
+        for tau in range(2, T)
     ]
     candidates += [(f"the last {k} steps alone", weights(Last(k), T)) for k in range(1, T)]
     candidates += [

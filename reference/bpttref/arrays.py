@@ -20,7 +20,8 @@ Array: TypeAlias = NDArray[Any]
 
 def _flatten(sequence: Array) -> Array:
     """``(T, ..., B, D)`` to ``(..., T*B, D)``: time and batch become the rows of one matrix."""
-    sequence = np.moveaxis(sequence, 0, -3)
+    if sequence.ndim > 3:
+        sequence = np.moveaxis(sequence, 0, -3)
     *replicates, steps, batch, width = sequence.shape
     return sequence.reshape(*replicates, steps * batch, width)
 
@@ -30,7 +31,8 @@ def project(sequence: Array, matrix: Array) -> Array:
     steps, batch = sequence.shape[0], sequence.shape[-2]
     product = _flatten(sequence) @ matrix
     *replicates, _, width = product.shape
-    return np.moveaxis(product.reshape(*replicates, steps, batch, width), -3, 0)
+    product = product.reshape(*replicates, steps, batch, width)
+    return np.moveaxis(product, -3, 0) if replicates else product
 
 
 def weight_gradient(da: Array, operand: Array) -> Array:

@@ -1,7 +1,20 @@
 """Arithmetic on the nested tuples and mappings in which parameters, states and gradients travel."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
+
+from bpttref.arrays import Array
+
+
+def each(change: Callable[[Array], Array], a: Any) -> Any:
+    """The tree with every array replaced by ``change(array)``; None stays."""
+    if a is None:
+        return None
+    if isinstance(a, Mapping):
+        return {name: each(change, value) for name, value in a.items()}
+    if isinstance(a, tuple):
+        return tuple(each(change, value) for value in a)
+    return change(a)
 
 
 def add(a: Any, b: Any) -> Any:
@@ -17,13 +30,9 @@ def add(a: Any, b: Any) -> Any:
 
 def scale(a: Any, factor: float) -> Any:
     """``factor * a``, array by array."""
-    if isinstance(a, Mapping):
-        return {name: scale(value, factor) for name, value in a.items()}
-    if isinstance(a, tuple):
-        return tuple(scale(value, factor) for value in a)
-    return a * factor
+    return each(lambda array: array * factor, a)
 
 
 def copy(a: Any) -> Any:
-    """Arrays of one's own instead of views of something larger, which can then be freed."""
-    return scale(a, 1)
+    """Arrays of one's own, in C order, instead of views of something larger, which can then be freed."""
+    return each(lambda array: array.copy(), a)

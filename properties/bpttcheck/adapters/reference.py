@@ -1,7 +1,11 @@
 """The built-in NumPy reference as a subject: needs no library, and shows what an adapter looks like."""
 
+from dataclasses import replace
+
 import numpy as np
 
+from bpttcheck.blocks import named
+from bpttcheck.cases import with_arrays
 from bpttcheck.contract import Capabilities, Case, CustomCell, Gradients, Outputs, Pullback
 from bpttref import (
     CELLS,
@@ -13,11 +17,14 @@ from bpttref import (
     Regular,
     Window,
     streamed_gradients,
+    trees,
     vjp,
     zero_states,
 )
 from bpttref.arrays import Array
 from bpttref.inputs import is_tokens
+
+_STEP = 2.0**-100
 
 
 class Reference:
@@ -28,7 +35,7 @@ class Reference:
     def capabilities(self) -> Capabilities:
         return Capabilities(
             cells=CELLS,
-            layers=2,
+            layers=3,
             bidirectional=True,
             inputs=("dense", "tokens", "initial", "lengths"),
             truncations=(Regular, Random, Links, Window, Blocks, Last),
@@ -42,6 +49,19 @@ class Reference:
     def vjp(self, case: Case) -> tuple[Outputs, Pullback]:
         assert not isinstance(case.cell, CustomCell)
         return vjp(case.cell, case.parameters, case.x, case.initial, lengths=case.lengths, strategy=case.truncation)
+
+    def jvp(self, case: Case, tangents: Gradients) -> Outputs:
+        """The pushforward by the complex step: one forward pass from arrays moved by a tiny imaginary amount."""
+        moves = named(tangents)
+        moved = with_arrays(replace(case, objective=None), lambda name, a: a.astype(complex) + 1j * _STEP * moves[name])
+        assert not isinstance(case.cell, CustomCell)
+        outputs, _ = vjp(case.cell, moved.parameters, moved.x, moved.initial, lengths=case.lengths)
+
+        def imaginary(array: Array) -> Array:
+            part: Array = (array.imag / _STEP).astype(case.dtype)
+            return part
+
+        return Outputs(trees.each(imaginary, outputs.y), trees.each(imaginary, outputs.final))
 
     def loss_and_gradients(self, case: Case) -> tuple[Outputs, Gradients]:
         """By streaming, where time runs one way and truncation cuts links; else through the first door."""

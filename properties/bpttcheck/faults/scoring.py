@@ -1,12 +1,12 @@
-"""Faults of subjects that own their loss."""
+"""Faults of the other doors: of subjects that own their loss, and of pushforwards."""
 
 from dataclasses import replace
 from typing import Any
 
 from bpttcheck.adapters.reference import Reference
 from bpttcheck.contract import Case, Cotangents, Gradients, Outputs
-from bpttcheck.faults.planting import LossAndGradients
-from bpttref import Last, Regular, trees
+from bpttcheck.faults.planting import Fault, Jvp, LossAndGradients
+from bpttref import LSTM, RNN, Full, Last, Regular, trees
 
 _correct = Reference().loss_and_gradients
 
@@ -94,3 +94,153 @@ def everything_kept() -> LossAndGradients:
         return Outputs(None, None, float(evaluated.loss)), gradients._replace(readout=evaluated.readout)
 
     return faulty
+
+
+def constant_added() -> LossAndGradients:
+    """The loss reported has a constant that was not asked for: no derivative shows it."""
+
+    def faulty(case: Case) -> tuple[Outputs, Gradients]:
+        outputs, gradients = _correct(case)
+        assert outputs.loss is not None
+        return outputs._replace(loss=outputs.loss + 0.5), gradients
+
+    return faulty
+
+
+def optimiser_steps_inside() -> LossAndGradients:
+    """The weights that were handed over are updated in place."""
+
+    def faulty(case: Case) -> tuple[Outputs, Gradients]:
+        outputs, gradients = _correct(case)
+        for layer, found in zip(case.parameters, gradients.parameters or (), strict=True):
+            for p, dp in zip(layer, found, strict=True):
+                p["W_hh"][...] -= 0.1 * dp["W_hh"]
+        return outputs, gradients
+
+    return faulty
+
+
+def parameters_not_truncated() -> LossAndGradients:
+    """dx is truncated; the gradients of the parameters are those of full BPTT."""
+
+    def faulty(case: Case) -> tuple[Outputs, Gradients]:
+        outputs, gradients = _correct(case)
+        full = _correct(replace(case, truncation=Full()))[1]
+        return outputs, gradients._replace(parameters=full.parameters)
+
+    return faulty
+
+
+def initial_tangent_ignored() -> Jvp:
+    """The tangent of the initial state does not enter."""
+
+    def faulty(case: Case, tangents: Gradients) -> Outputs:
+        return Reference().jvp(case, tangents._replace(initial=trees.scale(tangents.initial, 0)))
+
+    return faulty
+
+
+FAULTS = tuple(
+    Fault(*row)
+    for row in (
+        (
+            "loss-not-over-T",
+            "The loss is a mean over the steps, its gradient that of the sum.",
+            "https://github.com/karpathy/char-rnn/issues/70",
+            ("own-loss-derivative", "objective-gradient-reference"),
+            (RNN("tanh"),),
+            gradient_of_the_sum,
+            "loss_and_gradients",
+        ),
+        (
+            "norm-by-full-length",
+            "The loss is reported in another normalisation than asked for.",
+            "https://github.com/OpenNMT/OpenNMT-py/issues/648",
+            ("loss-reference", "own-loss-derivative"),
+            (LSTM(),),
+            loss_of_the_sum,
+            "loss_and_gradients",
+        ),
+        (
+            "zero-grad-inside",
+            "Gradients are zeroed at the start of each segment: the last one alone counts.",
+            "https://github.com/OpenNMT/OpenNMT-py/issues/891",
+            ("objective-truncated-reference", "xray-losses"),
+            (RNN("tanh"),),
+            last_chunk_alone_counts,
+            "loss_and_gradients",
+        ),
+        (
+            "tbptt-state-leak",
+            "The state at the end of one sequence starts the next.",
+            "https://github.com/deeplearning4j/deeplearning4j/pull/4624",
+            ("same-loss-again",),
+            (LSTM(),),
+            state_leaks,
+            "loss_and_gradients",
+        ),
+        (
+            "bias-never-learns",
+            "The bias of the readout has no gradient.",
+            "https://github.com/tracel-ai/burn/pull/5235",
+            ("objective-complete",),
+            (LSTM(),),
+            readout_bias_absent,
+            "loss_and_gradients",
+        ),
+        (
+            "target-subtracted-twice",
+            "The derivative of the loss takes the target twice.",
+            "",
+            ("own-loss-derivative", "objective-gradient-reference"),
+            (RNN("tanh"),),
+            target_subtracted_twice,
+            "loss_and_gradients",
+        ),
+        (
+            "chunks-kept-alive",
+            "Every segment's buffers are kept until the end.",
+            "https://github.com/Lightning-AI/pytorch-lightning/pull/532",
+            ("memory-follows-segments",),
+            (RNN("tanh"),),
+            everything_kept,
+            "loss_and_gradients",
+        ),
+        (
+            "loss-off-by-a-constant",
+            "The loss has a constant that was not asked for.",
+            "",
+            ("loss-reference",),
+            (RNN("tanh"),),
+            constant_added,
+            "loss_and_gradients",
+        ),
+        (
+            "optimiser-steps-inside",
+            "The training step updates in place the weights that it was given.",
+            "https://github.com/mratsim/Arraymancer/pull/237",
+            ("same-loss-again",),
+            (LSTM(),),
+            optimiser_steps_inside,
+            "loss_and_gradients",
+        ),
+        (
+            "loop-parameters-not-truncated",
+            "In a truncated training step dx is truncated and the parameters' gradients are not.",
+            "https://github.com/Theano/Theano/issues/4652",
+            ("objective-truncated-reference",),
+            (RNN("tanh"),),
+            parameters_not_truncated,
+            "loss_and_gradients",
+        ),
+        (
+            "pushforward-without-h0",
+            "The pushforward ignores the tangent of the initial state.",
+            "",
+            ("forward-mode-duality",),
+            (RNN("tanh"), LSTM()),
+            initial_tangent_ignored,
+            "jvp",
+        ),
+    )
+)

@@ -1,5 +1,7 @@
 """The laws: one family a file; `LAWS` is the registry that every door of bpttcheck runs."""
 
+from dataclasses import replace
+
 from bpttcheck.laws import (
     agreement,
     algebra,
@@ -8,29 +10,35 @@ from bpttcheck.laws import (
     derivative,
     direction,
     edge,
-    memory,
     objective,
     padding,
     purity,
+    randomized,
     time,
     truncation,
+    xray,
 )
 from bpttcheck.laws.law import Law
 
-LAWS: tuple[Law, ...] = (
-    *contract.LAWS,
-    *agreement.LAWS,
-    *derivative.LAWS,
-    *algebra.LAWS,
-    *time.LAWS,
-    *batch.LAWS,
-    *purity.LAWS,
-    *padding.LAWS,
-    *direction.LAWS,
-    *edge.LAWS,
-    *truncation.LAWS,
-    *objective.LAWS,
-    *memory.LAWS,
+_FAMILIES = (
+    contract,
+    agreement,
+    derivative,
+    algebra,
+    time,
+    batch,
+    purity,
+    padding,
+    direction,
+    edge,
+    truncation,
+    xray,
+    randomized,
+    objective,
+)
+
+LAWS: tuple[Law, ...] = tuple(
+    replace(law, family=family.__name__.rpartition(".")[2]) for family in _FAMILIES for law in family.LAWS
 )
 
 __all__ = ["LAWS", "Law"]

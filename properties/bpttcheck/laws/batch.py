@@ -8,7 +8,7 @@ import numpy as np
 
 from bpttcheck.blocks import Named
 from bpttcheck.contract import Case, Cotangents
-from bpttcheck.laws.law import Law, gradients
+from bpttcheck.laws.law import NO_REFERENCE, Law, gradients
 from bpttcheck.tolerance import Measured
 from bpttcheck.trial import Comparison, Trial, rows
 from bpttref.arrays import Array
@@ -68,6 +68,7 @@ LAWS = (
         _sum_over_rows,
         (gradients,),
         {"B": 2},
+        kept=NO_REFERENCE,
     ),
     Law(
         "batch-permutation",
@@ -76,6 +77,7 @@ LAWS = (
         "rows are independent",
         _permutation,
         smallest={"B": 2},
+        kept=NO_REFERENCE,
     ),
     Law(
         "batch-independence",
@@ -84,5 +86,6 @@ LAWS = (
         "rows are independent",
         _one_row,
         smallest={"B": 2},
+        kept=NO_REFERENCE,
     ),
 )

@@ -44,6 +44,7 @@ LAWS = (
         "bpttcheck.contract",
         _outputs,
         decisive=True,
+        every_case=True,
     ),
     Law(
         "gradients-complete",
@@ -53,6 +54,7 @@ LAWS = (
         _gradients,
         (gradients,),
         decisive=True,
+        every_case=True,
     ),
     Law(
         "objective-complete",
@@ -62,5 +64,6 @@ LAWS = (
         _scored,
         door=OneShot,
         decisive=True,
+        every_case=True,
     ),
 )

@@ -7,7 +7,7 @@ import numpy as np
 
 from bpttcheck.blocks import Named, named
 from bpttcheck.contract import Cotangents
-from bpttcheck.laws.law import Law, gradients, outputs, two_directions
+from bpttcheck.laws.law import NO_REFERENCE, Law, gradients, outputs, two_directions
 from bpttcheck.tolerance import Measured
 from bpttcheck.trial import Comparison, Trial
 
@@ -31,7 +31,7 @@ def _reverse(trial: Trial) -> Iterator[Comparison]:
     got = {"y": trial.outputs["y"][..., H:]}
     got |= {n.removeprefix("reverse."): a for n, a in (both | trial.outputs).items() if n.startswith("reverse.")}
     expected = named(alone) | pulled
-    spread = _as_reverse(trial.measure(Cotangents(second)).spread, H)
+    spread = _as_reverse(trial.measure(case, Cotangents(second))[0].spread, H)
     expected["y"] = expected["y"][::-1]
     if "x" in both:
         got["x"], expected["x"] = both["x"], pulled["x"][::-1]
@@ -52,5 +52,6 @@ LAWS = (
         _reverse,
         (gradients, outputs("y"), two_directions),
         {"T": 2},
+        kept=NO_REFERENCE,
     ),
 )

@@ -2,18 +2,40 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import NamedTuple
 
 from bpttcheck.contract import Capabilities, CustomCell, ForwardMode, Implementation, OneShot, TwoPhase
 from bpttcheck.trial import Comparison, Trial
 from bpttref import Cell, Strategy
 
-Need: TypeAlias = Callable[[Implementation, Capabilities, Cell | CustomCell], str | None]
 _DOORS: Mapping[type, str] = {
     TwoPhase: "the subject offers no vjp",
     OneShot: "the subject offers no loss_and_gradients",
     ForwardMode: "the subject offers no jvp",
 }
+
+
+# Reasons to keep a law although others catch what it catches.
+NO_REFERENCE = "it needs no reference, and so judges cells that bpttcheck does not know"
+RIGHT_NUMBERS = "where it fails the right numbers are known"
+SAYS_PLAINLY = "where it fails it says plainly what other laws show as odd numbers"
+
+
+class Asked(NamedTuple):
+    """Who is asked, and in what."""
+
+    subject: Implementation
+    capabilities: Capabilities
+    cell: Cell | CustomCell
+    dtype: str
+
+
+@dataclass(frozen=True)
+class Need:
+    """Something that a law asks of a subject, and the sentence that says that it is lacking."""
+
+    met: Callable[[Asked], object]
+    lack: str
 
 
 @dataclass(frozen=True)
@@ -22,9 +44,13 @@ class Law:
 
     id: never changes. statement: one sentence. equation, source: what it says in symbols, and where that comes from.
     check: yields a `Comparison` per block looked at; none at all means that the case proved nothing. Raises
-    `Violation` where it is broken in a way that has no size. needs: each answers None, or why it is not met.
+    `Violation` where it is broken in a way that has no size. needs: without them it is skipped.
     smallest: the sizes below which it proves nothing. door: the protocol that a subject must have.
-    decisive: no other law is put to a case on which it fails. `bpttcheck.faults` says which planted faults it catches.
+    decisive: no other law is put to a case on which it fails. every_case: whether it is put to each case that is drawn;
+    the other laws of a family take turns. cost: how often another law has its turn for one of this.
+    direct: whether what is compared are the numbers of a single call, so that a failure can be shown without the law.
+    kept: why it is there, if other laws catch all that it catches. family: the file that it stands in.
+    `bpttcheck.faults` says which planted faults it catches.
     """
 
     id: str
@@ -36,81 +62,55 @@ class Law:
     smallest: Mapping[str, int] = field(default_factory=dict)
     door: type = TwoPhase
     decisive: bool = False
+    every_case: bool = False
+    cost: int = 1
+    direct: bool = False
+    kept: str = ""
+    family: str = ""
 
-    def unmet(self, subject: Implementation, capabilities: Capabilities, cell: Cell | CustomCell) -> str | None:
+    def unmet(self, asked: Asked) -> str | None:
         """Why the law cannot be put to the subject; None if it can."""
-        if not isinstance(subject, self.door):
+        if not isinstance(asked.subject, self.door):
             return _DOORS[self.door]
-        if self.door is OneShot and not capabilities.objectives:
+        if self.door is OneShot and not asked.capabilities.objectives:
             return "no objective is declared"
-        return next((reason for need in self.needs if (reason := need(subject, capabilities, cell))), None)
-
-
-def known_cell(subject: Implementation, capabilities: Capabilities, cell: Cell | CustomCell) -> str | None:
-    return "the cell is not one of the reference's" if isinstance(cell, CustomCell) else None
-
-
-def gradients(subject: Implementation, capabilities: Capabilities, cell: Cell | CustomCell) -> str | None:
-    return None if capabilities.gradients else "the subject is declared forward-only"
-
-
-def reusable(subject: Implementation, capabilities: Capabilities, cell: Cell | CustomCell) -> str | None:
-    return None if capabilities.reusable else "a pullback is declared to be usable once"
-
-
-def carried_states(subject: Implementation, capabilities: Capabilities, cell: Cell | CustomCell) -> str | None:
-    if "initial" in capabilities.inputs and "final" in capabilities.outputs:
-        return None
-    return "the subject does not take initial and return final states"
-
-
-def carried_cotangents(subject: Implementation, capabilities: Capabilities, cell: Cell | CustomCell) -> str | None:
-    if "initial" in capabilities.gradients and "final" in capabilities.outputs:
-        return None
-    return "the subject does not return gradients of initial states and take cotangents of final ones"
+        return next((need.lack for need in self.needs if not need.met(asked)), None)
 
 
 def outputs(name: str) -> Need:
-    def need(subject: Implementation, capabilities: Capabilities, cell: Cell | CustomCell) -> str | None:
-        return None if name in capabilities.outputs else f"the output {name} is not declared"
-
-    return need
-
-
-def loss_weights(subject: Implementation, capabilities: Capabilities, cell: Cell | CustomCell) -> str | None:
-    return None if capabilities.loss_weights else "the subject does not take a weight for the loss of each step"
+    return Need(lambda asked: name in asked.capabilities.outputs, f"the output {name} is not declared")
 
 
 def truncation(strategy: type[Strategy]) -> Need:
-    def need(subject: Implementation, capabilities: Capabilities, cell: Cell | CustomCell) -> str | None:
-        if strategy in capabilities.truncations:
-            return None
-        return f"{strategy.__name__.lower()} truncation is not declared"
-
-    return need
+    lack = f"{strategy.__name__.lower()} truncation is not declared"
+    return Need(lambda asked: strategy in asked.capabilities.truncations, lack)
 
 
-def truncations(subject: Implementation, capabilities: Capabilities, cell: Cell | CustomCell) -> str | None:
-    return None if capabilities.truncations else "no truncation is declared"
-
-
-def lengths(subject: Implementation, capabilities: Capabilities, cell: Cell | CustomCell) -> str | None:
-    return None if "lengths" in capabilities.inputs else "rows of different lengths are not declared"
-
-
-def two_directions(subject: Implementation, capabilities: Capabilities, cell: Cell | CustomCell) -> str | None:
-    return None if capabilities.bidirectional else "two directions are not declared"
-
-
-def empty(subject: Implementation, capabilities: Capabilities, cell: Cell | CustomCell) -> str | None:
-    return None if capabilities.empty else "sequences without steps are not declared"
-
-
-def streams(subject: Implementation, capabilities: Capabilities, cell: Cell | CustomCell) -> str | None:
-    return None if capabilities.streams else "memory that follows the segments is not declared"
-
-
-def gates(subject: Implementation, capabilities: Capabilities, cell: Cell | CustomCell) -> str | None:
-    if isinstance(cell, CustomCell) or cell.name in ("rnn-relu", "rnn-identity"):
-        return "the cell is not known to saturate"
-    return None
+known_cell = Need(lambda asked: not isinstance(asked.cell, CustomCell), "the cell is not one of the reference's")
+smooth_cell = Need(
+    lambda asked: not isinstance(asked.cell, CustomCell) and asked.cell.name != "rnn-relu",
+    "the cell is not known to be smooth",
+)
+saturating_cell = Need(
+    lambda asked: not isinstance(asked.cell, CustomCell) and asked.cell.name not in ("rnn-relu", "rnn-identity"),
+    "the cell is not known to saturate",
+)
+float64 = Need(lambda asked: asked.dtype == "float64", "rounding hides it in other dtypes than float64")
+gradients = Need(lambda asked: asked.capabilities.gradients, "the subject is declared forward-only")
+reusable = Need(lambda asked: asked.capabilities.reusable, "a pullback is declared to be usable once")
+carried_states = Need(
+    lambda asked: "initial" in asked.capabilities.inputs and "final" in asked.capabilities.outputs,
+    "the subject does not take initial and return final states",
+)
+carried_cotangents = Need(
+    lambda asked: "initial" in asked.capabilities.gradients and "final" in asked.capabilities.outputs,
+    "the subject does not return gradients of initial states and take cotangents of final ones",
+)
+loss_weights = Need(
+    lambda asked: asked.capabilities.loss_weights, "the subject does not take a weight for the loss of each step"
+)
+truncations = Need(lambda asked: asked.capabilities.truncations, "no truncation is declared")
+lengths = Need(lambda asked: "lengths" in asked.capabilities.inputs, "rows of different lengths are not declared")
+two_directions = Need(lambda asked: asked.capabilities.bidirectional, "two directions are not declared")
+empty = Need(lambda asked: asked.capabilities.empty, "sequences without steps are not declared")
+streams = Need(lambda asked: asked.capabilities.streams, "memory that follows the segments is not declared")

@@ -1,14 +1,21 @@
 """The second door: subjects that own their loss, such as training loops."""
 
+import tracemalloc
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
 from bpttcheck.blocks import case_arrays
 from bpttcheck.cases import with_arrays
-from bpttcheck.contract import OneShot
-from bpttcheck.laws.law import Law, gradients, known_cell
+from bpttcheck.contract import Cotangents, OneShot
+from bpttcheck.laws.batch import take
+from bpttcheck.laws.law import RIGHT_NUMBERS, Law, gradients, known_cell, streams, truncation
 from bpttcheck.trial import Comparison, Trial, Violation
+from bpttref import Regular
+
+_STEPS, _ROWS = 32, 32
+_BOOKKEEPING = 64  # bytes per step: links, edges of segments
 
 
 def _loss(trial: Trial) -> Iterator[Comparison]:
@@ -21,13 +28,41 @@ def _gradients(trial: Trial) -> Iterator[Comparison]:
 
 
 def _again(trial: Trial) -> Iterator[Comparison]:
-    assert isinstance(trial.subject, OneShot)
     case = with_arrays(trial.case, lambda _, array: array.copy())
     trial.subject.loss_and_gradients(case)
     for name, before in case_arrays(trial.case).items():
         if not np.array_equal(before, case_arrays(case)[name]):
             raise Violation(f"{name} was overwritten")
     yield from trial.compare(trial.loss_and_gradients(trial.case), trial.scored, trial.scored_measured)
+
+
+def _flat(trial: Trial) -> Iterator[Comparison]:
+    """The sequence repeated up to 32 and 128 steps and 32 rows, in segments of 8."""
+    if not trial.one_way:
+        return
+    T, B = trial.case.x.shape[:2]
+    row = np.arange(_ROWS) % B
+    assert trial.case.objective is not None
+    peaks = []
+    for steps in (_STEPS, 4 * _STEPS):
+        t = np.arange(steps) % T
+        weights = trial.case.objective.weights
+        objective = replace(
+            trial.case.objective,
+            targets=trial.case.objective.targets[t][:, row],
+            weights=None if weights is None else weights[t],
+        )
+        case = take(replace(trial.case, x=trial.case.x[t]), Cotangents(), row)[0]
+        case = replace(case, truncation=Regular(8), objective=objective)
+        tracemalloc.start()
+        with np.errstate(all="ignore"):
+            trial.loss_and_gradients(case)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    one_step = case.x[0].nbytes + _BOOKKEEPING + (0 if objective.weights is None else 8)
+    grown = peaks[1] - peaks[0] - 3 * _STEPS * (2 * one_step + objective.targets[0].nbytes)  # copies of inputs, and dx
+    states = 3 * _STEPS * _ROWS * trial.case.sizes.get("H", 1) * np.dtype(trial.case.dtype).itemsize
+    yield Comparison("growth of the peak", float(max(0, grown)), float(states))
 
 
 LAWS = (
@@ -39,6 +74,9 @@ LAWS = (
         _loss,
         (known_cell,),
         door=OneShot,
+        every_case=True,
+        direct=True,
+        kept=RIGHT_NUMBERS,
     ),
     Law(
         "objective-gradient-reference",
@@ -48,6 +86,9 @@ LAWS = (
         _gradients,
         (known_cell, gradients),
         door=OneShot,
+        every_case=True,
+        direct=True,
+        kept=RIGHT_NUMBERS,
     ),
     Law(
         "same-loss-again",
@@ -56,5 +97,15 @@ LAWS = (
         "bpttcheck.contract",
         _again,
         door=OneShot,
+    ),
+    Law(
+        "memory-follows-segments",
+        "The memory of a truncated run, beyond its inputs and outputs, does not grow with the number of steps.",
+        "peak(4 T) - peak(T) < one state per step",
+        "D2L 9.7.1.2: what lies before a cut is not needed again",
+        _flat,
+        (gradients, truncation(Regular), streams),
+        door=OneShot,
+        cost=20,
     ),
 )

@@ -8,7 +8,7 @@ import numpy as np
 from bpttcheck.blocks import Named
 from bpttcheck.contract import Case, Cotangents
 from bpttcheck.laws.batch import take
-from bpttcheck.laws.law import Law, lengths
+from bpttcheck.laws.law import NO_REFERENCE, Law, lengths
 from bpttcheck.tolerance import Measured
 from bpttcheck.trial import Comparison, Trial, rows
 from bpttref.arrays import Array
@@ -75,5 +75,6 @@ LAWS = (
         _row_alone,
         (lengths,),
         {"T": 2},
+        kept=NO_REFERENCE,
     ),
 )

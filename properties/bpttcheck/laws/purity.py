@@ -1,13 +1,15 @@
 """A call depends on its arguments alone, and leaves them as they were."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
 from bpttcheck.blocks import case_arrays, named
 from bpttcheck.cases import with_arrays
-from bpttcheck.contract import TwoPhase
-from bpttcheck.laws.law import Law, gradients, reusable
+from bpttcheck.contract import Case, Cotangents
+from bpttcheck.laws.batch import take
+from bpttcheck.laws.law import SAYS_PLAINLY, Law, gradients, reusable
 from bpttcheck.trial import Comparison, Refused, Trial, Violation, copied
 
 
@@ -16,7 +18,6 @@ def _unchanged(trial: Trial) -> Iterator[Comparison]:
     case, cotangents = with_arrays(trial.case, lambda _, array: array.copy()), copied(trial.cotangents)
     if reason := trial.capabilities.refusal(case):
         raise Refused(reason)
-    assert isinstance(trial.subject, TwoPhase)
     outputs, pullback = trial.subject.vjp(case)
     returned = {name: np.array(array) for name, array in named(outputs).items()}
     if pullback is not None:
@@ -46,12 +47,40 @@ def _pulled_twice(trial: Trial) -> Iterator[Comparison]:
     yield from trial.compare(trial.pull(pullback, trial.cotangents), trial.gradients, trial.measured)
 
 
+def _other(case: Case) -> Case:
+    """Another problem of the same shapes."""
+    return with_arrays(case, lambda name, a: (0.5 * a + 0.25).astype(a.dtype))
+
+
 def _two_alive(trial: Trial) -> Iterator[Comparison]:
     """Another problem, with other weights, runs between a call and its pullback."""
     _, pullback = trial.vjp(trial.case)
-    other = with_arrays(trial.case, lambda name, a: (0.5 * a + 0.25).astype(a.dtype))
-    trial.vjp(other)
+    trial.vjp(_other(trial.case))
     yield from trial.compare(trial.pull(pullback, trial.cotangents), trial.gradients, trial.measured)
+
+
+def _results_stay(trial: Trial) -> Iterator[Comparison]:
+    """The arrays themselves are watched, not copies, while another problem of the same shapes is run."""
+    outputs, pullback = trial.vjp(trial.case)
+    returned = named(outputs)
+    if trial.capabilities.gradients:
+        returned = returned | trial.pull(pullback, trial.cotangents)
+    before = {name: np.array(array) for name, array in returned.items()}
+    trial.results(_other(trial.case), trial.cotangents)
+    for name, array in returned.items():
+        if not np.array_equal(array, before[name], equal_nan=True):
+            raise Violation(f"{name}, once returned, was overwritten by the next call")
+        yield Comparison(name, 0.0, 1.0)
+
+
+def _interleaved(trial: Trial) -> Iterator[Comparison]:
+    """One row and a shorter sequence run before the same call is made again."""
+    case, row = trial.case, np.array([0])
+    if not trial.one_way:
+        return
+    short, cotangents = take(replace(case, x=case.x[:1]), trial.cotangents, row)
+    trial.results(short, Cotangents(None if cotangents.y is None else cotangents.y[:1], cotangents.final))
+    yield from trial.compare(trial.results(case, trial.cotangents), trial.returned, trial.measured)
 
 
 LAWS = (
@@ -61,7 +90,6 @@ LAWS = (
         "arguments are read-only",
         "bpttcheck.contract",
         _unchanged,
-        (),
     ),
     Law(
         "same-call-same-result",
@@ -69,7 +97,7 @@ LAWS = (
         "f is a function",
         "bpttcheck.contract",
         _twice,
-        (),
+        kept=SAYS_PLAINLY,
     ),
     Law(
         "pullback-twice",
@@ -78,6 +106,24 @@ LAWS = (
         "bpttcheck.contract",
         _pulled_twice,
         (gradients, reusable),
+        kept=SAYS_PLAINLY,
+    ),
+    Law(
+        "results-stay",
+        "Outputs and gradients, once returned, are not overwritten by the next call.",
+        "f(a) stays after f(b)",
+        "bpttcheck.contract",
+        _results_stay,
+        kept=SAYS_PLAINLY,
+    ),
+    Law(
+        "shapes-interleaved",
+        "A call for a shorter sequence and fewer rows in between leaves the next one as it was.",
+        "f(a) after f(b) = f(a)",
+        "bpttcheck.contract",
+        _interleaved,
+        smallest={"T": 2},
+        kept=SAYS_PLAINLY,
     ),
     Law(
         "two-pullbacks-alive",
@@ -86,5 +132,6 @@ LAWS = (
         "bpttcheck.contract",
         _two_alive,
         (gradients,),
+        kept=SAYS_PLAINLY,
     ),
 )

@@ -7,7 +7,7 @@ import numpy as np
 
 from bpttcheck.blocks import Named, named
 from bpttcheck.contract import Case, Cotangents, Gradients
-from bpttcheck.laws.law import Law, carried_cotangents, carried_states, gradients
+from bpttcheck.laws.law import NO_REFERENCE, Law, carried_cotangents, carried_states, gradients
 from bpttcheck.tolerance import Measured
 from bpttcheck.trial import Comparison, Trial
 from bpttref import trees
@@ -42,8 +42,7 @@ def _pullbacks(trial: Trial) -> Iterator[Comparison]:
     head, k = split
     first, pull_first = trial.vjp(head)
     _, pull_second = trial.vjp(replace(trial.case, x=trial.case.x[k:], initial=first.final))
-    assert pull_first is not None and pull_second is not None
-    second = pull_second(Cotangents(dy[k:], trial.cotangents.final))
+    second = trial.pulled(pull_second, Cotangents(dy[k:], trial.cotangents.final))
     g1, g2 = trial.pull(pull_first, Cotangents(dy[:k], second.initial)), named(second)
     joined: Named = {}
     for name in g1.keys() & g2.keys():
@@ -66,8 +65,7 @@ def _tied(trial: Trial) -> Iterator[Comparison]:
         pullbacks.append(pullback)
     final, total = trial.cotangents.final, None
     for t, pullback in reversed(list(enumerate(pullbacks))):
-        assert pullback is not None
-        gradients = pullback(Cotangents(dy[t : t + 1], final))
+        gradients = trial.pulled(pullback, Cotangents(dy[t : t + 1], final))
         total, final = trees.add(total, gradients.parameters), gradients.initial
     yield from trial.compare(named(Gradients(None, total, final)), trial.gradients, trial.measured, trial.measured)
 
@@ -88,7 +86,7 @@ def _causality(trial: Trial) -> Iterator[Comparison]:
         early = Cotangents(np.where(np.arange(len(dy))[:, None, None] < k, dy, 0).astype(dy.dtype))
         dx = trial.gradients_of(trial.case, early).get("x")
         if dx is not None:
-            yield from trial.compare({"x": dx[k:]}, {"x": np.zeros_like(dx[k:])})
+            yield from trial.compare({"x": dx[k:]}, {"x": np.zeros_like(dx[k:])}, alive={"x": trial.gradients["x"][k:]})
 
 
 def _first(trial: Trial, k: int) -> Measured:
@@ -104,6 +102,7 @@ LAWS = (
         _states,
         (carried_states,),
         {"T": 2},
+        kept=NO_REFERENCE,
     ),
     Law(
         "split-resume-pullback",
@@ -113,6 +112,7 @@ LAWS = (
         _pullbacks,
         (gradients, carried_cotangents),
         {"T": 2},
+        kept=NO_REFERENCE,
     ),
     Law(
         "tied-gradient-is-sum",
@@ -122,6 +122,7 @@ LAWS = (
         _tied,
         (gradients, carried_cotangents),
         {"T": 2},
+        kept=NO_REFERENCE,
     ),
     Law(
         "causality",
@@ -130,5 +131,6 @@ LAWS = (
         "definition of a recurrence",
         _causality,
         smallest={"T": 2},
+        kept=NO_REFERENCE,
     ),
 )

@@ -1,0 +1,96 @@
+"""The X-ray of a truncation: a gradient from one loss alone is M[t, s] times its value in full BPTT."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from bpttcheck.cases import only_y
+from bpttcheck.contract import Case, OneShot
+from bpttcheck.laws.law import NO_REFERENCE, Law, gradients, loss_weights, outputs, reusable, truncation, truncations
+from bpttcheck.tolerance import Measured
+from bpttcheck.trial import Comparison, Trial
+from bpttcheck.truncations import DRAWN
+from bpttref import Blocks, Last, Links, Random, Regular, Strategy, Window, weights
+from bpttref.arrays import Array
+
+
+def rows(trial: Trial, case: Case, M: Array, losses: list[int]) -> Iterator[Comparison]:
+    """Rows of the matrix M, seen through the inputs: M[t, s] times what full BPTT sends from t to x_s."""
+    _, truncated = trial.vjp(case)
+    ones = [only_y(trial.cotangents, slice(t, t + 1)) for t in losses]
+    for t, one, measured in zip(losses, ones, trial.measure(trial.case, *ones), strict=True):
+        full = trial.by_step(trial.pull(trial.forward[1], one))
+        got = trial.by_step(trial.pull(truncated, one))
+        scale = trial.by_step(measured.spread)
+        if full is not None and got is not None and scale is not None:
+            yield from _row(trial, got, full, scale, M[t, 1:])
+
+
+def _row(trial: Trial, got: Array, full: Array, scale: Array, row: Array) -> Iterator[Comparison]:
+    row = row[:, None, None]
+    spread = Measured({}, {"x": 2 * np.abs(row) * scale})
+    return trial.compare({"x": got}, {"x": row * full}, spread, alive={"x": full})
+
+
+def _xray(kind: type[Strategy]) -> Callable[[Trial], Iterator[Comparison]]:
+    def check(trial: Trial) -> Iterator[Comparison]:
+        T = len(trial.case.x)
+        if trial.one_way:
+            strategy = DRAWN[kind](trial.rng, T)
+            losses = sorted({T - 1, int(trial.rng.integers(1, T))})
+            yield from rows(trial, trial.truncated(strategy), weights(strategy, T), losses)
+
+    return check
+
+
+def _weighted_losses(trial: Trial) -> Iterator[Comparison]:
+    """Weights that are zero but at t show row t of M."""
+    objective, T = trial.case.objective, len(trial.case.x)
+    kinds = [kind for kind in trial.capabilities.truncations if kind is not Random]
+    if not trial.one_way or objective is None or not kinds:
+        return
+    strategy = DRAWN[trial.one_of(kinds)](trial.rng, T)
+    t = int(trial.rng.integers(1, T))
+    single = replace(trial.case, objective=replace(objective, weights=np.eye(T)[t]))
+    full = trial.by_step(trial.loss_and_gradients(single))
+    got = trial.by_step(trial.loss_and_gradients(replace(single, truncation=strategy)))
+    scale = trial.by_step(trial.measure_objective(single).spread)
+    if full is not None and got is not None and scale is not None:
+        yield from _row(trial, got, full, scale, weights(strategy, T)[t, 1:])
+
+
+_MEANS = {
+    Regular: "cuts before steps tau, 2 tau, .. and nowhere else, also where tau does not divide T",
+    Window: "lets the loss at t reach back to step t - tau + 1 and no further",
+    Blocks: "takes losses in blocks of k1 and goes back over k2 steps from each block's end",
+    Last: "differentiates the last k steps alone",
+    Links: "multiplies what crosses each link by the number given for it",
+}
+
+LAWS = (
+    *(
+        Law(
+            f"xray-{kind.__name__.lower()}",
+            f"{kind.__name__} truncation {meaning}.",
+            "dx_s from the loss at t = M[t, s] times its value in full BPTT",
+            "bpttref.strategies",
+            _xray(kind),
+            (gradients, outputs("y"), reusable, truncation(kind)),
+            {"T": 3},
+            kept=NO_REFERENCE,
+        )
+        for kind, meaning in _MEANS.items()
+    ),
+    Law(
+        "xray-losses",
+        "The gradient of the loss at t alone is M[t, s] times its value in full BPTT.",
+        "dx_s from the loss at t = M[t, s] times its value in full BPTT",
+        "bpttref.strategies",
+        _weighted_losses,
+        (gradients, loss_weights, truncations),
+        {"T": 3},
+        door=OneShot,
+        kept=NO_REFERENCE,
+    ),
+)

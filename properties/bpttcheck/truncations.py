@@ -1,0 +1,58 @@
+"""Truncations to try on a sequence of T steps: drawn ones, ones that cut nothing, ones that cut everything."""
+
+from collections.abc import Callable, Mapping
+from typing import TypeAlias
+
+import numpy as np
+
+from bpttref import Blocks, Last, Links, Random, Regular, Strategy, Window
+
+_OfLength: TypeAlias = Callable[[int], Strategy]
+
+
+def _tau(rng: np.random.Generator, T: int) -> int:
+    """Mostly one that does not divide T where there is one: a remainder is where segments go wrong."""
+    inside = range(2, T)
+    return int(rng.choice([tau for tau in inside if T % tau or rng.random() < 0.2] or [min(2, T)]))
+
+
+def _blocks(rng: np.random.Generator, T: int) -> Blocks:
+    """Short blocks and short ways back: the two ends of both lie inside the sequence."""
+    k1 = int(rng.integers(2, max(4, T // 3)))
+    return Blocks(k1, k1 + int(rng.integers(0, 3)))
+
+
+def _links(rng: np.random.Generator, T: int) -> Links:
+    return Links((1.0, *rng.choice([0.0, 0.5, 1.0, 2.0], T - 1).tolist()) if T else ())
+
+
+def _random(rng: np.random.Generator, T: int) -> Random:
+    """One probability for all links, or one for each."""
+    pi = rng.choice([0.25, 0.5, 0.75], T).tolist()
+    return Random(tuple(pi) if rng.random() < 0.5 else pi[0], int(rng.integers(2**31)))
+
+
+DRAWN: Mapping[type[Strategy], Callable[[np.random.Generator, int], Strategy]] = {
+    Regular: lambda rng, T: Regular(_tau(rng, T)),
+    Window: lambda rng, T: Window(int(rng.integers(2, max(3, T)))),
+    Blocks: _blocks,
+    Last: lambda rng, T: Last(int(rng.integers(1, T + 1))),
+    Links: _links,
+    Random: _random,
+}
+
+COVERING: Mapping[type[Strategy], _OfLength] = {  # full BPTT by other names
+    Regular: Regular,
+    Window: lambda T: Window(T + 1),
+    Blocks: lambda T: Blocks(T, T + 1),
+    Last: lambda T: Last(T + 1),
+    Links: lambda T: Links((1.0,) * T),
+    Random: lambda T: Random(1.0, seed=T),
+}
+
+NO_TEMPORAL_TERM: Mapping[type[Strategy], _OfLength] = {  # a loss reaches its own step alone
+    Regular: lambda T: Regular(1),
+    Window: lambda T: Window(1),
+    Blocks: lambda T: Blocks(1, 1),
+    Links: lambda T: Links((1.0, *(0.0,) * (T - 1))),
+}

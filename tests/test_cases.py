@@ -1,0 +1,80 @@
+"""What is drawn: interesting cases turn up often enough, in every kind, and shrink to what one can work by hand."""
+
+import numpy as np
+import pytest
+from hypothesis import find
+
+from bpttcheck import Capabilities
+from bpttcheck.adapters.reference import Reference
+from bpttcheck.cases import KINDS, draw_case, realise, smaller_draws
+from bpttcheck.tolerance import measure
+from bpttref import LSTM, RNN
+
+ALL = Reference().capabilities()
+DRAWS = [draw_case(np.random.default_rng([5, k]), ALL, k) for k in range(400)]
+
+
+def share(condition):
+    return sum(map(condition, DRAWS)) / len(DRAWS)
+
+
+@pytest.mark.parametrize(("what", "least", "condition"), [
+    ("distinct sizes above 1", 0.6, lambda d: len({d.T, d.B, d.D, d.H}) == 4 and min(d.T, d.B, d.D, d.H) > 1),
+    ("a size of 1", 0.08, lambda d: 1 in (d.T, d.B, d.D, d.H)),
+    ("equal sizes", 0.05, lambda d: len({d.T, d.B, d.D, d.H}) < 4),
+    ("a long sequence", 0.03, lambda d: d.T > 16),
+    ("a wide state", 0.01, lambda d: d.H > 16),
+    ("a stack", 0.2, lambda d: d.layers > 1),
+    ("three layers", 0.05, lambda d: d.layers > 2),
+    ("two directions", 0.15, lambda d: d.bidirectional),
+    ("rows of different lengths", 0.15, lambda d: d.ragged),
+    ("both", 0.05, lambda d: d.ragged and d.bidirectional),
+    ("tokens", 0.2, lambda d: d.tokens),
+    ("vanishing", 0.1, lambda d: d.weight_scale < 0.01),
+    ("saturated or exploding", 0.1, lambda d: d.weight_scale > 4),
+])  # fmt: skip
+def test_interesting_cases_turn_up(what, least, condition):
+    assert share(condition) >= least
+
+
+def test_gradients_are_alive():
+    """In most cases every block of every gradient is far above what rounding could make of it."""
+    alive = []
+    for draw in DRAWS[:40]:
+        case, cotangents = realise(draw, LSTM(), "float64", ALL)
+        (measured,) = measure(case, cotangents)
+        alive += [
+            float(np.abs(value).max()) > 1e3 * float(measured.spread[name].max())
+            for name, value in measured.values.items()
+            if value.size
+        ]
+    assert np.mean(alive) > 0.95
+
+
+def test_no_bias_state_or_cotangent_is_zero():
+    for draw in DRAWS[:40]:
+        case, cotangents = realise(draw, RNN("tanh"), "float32", ALL)
+        leaf, state = case.parameters[0][0], case.initial[0][0]
+        for array in (leaf["b_hx"], leaf["b_hh"], state["h"], cotangents.y, cotangents.final[0][0]["h"]):
+            assert np.all(array != 0)
+
+
+def test_what_fails_everywhere_shrinks_to_round_numbers():
+    smallest = find(smaller_draws(DRAWS[6], ALL), lambda draw: True)
+    assert (smallest.T, smallest.B, smallest.D, smallest.H, smallest.layers) == (1, 1, 1, 1, 1)
+    case, _ = realise(smallest, RNN("tanh"), "float64", ALL)
+    assert smallest.rounded and np.all(8 * case.parameters[0][0]["W_hh"] % 1 == 0)
+
+
+def test_a_long_sequence_shrinks_to_where_it_fails():
+    large = next(draw for draw in DRAWS if draw.T > 30)
+    smallest = find(smaller_draws(large, ALL), lambda draw: draw.T > 16)
+    assert smallest.T == 17 and smallest.B == 1
+
+
+def test_declared_sizes_are_kept_to():
+    declared = Capabilities(cells=(LSTM(),), sizes={"T": (4, 9), "B": (2,), "H": (8,)})
+    for k in range(5 * len(KINDS)):
+        draw = draw_case(np.random.default_rng(k), declared, k)
+        assert draw.T in (4, 9) and draw.B == 2 and draw.H == 8
+        assert not (draw.tokens or draw.ragged or draw.bidirectional) and draw.layers == 1
