@@ -1,14 +1,26 @@
-"""Detection power: which law sees which planted fault, down to which size, and what PyTorch's gradcheck sees of it.
+"""Detection power: which law sees which planted fault, down to which size, and what other checkers see of it.
 
-    python -m pip install ".[torch,plots]" && python asv_bench/detection.py --markdown detection.md --png detection.png
+    python -m pip install ".[torch,plots]" jax chex autograd
+    python asv_bench/detection.py --markdown docs/detection.md --png docs/detection.png
 
-A fault of size e is the reference plus e times (fault - reference), in outputs and gradients, in float64. Faults of
-subjects that own their loss, and those that are not a matter of size (overwritten arrays, wrong shapes), have size 1
-alone. gradcheck gets the fault as an autograd function at its defaults, on one case with T=5, B=3, D=4, H=3.
+A fault of size e is the reference plus e times (fault - reference), in outputs and gradients. Faults of subjects that
+own their loss, and those that are not a matter of size (overwritten arrays, wrong shapes), have size 1 alone.
+
+The other checkers get each fault as a function from all arrays to one vector, with the fault's pullback as its
+derivative, in float64, first order, reverse mode, else at their defaults, on the smallest case on which a law saw the
+fault, without truncation, of which none of them knows. An error that stops them counts as seen.
 """
+
+import os
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +30,11 @@ from rich.progress import track
 
 from bpttcheck import LAWS, Capabilities, Case, Cotangents, Gradients, Outputs, judge
 from bpttcheck.adapters.reference import Reference
-from bpttcheck.cases import Draw, realise
+from bpttcheck.blocks import case_arrays, named
+from bpttcheck.cases import Draw, realise, with_arrays
 from bpttcheck.faults import FAULTS, Fault, Faulty
+from bpttref import trees
+from bpttref.arrays import Array
 
 SIZES = (1.0, 1e-2, 1e-4, 1e-6)
 
@@ -58,95 +73,234 @@ class Scaled:
         return mixed(right, wrong, self._size), pullback
 
 
-def seen_by_laws(fault: Fault, size: float, examples: int) -> set[str]:
-    """The laws that a fault of this size breaks."""
-    subject: Any = Faulty(fault) if size == 1 else Scaled(fault, size)
-    cell = fault.cells[0].name
-    results = judge(subject, LAWS, cells=[cell], dtypes=["float64"], examples=examples, seed=1)
-    return {result.law for result in results if result.status == "failed"}
+class Function:
+    """A fault on one case, as other checkers want it: from arrays to one vector, and its cotangent to gradients."""
+
+    def __init__(self, fault: Fault, case: Case) -> None:
+        self._subject: Any = Faulty(fault)
+        self._case = replace(case, objective=None)
+        self.names = list(case_arrays(self._case))
+        self.arrays = list(case_arrays(self._case).values())
+
+    def run(self, arrays: Sequence[Array]) -> tuple[Array, Callable[[Array], list[Array]]]:
+        given = dict(zip(self.names, (np.array(a) for a in arrays), strict=True))
+        outputs, pullback = self._subject.vjp(with_arrays(self._case, lambda name, _: given[name]))
+        flat = np.concatenate([array.ravel() for array in named(outputs).values()])
+
+        def pull(cotangent: Array) -> list[Array]:
+            parts = iter(np.split(np.array(cotangent), np.cumsum([a.size for a in named(outputs).values()])[:-1]))
+            y, final = (trees.each(lambda a: next(parts).reshape(a.shape), tree) for tree in outputs[:2])
+            found = named(pullback(Cotangents(y, final)))
+            return [found[name] for name in self.names]
+
+        return flat, pull
 
 
-def seen_by_gradcheck(fault: Fault, fast: bool) -> tuple[bool, float] | None:
-    """Whether torch.autograd.gradcheck at its defaults sees a fault, and its seconds; None without torch or vjp."""
-    try:
-        import torch
-    except ImportError:
-        return None
-    if fault.door != "vjp":
-        return None
-    subject: Any = Faulty(fault)
-    draw = Draw(5, 3, 4, 3, 1, False, False, False, False, 0.5, seed=0)
-    case, _ = realise(draw, fault.cells[0], "float64", subject.capabilities())
-    parameters, initial = case.parameters[0][0], case.initial[0][0]  # type: ignore[index]
-    names, states = list(parameters), list(initial)
-
-    def run(arrays: Sequence[Any]) -> Any:
-        given = [a.detach().numpy().copy() for a in arrays]
-        p, s = dict(zip(names, given[1:], strict=False)), dict(zip(states, given[1 + len(names) :], strict=True))
-        return subject.vjp(Case(case.cell, "float64", ((p,),), given[0], ((s,),)))
+def gradcheck(function: Function, fast: bool) -> bool:
+    """Whether ``torch.autograd.gradcheck`` sees the fault."""
+    import torch
 
     class Planted(torch.autograd.Function):  # type: ignore[misc]
         @staticmethod
         def forward(ctx: Any, *arrays: Any) -> Any:
-            outputs, ctx.pullback = run(arrays)
-            return tuple(torch.tensor(a.copy()) for a in (outputs.y, *outputs.final[0][0].values()))
+            flat, ctx.pull = function.run([a.detach().numpy() for a in arrays])
+            return torch.tensor(flat)
 
         @staticmethod
-        def backward(ctx: Any, *cotangents: Any) -> Any:
-            y, *final = (c.numpy().copy() for c in cotangents)
-            g = ctx.pullback(Cotangents(y, ((dict(zip(states, final, strict=True)),),)))
-            return tuple(torch.tensor(a) for a in (g.x, *g.parameters[0][0].values(), *g.initial[0][0].values()))
+        def backward(ctx: Any, cotangent: Any) -> Any:
+            return tuple(torch.tensor(a) for a in ctx.pull(cotangent.numpy()))
 
-    arrays = [torch.tensor(a, requires_grad=True) for a in (case.x, *parameters.values(), *initial.values())]
-    start = time.perf_counter()
+    arrays = [torch.tensor(a, requires_grad=True) for a in function.arrays]
+    return not torch.autograd.gradcheck(Planted.apply, arrays, fast_mode=fast, raise_exception=False)
+
+
+def planted_in_jax(function: Function) -> tuple[Callable[..., Any], list[Any]]:
+    """The fault as a JAX function with a custom pullback, and its arguments; in float64."""
+    import jax
+
+    jax.config.update("jax_enable_x64", True)
+    pulls: list[Callable[[Array], list[Array]]] = []
+    shape = jax.ShapeDtypeStruct(function.run(function.arrays)[0].shape, np.float64)
+    like = [jax.ShapeDtypeStruct(a.shape, np.float64) for a in function.arrays]
+
+    def run(*arrays: Array) -> tuple[Array, Array]:
+        flat, pull = function.run(arrays)
+        pulls.append(pull)
+        return flat, np.array(len(pulls) - 1)
+
+    @jax.custom_vjp
+    def planted(*arrays: Any) -> Any:
+        return jax.pure_callback(lambda *a: run(*a)[0], shape, *arrays)
+
+    def forward(*arrays: Any) -> Any:
+        return jax.pure_callback(run, (shape, jax.ShapeDtypeStruct((), np.int64)), *arrays)
+
+    def backward(k: Any, cotangent: Any) -> Any:
+        return tuple(jax.pure_callback(lambda k, c: pulls[int(k)](c), like, k, cotangent))
+
+    planted.defvjp(forward, backward)
+    return planted, [jax.numpy.asarray(a) for a in function.arrays]
+
+
+def jax_check_grads(function: Function) -> bool:
+    """Whether ``jax.test_util.check_grads`` sees the fault, in reverse mode and double precision."""
+    from jax.test_util import check_grads
+
+    planted, arrays = planted_in_jax(function)
+    return raises(lambda: check_grads(planted, arrays, order=1, modes=["rev"]))
+
+
+def chex_numerical_grads(function: Function) -> bool:
+    """Whether ``chex.assert_numerical_grads`` sees the fault, in reverse mode and double precision."""
+    import chex
+
+    planted, arrays = planted_in_jax(function)
+    return raises(lambda: chex.assert_numerical_grads(planted, arrays, order=1, modes=["rev"]))
+
+
+def autograd_check_grads(function: Function) -> bool:
+    """Whether ``autograd.test_util.check_grads`` sees the fault, asked for all arguments."""
+    from autograd.extend import defvjp_argnums, primitive
+    from autograd.test_util import check_grads
+
+    planted = primitive(lambda *arrays: function.run(arrays)[0])
+
+    def pullback(argnums: Any, answer: Any, arrays: Any, options: Any) -> Any:
+        _, pull = function.run(arrays)
+        return lambda cotangent: [pull(cotangent)[k] for k in argnums]
+
+    defvjp_argnums(planted, pullback)
+    return raises(lambda: check_grads(lambda arrays: planted(*arrays), modes=["rev"], order=1)(tuple(function.arrays)))
+
+
+def raises(check: Callable[[], Any]) -> bool:
     try:
-        seen = not torch.autograd.gradcheck(Planted.apply, arrays, fast_mode=fast, raise_exception=False)
-    except Exception:
-        seen = True  # it stopped with an error: something was seen
-    return seen, time.perf_counter() - start
+        check()
+    except AssertionError:
+        return True
+    return False
+
+
+PEERS: dict[str, tuple[str, Callable[[Function], bool]]] = {
+    "torch gradcheck": ("torch", lambda function: gradcheck(function, fast=False)),
+    "torch gradcheck, fast": ("torch", lambda function: gradcheck(function, fast=True)),
+    "jax check_grads": ("jax", jax_check_grads),
+    "chex numerical_grads": ("chex", chex_numerical_grads),
+    "autograd check_grads": ("autograd", autograd_check_grads),
+}
+
+
+@dataclass
+class Seen:
+    """What is seen of one fault: the smallest size by law, and by checker whether it is seen and in what time."""
+
+    fault: str
+    smallest: dict[str, float] = field(default_factory=dict)
+    seconds: float = 0.0  # until all laws had been put to the fault at size 1
+    peers: dict[str, tuple[bool, float]] = field(default_factory=dict)
+
+
+def look_at(fault: Fault, examples: int) -> Seen:
+    """All laws at all sizes, and all checkers that are installed."""
+    seen, smallest_case = Seen(fault.id), None
+    cell = fault.cells[0]
+    for size in SIZES if fault.door == "vjp" else SIZES[:1]:
+        subject: Any = Faulty(fault) if size == 1 else Scaled(fault, size)
+        started = time.perf_counter()
+        try:
+            results = judge(subject, LAWS, cells=[cell.name], examples=examples, seed=1, shrink=False)
+            failed = [result for result in results if result.status == "failed"]
+        except Exception:
+            break  # not a matter of size: shapes or names differ
+        if size == 1:
+            seen.seconds = time.perf_counter() - started
+            draws = [r.case for r in failed if r.case is not None and r.case.T > 1 and not r.case.tokens]
+            smallest_case = min(
+                draws, key=lambda d: d.T * d.B * d.D * d.H, default=Draw(5, 3, 4, 3, 1, *[False] * 4, 0.5, 0)
+            )
+        seen.smallest |= {result.law: size for result in failed}
+    if fault.door == "vjp" and smallest_case is not None:
+        case, _ = realise(smallest_case, cell, "float64", Faulty(fault).capabilities())
+        for name, (library, check) in PEERS.items():
+            if find_spec(library):
+                started = time.perf_counter()
+                try:
+                    found = check(Function(fault, case))
+                except Exception:
+                    found = True
+                seen.peers[name] = found, time.perf_counter() - started
+    return seen
+
+
+def table(found: Sequence[Seen]) -> list[str]:
+    """Markdown: a line per fault, and the sums."""
+    peers = [name for name, (library, _) in PEERS.items() if find_spec(library)]
+    lines = [
+        f"| fault | laws | smallest size | {' | '.join(peers)} |",
+        f"|---|---|---|{'---|' * len(peers)}",
+    ]
+    for seen in found:
+        said = [("seen" if seen.peers[p][0] else "-") if p in seen.peers else "" for p in peers]
+        smallest = min(seen.smallest.values(), default=np.nan)
+        lines.append(f"| `{seen.fault}` | {len(seen.smallest)} | {smallest:g} | {' | '.join(said)} |")
+    asked = [seen for seen in found if seen.peers]
+    tiny = sum(min(seen.smallest.values(), default=1) <= SIZES[-1] for seen in found)
+    lines += [
+        "",
+        f"The laws see {sum(bool(s.smallest) for s in found)} of {len(found)} faults, {tiny} of them at a millionth of "
+        f"their size, in {np.median([s.seconds for s in found]):.1f} s (median; all laws, two dtypes).",
+        "",
+    ]
+    for peer in peers:
+        seen_by, seconds = zip(*(s.peers[peer] for s in asked), strict=True)
+        lines.append(f"- {peer} sees {sum(seen_by)} of {len(asked)} (median {np.median(seconds):.2f} s)")
+    return lines
+
+
+def draw(found: Sequence[Seen], png: Path) -> None:
+    """The matrix of laws by faults; the darker the smaller the fault that is seen."""
+    from matplotlib.figure import Figure
+
+    smallest = [[np.log10(seen.smallest.get(law.id, np.nan)) for seen in found] for law in LAWS]
+    figure = Figure(figsize=(20, 11), layout="constrained")
+    axes = figure.subplots()
+    picture = axes.imshow(smallest, cmap="viridis", vmin=-6, vmax=0, aspect="auto")
+    axes.set_xticks(range(len(found)), [seen.fault for seen in found], rotation=90, fontsize=7)
+    axes.set_yticks(range(len(LAWS)), [law.id for law in LAWS], fontsize=8)
+    axes.set_xticks(np.arange(-0.5, len(found)), minor=True)
+    axes.set_yticks(np.arange(-0.5, len(LAWS)), minor=True)
+    axes.grid(which="minor", color="0.9", linewidth=0.5)
+    axes.tick_params(which="minor", length=0)
+    figure.colorbar(picture, label="log10 of the smallest size of the fault that the law sees", shrink=0.6)
+    figure.savefig(png, dpi=110)
 
 
 @click.command()
-@click.option("--examples", type=click.IntRange(1), default=30, show_default=True)
+@click.option("--examples", type=click.IntRange(1), default=40, show_default=True)
+@click.option("--jobs", "-j", type=click.IntRange(1), default=1, show_default=True)
+@click.option("--fault", "names", multiple=True, help="Only this fault; may be repeated.")
 @click.option("--markdown", type=click.Path(dir_okay=False, path_type=Path), help="Write the table here.")
 @click.option("--png", type=click.Path(dir_okay=False, path_type=Path), help="Draw the matrix here.")
-def main(examples: int, markdown: Path | None, png: Path | None) -> None:
+def main(examples: int, jobs: int, names: tuple[str, ...], markdown: Path | None, png: Path | None) -> None:
     """Measure, and write a table and a picture."""
-    smallest = np.full((len(LAWS), len(FAULTS)), np.nan)
-    lines = ["| fault | laws that see it | smallest size seen | gradcheck | fast gradcheck |", "|---|---|---|---|---|"]
-    slow, fast = 0, 0
-    for column, fault in enumerate(track(FAULTS, "faults")):
-        at_size = {1.0: seen_by_laws(fault, 1.0, examples)}
-        for size in SIZES[1:] if fault.door == "vjp" else ():
-            try:
-                at_size[size] = seen_by_laws(fault, size, examples)
-            except Exception:
-                break  # not a matter of size: shapes or names differ
-        for row, law in enumerate(LAWS):
-            sizes = [size for size, seen in at_size.items() if law.id in seen]
-            smallest[row, column] = min(sizes, default=np.nan)
-        least = min((size for size, seen in at_size.items() if seen), default=None)
-        checks = [seen_by_gradcheck(fault, mode) for mode in (False, True)]
-        slow, fast = slow + bool(checks[0] and checks[0][0]), fast + bool(checks[1] and checks[1][0])
-        said = ["-" if c is None else f"{'seen' if c[0] else 'missed'}, {c[1]:.2f} s" for c in checks]
-        lines.append(f"| {fault.id} | {len(at_size[1.0])} | {least or 'none'} | {said[0]} | {said[1]} |")
-    caught = int(np.isfinite(smallest).any(axis=0).sum())
-    tiny = int((np.nanmin(np.where(np.isnan(smallest), 9, smallest), axis=0) <= 1e-6).sum())
-    lines.append(f"\n{caught} of {len(FAULTS)} faults seen by the laws, {tiny} of them at a millionth of their size;")
-    lines.append(f"gradcheck sees {slow}, its fast mode {fast}.")
-    click.echo("\n".join(lines[-2:]))
+    faults = [fault for fault in FAULTS if not names or fault.id in names]
+    with ProcessPoolExecutor(jobs) as pool:
+        futures = [pool.submit(_look_at, fault.id, examples) for fault in faults]
+        found = [future.result() for future in track(futures, "faults")]
+    lines = table(found)
+    click.echo("\n".join(lines[len(found) + 2 :]))
     if markdown:
-        markdown.write_text("\n".join(lines) + "\n")
+        command = f"python asv_bench/detection.py --examples {examples} --markdown {markdown}"
+        head = ["# Detection power", "", (__doc__ or "").split("\n\n", 2)[2].strip(), "", f"Made by `{command}`.", ""]
+        picture = [f"![laws by faults]({png.name})", ""] if png else []
+        markdown.write_text("\n".join([*head, *lines[len(found) + 3 :], "", *picture, *lines[: len(found) + 2]]) + "\n")
     if png:
-        from matplotlib.figure import Figure
+        draw(found, png)
 
-        figure = Figure(figsize=(18, 11), layout="constrained")
-        axes = figure.subplots()
-        picture = axes.imshow(np.log10(smallest), cmap="viridis_r", vmin=-6, vmax=0, aspect="auto")
-        axes.set_xticks(range(len(FAULTS)), [f.id for f in FAULTS], rotation=90, fontsize=6)
-        axes.set_yticks(range(len(LAWS)), [law.id for law in LAWS], fontsize=7)
-        figure.colorbar(picture, label="log10 of the smallest size of fault that is seen")
-        figure.savefig(png, dpi=150)
+
+def _look_at(fault_id: str, examples: int) -> Seen:
+    """`look_at` for another process: a fault travels by its name."""
+    return look_at(next(fault for fault in FAULTS if fault.id == fault_id), examples)
 
 
 if __name__ == "__main__":

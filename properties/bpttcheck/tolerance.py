@@ -78,67 +78,65 @@ def _noisy_type(case: Case) -> type[Array]:
             result = np.asarray(getattr(ufunc, method)(*plain, **options))
             if ufunc is np.reciprocal:  # the sigmoid's last operation; libraries compute sigmoids by other formulas
                 result += taken(pool, result.shape)
-            elif ufunc not in _EXACT and result.dtype.kind == "f":
+            elif ufunc not in _EXACT and ufunc not in _SUMS and result.dtype.kind == "f":
                 result *= taken(factors, result.shape)
             return result.view(_Noisy)
 
     return _Noisy
 
 
-def measure(case: Case, *cotangents: Cotangents) -> list[Measured]:
+def measure(case: Case, *cotangents: Cotangents, objective: bool = False) -> list[Measured]:
     """The reference's outputs and gradients in float64, with the scale of legitimate error in the case's dtype.
 
-    One for each of the ``cotangents``, which share a forward and a backward pass as replicates.
+    One for each of the ``cotangents`` and, if asked for, one more for the case's objective, with its value as "loss".
+    They share a forward and a backward pass as replicates.
     """
+    problems = len(cotangents) + objective
     dy = _filled([c.y for c in cotangents])
     final = _filled([c.final for c in cotangents])
 
-    def run(copies: int, kind: type[Array]) -> Named:
+    def run(copies: int, kind: type[Array]) -> tuple[Named, Named]:
+        """Results of all problems, one after the other on the axis of replicates, and those of the objective alone."""
+
         def together(arrays: Sequence[Array], axis: int) -> Array:
-            return np.repeat(np.stack(arrays, axis).astype(np.float64), copies, axis).view(kind)
+            last = [np.zeros_like(arrays[0])] * objective
+            return np.repeat(np.stack([*arrays, *last], axis).astype(np.float64), copies, axis).view(kind)
 
         def states(*parts: Any) -> Any:
             if isinstance(parts[0], tuple):
                 return tuple(states(*inner) for inner in zip(*parts, strict=True))
             return {name: together([part[name] for part in parts], 0) for name in parts[0]}
 
-        outputs, pullback = _vjp(case, copies * len(cotangents), kind)
-        given = Cotangents(together(dy, 1) if dy else None, states(*final) if final else None)
-        return named(outputs) | named(pullback(given))
+        outputs, pullback = _vjp(case, copies * problems, kind)
+        given = together(dy, 1) if dy else None
+        scored: Named = {}
+        if objective:
+            assert case.objective is not None and outputs.y is not None
+            readout = {n: _copies(a, 0, copies, kind) for n, a in case.objective.readout.items()}
+            evaluated = case.objective.with_readout(readout)(outputs.y[:, -copies:])
+            scored = {"loss": np.asanyarray(evaluated.loss), **evaluated.readout}
+            given = np.zeros_like(outputs.y) if given is None else given
+            given[:, -copies:] = evaluated.dy
+        return named(outputs) | named(pullback(Cotangents(given, states(*final) if final else None))), scored
 
-    return _compared(case, run, len(cotangents))
-
-
-def measure_objective(case: Case) -> Measured:
-    """As `measure`, for the loss and the gradients of the case's objective, with its value as "loss"."""
-    objective = case.objective
-    assert objective is not None
-
-    def run(copies: int, kind: type[Array]) -> Named:
-        outputs, pullback = _vjp(case, copies, kind)
-        assert outputs.y is not None
-        readout = {n: _copies(a, 0, copies, kind) for n, a in objective.readout.items()}
-        evaluated = objective.with_readout(readout)(outputs.y)
-        gradients = pullback(Cotangents(evaluated.dy))._replace(readout=evaluated.readout)
-        return named(outputs) | named(gradients) | {"loss": np.asanyarray(evaluated.loss)}
-
-    return _compared(case, run, 1)[0]
-
-
-def _compared(case: Case, run: Callable[[int, type[Array]], Named], problems: int) -> list[Measured]:
-    """What ``run(copies, array type)`` gives exactly and when perturbed, for each of several problems."""
     with np.errstate(all="ignore"):
-        exact, noisy = run(1, np.ndarray), run(REPLICATES, _noisy_type(case))
-    found = [Measured({}, {}) for _ in range(problems)]
+        (exact, exact_score), (noisy, noisy_score) = run(1, np.ndarray), run(REPLICATES, _noisy_type(case))
+    found = [_compared(exact, noisy, k) for k in range(problems)]
+    if objective:
+        score = _compared(exact_score, noisy_score, 0)
+        found[-1] = Measured(found[-1].values | score.values, found[-1].spread | score.spread)
+    return found
+
+
+def _compared(exact: Named, noisy: Named, k: int) -> Measured:
+    """The k-th problem's values, and how far the perturbed ones are from them."""
+    values, spread = {}, {}
     for name, array in exact.items():
         axis = 1 if name in ("x", "y") else 0
-        values = np.moveaxis(array, axis, 0)
-        copies = np.moveaxis(noisy[name].view(np.ndarray), axis, 0)
-        for k, measured in enumerate(found):
-            own = copies[k * REPLICATES : (k + 1) * REPLICATES]
-            measured.values[name] = values[k]
-            measured.spread[name] = np.abs(own - values[k]).max(axis=0, initial=0)
-    return found
+        values[name] = array.take(k, axis)
+        own = np.moveaxis(noisy[name].view(np.ndarray), axis, 0)[k * REPLICATES : (k + 1) * REPLICATES]
+        spread[name] = np.abs(own - values[name]).max(axis=0, initial=0)
+    return Measured(values, spread)
 
 
 def _vjp(case: Case, copies: int, kind: type[Array]) -> tuple[Outputs, Pullback]:

@@ -22,7 +22,7 @@ from bpttcheck.contract import (
     Outputs,
     Pullback,
 )
-from bpttcheck.tolerance import Measured, allowed, in_range, measure, measure_black_box, measure_objective
+from bpttcheck.tolerance import Measured, allowed, in_range, measure, measure_black_box
 from bpttref import Strategy, trees
 from bpttref.arrays import Array
 from bpttref.inputs import is_tokens
@@ -164,10 +164,22 @@ class Trial:
         """Whether time runs one way, over rows that all have T steps: there it can be split, and truncated."""
         return self.case.lengths is None and len(self.case.parameters[0]) == 1
 
-    @cached_property
+    @property
     def measured(self) -> Measured:
         """True values (of a known cell) and scales of error of this trial's outputs and gradients."""
-        return self.measure(self.case, self.cotangents)[0]
+        return self._measured[0]
+
+    @cached_property
+    def scored_measured(self) -> Measured:
+        """True values and scales of error of `scored`."""
+        return self._measured[-1] if len(self._measured) > 1 else self.measure_objective(self.case)
+
+    @cached_property
+    def _measured(self) -> list[Measured]:
+        """For the first door and, where a known cell has an objective, for the second, in one go."""
+        if isinstance(self.case.cell, CustomCell):
+            return self.measure(self.case, self.cotangents)
+        return measure(self.case, self.cotangents, objective=self.case.objective is not None)
 
     def measure(self, case: Case, *cotangents: Cotangents) -> list[Measured]:
         """True values and scales of error for another case, for each of the ``cotangents``."""
@@ -180,16 +192,11 @@ class Trial:
         """The subject's loss and gradients for the case's objective."""
         return self.loss_and_gradients(self.case)
 
-    @cached_property
-    def scored_measured(self) -> Measured:
-        """True values and scales of error of `scored`."""
-        return self.measure_objective(self.case)
-
     def measure_objective(self, case: Case) -> Measured:
         """True values and scales of error of loss and gradients for the objective of a case."""
         if isinstance(case.cell, CustomCell):
             return measure_black_box(self.loss_and_gradients, case)
-        return measure_objective(case)
+        return measure(case, objective=True)[0]
 
     def results(self, case: Case, cotangents: Cotangents) -> Named:
         """The subject's outputs and gradients for another case."""

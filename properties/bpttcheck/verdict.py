@@ -94,7 +94,8 @@ def evaluate(law: Law, trial: Trial) -> Finding:
         return Finding(refused=str(refusal))
     alive: dict[str, bool] = {}
     for comparison in comparisons:
-        array = comparison.block.split("[t=")[0]
+        array = comparison.block.split("[t=")[0].split("reverse.")[-1]
+        array = array.partition(".")[2] if array.startswith("layer") else array  # one of all layers and directions
         alive[array] = alive.get(array, False) or comparison.alive
     return Finding(max(comparisons, key=lambda c: c.margin, default=None), alive=alive)
 

@@ -619,7 +619,7 @@ FAULTS = tuple(
             "negated",
             "All gradients have the opposite sign.",
             "",
-            _PULLBACK,
+            (*_PULLBACK, "taylor-remainder"),
             (RNN("tanh"), GRU("after")),
             pulled(negated),
         ),

@@ -101,6 +101,7 @@ LAWS = (
             (gradients, known_cell, truncation(kind)),
             {"T": 2},
             direct=True,
+            kept="it sees the gradients of parameters and states; an X-ray sees those of the inputs",
         )
         for kind in (Regular, Window, Blocks, Last, Links)
     ),
