@@ -51,7 +51,7 @@ class Draw:
 
 
 _USUAL = {"T": 7, "B": 4, "D": 5, "H": 6}  # the largest that are drawn in the main phase
-_LARGE = {"T": 48, "B": 40, "D": 40, "H": 40}  # beyond the blocks in which loops are unrolled and vectorised
+_LARGE = {"T": 70, "B": 40, "D": 40, "H": 40}  # beyond the blocks of 8 to 64 in which loops are cut and vectorised
 KINDS = ("plain", "stack", "two directions", "ragged", "plain", "edge", "large", "anything")
 
 
@@ -92,7 +92,7 @@ def _sizes(rng: np.random.Generator, capabilities: Capabilities, kind: str) -> d
     choices = {n: pool(n, 2, most) for n, most in _USUAL.items()}
     if kind == "large":
         name = str(rng.choice(["T", "T", "B", "D", "H"]))
-        choices = {n: c[:3] for n, c in choices.items()} | {name: pool(name, 9, _LARGE[name])}
+        choices = {n: c[:3] for n, c in choices.items()} | {name: pool(name, 2 * _LARGE[name] // 3, _LARGE[name])}
     for _ in range(20):
         sizes = {name: int(rng.choice(choice)) for name, choice in choices.items()}
         if len(set(sizes.values())) == len(sizes):

@@ -43,7 +43,7 @@ def main() -> None:
 @click.option("--law", "law_ids", multiple=True, metavar="ID", help="Only this law; may be repeated.")
 @click.option("--cell", "cells", multiple=True, metavar="NAME", help="Only this cell, e.g. lstm; may be repeated.")
 @click.option("--dtype", "dtypes", multiple=True, metavar="NAME", help="Only this dtype; may be repeated.")
-@click.option("--examples", type=click.IntRange(1), default=30, show_default=True, help="Cases per cell and dtype.")
+@click.option("--examples", type=click.IntRange(1), default=40, show_default=True, help="Cases per cell and dtype.")
 @click.option("--seed", type=click.IntRange(0), help="Draw the same cases again.")
 @click.option("--derandomize", "seed", flag_value=0, type=int, help="The same cases on every run: --seed 0, for CI.")
 @click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write every result here.")
@@ -243,7 +243,10 @@ def _explain(console: Console, target: str, subject: Implementation, results: li
         )  # float64 tells faults apart
         diagnosis, file = "", None
         with suppress(AdapterError):
-            found = diagnose(subject, cells[name], broken[0].dtype)
+            first = broken[0]
+            assert first.case is not None
+            problem = realise(first.case, cells[name], first.dtype, subject.capabilities())
+            found = diagnose(subject, cells[name], first.dtype, failing=[problem])
             diagnosis = found.sentence() if found else ""
         try:
             file, *_ = [_written(failures, target, subject, r, cells[name]) for r in broken]

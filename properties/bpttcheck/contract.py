@@ -9,13 +9,17 @@ All arrays are NumPy arrays in the canonical layout of `bpttref`: sequences ``(T
 ``W_hh (G*H, H)``, ``b_hx``, ``b_hh (G*H,)`` with gates stacked i, f, g, o (LSTM) or r, z, n (GRU), states ``(B, H)``.
 Parameters and states are tuples over layers of tuples over directions of mappings:
 ``case.parameters[0][0]["W_hh"]``.
+
+A cotangent that is None is zero. Each call gets arrays of its own; what is returned must not change when the subject is
+called again. A pullback is called more than once unless ``reusable=False``. Numbers that a truncation gives, such as
+``case.truncation.links(T)``, are float64 whatever the dtype of the case: multiply with care.
 """
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
-from bpttref import Cell, Cotangents, Full, Gradients, Objective, Outputs, Pullback, Strategy
+from bpttref import GRU, LSTM, RNN, Cell, Cotangents, Full, Gradients, Objective, Outputs, Pullback, Strategy
 from bpttref.arrays import Array
 from bpttref.network import AllParameters, States
 
@@ -117,11 +121,23 @@ class Capabilities:
     conventions: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        """Raises ValueError, with a sentence that names the field, where a declaration makes no sense."""
         for name, known in _SETS.items():
             declared = getattr(self, name)
-            if isinstance(declared, str) or (unknown := set(declared) - known):
-                wrong = declared if isinstance(declared, str) else ", ".join(map(str, unknown))
-                raise ValueError(f"{name} must be a collection of {', '.join(sorted(known))}; there is {wrong!r}")
+            if isinstance(declared, str) or not isinstance(declared, Collection) or set(declared) - known:
+                raise ValueError(f"{name} must be a collection of {', '.join(sorted(known))}; it is {declared!r}")
+        for cell in self.cells:
+            if not isinstance(cell, CustomCell | LSTM | GRU | RNN):
+                raise ValueError(f"cells must hold cells such as LSTM() or a CustomCell; there is {cell!r}")
+        for rule in self.truncations:
+            if not isinstance(rule, type):
+                raise ValueError(f"truncations must hold classes such as Regular; there is {rule!r}")
+        for name, pool in self.sizes.items():
+            if not isinstance(pool, Collection) or not pool:
+                raise ValueError(f"sizes must hold a collection of sizes for each name; {name} has {pool!r}")
+        for dtype in self.dtypes:
+            if dtype not in ("float16", "float32", "float64"):
+                raise ValueError(f"dtypes must be of float16, float32 and float64; there is {dtype!r}")
 
     def refusal(self, case: Case) -> str | None:
         """Why this case is not put to the subject; None if it is."""

@@ -16,8 +16,8 @@ from bpttcheck.contract import Case, Cotangents, CustomCell, Implementation, Two
 from bpttcheck.faults import FAULTS, REMEMBERING, Fault, Faulty
 from bpttcheck.tolerance import Measured
 from bpttcheck.trial import AdapterError, Trial, copied
-from bpttcheck.truncations import DRAWN
-from bpttref import Cell, Full, Random, Regular, trees
+from bpttcheck.truncations import COVERING, DRAWN
+from bpttref import Cell, Full, Links, Random, trees
 from bpttref.arrays import Array
 from bpttref.inputs import is_tokens
 
@@ -32,7 +32,7 @@ class Diagnosis:
 
     level: the simplest kind of problem on which the subject is wrong. wrong, right: the arrays, by gate, in which it
     differs from the reference there, and in which it does not. factors: what some of the wrong ones are multiplied by.
-    lags: how far back the gradient of x is right.
+    lags: how far back the gradient of x is right. moody: whether the first problem, put again, had other numbers.
     """
 
     names: tuple[str, ...]
@@ -41,12 +41,18 @@ class Diagnosis:
     right: tuple[str, ...]
     factors: Mapping[str, str] = field(default_factory=dict)
     lags: str = ""
+    moody: bool = False
 
     def sentence(self) -> str:
+        if self.moody and not self.names:
+            return (
+                "the same problem has other numbers when it is put again: something is left behind by one call for the "
+                "next, and which arrays are wrong changes with it"
+            )
         if not self.wrong:
             return (
-                "on fresh problems the numbers are right: look for what one call leaves behind for the next, "
-                "or for what the failing case has that they have not"
+                "outputs and gradients of fresh problems are right: look at what the law does beside calling once, "
+                "and at what the failing case has that they have not"
             )
         by_factor: dict[str, list[str]] = {}
         for block in self.wrong:
@@ -60,11 +66,16 @@ class Diagnosis:
 
 
 def diagnose(
-    subject: Implementation, cell: Cell | CustomCell, dtype: str, faults: Sequence[Fault] = FAULTS
+    subject: Implementation,
+    cell: Cell | CustomCell,
+    dtype: str,
+    faults: Sequence[Fault] = FAULTS,
+    failing: Sequence[tuple[Case, Cotangents]] = (),
 ) -> Diagnosis | None:
     """Diagnose a subject that broke a law; None for unknown cells, which have no reference.
 
-    Raises AdapterError if the subject cannot run the problems.
+    failing: problems on which laws failed, which are looked at after the fresh ones. Raises AdapterError if the subject
+    cannot run the problems.
     """
     if isinstance(cell, CustomCell):
         return None
@@ -72,7 +83,9 @@ def diagnose(
     found: list[tuple[Trial, Named]] = []
     broken: list[tuple[Trial, Named]] = []
     factors: dict[str, set[str]] = {}
-    for level, trial in _battery(subject, cell, dtype):
+    capabilities = subject.capabilities()
+    known = [("the case that failed", Trial(subject, capabilities, *problem)) for problem in failing]
+    for level, trial in (*_battery(subject, cell, dtype), *known):
         try:
             results = _results(trial)
         except Exception as error:
@@ -88,6 +101,9 @@ def diagnose(
             right |= margins.keys() - bad
             for block, seen in _factors(trial, results, true, bad).items():
                 factors[block] = factors.get(block, seen) & seen
+    first, before = found[0]
+    after = _results(Trial(subject, capabilities, first.case, first.cotangents))
+    moody = any(not np.array_equal(after[n], a, equal_nan=True) for n, a in before.items() if after[n].shape == a.shape)
     door = "vjp" if isinstance(subject, TwoPhase) else "loss_and_gradients"
     candidates = [fault for fault in faults if fault.door == door and _has_gates(fault, cell) and where]
     names = [
@@ -101,7 +117,7 @@ def diagnose(
     wrong = wrong - again | telling
     said = {block: min(seen, key=list(_FACTORS).index) for block, seen in factors.items() if seen}
     lags = "" if names or not where else _lags(subject, cell, dtype)
-    return Diagnosis(tuple(names), where, tuple(sorted(wrong)), tuple(sorted(right)), said, lags)
+    return Diagnosis(tuple(names), where, tuple(sorted(wrong)), tuple(sorted(right)), said, lags, moody)
 
 
 _FACTORS: Mapping[str, Callable[[int, int], float]] = {  # of the number of steps and of rows
@@ -168,18 +184,21 @@ def _battery(subject: Implementation, cell: Cell, dtype: str) -> Iterator[tuple[
         "tokens": "dense" not in capabilities.inputs,
         "weight_scale": 0.5,
     }
-    both, ragged = capabilities.bidirectional, "lengths" in capabilities.inputs
     levels: list[tuple[str, dict[str, Any], Any]] = [
         ("one step", {"T": 1}, None),
         ("several steps", {}, None),
         ("one row", {"B": 1}, None),
-        ("tokens", {"tokens": "tokens" in capabilities.inputs}, None),
+        ("equal sizes", {"T": 3, "B": 3, "D": 3, "H": 3}, None),
+        ("sizes of 1", {"B": 1, "D": 1, "H": 1}, None),
+        ("tokens", {"tokens": True}, None),
         ("a stack", {"layers": capabilities.layers}, None),
-        ("two directions", {"bidirectional": both}, None),
-        ("rows of different lengths", {"ragged": ragged}, None),
-        ("two directions and rows of different lengths", {"bidirectional": both, "ragged": ragged}, None),
+        ("two directions", {"bidirectional": True}, None),
+        ("a stack of two directions", {"layers": capabilities.layers, "bidirectional": True}, None),
+        ("rows of different lengths", {"ragged": True}, None),
+        ("two directions and rows of different lengths", {"bidirectional": True, "ragged": True}, None),
         ("large weights", {"weight_scale": 8.0}, None),
-        ("a long sequence", {"T": 40}, None),
+        ("small weights", {"weight_scale": 0.01}, None),
+        ("a long sequence", {"T": 66}, None),
         ("wide states", {"H": 35}, None),
         ("many rows", {"B": 35}, None),
         ("many features", {"D": 35}, None),
@@ -188,6 +207,13 @@ def _battery(subject: Implementation, cell: Cell, dtype: str) -> Iterator[tuple[
         if kind is not Random:
             name = f"{kind.__name__.lower()} truncation"
             levels += [(name, {}, kind), (f"{name} in a stack", {"layers": capabilities.layers}, kind)]
+    declared = {
+        "tokens": "tokens" in capabilities.inputs,
+        "layers": capabilities.layers > 1,
+        "bidirectional": capabilities.bidirectional,
+        "ragged": "lengths" in capabilities.inputs,
+    }
+    levels = [level for level in levels if all(declared.get(name, True) for name in level[1])]
     for k, (level, changes, kind) in enumerate(levels):
         for n in range(_PROBLEMS):
             rng = np.random.default_rng([7, k, n])
@@ -209,12 +235,17 @@ def _strided(case: Case, cotangents: Cotangents) -> tuple[Case, Cotangents]:
 
 
 def _large(case: Case, cotangents: Cotangents) -> tuple[Case, Cotangents]:
-    return case, Cotangents(*(None if part is None else trees.scale(part, 128) for part in cotangents))
+    return case, Cotangents(*(trees.scale(part, 2.0**20) for part in cotangents))
+
+
+def _small(case: Case, cotangents: Cotangents) -> tuple[Case, Cotangents]:
+    return case, Cotangents(*(trees.scale(part, 2.0**-20) for part in cotangents))
 
 
 def _covered(case: Case, cotangents: Cotangents) -> tuple[Case, Cotangents]:
-    one_way = isinstance(case.truncation, Regular)
-    return (replace(case, truncation=Regular(len(case.x) + 2)) if one_way else case), cotangents
+    kind = type(case.truncation)
+    longer = 0 if kind is Links else 2
+    return (replace(case, truncation=COVERING[kind](len(case.x) + longer)) if kind in COVERING else case), cotangents
 
 
 def _without_steps(case: Case, cotangents: Cotangents) -> tuple[Case, Cotangents]:
@@ -233,6 +264,7 @@ def _garbage_behind(case: Case, cotangents: Cotangents) -> tuple[Case, Cotangent
 
 _VARIATIONS: dict[str, Callable[[Case, Cotangents], tuple[Case, Cotangents]]] = {
     ", large cotangents": _large,
+    ", small cotangents": _small,
     ", no cotangent of y": lambda case, cotangents: (case, Cotangents(None, cotangents.final)),
     ", cotangents in Fortran order": _strided,
     ", tau longer than the sequence": _covered,

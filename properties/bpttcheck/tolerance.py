@@ -170,19 +170,24 @@ def _filled(parts: Sequence[Any]) -> list[Any]:
     return [] if given is None else [trees.scale(given, 0) if part is None else part for part in parts]
 
 
-def measure_black_box(run: Callable[[Case], Named], case: Case) -> Measured:
-    """The scale of error of an unknown cell: how far the results of ``run`` move when every input is rounded at
+def measure_black_box(run: Callable[[Case, Cotangents], Named], case: Case, cotangents: Cotangents) -> Measured:
+    """The scale of error of an unknown cell: how far the results of ``run`` move when all that goes in is rounded at
     random."""
     rng = np.random.default_rng(1)
     eps = float(np.finfo(case.dtype).eps)
 
-    def rounded_anew(_: str, array: Array) -> Array:
+    def rounded_anew(array: Array) -> Array:
         return (array * (1 + 4 * eps * (2 * rng.random(array.shape) - 1))).astype(array.dtype)
 
-    results = [run(case if k == 0 else with_arrays(case, rounded_anew)) for k in range(REPLICATES)]
+    def again() -> Named:
+        moved = with_arrays(case, lambda _, array: rounded_anew(array))
+        return run(moved, Cotangents(*(trees.each(rounded_anew, part) for part in cotangents)))
+
+    values = run(case, cotangents)
+    others = [again() for _ in range(REPLICATES - 1)]
     spread = {
-        name: np.max([np.abs(result[name].astype(float) - value) for result in results[1:]], axis=0)
-        for name, value in results[0].items()
+        name: np.max([np.abs(other[name].astype(float) - value) for other in others], axis=0)
+        for name, value in values.items()
     }
     return Measured({}, spread)
 

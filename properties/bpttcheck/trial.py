@@ -4,7 +4,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any, TypeVar
 from zlib import crc32
 
@@ -21,6 +21,7 @@ from bpttcheck.contract import (
     Implementation,
     Outputs,
     Pullback,
+    TwoPhase,
 )
 from bpttcheck.tolerance import Measured, allowed, in_range, measure, measure_black_box
 from bpttref import Strategy, trees
@@ -106,12 +107,12 @@ class Trial:
     def _called(self, name: str, method: Callable[[Case], Any], case: Case) -> Any:
         if reason := self.capabilities.refusal(case):
             raise Refused(reason)
-        with self._watched(name):
+        with self.watched(name):
             return method(with_arrays(case, lambda _, array: array.copy()))
 
     @contextmanager
-    def _watched(self, name: str) -> Iterator[None]:
-        """Around a call of the subject: what it raises becomes an `AdapterError`, its warnings are noted."""
+    def watched(self, name: str) -> Iterator[None]:
+        """Around each call of the subject: what it raises becomes an `AdapterError`, its warnings are noted."""
         with warnings.catch_warnings(record=True) as caught, np.errstate(over="warn", divide="warn", invalid="warn"):
             warnings.simplefilter("always")
             try:
@@ -122,22 +123,22 @@ class Trial:
 
     def push(self, tangents: Gradients) -> Outputs:
         """The tangents of the outputs, by the subject's pushforward."""
-        with self._watched("jvp"):
+        with self.watched("jvp"):
             pushed = self.subject.jvp(with_arrays(self.case, lambda _, array: array.copy()), tangents)
         if not isinstance(pushed, Outputs):
             raise AdapterError(f"jvp returned {type(pushed).__name__}; expected Outputs")
         return pushed
 
-    def pull(self, pullback: Pullback | None, cotangents: Cotangents) -> Named:
+    def pull(self, pullback: Pullback | None, cotangents: Cotangents, *, copy: bool = True) -> Named:
         """The gradients of a pullback by name."""
-        return _named_arrays(self.pulled(pullback, cotangents))
+        return _named_arrays(self.pulled(pullback, cotangents, copy=copy))
 
-    def pulled(self, pullback: Pullback | None, cotangents: Cotangents) -> Gradients:
-        """The gradients of a pullback, which is called with arrays of its own."""
+    def pulled(self, pullback: Pullback | None, cotangents: Cotangents, *, copy: bool = True) -> Gradients:
+        """The gradients of a pullback, which is called with arrays of its own unless ``copy`` is False."""
         if pullback is None:
-            raise AdapterError("vjp returned no pullback, but the capabilities do not say gradients=False")
-        with self._watched("the pullback"):
-            gradients = pullback(copied(cotangents))
+            raise AdapterError("vjp returned no pullback, but the capabilities do not say gradients=()")
+        with self.watched("the pullback"):
+            gradients = pullback(copied(cotangents) if copy else cotangents)
         if not isinstance(gradients, Gradients):
             raise AdapterError(f"the pullback returned {type(gradients).__name__}; expected Gradients")
         return gradients
@@ -158,6 +159,21 @@ class Trial:
     def returned(self) -> Named:
         """All that the subject returned: outputs and, unless it is forward-only, gradients."""
         return self.outputs | self.gradients if self.capabilities.gradients else self.outputs
+
+    @cached_property
+    def determined(self) -> bool:
+        """Whether rounding leaves the outputs as they are, but for a thousandth.
+
+        Where it does not, in chaos, nothing can be said of gradients: errors no longer grow in proportion to rounding.
+        """
+        if isinstance(self.case.cell, CustomCell) and not isinstance(self.subject, TwoPhase):
+            return True
+        values, spread = self.measured.values or self.outputs, self.measured.spread
+        return all(
+            float(spread[name].max(initial=0)) <= 1e-3 * float(np.abs(array).max(initial=0))
+            for name, array in values.items()
+            if (name == "y" or "final." in name) and name in spread and np.isfinite(array).all()
+        )
 
     @property
     def one_way(self) -> bool:
@@ -184,7 +200,7 @@ class Trial:
     def measure(self, case: Case, *cotangents: Cotangents) -> list[Measured]:
         """True values and scales of error for another case, for each of the ``cotangents``."""
         if isinstance(case.cell, CustomCell):
-            return [measure_black_box(partial(self.results, cotangents=c), case) for c in cotangents]
+            return [measure_black_box(self.results, case, c) for c in cotangents]
         return measure(case, *cotangents)
 
     @cached_property
@@ -195,7 +211,7 @@ class Trial:
     def measure_objective(self, case: Case) -> Measured:
         """True values and scales of error of loss and gradients for the objective of a case."""
         if isinstance(case.cell, CustomCell):
-            return measure_black_box(self.loss_and_gradients, case)
+            return measure_black_box(lambda moved, _: self.loss_and_gradients(moved), case, Cotangents())
         return measure(case, objective=True)[0]
 
     def results(self, case: Case, cotangents: Cotangents) -> Named:

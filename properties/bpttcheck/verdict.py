@@ -85,11 +85,14 @@ def evaluate(law: Law, trial: Trial) -> Finding:
     trial.drawing_for(law.id)
     try:
         with np.errstate(all="ignore"):
+            if not law.decisive and not trial.determined:
+                return Finding()
             comparisons = list(law.check(trial))
     except Violation as violation:
         return Finding(violation=str(violation))
-    except (ValueError, IndexError, KeyError, TypeError) as error:
-        return Finding(violation=f"what the subject returned does not fit together: {error}")
+    except (ValueError, IndexError, KeyError, TypeError, AttributeError, AssertionError) as error:
+        said = f"{type(error).__name__}: {error}"
+        return Finding(violation=f"what the subject returned does not fit together: {said}")
     except Refused as refusal:
         return Finding(refused=str(refusal))
     alive: dict[str, bool] = {}

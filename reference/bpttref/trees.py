@@ -12,7 +12,7 @@ def each(change: Callable[[Array], Array], a: Any) -> Any:
         return None
     if isinstance(a, Mapping):
         return {name: each(change, value) for name, value in a.items()}
-    if isinstance(a, tuple):
+    if isinstance(a, tuple | list):
         return tuple(each(change, value) for value in a)
     return change(a)
 
@@ -23,7 +23,7 @@ def add(a: Any, b: Any) -> Any:
         return b if a is None else a
     if isinstance(a, Mapping):
         return {name: add(a[name], b[name]) for name in a}
-    if isinstance(a, tuple):
+    if isinstance(a, tuple | list):
         return tuple(add(x, y) for x, y in zip(a, b, strict=True))
     return a + b
 

@@ -1,6 +1,7 @@
 """The pullback is the derivative of the subject's own forward pass. No reference takes part."""
 
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import numpy as np
 
@@ -46,27 +47,36 @@ def _differences(
 
     They are few since each costs six passes; the cases are many.
 
+    The widths stay where the gradient itself hardly changes: how it answers to rounding says how it answers to a step.
     Richardson's extrapolation gives two estimates; their distance, and that to the plain difference, bound the error
     of truncation. To it come the rounding of the outputs and the error allowed to the gradient itself. A block that
-    drowns in the sum proves nothing.
+    drowns in the sum proves nothing, and so does one in which the function has a kink.
     """
     eps = float(np.finfo(trial.case.dtype).eps)
-    step = eps**0.2  # truncation of order step^4 against rounding of order eps / step
+    centre, _ = objective(trial.case)
     for name, label, direction in _directions(trial, gradients, most):
+        own_spread, size = spread.get(name, np.zeros(1)), float(np.abs(gradients[name]).max(initial=0))
+        condition = float(own_spread.max(initial=0)) / (eps * size) if size else np.inf
+        step = min(
+            eps**0.2, 0.02 / condition if condition else 1.0
+        )  # eps^0.2: error step^4 against rounding eps / step
         above, below = (sides_of_kinks(_moved(trial.case, name, sign * step * direction)) for sign in (1, -1))
         if not np.array_equal(above, below):
             continue
         wide, middle, narrow = (
-            _difference(trial.case, objective, gradients, name, step / k * direction) for k in (1, 2, 4)
+            _difference(trial.case, objective, gradients, name, step / k * direction, centre) for k in (1, 2, 4)
         )
-        first, second = (8 * middle - wide) / 3, 2 * (8 * narrow - middle) / 3
-        measured, predicted, magnitude = second
-        truncation = abs(second[0] - first[0]) + abs(second[0] - 4 * narrow[0]) / 4
-        gradient_error = 2 * step * float((np.abs(direction) * spread.get(name, np.zeros(1))).sum())
+        rounding = FACTOR * output_error + 4 * eps * narrow.magnitude
+        if abs(narrow.bend) > abs(wide.bend) / 8 + 4 * rounding:  # of a smooth function it is a 16th
+            continue
+        first, second = (8 * middle.measured - wide.measured) / 3, 2 * (8 * narrow.measured - middle.measured) / 3
+        predicted = 2 * (8 * narrow.predicted - middle.predicted) / 3
+        truncation = abs(second - first) + abs(second - 4 * narrow.measured) / 4
+        gradient_error = 2 * step * float((np.abs(direction) * own_spread).sum())
         slack = allowed(gradient_error, abs(predicted), trial.case.dtype, direction.size)
-        slack += 4 * truncation + 12 * (FACTOR * output_error + 4 * eps * magnitude)
-        if np.isfinite(slack) and slack < 0.1 * max(abs(predicted), abs(measured)):
-            yield Comparison(label, abs(measured - predicted), slack)
+        slack += 4 * truncation + 24 * rounding
+        if np.isfinite(slack) and slack < 0.1 * max(abs(predicted), abs(second)):
+            yield Comparison(label, abs(second - predicted), slack)
 
 
 def _directions(trial: Trial, gradients: Named, most: int) -> list[tuple[str, str, Array]]:
@@ -84,15 +94,29 @@ def _directions(trial: Trial, gradients: Named, most: int) -> list[tuple[str, st
     return [found[k] for k in chosen]
 
 
+class _Difference(NamedTuple):
+    """measured: f(w + change) - f(w - change). predicted: what the gradient says it is. bend: f(w + change) - 2 f(w) +
+    f(w - change). magnitude: of the terms of f."""
+
+    measured: float
+    predicted: float
+    bend: float
+    magnitude: float
+
+
 def _difference(
-    case: Case, objective: Callable[[Case], tuple[float, float]], gradients: Named, name: str, change: Array
-) -> Array:
-    """The objective's change between ``w + change`` and ``w - change``, what the gradient says it is, and the
-    magnitude of the terms: three numbers."""
+    case: Case,
+    objective: Callable[[Case], tuple[float, float]],
+    gradients: Named,
+    name: str,
+    change: Array,
+    centre: float,
+) -> _Difference:
     plus, minus = _moved(case, name, change), _moved(case, name, -change)
     (above, size), (below, _) = objective(plus), objective(minus)
     actual = np.subtract(case_arrays(plus)[name], case_arrays(minus)[name], dtype=np.float64)
-    return np.array([above - below, np.sum(gradients[name].astype(np.float64) * actual), size])
+    predicted = float(np.sum(gradients[name].astype(np.float64) * actual))
+    return _Difference(above - below, predicted, above - 2 * centre + below, size)
 
 
 def _moved(case: Case, name: str, change: Array) -> Case:

@@ -29,7 +29,8 @@ def _gradients(trial: Trial) -> Iterator[Comparison]:
 
 def _again(trial: Trial) -> Iterator[Comparison]:
     case = with_arrays(trial.case, lambda _, array: array.copy())
-    trial.subject.loss_and_gradients(case)
+    with trial.watched("loss_and_gradients"):
+        trial.subject.loss_and_gradients(case)
     for name, before in case_arrays(trial.case).items():
         if not np.array_equal(before, case_arrays(case)[name]):
             raise Violation(f"{name} was overwritten")
