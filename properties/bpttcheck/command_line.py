@@ -17,10 +17,10 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from bpttcheck.adapters import TargetError, installed, load
 from bpttcheck.cases import realise
+from bpttcheck.catalogue import explain, faults_by_line, faults_in_markdown, laws_in_markdown
 from bpttcheck.contract import CustomCell, Implementation
 from bpttcheck.diagnosis import diagnose
 from bpttcheck.failure import write_failure
-from bpttcheck.faults import FAULTS
 from bpttcheck.laws import LAWS, Law
 from bpttcheck.report import draw_xray, print_failure, print_verdict, print_xray, to_json
 from bpttcheck.trial import AdapterError, Refused
@@ -125,8 +125,12 @@ def verify(
 
 @main.command("laws")
 @click.argument("law_id", required=False)
-def list_laws(law_id: str | None) -> None:
+@click.option("--markdown", is_flag=True, help="The whole catalogue, for the docs.")
+def list_laws(law_id: str | None, markdown: bool) -> None:
     """List the laws, or explain one."""
+    if markdown:
+        click.echo(laws_in_markdown(), nl=False)
+        return
     console = Console()
     try:
         chosen = _chosen_laws((law_id,) if law_id else ())
@@ -134,28 +138,15 @@ def list_laws(law_id: str | None) -> None:
         _stop(error, False)
     for law in chosen:
         console.print(f"[bold]{law.id}[/]  {law.statement}", highlight=False)
-        if law_id:
-            sizes = ", ".join(f"{name} >= {least}" for name, least in law.smallest.items()) or "any"
-            caught = ", ".join(fault.id for fault in FAULTS if law.id in fault.caught_by)
-            lines = {
-                "in symbols": law.equation,
-                "source": law.source,
-                "smallest sizes": sizes,
-                "asks for": law.door.__name__,
-                "skipped where": "; ".join(need.lack for need in law.needs) or "never",
-                "catches": caught,
-                "kept since": law.kept,
-            }
-            for what, said in lines.items():
-                if said:
-                    console.print(f"    {what}: {said}", markup=False, highlight=False)
+        for heading, text in explain(law).items() if law_id else ():
+            console.print(f"    {heading}: {text}", markup=False, highlight=False)
 
 
 @main.command("faults")
-def list_faults() -> None:
+@click.option("--markdown", is_flag=True, help="The whole catalogue, for the docs.")
+def list_faults(markdown: bool) -> None:
     """List the planted faults; `bpttcheck verify fault:ID` judges one."""
-    for fault in FAULTS:
-        click.echo(f"{fault.id}\n    {fault.statement} {fault.source}")
+    click.echo(faults_in_markdown() if markdown else "\n".join(faults_by_line()), nl=not markdown)
 
 
 @main.command()

@@ -47,7 +47,7 @@ def _differences(
 
     They are few since each costs six passes; the cases are many.
 
-    The widths stay where the gradient itself hardly changes: how it answers to rounding says how it answers to a step.
+    The widths stay where the gradient itself hardly changes.
     Richardson's extrapolation gives two estimates; their distance, and that to the plain difference, bound the error
     of truncation. To it come the rounding of the outputs and the error allowed to the gradient itself. A block that
     drowns in the sum proves nothing, and so does one in which the function has a kink.
@@ -55,11 +55,8 @@ def _differences(
     eps = float(np.finfo(trial.case.dtype).eps)
     centre, _ = objective(trial.case)
     for name, label, direction in _directions(trial, gradients, most):
-        own_spread, size = spread.get(name, np.zeros(1)), float(np.abs(gradients[name]).max(initial=0))
-        condition = float(own_spread.max(initial=0)) / (eps * size) if size else np.inf
-        step = min(
-            eps**0.2, 0.02 / condition if condition else 1.0
-        )  # eps^0.2: error step^4 against rounding eps / step
+        own_spread = spread.get(name, np.zeros(1))
+        step = min(eps**0.2, _steady(trial, gradients[name], own_spread))  # eps^0.2: error step^4 against eps / step
         above, below = (sides_of_kinks(_moved(trial.case, name, sign * step * direction)) for sign in (1, -1))
         if not np.array_equal(above, below):
             continue
@@ -126,7 +123,7 @@ def _moved(case: Case, name: str, change: Array) -> Case:
 def _remainder(trial: Trial) -> Iterator[Comparison]:
     """What is left of f(w + e v) - f(w) once e <g, v> is taken away, v along all arrays at once: at a small e it is
     less than 4 times what a square law predicts from three larger ones. With a wrong gradient it falls like e, and
-    is 2^6 times that.
+    is 2^6 times that. The larger ones stay where the gradient hardly changes.
     """
     tangents: Named = {}
 
@@ -136,6 +133,7 @@ def _remainder(trial: Trial) -> Iterator[Comparison]:
         return array
 
     with_arrays(trial.case, direction)
+    spread = trial.measured.spread
 
     def remainder(e: float) -> tuple[float, float, float]:
         """The remainder, the linear term, and the rounding of both."""
@@ -145,16 +143,23 @@ def _remainder(trial: Trial) -> Iterator[Comparison]:
         linear = {n: trial.gradients[n] * v for n, v in change.items()}
         terms = [c * (after[n] - trial.outputs[n]) for n, c in named(trial.cotangents).items() if n in after]
         moved, predicted = (float(sum(a.sum() for a in arrays)) for arrays in (terms, linear.values()))
-        spread = sum(float((np.abs(c) * trial.measured.spread[n]).sum()) for n, c in named(trial.cotangents).items())
-        spread += sum(float((np.abs(v) * trial.measured.spread[n]).sum()) for n, v in change.items())
+        rounding = sum(float((np.abs(c) * spread[n]).sum()) for n, c in named(trial.cotangents).items())
+        rounding += sum(float((np.abs(v) * spread[n]).sum()) for n, v in change.items())
         size = sum(float(np.abs(a).sum()) for a in (*terms, *linear.values()))
-        return abs(moved - predicted), abs(predicted), FACTOR * spread + 64 * float(np.finfo(float).eps) * size
+        return abs(moved - predicted), abs(predicted), FACTOR * rounding + 64 * float(np.finfo(float).eps) * size
 
-    small, linear, rounding = remainder(2.0**-14)
-    larger = max(remainder(2.0**-k)[0] * 4.0 ** (k - 14) for k in (6, 7, 8))
+    e = min(2.0**-6, *(_steady(trial, trial.gradients[name], spread[name]) for name in tangents))
+    small, linear, rounding = remainder(e / 2**8)
+    larger = max(remainder(e / 2**k)[0] * 4.0 ** (k - 8) for k in (0, 1, 2))
     tolerance = 4 * larger + rounding
-    if np.isfinite(tolerance) and tolerance < linear / 16:
+    if np.isfinite(tolerance) and tolerance < max(linear, small) / 4:
         yield Comparison("f(w + e v) - f(w) - e <g, v>", small, tolerance)
+
+
+def _steady(trial: Trial, gradient: Array, spread: Array) -> float:
+    """A relative step within which a gradient hardly changes: how it answers to rounding says how to a step."""
+    size, scale = float(np.abs(gradient).max(initial=0)), float(spread.max(initial=0))
+    return 0.02 * float(np.finfo(trial.case.dtype).eps) * size / scale if scale else 1.0
 
 
 def _duality(trial: Trial) -> Iterator[Comparison]:
