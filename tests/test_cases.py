@@ -21,9 +21,9 @@ def share(condition):
 @pytest.mark.parametrize(("what", "least", "condition"), [
     ("distinct sizes above 1", 0.6, lambda d: len({d.T, d.B, d.D, d.H}) == 4 and min(d.T, d.B, d.D, d.H) > 1),
     ("a size of 1", 0.08, lambda d: 1 in (d.T, d.B, d.D, d.H)),
-    ("equal sizes", 0.05, lambda d: len({d.T, d.B, d.D, d.H}) < 4),
-    ("a long sequence", 0.03, lambda d: d.T > 16),
-    ("a wide state", 0.01, lambda d: d.H > 16),
+    ("equal sizes", 0.1, lambda d: d.T == d.B == d.D == d.H > 1),
+    ("a long sequence", 0.03, lambda d: d.T > 40),
+    ("a wide state", 0.01, lambda d: d.H > 24),
     ("a stack", 0.2, lambda d: d.layers > 1),
     ("three layers", 0.05, lambda d: d.layers > 2),
     ("two directions", 0.15, lambda d: d.bidirectional),

@@ -52,18 +52,18 @@ class Draw:
 
 _USUAL = {"T": 7, "B": 4, "D": 5, "H": 6}  # the largest that are drawn in the main phase
 _LARGE = {"T": 70, "B": 40, "D": 40, "H": 40}  # beyond the blocks of 8 to 64 in which loops are cut and vectorised
-KINDS = ("plain", "stack", "two directions", "ragged", "plain", "edge", "large", "anything")
+KINDS = ("plain", "stack", "two directions", "ragged", "equal", "edge", "large", "anything")
 
 
 def draw_case(rng: np.random.Generator, capabilities: Capabilities, k: int) -> Draw:
     """The k-th draw for a subject with these capabilities, of the kind `KINDS[k % 8]` as far as they allow it.
 
-    Sizes are distinct and above 1, but in two kinds: "edge" has sizes of 1, and equal ones; "large" has one size that
-    is several times the others.
+    Sizes are distinct and above 1, but in some kinds: "equal" has equal ones, since a wrong shape may fit by chance;
+    "edge" has sizes of 1; "large" has one size that is several times the others.
     """
     kind = KINDS[k % len(KINDS)]
     sizes = _sizes(rng, capabilities, kind)
-    mixed = kind in ("edge", "anything")
+    mixed = kind in ("equal", "edge", "anything")
     dense, tokens = "dense" in capabilities.inputs, "tokens" in capabilities.inputs
     deep = kind == "stack" or rng.random() < (0.5 if mixed else 0.2)
     return Draw(
@@ -85,10 +85,13 @@ def _sizes(rng: np.random.Generator, capabilities: Capabilities, kind: str) -> d
     def pool(name: str, least: int, most: int) -> list[int]:
         return sorted(capabilities.sizes.get(name, range(least, most + 1)))
 
-    if kind == "edge":
+    if kind == "equal":
         equal = int(rng.integers(2, 5))
+        choices = {n: pool(n, 2, most) for n, most in _USUAL.items()}
+        return {n: equal if equal in choice else int(rng.choice(choice)) for n, choice in choices.items()}
+    if kind == "edge":
         choices = {n: pool(n, 1, most) for n, most in _USUAL.items()}
-        return {n: int(rng.choice([c[0], equal if equal in c else c[0], rng.choice(c)])) for n, c in choices.items()}
+        return {n: int(rng.choice([choice[0], rng.choice(choice)])) for n, choice in choices.items()}
     choices = {n: pool(n, 2, most) for n, most in _USUAL.items()}
     if kind == "large":
         name = str(rng.choice(["T", "T", "B", "D", "H"]))

@@ -12,7 +12,7 @@ from bpttcheck.trial import Comparison, Trial
 from bpttref import trees
 from bpttref.network import States
 
-_FACTORS = (2.0**7, 2.0**20, 2.0**-20)  # powers of two scale without rounding
+_FACTORS = (2.0**7, 2.0**40, 2.0**-60)  # powers of two scale without rounding
 
 
 def _linear(trial: Trial) -> Iterator[Comparison]:
@@ -54,7 +54,7 @@ LAWS = (
     ),
     Law(
         "scales-with-cotangents",
-        "Cotangents 128 times, a million times or a millionth times as large give gradients that are.",
+        "Cotangents 2^7, 2^40 or 2^-60 times as large give gradients that are.",
         "P(a u) = a P(u)",
         "a pullback is a linear map; clipping inside the loop over time is not",
         _scaled,
