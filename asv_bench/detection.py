@@ -212,7 +212,8 @@ def look_at(fault: Fault, examples: int) -> Seen:
 
         def watch(result: Result, size: float = size, started: float = started) -> None:
             if size == 1 and result.status == "failed" and np.isnan(seen.seconds):
-    
+                seen.seconds = time.perf_counter() - started
+
         dtypes = ["float64"] if size < 1 else []
         options = {"cells": [cell.name], "dtypes": dtypes, "examples": examples, "seed": 1, "shrink": False}
         try:
@@ -270,8 +271,8 @@ def table(found: Sequence[Seen]) -> list[str]:
     lines += [
         "",
         f"The laws see {sum(bool(s.smallest) for s in found)} of {len(found)} faults, {tiny} of them at a millionth of "
-        f"their size. The first counterexample takes {np.nanmedian(seconds):.2f} s (median), {np.nanmax(seconds):.1f} s "
-        "at most.",
+        "their size.",
+        f"The first counterexample takes {np.nanmedian(seconds):.2f} s (median), {np.nanmax(seconds):.1f} s at most.",
         "",
     ]
     accusers = false_alarms_of_peers()
