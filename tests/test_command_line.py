@@ -28,7 +28,7 @@ def test_a_fault_exits_with_1_and_shows_a_case(tmp_path):
     assert done.returncode == 1
     assert "planted fault rnn-no-carry" in done.stdout.replace("\n", " ")
     assert len(list((tmp_path / "bpttcheck-failures").iterdir())) == 2
-    assert "smallest case found: T=2, B=1, D=1, H=1" in done.stdout.replace("\n", " ")
+    assert "smallest case found: T=1, B=1, D=1, H=1" in done.stdout.replace("\n", " ")
     assert len(list((tmp_path / "bpttcheck-failures").glob("*/case.npz"))) == 2
 
 
@@ -83,8 +83,14 @@ def test_xray(tmp_path):
     assert run("xray", "reference", "--cell", "unheard-of").returncode == 2
 
 
+def test_a_derandomized_run_says_its_seed():
+    done = run("verify", "reference", "--law", "causality", "--cell", "lstm", "--examples", "8", "--derandomize")
+    assert done.returncode == 0 and done.stdout.startswith("seed 0, ")
+
+
 def test_lists():
     assert "pullback-reference" in run("laws").stdout
+    assert "catches: " in run("laws", "causality").stdout and "kept since: " in run("laws", "causality").stdout
     explained = run("laws", "xray-regular").stdout
     assert "M[t, s]" in explained and "T >= 3" in explained and "not-detached" in explained
     assert "dW-overwrite" in run("faults").stdout

@@ -9,6 +9,7 @@ import pytest
 
 import bpttcheck
 import bpttref
+from bpttcheck.catalogue import faults_in_markdown, laws_in_markdown
 
 ROOT = Path(__file__).parents[1]
 
@@ -31,3 +32,8 @@ def test_there_is_one_copy():
 def test_exports_exist(package):
     assert package.__all__ == sorted(package.__all__)
     assert all(hasattr(package, name) for name in package.__all__)
+
+
+@pytest.mark.parametrize(("page", "made"), [("laws.md", laws_in_markdown), ("faults.md", faults_in_markdown)])
+def test_the_catalogues_in_the_docs_are_those_of_the_registry(page, made):
+    assert (ROOT / "docs" / page).read_text() == made()

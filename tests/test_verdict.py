@@ -1,0 +1,117 @@
+"""The engine: whose turn it is, what proves nothing, what is only noted, and what is smallest."""
+
+import warnings
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from bpttcheck import LAWS, Capabilities, Law, judge
+from bpttcheck.adapters.reference import Reference
+from bpttcheck.faults import FAULTS, Faulty
+from bpttcheck.trial import Comparison
+from bpttref import LSTM, RNN, Regular
+
+
+class Own(Reference):
+    """The reference under other capabilities."""
+
+    def __init__(self, **declared):
+        self.declared = declared
+
+    def capabilities(self):
+        return replace(super().capabilities(), cells=(LSTM(),), dtypes=("float64",), **self.declared)
+
+
+def law(check, **options):
+    return Law("made-up", "A law of this test.", "", "", check, **options)
+
+
+def results(laws, subject=None, examples=16):
+    return {r.law: r for r in judge(subject or Own(), laws, examples=examples, seed=2)}
+
+
+def test_laws_of_a_family_take_turns():
+    found = results(LAWS, examples=40)
+    by_family = {
+        family: [found[law.id].examples for law in LAWS if law.family == family] for family in ("time", "batch")
+    }
+    for counts in by_family.values():
+        assert min(counts) >= 4 and max(counts) - min(counts) <= 3
+    assert found["pullback-reference"].examples > 30
+
+
+def test_a_law_that_is_asked_for_alone_sees_every_case():
+    (alone,) = results([law for law in LAWS if law.id == "batch-permutation"]).values()
+    assert alone.examples + alone.vacuous == 16 and alone.examples > 12
+
+
+@pytest.mark.parametrize(("alive", "status"), [(True, "passed"), (False, "vacuous")])
+def test_what_cannot_fail_proves_nothing(alive, status):
+    dead = law(lambda trial: [Comparison("x", 0.0, 1.0, alive)])
+    assert results([dead])["made-up"].status == status
+
+
+def test_a_dead_array_beside_live_ones_is_named():
+    partly = law(
+        lambda trial: [Comparison("x[t=0]", 0, 1, False), Comparison("x[t=1]", 0, 1), Comparison("y", 0, 1, False)]
+    )
+    assert results([partly])["made-up"].dead == ("y",)
+
+
+def test_dead_blocks_still_fail():
+    broken = law(lambda trial: [Comparison("x", 2.0, 1.0, False)])
+    assert results([broken])["made-up"].status == "failed"
+
+
+def test_chaos_proves_nothing():
+    """Nobody can say what float32 should give where it has lost the trajectory."""
+    subject = Own(sizes={"T": (60,), "H": (20,), "B": (2,)}, layers=1, bidirectional=False)
+    subject.capabilities = lambda: replace(
+        Reference().capabilities(), cells=(RNN("tanh"),), dtypes=("float32",), **subject.declared
+    )
+    found = results([law for law in LAWS if law.id == "forward-reference"], subject, examples=24)["forward-reference"]
+    assert found.vacuous > 0 and found.status == "passed"
+
+
+class Warns(Own):
+    def vjp(self, case):
+        warnings.warn("overflow in a harmless place", RuntimeWarning, stacklevel=1)
+        return super().vjp(case)
+
+
+def test_a_warning_with_right_values_is_a_note():
+    found = results([law for law in LAWS if law.id == "causality"], Warns())["causality"]
+    assert found.status == "passed" and found.warnings == ("RuntimeWarning: overflow in a harmless place",)
+
+
+def test_failures_share_their_smallest_case():
+    fault = next(fault for fault in FAULTS if fault.id == "di-uses-i")
+    laws = [law for law in LAWS if law.id in ("pullback-reference", "own-forward-derivative", "window-reference")]
+    failed = [r for r in judge(Faulty(fault), laws, examples=16, seed=1) if r.status == "failed"]
+    cases = Counter(r.case for r in failed)
+    assert len(failed) >= 4 and len(cases) <= 2
+    assert all(r.case.T <= 2 and r.case.B == r.case.D == r.case.H == 1 for r in failed)
+
+
+@pytest.mark.parametrize(("declared", "sentence"), [
+    ({"cells": ("tanh",)}, "cells must hold cells such as LSTM()"),
+    ({"truncations": (Regular(3),)}, "truncations must hold classes such as Regular"),
+    ({"sizes": {"T": 4}}, "T has 4"),
+    ({"inputs": "dense"}, "inputs must be a collection"),
+    ({"gradients": False}, "gradients must be a collection"),
+    ({"dtypes": ("double",)}, "dtypes must be of"),
+])  # fmt: skip
+def test_a_declaration_that_makes_no_sense_is_named(declared, sentence):
+    with pytest.raises(ValueError, match=sentence.replace("(", r"\(").replace(")", r"\)")):
+        Capabilities(**{"cells": (LSTM(),)} | declared)
+
+
+def test_the_same_seed_draws_the_same_cases():
+    one, other = ([(r.law, r.margin, r.examples) for r in judge(Own(), LAWS, examples=8, seed=9)] for _ in range(2))
+    assert one == other
+
+
+def test_a_margin_that_is_no_number_breaks_a_law():
+    assert Comparison("x", np.nan, 1.0).margin == float("inf")
