@@ -23,15 +23,10 @@ NAMED = [
     "rnn-no-carry",
     "di-uses-i",
     "clip-in-time-loop",
-    "only-hx-used",
     "last-state-at-T",
     "not-detached",
-    "k2-from-the-loss",
     "stale-packed-weights",
-    "two-gradients-differ",
     "loss-not-over-T",
-    "dropped-weight-written-back",
-    "zero-length",
 ]
 
 

@@ -152,6 +152,8 @@ class _Run:
         for law in self._running:
             families.setdefault(law.id if law.every_case else law.family or law.id, []).append(law)
         for k in range(examples):
+            if all(self._settled(law) for law in self._running):
+                break
             draw = draw_case(np.random.default_rng([*seed, k]), self._asked.capabilities, k)
             trial = _trial(self._asked, draw)
             if trial is not None:
@@ -165,7 +167,7 @@ class _Run:
         waiting = [(law.cost * self._results[law.id].examples, rng.random(), law) for law in family]
         for _, _, law in sorted(waiting, key=lambda entry: entry[:2]):
             result = self._results[law.id]
-            settled = result.status in ("failed", "error")
+            settled = self._settled(law)
             if settled and not law.decisive:
                 continue
             started = time.perf_counter()
@@ -184,6 +186,10 @@ class _Run:
             if finding.proves:
                 return law.decisive and finding.failed
         return False
+
+    def _settled(self, law: Law) -> bool:
+        """Whether more cases would change nothing."""
+        return self._results[law.id].status in ("failed", "error")
 
     def _record(self, result: Result, finding: Finding, draw: Draw) -> None:
         if not finding.proves:

@@ -643,7 +643,7 @@ FAULTS = tuple(
             "stops-after-16-steps",
             "In longer sequences the backward loop stops after 16 steps.",
             "",
-            _PULLBACK,
+            ("pullback-reference",),
             (RNN("tanh"), LSTM()),
             pulled(long_sequences_stop),
         ),

@@ -9,7 +9,7 @@ from bpttcheck.blocks import Named, blocks, case_arrays, named
 from bpttcheck.cases import sides_of_kinks, with_arrays
 from bpttcheck.contract import Case, ForwardMode, Gradients, OneShot
 from bpttcheck.laws.law import NO_REFERENCE, Law, float64, gradients, smooth_cell
-from bpttcheck.tolerance import FACTOR, allowed, in_range
+from bpttcheck.tolerance import FACTOR, Measured, allowed, in_range
 from bpttcheck.trial import Comparison, Trial
 from bpttref.arrays import Array
 
@@ -23,7 +23,7 @@ def _own_forward(trial: Trial) -> Iterator[Comparison]:
 
     cotangents, spread = named(trial.cotangents), trial.measured.spread
     output_error = sum(float((np.abs(c) * spread[n]).sum()) for n, c in cotangents.items() if n in spread)
-    return _differences(trial, objective, trial.gradients, spread, output_error, 3)
+    return _differences(trial, objective, trial.gradients, trial.measured, output_error, 3)
 
 
 def _own_loss(trial: Trial) -> Iterator[Comparison]:
@@ -31,15 +31,15 @@ def _own_loss(trial: Trial) -> Iterator[Comparison]:
         loss = float(trial.loss_and_gradients(case)["loss"])
         return loss, abs(loss)
 
-    spread = trial.scored_measured.spread
-    return _differences(trial, objective, trial.scored, spread, float(spread["loss"]), 1)
+    measured = trial.scored_measured
+    return _differences(trial, objective, trial.scored, measured, float(measured.spread["loss"]), 1)
 
 
 def _differences(
     trial: Trial,
     objective: Callable[[Case], tuple[float, float]],
     gradients: Named,
-    spread: Named,
+    measured: Measured,
     output_error: float,
     most: int,
 ) -> Iterator[Comparison]:
@@ -55,8 +55,8 @@ def _differences(
     eps = float(np.finfo(trial.case.dtype).eps)
     centre, _ = objective(trial.case)
     for name, label, direction in _directions(trial, gradients, most):
-        own_spread = spread.get(name, np.zeros(1))
-        step = min(eps**0.2, _steady(trial, gradients[name], own_spread))  # eps^0.2: error step^4 against eps / step
+        own_spread = measured.spread.get(name, np.zeros(1))
+        step = min(eps**0.2, _steady(trial, name, gradients, measured))  # eps^0.2: error step^4 against eps / step
         above, below = (sides_of_kinks(_moved(trial.case, name, sign * step * direction)) for sign in (1, -1))
         if not np.array_equal(above, below):
             continue
@@ -148,7 +148,7 @@ def _remainder(trial: Trial) -> Iterator[Comparison]:
         size = sum(float(np.abs(a).sum()) for a in (*terms, *linear.values()))
         return abs(moved - predicted), abs(predicted), FACTOR * rounding + 64 * float(np.finfo(float).eps) * size
 
-    e = min(2.0**-6, *(_steady(trial, trial.gradients[name], spread[name]) for name in tangents))
+    e = min(2.0**-6, *(_steady(trial, name, trial.gradients, trial.measured) for name in tangents))
     small, linear, rounding = remainder(e / 2**8)
     larger = max(remainder(e / 2**k)[0] * 4.0 ** (k - 8) for k in (0, 1, 2))
     tolerance = 4 * larger + rounding
@@ -156,9 +156,14 @@ def _remainder(trial: Trial) -> Iterator[Comparison]:
         yield Comparison("f(w + e v) - f(w) - e <g, v>", small, tolerance)
 
 
-def _steady(trial: Trial, gradient: Array, spread: Array) -> float:
-    """A relative step within which a gradient hardly changes: how it answers to rounding says how to a step."""
-    size, scale = float(np.abs(gradient).max(initial=0)), float(spread.max(initial=0))
+def _steady(trial: Trial, name: str, gradients: Named, measured: Measured) -> float:
+    """A relative step within which a gradient hardly changes: how it answers to rounding says how to a step.
+
+    A gradient that the subject leaves at zero is as large as the reference says, if that knows the cell.
+    """
+    scale = float(measured.spread.get(name, np.zeros(1)).max(initial=0))
+    known = measured.values.get(name, np.zeros(1))
+    size = max(float(np.abs(gradients[name]).max(initial=0)), float(np.abs(known).max(initial=0)))
     return 0.02 * float(np.finfo(trial.case.dtype).eps) * size / scale if scale else 1.0
 
 

@@ -98,6 +98,7 @@ LAWS = (
         "arguments are read-only",
         "bpttcheck.contract",
         _unchanged,
+        kept=SAYS_PLAINLY,
     ),
     Law(
         "same-call-same-result",
