@@ -156,8 +156,11 @@ class _Run:
                 break
             draw = draw_case(np.random.default_rng([*seed, k]), self._asked.capabilities, k)
             trial = _trial(self._asked, draw)
-            if trial is not None:
-                any(self._put_to_one(family, trial, draw, rng) for family in families.values())
+            if trial is None:
+                continue
+            for family in families.values():
+                if self._put_to_one(family, trial, draw, rng):
+                    break
 
     def _put_to_one(self, family: Sequence[Law], trial: Trial, draw: Draw, rng: np.random.Generator) -> bool:
         """Put a case to the law of a family that has waited longest and to which it proves something.

@@ -1,4 +1,4 @@
-"""The pullback is the derivative of the subject's own forward pass. No reference takes part."""
+"""The pullback is the derivative of the subject's own forward pass. The reference lends scales of error, no value."""
 
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -45,9 +45,7 @@ def _differences(
 ) -> Iterator[Comparison]:
     """Central differences along one random direction in each of ``most`` blocks, at three widths.
 
-    They are few since each costs six passes; the cases are many.
-
-    The widths stay where the gradient itself hardly changes.
+    They are few since each costs six passes; the cases are many. The widths stay where the gradient hardly changes.
     Richardson's extrapolation gives two estimates; their distance, and that to the plain difference, bound the error
     of truncation. To it come the rounding of the outputs and the error allowed to the gradient itself. A block that
     drowns in the sum proves nothing, and so does one in which the function has a kink.
