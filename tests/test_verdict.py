@@ -9,8 +9,10 @@ import pytest
 
 from bpttcheck import LAWS, Capabilities, Law, judge
 from bpttcheck.adapters.reference import Reference
+from bpttcheck.cases import Draw, realise
 from bpttcheck.faults import FAULTS, Faulty
-from bpttcheck.trial import Comparison
+from bpttcheck.trial import Comparison, Trial
+from bpttcheck.verdict import evaluate
 from bpttref import LSTM, RNN, Regular
 
 
@@ -73,6 +75,18 @@ def test_chaos_proves_nothing():
     )
     found = results([law for law in LAWS if law.id == "forward-reference"], subject, examples=24)["forward-reference"]
     assert found.vacuous > 0 and found.status == "passed"
+
+
+def test_what_the_dtype_cannot_hold_proves_nothing():
+    """An exploding ReLU network: in float32 the outputs overflow, and gradients are what infinity makes of them."""
+    overflows = Draw(T=63, B=2, D=3, H=4, layers=1, bidirectional=False, ragged=False, tokens=False, rounded=False,
+                     weight_scale=2.0, seed=1515884422)  # fmt: skip
+    capabilities = Reference().capabilities()
+    (compared,) = [law for law in LAWS if law.id == "pullback-reference"]
+    for dtype, proves in (("float32", False), ("float64", True)):
+        trial = Trial(Reference(), capabilities, *realise(overflows, RNN("relu"), dtype, capabilities))
+        finding = evaluate(compared, trial)
+        assert finding.proves == proves and not finding.failed
 
 
 class Warns(Own):

@@ -162,18 +162,19 @@ class Trial:
 
     @cached_property
     def determined(self) -> bool:
-        """Whether rounding leaves the outputs as they are, but for a thousandth.
+        """Whether the dtype holds the outputs, and rounding leaves them as they are but for a thousandth.
 
         Where it does not, in chaos, nothing can be said of gradients: errors no longer grow in proportion to rounding.
         """
         if isinstance(self.case.cell, CustomCell) and not isinstance(self.subject, TwoPhase):
             return True
         values, spread = self.measured.values or self.outputs, self.measured.spread
-        return all(
-            float(spread[name].max(initial=0)) <= 1e-3 * float(np.abs(array).max(initial=0))
+        sizes = [
+            (float(np.abs(array).max(initial=0)), float(spread[name].max(initial=0)))
             for name, array in values.items()
-            if (name == "y" or "final." in name) and name in spread and np.isfinite(array).all()
-        )
+            if (name == "y" or "final." in name) and name in spread
+        ]
+        return all(in_range(size, scale, self.case.dtype) and scale <= 1e-3 * size for size, scale in sizes)
 
     @property
     def one_way(self) -> bool:
