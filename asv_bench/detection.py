@@ -33,6 +33,7 @@ from bpttcheck import LAWS, Capabilities, Case, Cotangents, Gradients, Outputs, 
 from bpttcheck.adapters.reference import Reference
 from bpttcheck.blocks import case_arrays, named
 from bpttcheck.cases import Draw, realise, with_arrays
+from bpttcheck.diagnosis import diagnose
 from bpttcheck.faults import FAULTS, Fault, Faulty
 from bpttref import CELLS, trees
 from bpttref.arrays import Array
@@ -200,6 +201,8 @@ class Seen:
     smallest: dict[str, float] = field(default_factory=dict)
     seconds: float = np.nan  # until the first law fails at size 1
     peers: dict[str, tuple[bool, float]] = field(default_factory=dict)
+    names: tuple[str, ...] = ()  # by the diagnosis; several if they give the same numbers
+    wrong_names: tuple[str, ...] = ()  # by the diagnosis that knows none of these
 
 
 def look_at(fault: Fault, examples: int) -> Seen:
@@ -228,6 +231,12 @@ def look_at(fault: Fault, examples: int) -> Seen:
     if fault.door == "vjp" and smallest_case is not None:
         case, _ = realise(smallest_case, cell, "float64", Faulty(fault).capabilities())
         seen.peers = asked_of_peers(fault, case)
+    if fault.door != "jvp":
+        named_as = diagnose(Faulty(fault), cell, "float64")
+        seen.names = named_as.names if named_as else ()
+        others = [other for other in FAULTS if other.id not in {fault.id, *seen.names}]
+        without = diagnose(Faulty(fault), cell, "float64", others)
+        seen.wrong_names = without.names if without else ()
     return seen
 
 
@@ -259,19 +268,22 @@ def table(found: Sequence[Seen]) -> list[str]:
     """Markdown: a line per fault, and the sums."""
     peers = [name for name, (library, _) in PEERS.items() if find_spec(library)]
     lines = [
-        f"| fault | laws | smallest size | {' | '.join(peers)} |",
-        f"|---|---|---|{'---|' * len(peers)}",
+        f"| fault | laws | smallest size | named | {' | '.join(peers)} |",
+        f"|---|---|---|---|{'---|' * len(peers)}",
     ]
     for seen in found:
         said = [("seen" if seen.peers[p][0] else "-") if p in seen.peers else "" for p in peers]
         smallest = min(seen.smallest.values(), default=np.nan)
-        lines.append(f"| `{seen.fault}` | {len(seen.smallest)} | {smallest:g} | {' | '.join(said)} |")
+        called = "yes" if seen.fault in seen.names else "-"
+        lines.append(f"| `{seen.fault}` | {len(seen.smallest)} | {smallest:g} | {called} | {' | '.join(said)} |")
     asked, seconds = [seen for seen in found if seen.peers], [seen.seconds for seen in found]
     tiny = sum(min(seen.smallest.values(), default=1) <= SIZES[-1] for seen in found)
     lines += [
         "",
         f"The laws see {sum(bool(s.smallest) for s in found)} of {len(found)} faults, {tiny} of them at a millionth of "
         "their size.",
+        f"The diagnosis names {sum(s.fault in s.names for s in found)} of them, and another fault for "
+        f"{sum(bool(s.wrong_names) for s in found)} once the right one is taken from its dictionary.",
         f"The first counterexample takes {np.nanmedian(seconds):.2f} s (median), {np.nanmax(seconds):.1f} s at most.",
         "",
     ]
