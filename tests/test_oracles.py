@@ -58,13 +58,16 @@ def test_forward_mode_and_triangle(problem):
     (parameters,), (initial,) = problem.parameters[0], problem.initial[0]
     _, pullback = vjp(problem.cell, problem.parameters, problem.x, problem.initial)
     expected = flatten(pullback(Cotangents(problem.cotangents.y)).parameters[0][0])
-    by_rtrl, by_triangle = np.zeros_like(expected), np.zeros_like(expected)
+    by_rtrl, with_final, by_triangle = np.zeros((3, expected.size))
+    (final,) = problem.cotangents.final[0]
     for b in range(problem.x.shape[1]):
         state = np.concatenate([initial[name][b] for name in problem.cell.states])
         arguments = (problem.cell, parameters, problem.x[:, b], state, problem.cotangents.y[:, b])
         by_rtrl += forward_mode(*arguments)
+        with_final += forward_mode(*arguments, np.concatenate([final[name][b] for name in problem.cell.states]))
         by_triangle += contributions(*arguments)[0].sum(axis=(0, 1))
     assert close(by_rtrl, expected, 10**5)
+    assert close(with_final, flatten(pullback(problem.cotangents).parameters[0][0]), 10**5)
     assert close(by_triangle, expected, 10**5)
 
 

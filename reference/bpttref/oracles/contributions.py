@@ -63,8 +63,13 @@ def contributions(cell: Cell, parameters: Parameters, x: Array, initial: Array, 
     return C, C0
 
 
-def forward_mode(cell: Cell, parameters: Parameters, x: Array, initial: Array, dy: Array) -> Array:
-    """Real-time recurrent learning: the full gradient for the parameters ``(P,)``, without going back in time."""
+def forward_mode(
+    cell: Cell, parameters: Parameters, x: Array, initial: Array, dy: Array, dfinal: Array | None = None
+) -> Array:
+    """Real-time recurrent learning: the full gradient for the parameters ``(P,)``, without going back in time.
+
+    dfinal: ``(S*H,)``, the cotangent of the state after the last step; zero if None.
+    """
     H = dy.shape[1]
     state, sensitivity = initial, np.zeros((len(initial), flatten(parameters).size))
     gradient = np.zeros(sensitivity.shape[1])
@@ -72,4 +77,4 @@ def forward_mode(cell: Cell, parameters: Parameters, x: Array, initial: Array, d
         state, F, U = step_jacobians(cell, parameters, x_t, state)
         sensitivity = F @ sensitivity + U
         gradient += dy_t @ sensitivity[:H]
-    return gradient
+    return gradient if dfinal is None else gradient + dfinal @ sensitivity
