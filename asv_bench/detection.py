@@ -296,7 +296,7 @@ def table(found: Sequence[Seen]) -> list[str]:
         f"None of the other checkers accuses the reference itself{' but ' * bool(accusers)}{', '.join(accusers)}.",
         "",
     ]
-    for peer in peers:
+    for peer in peers if asked else ():
         seen_by, taken = zip(*(s.peers[peer] for s in asked), strict=True)
         lines.append(f"- {peer} sees {sum(seen_by)} of {len(asked)} (median {np.median(taken):.2f} s)")
     return lines
