@@ -98,7 +98,10 @@ def test_lists():
 
 def test_interrupt_prints_the_verdict_so_far(tmp_path):
     command = [sys.executable, "-m", "bpttcheck", "verify", "reference", "--examples", "100000", "--json", "v.json"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=tmp_path) as running:
+    heeds = {
+        "preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
+    }  # also where tests run in the background
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=tmp_path, **heeds) as running:
         assert running.stdout is not None
         assert running.stdout.readline().startswith("seed")
         running.send_signal(signal.SIGINT)
