@@ -207,7 +207,7 @@ class Seen:
 
 def look_at(fault: Fault, examples: int, diagnosed: bool) -> Seen:
     """All laws at all sizes, all checkers that are installed and, if asked for, the diagnosis."""
-    seen, smallest_case = Seen(fault.id), None
+    seen, smallest_case, dtype = Seen(fault.id), None, "float64"
     cell = fault.cells[0]
     for size in SIZES if fault.door == "vjp" else SIZES[:1]:
         subject: Any = Faulty(fault) if size == 1 else Scaled(fault, size)
@@ -225,6 +225,7 @@ def look_at(fault: Fault, examples: int, diagnosed: bool) -> Seen:
         except Exception:
             break  # not a matter of size: shapes or names differ
         if size == 1:
+            dtype = max((r.dtype for r in failed), default="float64")
             draws = [r.case for r in failed if r.case is not None and r.case.T > 1 and not r.case.tokens]
             smallest_case = min(draws, key=lambda d: d.T * d.B * d.D * d.H, default=_PLAIN)
         seen.smallest |= {result.law: size for result in failed}
@@ -232,10 +233,10 @@ def look_at(fault: Fault, examples: int, diagnosed: bool) -> Seen:
         case, _ = realise(smallest_case, cell, "float64", Faulty(fault).capabilities())
         seen.peers = asked_of_peers(fault, case)
     if diagnosed and fault.door != "jvp":
-        named_as = diagnose(Faulty(fault), cell, "float64")
+        named_as = diagnose(Faulty(fault), cell, dtype)
         seen.names = named_as.names if named_as else ()
         others = [other for other in FAULTS if other.id not in {fault.id, *seen.names}]
-        without = diagnose(Faulty(fault), cell, "float64", others)
+        without = diagnose(Faulty(fault), cell, dtype, others)
         seen.wrong_names = without.names if without else ()
     return seen
 

@@ -242,6 +242,21 @@ def with_arrays(case: Case, change: Callable[[str, Array], Array]) -> Case:
     )
 
 
+def behind(case: Case) -> Array:
+    """Which steps ``(T, B)`` lie behind the end of their row."""
+    steps, rows = case.x.shape[:2]
+    return np.arange(steps)[:, None] >= (np.full(rows, steps) if case.lengths is None else case.lengths)
+
+
+def saturated(case: Case) -> Case:
+    """The case with input weights and biases of 1e4, so that every pre-activation is of that order."""
+
+    def large(name: str, array: Array) -> Array:
+        return (1e4 * np.sign(array)).astype(array.dtype) if name.rsplit(".", 1)[-1] in ("W_hx", "b_hx") else array
+
+    return with_arrays(case, large)
+
+
 def near_kink(case: Case, margin: float = 1e-3) -> bool:
     """Whether a ReLU's pre-activation is within ``margin`` times its terms of 0, where rounding may flip it."""
     return any(np.any(np.abs(total) < margin * terms) for total, terms in _preactivations(case))

@@ -4,26 +4,23 @@ A battery of fresh problems, full and truncated, is put to the subject, to the r
 fault is named only if it repeats the subject's numbers, right and wrong ones, within tolerance on every problem.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
+from bpttcheck.battery import LONG, battery
 from bpttcheck.blocks import Named, case_arrays, named
-from bpttcheck.cases import Draw, draw_case, near_kink, only_y, realise, with_arrays
+from bpttcheck.cases import Draw, near_kink, only_y, realise, with_arrays
 from bpttcheck.contract import Case, Cotangents, CustomCell, Implementation, TwoPhase
-from bpttcheck.faults import FAULTS, REMEMBERING, Fault, Faulty
+from bpttcheck.faults import FAULTS, Fault, Faulty
 from bpttcheck.tolerance import Measured
 from bpttcheck.trial import AdapterError, Trial, copied
-from bpttcheck.truncations import COVERING, DRAWN
-from bpttref import Cell, Full, Links, Random, trees
+from bpttref import Cell, trees
 from bpttref.arrays import Array
-from bpttref.inputs import is_tokens
 
-_PROBLEMS = 3  # of each level, but one of the large ones
 _AGAIN, _SECOND = "again ", "second pullback's "
-_FLAGS = {"arguments kept", "dtypes"}
+_FLAGS = {"arguments kept", "outputs kept", "dtypes"}
 
 
 @dataclass(frozen=True)
@@ -32,7 +29,7 @@ class Diagnosis:
 
     level: the simplest kind of problem on which the subject is wrong. wrong, right: the arrays, by gate, in which it
     differs from the reference there, and in which it does not. factors: what some of the wrong ones are multiplied by.
-    lags: how far back the gradient of x is right. moody: whether the first problem, put again, had other numbers.
+    lags: how far back the gradient of x is right. moody: whether a problem, put again, had other numbers.
     """
 
     names: tuple[str, ...]
@@ -85,7 +82,7 @@ def diagnose(
     factors: dict[str, set[str]] = {}
     capabilities = subject.capabilities()
     known = [("the case that failed", Trial(subject, capabilities, *problem)) for problem in failing]
-    for level, trial in (*_battery(subject, cell, dtype), *known):
+    for level, trial in (*battery(subject, cell, dtype), *known):
         try:
             results = _results(trial)
         except Exception as error:
@@ -101,14 +98,11 @@ def diagnose(
             right |= margins.keys() - bad
             for block, seen in _factors(trial, results, true, bad).items():
                 factors[block] = factors.get(block, seen) & seen
-    first, before = found[0]
-    after = _results(Trial(subject, capabilities, first.case, first.cotangents))
-    moody = any(not np.array_equal(after[n], a, equal_nan=True) for n, a in before.items() if after[n].shape == a.shape)
+    moody = any(_differs_again(trial, before) for trial, before in found[:1] + broken[:1])
     door = "vjp" if isinstance(subject, TwoPhase) else "loss_and_gradients"
     candidates = [fault for fault in faults if fault.door == door and _has_gates(fault, cell) and where]
-    names = [
-        fault.id for fault in candidates if (fault in REMEMBERING or _gives(fault, broken)) and _gives(fault, found)
-    ]
+    likely = candidates if moody else [fault for fault in candidates if _gives(fault, broken)]
+    names = [fault.id for fault in likely if _gives(fault, found)]
     again = {block for block in wrong | right if block.startswith(_SECOND)}
     telling = {
         block for block in wrong & again if block.removeprefix(_SECOND) not in wrong
@@ -148,13 +142,10 @@ def _factors(trial: Trial, got: Named, true: Measured, bad: set[str]) -> dict[st
     return found
 
 
-_LONG = 24  # steps of the sequence on which lags are looked at
-
-
 def _lags(subject: Implementation, cell: Cell, dtype: str) -> str:
     """At which lags dx is wrong, for the loss at the last of many steps alone."""
     capabilities = subject.capabilities()
-    sizes = {"T": _LONG} | {n: min(capabilities.sizes.get(n, (size,))) for n, size in (("B", 2), ("D", 3), ("H", 4))}
+    sizes = {"T": LONG} | {n: min(capabilities.sizes.get(n, (size,))) for n, size in (("B", 2), ("D", 3), ("H", 4))}
     draw = Draw(
         **sizes, layers=1, bidirectional=False, ragged=False, tokens=False, rounded=False, weight_scale=0.5, seed=3
     )
@@ -163,139 +154,47 @@ def _lags(subject: Implementation, cell: Cell, dtype: str) -> str:
     if not isinstance(subject, TwoPhase) or not offered or capabilities.refusal(case) or near_kink(case):
         return ""
     trial = Trial(subject, capabilities, case, cotangents)
-    last = only_y(cotangents, slice(_LONG - 1, _LONG))
+    last = only_y(cotangents, slice(LONG - 1, LONG))
     (true,) = trial.measure(case, last)
     steps = list(trial.compare({"x": trial.gradients_of(case, last)["x"]}, {"x": true.values["x"]}, true))[::-1]
     wrong = [lag for lag, step in enumerate(steps) if step.margin > 1]
     if not wrong:
-        return f"From the last loss dx is right at every lag up to {_LONG - 1}."
+        return f"From the last loss dx is right at every lag up to {LONG - 1}."
     zero = not any(np.any(steps[lag].got) for lag in wrong if steps[lag].got is not None)
     ends = "on" if wrong == list(range(wrong[0], len(steps))) else f"to {wrong[-1]}, not at each"
     return f"From the last loss dx is {'zero' if zero else 'wrong'} from lag {wrong[0]} {ends}."
 
 
-def _battery(subject: Implementation, cell: Cell, dtype: str) -> Iterator[tuple[str, Trial]]:
-    """Fresh problems by level, the simplest first; the same for every subject of the same capabilities."""
-    capabilities = subject.capabilities()
-    plain: dict[str, Any] = {
-        "layers": 1,
-        "bidirectional": False,
-        "ragged": False,
-        "tokens": "dense" not in capabilities.inputs,
-        "weight_scale": 0.5,
-    }
-    levels: list[tuple[str, dict[str, Any], Any]] = [
-        ("one step", {"T": 1}, None),
-        ("several steps", {}, None),
-        ("one row", {"B": 1}, None),
-        ("equal sizes", {"T": 3, "B": 3, "D": 3, "H": 3}, None),
-        ("sizes of 1", {"B": 1, "D": 1, "H": 1}, None),
-        ("tokens", {"tokens": True}, None),
-        ("a stack", {"layers": capabilities.layers}, None),
-        ("two directions", {"bidirectional": True}, None),
-        ("a stack of two directions", {"layers": capabilities.layers, "bidirectional": True}, None),
-        ("rows of different lengths", {"ragged": True}, None),
-        ("two directions and rows of different lengths", {"bidirectional": True, "ragged": True}, None),
-        ("large weights", {"weight_scale": 8.0}, None),
-        ("small weights", {"weight_scale": 0.01}, None),
-        ("a long sequence", {"T": 66}, None),
-        ("wide states", {"H": 35}, None),
-        ("many rows", {"B": 35}, None),
-        ("many features", {"D": 35}, None),
-    ]
-    for kind in capabilities.truncations:
-        if kind is not Random:
-            name = f"{kind.__name__.lower()} truncation"
-            levels += [(name, {}, kind), (f"{name} in a stack", {"layers": capabilities.layers}, kind)]
-    declared = {
-        "tokens": "tokens" in capabilities.inputs,
-        "layers": capabilities.layers > 1,
-        "bidirectional": capabilities.bidirectional,
-        "ragged": "lengths" in capabilities.inputs,
-    }
-    levels = [level for level in levels if all(declared.get(name, True) for name in level[1])]
-    for k, (level, changes, kind) in enumerate(levels):
-        for n in range(1 if max(map(int, changes.values()), default=0) > _LONG else _PROBLEMS):
-            rng = np.random.default_rng([7, k, n])
-            draw = replace(draw_case(rng, capabilities, 0), **plain | changes)
-            case, cotangents = realise(draw, cell, dtype, capabilities)
-            case = replace(case, truncation=DRAWN[kind](rng, draw.T) if kind else Full())
-            variations = _VARIATIONS.items() if n == 0 and isinstance(subject, TwoPhase) else ()
-            for name, vary in (("", None), *variations):
-                varied = Trial(subject, capabilities, *(vary(case, cotangents) if vary else (case, cotangents)))
-                if vary is _garbage_behind and capabilities.padding != "anything":
-                    continue
-                allowed = capabilities.empty or len(varied.case.x)
-                if allowed and not near_kink(varied.case) and not capabilities.refusal(varied.case):
-                    yield f"{level}{name}", varied
-
-
-def _strided(case: Case, cotangents: Cotangents) -> tuple[Case, Cotangents]:
-    return case, Cotangents(None if cotangents.y is None else np.asfortranarray(cotangents.y), cotangents.final)
-
-
-def _large(case: Case, cotangents: Cotangents) -> tuple[Case, Cotangents]:
-    return case, Cotangents(*(trees.scale(part, 2.0**20) for part in cotangents))
-
-
-def _small(case: Case, cotangents: Cotangents) -> tuple[Case, Cotangents]:
-    return case, Cotangents(*(trees.scale(part, 2.0**-20) for part in cotangents))
-
-
-def _covered(case: Case, cotangents: Cotangents) -> tuple[Case, Cotangents]:
-    kind = type(case.truncation)
-    longer = 0 if kind is Links else 2
-    return (replace(case, truncation=COVERING[kind](len(case.x) + longer)) if kind in COVERING else case), cotangents
-
-
-def _without_steps(case: Case, cotangents: Cotangents) -> tuple[Case, Cotangents]:
-    if case.lengths is not None:
-        return case, cotangents
-    dy = None if cotangents.y is None else cotangents.y[:0]
-    return replace(case, x=case.x[:0]), Cotangents(dy, cotangents.final)
-
-
-def _garbage_behind(case: Case, cotangents: Cotangents) -> tuple[Case, Cotangents]:
-    if case.lengths is None or is_tokens(case.x):
-        return case, cotangents
-    behind = np.arange(len(case.x))[:, None] >= case.lengths
-    return replace(case, x=np.where(behind[:, :, None], np.nan, case.x).astype(case.dtype)), cotangents
-
-
-_VARIATIONS: dict[str, Callable[[Case, Cotangents], tuple[Case, Cotangents]]] = {
-    ", large cotangents": _large,
-    ", small cotangents": _small,
-    ", no cotangent of y": lambda case, cotangents: (case, Cotangents(None, cotangents.final)),
-    ", cotangents in Fortran order": _strided,
-    ", tau longer than the sequence": _covered,
-    ", no step at all": _without_steps,
-    ", NaN behind their ends": _garbage_behind,
-}
-
-
 def _results(trial: Trial) -> Named:
     """What the subject returns; a second pullback's gradients, after a call for another problem; what it overwrote."""
-    if not isinstance(trial.subject, TwoPhase):
-        return trial.scored
     case = with_arrays(trial.case, lambda _, array: array.copy(order="K"))
-    final = trial.cotangents.final
-    cotangents = Cotangents(
-        None if trial.cotangents.y is None else trial.cotangents.y.copy(order="K"), final and trees.copy(final)
-    )
-    outputs, pullback = trial.subject.vjp(case)
-    results = {name: np.array(array) for name, array in named(outputs).items()}
-    if pullback is not None:
-        results |= {name: np.array(array) for name, array in named(pullback(cotangents)).items()}
-        if trial.capabilities.reusable:
-            trial.subject.vjp(with_arrays(trial.case, lambda name, a: (0.5 * a + 0.25).astype(a.dtype)))
-            again = named(pullback(copied(trial.cotangents)))
-            results |= {f"{_AGAIN}{name}": np.array(array) for name, array in again.items()}
-    kept = zip(_given(trial.case, trial.cotangents), _given(case, cotangents), strict=True)
-    results["arguments kept"] = np.array([not np.array_equal(a, b, equal_nan=True) for a, b in kept], float)
-    results["dtypes"] = np.array(
-        [np.dtype(trial.case.dtype) != a.dtype for n, a in results.items() if n != "arguments kept"], float
-    )
-    return results
+    cotangents = Cotangents(*(trees.each(lambda array: array.copy(order="K"), part) for part in trial.cotangents))
+    changed = []
+    if isinstance(trial.subject, TwoPhase):
+        outputs, pullback = trial.subject.vjp(case)
+        results = {name: np.array(array) for name, array in named(outputs).items()}
+        if pullback is not None:
+            results |= {name: np.array(array) for name, array in named(pullback(cotangents)).items()}
+            if trial.capabilities.reusable:
+                trial.subject.vjp(with_arrays(trial.case, lambda name, a: (0.5 * a + 0.25).astype(a.dtype)))
+                changed = [not np.array_equal(results[n], a, equal_nan=True) for n, a in named(outputs).items()]
+                again = named(pullback(copied(trial.cotangents)))
+                results |= {f"{_AGAIN}{name}": np.array(array) for name, array in again.items()}
+    else:
+        outputs, gradients = trial.subject.loss_and_gradients(case)
+        results = {name: np.array(array) for name, array in named(gradients).items()}
+        results["loss"] = np.array(outputs.loss)
+    others = [np.dtype(trial.case.dtype) != array.dtype for array in results.values()]
+    arguments = zip(_given(trial.case, trial.cotangents), _given(case, cotangents), strict=True)
+    overwritten = [not np.array_equal(a, b, equal_nan=True) for a, b in arguments]
+    flags = {"arguments kept": overwritten, "outputs kept": changed, "dtypes": others}
+    return results | {name: np.array(flag, float) for name, flag in flags.items()}
+
+
+def _differs_again(trial: Trial, before: Named) -> bool:
+    """Whether a problem that is put once more has other numbers than before."""
+    after = _results(Trial(trial.subject, trial.capabilities, trial.case, trial.cotangents))
+    return any(not np.array_equal(after[n], a, equal_nan=True) for n, a in before.items() if after[n].shape == a.shape)
 
 
 def _given(case: Case, cotangents: Cotangents) -> list[Array]:
@@ -354,6 +253,8 @@ def _gives(fault: Fault, found: Sequence[tuple[Trial, Named]]) -> bool:
             return False
         flags = _FLAGS & results.keys()
         if any(not np.array_equal(numbers[n], results[n]) for n in flags):
+            return False
+        if any(not np.array_equal(np.isfinite(numbers[n]), np.isfinite(a)) for n, a in results.items()):
             return False
         eps, true = np.finfo(trial.case.dtype).eps, _true(trial)
         same = [n for n, s in true.spread.items() if n in numbers and numbers[n].shape == s.shape]

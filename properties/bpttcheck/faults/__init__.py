@@ -16,6 +16,4 @@ FAULTS: tuple[Fault, ...] = (
     *scoring.FAULTS,
 )
 
-REMEMBERING = remembering.FAULTS
-
-__all__ = ["FAULTS", "REMEMBERING", "Fault", "Faulty"]
+__all__ = ["FAULTS", "Fault", "Faulty"]

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from bpttcheck.cases import behind
 from bpttcheck.contract import Case, Cotangents, Gradients, Outputs, Pullback
 from bpttcheck.faults.planting import Fault, Vjp, correct, pulled, with_parameters
 from bpttref import GRU, LSTM, RNN, Links, Regular, trees
@@ -26,10 +27,6 @@ def with_outputs(change: Callable[[Case, Outputs], Outputs]) -> Callable[[], Vjp
 def with_case(change: Callable[[Case], Case]) -> Callable[[], Vjp]:
     """The reference on a changed case."""
     return lambda: lambda case: correct(change(case))
-
-
-def _behind(case: Case) -> Array | None:
-    return None if case.lengths is None else np.arange(len(case.x))[:, None] >= case.lengths
 
 
 def states_are_constants(case: Case) -> Case:
@@ -135,10 +132,10 @@ def aligned_to_the_end(case: Case, pullback: Pullback, cotangents: Cotangents) -
 
 
 def fill_value_in_padding(case: Case, pullback: Pullback, cotangents: Cotangents) -> Gradients:
-    gradients, behind = pullback(cotangents), _behind(case)
-    if behind is None or gradients.x is None:
+    gradients = pullback(cotangents)
+    if gradients.x is None:
         return gradients
-    return gradients._replace(x=np.where(behind[:, :, None], 1, gradients.x).astype(gradients.x.dtype))
+    return gradients._replace(x=np.where(behind(case)[:, :, None], 1, gradients.x).astype(gradients.x.dtype))
 
 
 def lengths_forgotten(case: Case, pullback: Pullback, cotangents: Cotangents) -> Gradients:
@@ -197,10 +194,9 @@ def state_at_the_end(case: Case, outputs: Outputs) -> Outputs:
 
 
 def garbage_in_padding(case: Case, outputs: Outputs) -> Outputs:
-    behind = _behind(case)
-    if behind is None or outputs.y is None:
+    if outputs.y is None:
         return outputs
-    return outputs._replace(y=np.where(behind[:, :, None], 7, outputs.y).astype(outputs.y.dtype))
+    return outputs._replace(y=np.where(behind(case)[:, :, None], 7, outputs.y).astype(outputs.y.dtype))
 
 
 def padding_comes_first(case: Case, outputs: Outputs) -> Outputs:
@@ -301,11 +297,11 @@ def times_rows(case: Case, pullback: Pullback, cotangents: Cotangents) -> Gradie
 
 def masked_by_multiplication(case: Case, pullback: Pullback, cotangents: Cotangents) -> Gradients:
     """What lies behind a row's end is multiplied by zero: that does not remove a NaN."""
-    gradients, behind = pullback(cotangents), _behind(case)
-    if behind is None or gradients.x is None or is_tokens(case.x):
+    gradients = pullback(cotangents)
+    if gradients.x is None or is_tokens(case.x):
         return gradients
     with np.errstate(invalid="ignore"):
-        return gradients._replace(x=gradients.x + 0 * np.where(behind[:, :, None], case.x, 0))
+        return gradients._replace(x=gradients.x + 0 * np.where(behind(case)[:, :, None], case.x, 0))
 
 
 def long_sequences_stop(case: Case, pullback: Pullback, cotangents: Cotangents) -> Gradients:

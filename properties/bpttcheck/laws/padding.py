@@ -6,31 +6,24 @@ from dataclasses import replace
 import numpy as np
 
 from bpttcheck.blocks import Named
-from bpttcheck.contract import Case, Cotangents
+from bpttcheck.cases import behind
+from bpttcheck.contract import Cotangents
 from bpttcheck.laws.batch import take
 from bpttcheck.laws.law import NO_REFERENCE, Law, lengths
 from bpttcheck.tolerance import Measured
 from bpttcheck.trial import Comparison, Trial, rows
-from bpttref.arrays import Array
-
-
-def _behind(case: Case) -> Array:
-    """Which steps ``(T, B)`` lie behind the end of their row."""
-    assert case.lengths is not None
-    behind: Array = np.arange(len(case.x))[:, None] >= case.lengths
-    return behind
 
 
 def _ignored(trial: Trial) -> Iterator[Comparison]:
     case, dy = trial.case, trial.cotangents.y
-    if case.lengths is None or not _behind(case).any():
+    if not behind(case).any():
         return
     rubbish = [1e6] if trial.capabilities.padding == "finite" else [1e6, np.nan, np.inf]
-    x, behind = case.x.copy(), _behind(case)
-    x[behind] = 0 if x.dtype.kind in "iu" else trial.rng.choice(rubbish)
+    x, ends = case.x.copy(), behind(case)
+    x[ends] = 0 if x.dtype.kind in "iu" else trial.rng.choice(rubbish)
     if dy is not None:
         dy = dy.copy()
-        dy[behind] = trial.rng.choice(rubbish)
+        dy[ends] = trial.rng.choice(rubbish)
     got = trial.results(replace(case, x=x), Cotangents(dy, trial.cotangents.final))
     expected = trial.returned
     yield from trial.compare(got, expected, trial.measured, trial.measured)
@@ -39,7 +32,7 @@ def _ignored(trial: Trial) -> Iterator[Comparison]:
 def _row_alone(trial: Trial) -> Iterator[Comparison]:
     """A short row, cut to its length and run on its own."""
     case, dy = trial.case, trial.cotangents.y
-    if case.lengths is None or not _behind(case).any():
+    if case.lengths is None or not behind(case).any():
         return
     b = int(trial.rng.choice(np.flatnonzero(case.lengths < len(case.x))))
     steps = int(case.lengths[b])
