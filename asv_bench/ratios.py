@@ -13,6 +13,7 @@ for _library in ("OPENBLAS", "OMP", "MKL"):
 
 import time
 from collections.abc import Callable
+from typing import TypeAlias
 
 import click
 import numpy as np
@@ -21,21 +22,25 @@ from rich.table import Table
 
 from bpttref import GRU, LSTM, RNN, Cell, Cotangents, vjp
 
-SIZES = ((64, 1, 32, 32), (128, 8, 32, 64), (128, 32, 64, 256), (64, 32, 128, 512))  # T, B, D, H
+Sizes: TypeAlias = tuple[int, int, int, int]  # T, B, D, H
+SIZES: tuple[Sizes, ...] = ((16, 2, 3, 4), (64, 1, 32, 32), (128, 8, 32, 64), (128, 32, 64, 256), (64, 32, 128, 512))
+TOKENS: Sizes = (1024, 16, 64, 256)  # D is the size of the vocabulary
 
 
-def reference(cell: Cell, sizes: tuple[int, ...], dtype: str) -> Callable[[], object]:
+def reference(cell: Cell, sizes: Sizes, dtype: str) -> Callable[[], object]:
     """One forward and backward pass of the reference."""
     T, B, D, H = sizes
     rng, rows = np.random.default_rng(0), len(cell.gates) * H
     shapes = {"W_hx": (rows, D), "W_hh": (rows, H), "b_hx": (rows,), "b_hh": (rows,)}
     parameters = {k: (rng.standard_normal(s) / np.sqrt(H)).astype(dtype) for k, s in shapes.items()}
     x, dy = (rng.standard_normal((T, B, k)).astype(dtype) for k in (D, H))
+    if sizes == TOKENS:
+        x = rng.integers(0, D, (T, B))
     return lambda: vjp(cell, ((parameters,),), x)[1](Cotangents(dy))
 
 
-def products(cell: Cell, sizes: tuple[int, ...], dtype: str) -> Callable[[], object]:
-    """The matrix products of that pass and nothing else."""
+def products(cell: Cell, sizes: Sizes, dtype: str) -> Callable[[], object]:
+    """The matrix products of that pass and nothing else; none with tokens, which are looked up."""
     T, B, D, H = sizes
     rng, rows = np.random.default_rng(0), len(cell.gates) * H
     x, W_hx, a, W_hh, h = (
@@ -47,13 +52,13 @@ def products(cell: Cell, sizes: tuple[int, ...], dtype: str) -> Callable[[], obj
         for _ in range(T):
             h @ W_hh_t
             step @ W_hh
-        return x @ W_hx.T, a @ W_hx, a.T @ x, a.T @ before
+        return a.T @ before if sizes == TOKENS else (x @ W_hx.T, a @ W_hx, a.T @ x, a.T @ before)
 
     return run
 
 
-def pytorch(cell: Cell, sizes: tuple[int, ...], dtype: str) -> Callable[[], object] | None:
-    """The same pass by torch.nn, None without torch."""
+def pytorch(cell: Cell, sizes: Sizes, dtype: str) -> Callable[[], object] | None:
+    """The same pass by torch.nn, None without torch; tokens are one-hot vectors without a gradient."""
     try:
         import torch
     except ImportError:
@@ -66,6 +71,9 @@ def pytorch(cell: Cell, sizes: tuple[int, ...], dtype: str) -> Callable[[], obje
     h0 = [torch.zeros(1, B, H, dtype=x.dtype, requires_grad=True) for _ in cell.states]
     dy = torch.randn(T, B, H, dtype=x.dtype)
     wanted = [x, *h0, *layer.parameters()]
+    if sizes == TOKENS:
+        x = torch.nn.functional.one_hot(torch.randint(D, (T, B)), D).to(x.dtype)
+        wanted = wanted[1:]
     return lambda: torch.autograd.grad(layer(x, tuple(h0) if len(h0) > 1 else h0[0])[0], wanted, dy)
 
 
@@ -89,7 +97,7 @@ def main(dtype: str, seconds: float) -> None:
     """Print the table of ratios."""
     table = Table("cell", "T, B, D, H", "ms", "/ products", "/ torch", title=f"{dtype}, one thread")
     for cell in (RNN("tanh"), LSTM(), GRU("after")):
-        for sizes in SIZES:
+        for sizes in (*SIZES, TOKENS):
             runs = [make(cell, sizes, dtype) for make in (reference, products, pytorch)]
             ours, bare, torchs = best_times(runs, seconds)
             row = f"{1e3 * ours:.2f}", f"{ours / bare:.2f}", f"{ours / torchs:.2f}" if runs[2] else "not installed"

@@ -52,6 +52,7 @@ class Draw:
 
 _USUAL = {"T": 7, "B": 4, "D": 5, "H": 6}  # the largest that are drawn in the main phase
 _LARGE = {"T": 70, "B": 40, "D": 40, "H": 40}  # beyond the blocks of 8 to 64 in which loops are cut and vectorised
+_GROWING = "THTBTD"  # which size is the large one, in turn
 KINDS = ("plain", "stack", "two directions", "ragged", "equal", "edge", "large", "anything")
 
 
@@ -63,7 +64,7 @@ def draw_case(rng: np.random.Generator, capabilities: Capabilities, k: int) -> D
     neither explodes nor becomes chaotic.
     """
     kind = KINDS[k % len(KINDS)]
-    sizes = _sizes(rng, capabilities, kind)
+    sizes = _sizes(rng, capabilities, kind, _GROWING[k // len(KINDS) % len(_GROWING)])
     mixed = kind in ("equal", "edge", "anything")
     dense, tokens = "dense" in capabilities.inputs, "tokens" in capabilities.inputs
     deep = kind == "stack" or rng.random() < (0.5 if mixed else 0.2)
@@ -80,8 +81,8 @@ def draw_case(rng: np.random.Generator, capabilities: Capabilities, k: int) -> D
     )
 
 
-def _sizes(rng: np.random.Generator, capabilities: Capabilities, kind: str) -> dict[str, int]:
-    """Sizes from the subject's own, where it declares them, else from small ranges."""
+def _sizes(rng: np.random.Generator, capabilities: Capabilities, kind: str, growing: str) -> dict[str, int]:
+    """Sizes from the subject's own, where it declares them, else from small ranges, but for the ``growing`` one."""
 
     def pool(name: str, least: int, most: int) -> list[int]:
         return sorted(capabilities.sizes.get(name, range(least, most + 1)))
@@ -95,8 +96,8 @@ def _sizes(rng: np.random.Generator, capabilities: Capabilities, kind: str) -> d
         return {n: int(rng.choice([choice[0], rng.choice(choice)])) for n, choice in choices.items()}
     choices = {n: pool(n, 2, most) for n, most in _USUAL.items()}
     if kind == "large":
-        name = str(rng.choice(["T", "T", "T", "B", "D", "H"]))
-        choices = {n: c[:3] for n, c in choices.items()} | {name: pool(name, 2 * _LARGE[name] // 3, _LARGE[name])}
+        large = pool(growing, 2 * _LARGE[growing] // 3, _LARGE[growing])
+        choices = {n: c[:3] for n, c in choices.items()} | {growing: large}
     for _ in range(20):
         sizes = {name: int(rng.choice(choice)) for name, choice in choices.items()}
         if len(set(sizes.values())) == len(sizes):
