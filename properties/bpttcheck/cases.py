@@ -275,11 +275,10 @@ def _preactivations(case: Case) -> list[tuple[Array, Array]]:
         return found
 
     class _Watched(RNN):
-        def step(
-            self, a: Array, before: State, after: State, kept: Array | None, W: Array, b_hh: Array | None, work: Array
-        ) -> None:
+        def step(self, a: Array, gates: State, before: State, after: State, *rest: Any) -> None:
+            W = rest[1]
             found.append((before[0] @ W + a, np.abs(before[0]) @ np.abs(W) + np.abs(a)))
-            super().step(a, before, after, kept, W, b_hh, work)
+            super().step(a, gates, before, after, *rest)
 
     vjp(_Watched("relu"), case.parameters, case.x, case.initial, lengths=case.lengths)
     return found

@@ -101,7 +101,7 @@ def diagnose(
     moody = any(_differs_again(trial, before) for trial, before in found[:1] + broken[:1])
     door = "vjp" if isinstance(subject, TwoPhase) else "loss_and_gradients"
     candidates = [fault for fault in faults if fault.door == door and _has_gates(fault, cell) and where]
-    likely = candidates if moody else [fault for fault in candidates if _gives(fault, broken)]
+    likely = [fault for fault in candidates if _gives(fault, broken)] or candidates  # what remembers must see them all
     names = [fault.id for fault in likely if _gives(fault, found)]
     again = {block for block in wrong | right if block.startswith(_SECOND)}
     telling = {

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 Array: TypeAlias = NDArray[Any]
 
 
-def _flatten(sequence: Array) -> Array:
+def flatten(sequence: Array) -> Array:
     """``(T, ..., B, D)`` to ``(..., T*B, D)``: time and batch become the rows of one matrix."""
     if sequence.ndim > 3:
         sequence = np.moveaxis(sequence, 0, -3)
@@ -26,23 +26,32 @@ def _flatten(sequence: Array) -> Array:
     return sequence.reshape(*replicates, steps * batch, width)
 
 
-def project(sequence: Array, matrix: Array) -> Array:
-    """``sequence (T, ..., B, D)`` times ``matrix (..., D, K)``, as one matrix product over time and batch."""
-    steps, batch = sequence.shape[0], sequence.shape[-2]
-    product = _flatten(sequence) @ matrix
-    *replicates, _, width = product.shape
-    product = product.reshape(*replicates, steps, batch, width)
-    return np.moveaxis(product, -3, 0) if replicates else product
+def project(sequence: Array, matrix: Array, out: Array | None = None) -> Array:
+    """``(T, ..., B, K)``: ``sequence (T, ..., B, D)`` times ``matrix (..., D, K)``, in one product; ``out``, in C
+    order, receives it."""
+    if out is None:
+        out = np.empty_like(sequence, order="C", shape=(*sequence.shape[:-1], matrix.shape[-1]))
+    if out.ndim == 3:
+        np.matmul(flatten(sequence), matrix, out=flatten(out))
+    else:
+        product = flatten(sequence) @ matrix
+        out[...] = np.moveaxis(product.reshape(*product.shape[:-2], len(out), *out.shape[-2:]), -3, 0)
+    return out
 
 
 def weight_gradient(da: Array, operand: Array) -> Array:
     """Sum over time and batch of ``da_t operand_t'``: ``(..., K, D)``, as one matrix product."""
-    return _flatten(da).swapaxes(-1, -2) @ _flatten(operand)
+    return flatten(da).swapaxes(-1, -2) @ flatten(operand)
+
+
+def added(so_far: Array | None, part: Array) -> Array:
+    """``so_far + part``, in place; ``part`` itself if there is nothing so far."""
+    return part if so_far is None else np.add(so_far, part, out=so_far)
 
 
 def bias_gradient(da: Array) -> Array:
     """Sum of ``da (T, ..., B, K)`` over time and batch: ``(..., K)``."""
-    rows = _flatten(da)
+    rows = flatten(da)
     ones = np.ones_like(rows, shape=(1, rows.shape[-2]))
     return (ones @ rows)[..., 0, :]  # a matrix product is faster than a sum over rows
 

@@ -44,9 +44,10 @@ def checkpointed_vjp(
     state = initial
     for start in starts:
         checkpoints.append(state)
-        outputs, _ = run(start, state)
+        outputs = run(start, state)[0]
         y[start : start + size] = outputs.y
         state = trees.copy(outputs.final)
+        del outputs  # it is a view of the tape
 
     def pullback(cotangents: Cotangents) -> Gradients:
         dx = None if x.ndim == 2 else np.empty_like(x)
@@ -60,7 +61,7 @@ def checkpointed_vjp(
             if dx is not None:
                 dx[steps] = gradients.x
             dparameters = trees.add(dparameters, gradients.parameters)
-            final = trees.scale(gradients.initial, float(xi[start]))
+            final = trees.scale(gradients.initial, float(xi[start])) if xi[start] else None
         return Gradients(dx, dparameters, final)
 
     return Outputs(y, state), pullback

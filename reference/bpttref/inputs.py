@@ -7,7 +7,7 @@ and its weight gradient is a sum over the places where each token occurs.
 
 import numpy as np
 
-from bpttref.arrays import Array, project, weight_gradient
+from bpttref.arrays import Array, added, flatten, project, weight_gradient
 
 
 def is_tokens(x: Array) -> bool:
@@ -15,28 +15,22 @@ def is_tokens(x: Array) -> bool:
     return np.issubdtype(x.dtype, np.integer)
 
 
-def project_input(x: Array, W_hx: Array) -> Array:
-    """``W_hx x_t`` for all t: ``(T, ..., B, K)``."""
+def project_input(x: Array, W_hx: Array, out: Array) -> None:
+    """``out (T, ..., B, K)``: ``W_hx x_t`` for all t."""
     if is_tokens(x):
-        rows = W_hx.swapaxes(-1, -2)[..., x, :]  # (..., T, B, K)
-        return np.moveaxis(rows, -3, 0).copy()
-    return project(x, W_hx.swapaxes(-1, -2))
+        rows = W_hx.swapaxes(-1, -2).copy().take(x, axis=-2)  # (..., T, B, K), each row from one stretch of memory
+        out[...] = np.moveaxis(rows, -3, 0)
+    else:
+        project(x, W_hx.swapaxes(-1, -2), out)
 
 
-def input_weight_gradient(da: Array, x: Array, W_hx: Array) -> Array:
-    """``dW_hx (..., K, D)`` from the adjoints ``da (T, ..., B, K)``."""
+def input_weight_gradient(da: Array, x: Array, W_hx: Array, so_far: Array | None = None) -> Array:
+    """``dW_hx (..., K, D)`` from the adjoints ``da (T, ..., B, K)``, added in place to what there is ``so_far``."""
     if not is_tokens(x):
-        return weight_gradient(da, x)
-    gradient = np.zeros_like(W_hx)
+        return added(so_far, weight_gradient(da, x))
+    gradient, rows = np.zeros_like(W_hx) if so_far is None else so_far, flatten(da)
     order = np.argsort(x, axis=None, kind="stable")
     tokens, first = np.unique(x.reshape(-1)[order], return_index=True)
-    if tokens.size:
-        rows = np.moveaxis(da, 0, -3)  # (..., T, B, K)
-        rows = rows.reshape(*rows.shape[:-3], x.size, rows.shape[-1])[..., order, :]
-        gradient[..., tokens] = np.add.reduceat(rows, first, axis=-2).swapaxes(-1, -2)
+    for token, places in zip(tokens, np.split(order, first[1:]), strict=False):
+        gradient[..., token] += rows.take(places, axis=-2).sum(axis=-2)
     return gradient
-
-
-def input_gradient(da: Array, x: Array, W_hx: Array) -> Array | None:
-    """``dx`` of the shape of ``x``; None for tokens, which have no gradient."""
-    return None if is_tokens(x) else project(da, W_hx)

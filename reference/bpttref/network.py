@@ -15,9 +15,9 @@ import numpy as np
 
 from bpttref.arrays import Array
 from bpttref.cells import Cell, State
-from bpttref.inputs import input_gradient, is_tokens
+from bpttref.inputs import is_tokens
 from bpttref.strategies import Blocks, Full, Last, LinkStrategy, Strategy, Window
-from bpttref.unrolling import Parameters, backward, forward, layer_gradients, sweep
+from bpttref.unrolling import Parameters, backward, forward, sweep
 
 NamedState: TypeAlias = Mapping[str, Array]  # "h" and, for LSTM, "c": (B, H)
 States: TypeAlias = tuple[tuple[NamedState, ...], ...]
@@ -128,9 +128,9 @@ def _pull_links(
             incoming, ds = direction.entering(share, dstate)
             if silent:
                 incoming = [None if i is None else np.concatenate([0 * i[:silent], i[silent:]]) for i in incoming]
-            da, dinitial = backward(direction.unrolled, incoming, ds, links)
-            pulled.append(direction.gradients(da, dinitial, dstate))
-            dx = direction.input_gradient(da)
+            back = backward(direction.unrolled, direction.x, incoming, ds, links)
+            pulled.append((back.parameters, direction.initial_gradients(back.initial, dstate)))
+            dx = None if back.x is None else direction.flip(back.x)
             dy = dx if dy is None or dx is None else dy + dx
         gradients.append(pulled)
     return dy, gradients[::-1]
@@ -145,9 +145,12 @@ def _pull_sweeps(
     shares = [None] * (len(stack) - 1) + [dy]
     incoming = [d.entering(share, final)[0] for d, share, final in zip(stack, shares, finals, strict=True)]
     k1, k2 = (1, strategy.tau) if isinstance(strategy, Window) else (strategy.k1, strategy.k2)
-    swept = sweep([d.unrolled for d in stack], incoming, k1, k2)
-    gradients = [[d.gradients(da, dinitial, f)] for d, (da, dinitial), f in zip(stack, swept, finals, strict=True)]
-    return stack[0].input_gradient(swept[0][0]), gradients
+    swept = sweep([d.unrolled for d in stack], [d.x for d in stack], incoming, k1, k2)
+    gradients = [
+        [(back.parameters, d.initial_gradients(back.initial, f))]
+        for d, back, f in zip(stack, swept, finals, strict=True)
+    ]
+    return swept[0].x, gradients
 
 
 class _Direction:
@@ -158,8 +161,8 @@ class _Direction:
     ) -> None:
         self._lengths = lengths
         self._reverse = reverse
-        self._x = self._flip(x)
-        self.unrolled = forward(cell, parameters, self._x, tuple(initial[name] for name in cell.states))
+        self.x = self.flip(x)
+        self.unrolled = forward(cell, parameters, self.x, tuple(initial[name] for name in cell.states))
         tape = self.unrolled.tape
         if lengths is None:
             ends = [state[-1] for state in tape.states]
@@ -170,7 +173,7 @@ class _Direction:
                 if sequence is not None:
                     _clear_padding(sequence, lengths)
         self.final = dict(zip(cell.states, ends, strict=True))
-        self.y = self._flip(tape.states[0][1:])
+        self.y = self.flip(tape.states[0][1:])
 
     def entering(self, dy: Array | None, dfinal: NamedState) -> tuple[list[Array | None], State]:
         """The cotangents as the recursion takes them: of each state at each step, and of the states after the last.
@@ -180,7 +183,7 @@ class _Direction:
         cell, states = self.unrolled.cell, self.unrolled.tape.states
         incoming: list[Array | None] = [None] * len(states)
         if dy is not None:
-            incoming[0] = self._flip(dy)
+            incoming[0] = self.flip(dy)
         after = tuple(np.zeros_like(state[0]) for state in states)
         for k, name in enumerate(cell.states):
             if name in dfinal:
@@ -194,20 +197,15 @@ class _Direction:
                     incoming[k] = sequence if so_far is None else so_far + sequence
         return incoming, after
 
-    def gradients(self, da: Array, dinitial: State, dfinal: NamedState) -> tuple[dict[str, Array], dict[str, Array]]:
-        """Gradients for the parameters and for the initial states."""
+    def initial_gradients(self, dinitial: State, dfinal: NamedState) -> dict[str, Array]:
+        """The gradients for the initial states by name."""
         named = dict(zip(self.unrolled.cell.states, dinitial, strict=True))
-        if self._lengths is not None:
-            empty = (self._lengths == 0)[:, None]  # rows without a step: the final state is the initial one
-            named = {name: d + np.where(empty, dfinal[name], 0) if name in dfinal else d for name, d in named.items()}
-        return layer_gradients(self.unrolled, self._x, da), named
+        if self._lengths is None:
+            return named
+        empty = (self._lengths == 0)[:, None]  # rows without a step: the final state is the initial one
+        return {name: d + np.where(empty, dfinal[name], 0) if name in dfinal else d for name, d in named.items()}
 
-    def input_gradient(self, da: Array) -> Array | None:
-        """The gradient for the layer's input, None for tokens."""
-        dx = input_gradient(da, self._x, self.unrolled.parameters["W_hx"])
-        return None if dx is None else self._flip(dx)
-
-    def _flip(self, sequence: Array) -> Array:
+    def flip(self, sequence: Array) -> Array:
         """Reverse each row within its length, if this is the reverse direction. Its own inverse."""
         if not self._reverse:
             return sequence

@@ -55,6 +55,7 @@ def streamed_gradients(
         evaluated = objective(outputs.y, start)
         loss, readout = loss + evaluated.loss, trees.add(readout, evaluated.readout)
         segment.append(_Piece(start, float(xi[0]), pullback, evaluated.dy))
+        del outputs, pullback, evaluated  # they would keep this piece's tape until the next one is there
     total = _pull_segment(segment, total, receive_dx)
     return loss, total._replace(readout=readout), state
 

@@ -7,8 +7,8 @@ the cotangent of the state (D2L 9.7.2, eq. 9.7.12-13),
 
 in which a strategy is nothing but the multipliers ``xi_t`` of the links: 1 everywhere is full BPTT, 0 is a cut,
 ``1/pi`` with probability ``pi`` is randomized truncation. `sweep` runs the same recursion from many losses at once,
-each over its own window, for the truncations that are not links. Each step's adjoint ``da_t`` of the
-pre-activations is stored, so that all weight gradients are single products over time and batch.
+each over its own window, for the truncations that are not links. The adjoints ``da_t`` of the pre-activations are
+stored for many steps, so that the gradients of the weights are large products over time and batch.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,12 +16,13 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
-from bpttref.arrays import Array, bias_gradient
+from bpttref.arrays import Array, added, bias_gradient, project
 from bpttref.cells import Cell, State, Tape
-from bpttref.inputs import input_weight_gradient, project_input
+from bpttref.inputs import input_weight_gradient, is_tokens, project_input
 
 Parameters: TypeAlias = Mapping[str, Array]  # W_hx, W_hh and, unless the cell has no biases, b_hx, b_hh
-_CACHED = 2**16  # numbers per block of local derivatives: half a megabyte in float64, the size of a small L2 cache
+_CACHED = 2**15  # numbers per block of local derivatives: with their operands they fit into a small L2 cache
+_ROWS = 256  # the least that the products for the gradients sum over: fewer would be slow
 Incoming: TypeAlias = Sequence[Array | None]  # per state: cotangents (T, ..., B, H) that enter at each step
 
 
@@ -37,54 +38,87 @@ def forward(cell: Cell, parameters: Parameters, x: Array, initial: State) -> Unr
     """Unroll ``cell`` over ``x (T, ..., B, D)`` or tokens ``(T, B)`` from the ``initial`` state."""
     W_hh, b_hh = parameters["W_hh"], parameters.get("b_hh")
     with np.errstate(over="ignore"):  # sigmoid lets exp overflow on purpose
-        a = project_input(x, parameters["W_hx"])
+        T, H, G = len(x), W_hh.shape[-1], len(cell.gates)
+        rows = initial[0].shape[:-1]
+        states = tuple(np.empty_like(W_hh, order="C", shape=(T + 1, *rows, H)) for _ in cell.states)
+        for state, start in zip(states, initial, strict=True):
+            state[0] = start
+        kept = np.empty_like(states[0], shape=(T, *rows, H)) if cell.keeps else None
+        # A cell with one gate has no other output than that gate: it becomes the state where it stands.
+        a = states[0][1:] if G == 1 else np.empty_like(states[0], shape=(T, *rows, G * H))
+        project_input(x, parameters["W_hx"], a)
         if "b_hx" in parameters:
             a += parameters["b_hx"][..., None, :]
         if b_hh is not None:
             a += cell.input_bias(b_hh)[..., None, :]
-        T, hidden = len(a), (*a.shape[1:-1], W_hh.shape[-1])
-        states = tuple(np.empty_like(a, shape=(T + 1, *hidden)) for _ in cell.states)
-        for state, start in zip(states, initial, strict=True):
-            state[0] = start
-        kept = np.empty_like(a, shape=(T, *hidden)) if cell.keeps else None
         work = np.empty_like(a, shape=a.shape[1:])
         W = W_hh.swapaxes(-1, -2).copy()  # contiguous: faster in every step
+        gates = zip(*(a[..., k * H : (k + 1) * H] for k in range(G)), strict=True)
         along_time = list(zip(*states, strict=True))
-        for t in range(T):
-            cell.step(a[t], along_time[t], along_time[t + 1], None if kept is None else kept[t], W, b_hh, work)
+        kept_along_time = [None] * T if kept is None else kept
+        for arrays in zip(a, gates, along_time[:-1], along_time[1:], kept_along_time, strict=True):
+            cell.step(*arrays, W, b_hh, work)
     return Unrolled(cell, parameters, Tape(a, states, kept))
 
 
-def backward(layer: Unrolled, incoming: Incoming, final: State, links: Array) -> tuple[Array, State]:
-    """The recursion over links.
+class Pulled(NamedTuple):
+    """What comes back to a layer: ``x`` is None for tokens, ``initial`` the cotangents of the initial state."""
+
+    x: Array | None
+    parameters: dict[str, Array]
+    initial: State
+
+
+def backward(layer: Unrolled, x: Array, incoming: Incoming, final: State, links: Array) -> Pulled:
+    """The recursion over links, for a ``layer`` whose input was ``x``.
 
     incoming: cotangents of the states at each step. final: cotangents of the states after the last step.
     links: ``(T,)``, the multipliers ``xi_t``; ``links[0]`` belongs to the link from the initial state.
-    Returns the adjoints ``da (T, ..., B, G*H)`` and the cotangents of the initial state.
+
+    The adjoints are pulled back to inputs and parameters a stretch at a time, so that their memory is a part of the
+    tape's: an eighth of the steps, unless the products would be too small.
     """
-    cell, W_hh, tape = layer.cell, layer.parameters["W_hh"], layer.tape
-    ds: State = tuple(np.array(cotangent, dtype=tape.gates.dtype, subok=True) for cotangent in final)
-    da = np.empty_like(tape.gates)
+    gates, dx = layer.tape.gates, None if is_tokens(x) else np.empty_like(x, order="C")
+    T, xi = len(gates), links.tolist()
+    ds: State = tuple(cotangent.astype(gates.dtype) for cotangent in final)
+    stretch = max(1, -(-T // 8), -(-_ROWS // max(1, gates.shape[-2])))
+    adjoints = np.empty_like(gates, shape=(min(stretch, T), *gates.shape[1:]))
+    gradients: dict[str, Array] = {}
+    for start, stop in _ranges(0, T, stretch) or [(0, 0)]:
+        da = adjoints[: stop - start]
+        ds = _pull_steps(layer, start, stop, incoming, ds, xi, da)
+        _add_gradients(gradients, layer, start, stop, x, da)
+        if dx is not None:
+            project(da, layer.parameters["W_hx"], out=dx[start:stop])
+    return Pulled(dx, gradients, ds)
+
+
+def _pull_steps(
+    layer: Unrolled, start: int, stop: int, incoming: Incoming, ds: State, xi: list[float], da: Array
+) -> State:
+    """Take ``ds`` from the steps' end to their start; ``da`` receives their adjoints."""
+    cell, W_hh = layer.cell, layer.parameters["W_hh"]
     gates = _by_gate(da, cell)
     entering = [(k, sequence) for k, sequence in enumerate(incoming) if sequence is not None]
-    xi = links.tolist()
-    for start, stop in _blocks(tape):
-        local = list(zip(*cell.linearise(tape.steps(start, stop)), strict=True))
-        for t in range(stop - 1, start - 1, -1):
+    for first, last in _ranges(start, stop, max(1, _CACHED // max(1, da[:1].size))):
+        local = list(zip(*cell.linearise(layer.tape.steps(first, last)), strict=True))
+        for t in range(last - 1, first - 1, -1):
             for k, sequence in entering:
-                ds[k][...] += sequence[t]
-            ds = cell.pull(local[t - start], ds, W_hh, gates[t])
+                np.add(ds[k], sequence[t], out=ds[k])
+            ds = cell.pull(local[t - first], ds, W_hh, gates[t - start])
             if xi[t] == 0:
                 for cotangent in ds:
                     cotangent.fill(0)  # not a product: 0 times an exploded gradient is not 0
             elif xi[t] != 1:
                 for cotangent in ds:
                     cotangent *= xi[t]
-    return da, ds
+    return ds
 
 
-def sweep(stack: Sequence[Unrolled], incoming: Sequence[Incoming], k1: int, k2: int) -> list[tuple[Array, State]]:
-    """Overlapping sweeps down a ``stack`` of layers; per layer, what `backward` returns.
+def sweep(
+    stack: Sequence[Unrolled], xs: Sequence[Array], incoming: Sequence[Incoming], k1: int, k2: int
+) -> list[Pulled]:
+    """Overlapping sweeps down a ``stack`` of layers with inputs ``xs``; per layer, what `backward` returns.
 
     The losses come in blocks of ``k1`` steps. Each block's sweep starts at its last step and goes back over
     ``k2`` steps, those of the block included; k1 = 1 gives every loss a window of k2 cells of its own.
@@ -122,7 +156,13 @@ def sweep(stack: Sequence[Unrolled], incoming: Sequence[Incoming], k1: int, k2: 
             ds[k] = cell.pull(tuple(a[times] for a in local[k]), state, parameters["W_hh"], _by_gate(step, cell))
             da[k][times] += step
             from_above = step @ parameters["W_hx"]
-    return list(zip(da, initial, strict=True))
+    pulled = []
+    for layer, x, adjoints, start in zip(stack, xs, da, initial, strict=True):
+        gradients: dict[str, Array] = {}
+        _add_gradients(gradients, layer, 0, T, x, adjoints)
+        dx = None if is_tokens(x) else project(adjoints, layer.parameters["W_hx"])
+        pulled.append(Pulled(dx, gradients, start))
+    return pulled
 
 
 def _by_gate(da: Array, cell: Cell) -> Array:
@@ -131,20 +171,18 @@ def _by_gate(da: Array, cell: Cell) -> Array:
     return da.reshape(*da.shape[:-1], G, da.shape[-1] // G)
 
 
-def _blocks(tape: Tape) -> list[tuple[int, int]]:
-    """Ranges of steps, last first, whose local derivatives stay in the cache between being made and being used."""
-    T = len(tape.gates)
-    size = max(1, _CACHED // max(1, tape.gates[:1].size))
-    return [(max(0, stop - size), stop) for stop in range(T, 0, -size)]
+def _ranges(start: int, stop: int, size: int) -> list[tuple[int, int]]:
+    """The steps ``start <= t < stop`` in ranges of at most ``size``, the last first."""
+    return [(max(start, end - size), end) for end in range(stop, start, -size)]
 
 
-def layer_gradients(layer: Unrolled, x: Array, da: Array) -> dict[str, Array]:
-    """Gradients for the parameters of a ``layer`` with input ``x``, from the adjoints ``da (T, ..., B, G*H)``."""
-    parameters = layer.parameters
-    dW_hh, db_hh = layer.cell.recurrent_gradient(da, layer.tape)
-    gradients = {"W_hx": input_weight_gradient(da, x, parameters["W_hx"]), "W_hh": dW_hh}
-    if "b_hx" in parameters:
-        gradients["b_hx"] = bias_gradient(da)
-    if "b_hh" in parameters:
-        gradients["b_hh"] = db_hh
-    return gradients
+def _add_gradients(so_far: dict[str, Array], layer: Unrolled, start: int, stop: int, x: Array, da: Array) -> None:
+    """Add the gradients of the parameters for the steps ``start <= t < stop``, from their adjoints ``da``."""
+    dW_hh, db_hh = layer.cell.recurrent_gradient(da, layer.tape.steps(start, stop))
+    W_hx = layer.parameters["W_hx"]
+    so_far["W_hx"] = input_weight_gradient(da, x[start:stop], W_hx, so_far.get("W_hx"))
+    so_far["W_hh"] = added(so_far.get("W_hh"), dW_hh)
+    if "b_hx" in layer.parameters:
+        so_far["b_hx"] = added(so_far.get("b_hx"), bias_gradient(da))
+    if "b_hh" in layer.parameters:
+        so_far["b_hh"] = added(so_far.get("b_hh"), db_hh)

@@ -125,11 +125,11 @@ class UpdatedInside:
 class TanhByExponentials:
     """(e^a - e^-a) / (e^a + e^-a) overflows."""
 
-    def step(self, a: Array, before: State, after: State, *rest: Any) -> None:
-        super().step(a, before, after, *rest)
+    def step(self, a: Array, gates: State, before: State, after: State, *rest: Any) -> None:
+        pre = before[0] @ rest[1] + a
+        super().step(a, gates, before, after, *rest)
         (h,) = after
         with np.errstate(all="ignore"):
-            pre = before[0] @ rest[1] + a
             h[...] = (np.exp(pre) - np.exp(-pre)) / (np.exp(pre) + np.exp(-pre))
 
 

@@ -16,7 +16,7 @@ State: TypeAlias = tuple[Array, ...]  # one array (..., B, H) per name in Cell.s
 class Tape:
     """What the forward pass of T steps leaves behind for the backward pass.
 
-    gates: ``(T, ..., B, G*H)``, the activated gates.
+    gates: ``(T, ..., B, G*H)``, the activated gates; of a cell with one gate they are its states 1 to T.
     states: per state ``(T+1, ..., B, H)``; index 0 is the initial state, index t+1 the state after step t.
     kept: ``(T, ..., B, H)``, one more array that the cell asks for, or None.
     """
@@ -58,11 +58,20 @@ class Cell(Protocol):
         """The part of ``b_hh (..., G*H)`` that may be added to the input projection before the loop."""
 
     def step(
-        self, a: Array, before: State, after: State, kept: Array | None, W: Array, b_hh: Array | None, work: Array
+        self,
+        a: Array,
+        gates: tuple[Array, ...],
+        before: State,
+        after: State,
+        kept: Array | None,
+        W: Array,
+        b_hh: Array | None,
+        work: Array,
     ) -> None:
         """One step, in place.
 
-        a: ``(..., B, G*H)``, on entry the input's share of the pre-activations, on exit the activated gates.
+        a: ``(..., B, G*H)``, on entry the input's share of the pre-activations, on exit the activated gates; gates:
+        the parts of ``a`` by gate, as views ``(..., B, H)``. With one gate ``a`` is the state at t itself.
         before, after: the states at t-1 (read) and t (written). kept: written if the cell keeps something.
         W: ``W_hh'``, ``(..., H, G*H)``. work: scratch of the shape of ``a``.
         """
@@ -74,7 +83,8 @@ class Cell(Protocol):
         """One step's pullback. From ``ds``, the cotangent of the state at t, to that of the state at t-1.
 
         local: `linearise` at step t. W: ``W_hh (..., G*H, H)``. da: ``(..., B, G, H)``, receives the adjoints of
-        the pre-activations as the input sees them. The arrays of ``ds`` may be overwritten.
+        the pre-activations as the input sees them. The arrays of ``ds``, and those that `linearise` made, may be
+        overwritten.
         """
 
     def recurrent_gradient(self, da: Array, tape: Tape) -> tuple[Array, Array]:

@@ -50,13 +50,21 @@ class GRU:
         return folded
 
     def step(
-        self, a: Array, before: State, after: State, kept: Array | None, W: Array, b_hh: Array | None, work: Array
+        self,
+        a: Array,
+        gates: tuple[Array, ...],
+        before: State,
+        after: State,
+        kept: Array | None,
+        W: Array,
+        b_hh: Array | None,
+        work: Array,
     ) -> None:
         assert kept is not None
         (h_before,), (h,) = before, after
         H = h.shape[-1]
-        rz, r, z, n = a[..., : 2 * H], a[..., :H], a[..., H : 2 * H], a[..., 2 * H :]
-        product = work[..., 2 * H :]
+        r, z, n = gates
+        rz, product = a[..., : 2 * H], work[..., 2 * H :]
         if self.reset == "after":
             np.matmul(h_before, W, out=work)
             np.add(rz, work[..., : 2 * H], out=rz)

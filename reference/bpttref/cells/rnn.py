@@ -40,11 +40,19 @@ class RNN:
         return b_hh
 
     def step(
-        self, a: Array, before: State, after: State, kept: Array | None, W: Array, b_hh: Array | None, work: Array
+        self,
+        a: Array,
+        gates: tuple[Array, ...],
+        before: State,
+        after: State,
+        kept: Array | None,
+        W: Array,
+        b_hh: Array | None,
+        work: Array,
     ) -> None:
         (h,) = after
-        np.matmul(before[0], W, out=h)
-        np.add(h, a, out=h)
+        np.matmul(before[0], W, out=work)
+        np.add(a, work, out=h)
         if self.activation == "tanh":
             np.tanh(h, out=h)
         elif self.activation == "relu":
