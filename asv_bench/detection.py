@@ -38,7 +38,7 @@ from bpttcheck.faults import FAULTS, Fault, Faulty
 from bpttref import CELLS, trees
 from bpttref.arrays import Array
 
-_PLAIN = Draw(5, 3, 4, 3, 1, *[False] * 4, 0.5, 0)
+PLAIN = Draw(5, 3, 4, 3, 1, *[False] * 4, 0.5, 0)
 SIZES = (1.0, 1e-3, 1e-6)
 
 
@@ -227,7 +227,7 @@ def look_at(fault: Fault, examples: int, diagnosed: bool) -> Seen:
         if size == 1:
             dtype = max((r.dtype for r in failed), default="float64")
             draws = [r.case for r in failed if r.case is not None and r.case.T > 1 and not r.case.tokens]
-            smallest_case = min(draws, key=lambda d: d.T * d.B * d.D * d.H, default=_PLAIN)
+            smallest_case = min(draws, key=lambda d: d.T * d.B * d.D * d.H, default=PLAIN)
         seen.smallest |= {result.law: size for result in failed}
     if fault.door == "vjp" and smallest_case is not None:
         case, _ = realise(smallest_case, cell, "float64", Faulty(fault).capabilities())
@@ -260,7 +260,7 @@ def false_alarms_of_peers() -> list[str]:
     accusers = set()
     for cell in CELLS:
         right = Fault("none", "the reference", "", (), (cell,), lambda: Reference().vjp)
-        case, _ = realise(_PLAIN, cell, "float64", Reference().capabilities())
+        case, _ = realise(PLAIN, cell, "float64", Reference().capabilities())
         accusers |= {name for name, (seen, _) in asked_of_peers(right, case).items() if seen}
     return sorted(accusers)
 

@@ -61,7 +61,8 @@ class RNN:
     def linearise(self, tape: Tape) -> tuple[Array, ...]:
         h = tape.states[0][1:]
         if self.activation == "tanh":
-            return (1 - h * h,)
+            slope = h * h
+            return (np.subtract(1, slope, out=slope),)
         return ((h > 0).astype(h.dtype),) if self.activation == "relu" else (np.ones_like(h),)
 
     def pull(self, local: tuple[Array, ...], ds: State, W: Array, da: Array) -> State:

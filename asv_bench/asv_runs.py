@@ -1,0 +1,76 @@
+"""asv, as the gate and the history use it: chosen commits on a machine whose name says nothing, results as plain cells.
+
+A cell is a benchmark with parameters, ``memory.Traced.track_peak_bytes('full', 64)``. Its value is None if it failed,
+NaN if it was skipped.
+"""
+
+import itertools
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple, TypeAlias
+
+from asv.results import iter_results_for_machine
+
+HERE = Path(__file__).resolve().parent
+RESULTS = HERE / "results"
+ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+
+
+class Cell(NamedTuple):
+    benchmark: str
+    parameters: tuple[str, ...]  # their reprs
+
+    def __str__(self) -> str:
+        return f"{self.benchmark}({', '.join(self.parameters)})"
+
+
+Cells: TypeAlias = dict[Cell, float | None]
+
+
+def git(*arguments: str) -> str:
+    """What git says about the repository. Raises subprocess.CalledProcessError if it refuses."""
+    command = ["git", "-C", str(HERE), *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def measure(commits: Sequence[str], results: Path, machine: str, pattern: str, *options: str) -> None:
+    """Benchmark full hashes, by turns, into a folder of results.
+
+    Raises RuntimeError if asv itself fails; a commit that cannot be built, or a benchmark that fails, is not a failure.
+    """
+    config = json.loads((HERE / "asv.conf.json").read_text())
+    config |= {"repo": str(HERE.parent), "benchmark_dir": str(HERE / "benchmarks"), "env_dir": str(HERE / ".asv/env")}
+    config["results_dir"] = str(results)
+    written = HERE / ".asv" / "asv.conf.json"
+    written.parent.mkdir(exist_ok=True)
+    written.write_text(json.dumps(config))
+    asv = [sys.executable, "-m", "asv", "--config", str(written)]
+    described = {"os": platform.system().lower(), "arch": platform.machine(), "cpu": "any", "ram": "any"}
+    described |= {"machine": machine, "num_cpu": str(os.cpu_count())}
+    fields = [argument for name, text in described.items() for argument in (f"--{name}", text)]
+    environment = {**os.environ, **ONE_THREAD}
+    subprocess.run([*asv, "machine", *fields], check=True, env=environment, stdout=subprocess.DEVNULL)
+    run = ["run", "HASHFILE:-", "--machine", machine, "--bench", pattern, "--launch-method", "forkserver", *options]
+    status = subprocess.run([*asv, *run], input="\n".join(commits), text=True, env=environment).returncode
+    if status not in (0, 2):  # 2: some benchmark failed
+        raise RuntimeError(f"asv ended with status {status}; its last lines say why")
+
+
+def measured(results: Path, machine: str) -> dict[str, Cells]:
+    """By commit, newest first, the cells of the benchmarks as they are now: those of older versions are left out."""
+    known = json.loads((results / "benchmarks.json").read_text())
+    by_date: list[tuple[int, str, Cells]] = []
+    for result in iter_results_for_machine(str(results), machine):
+        cells: Cells = {}
+        for name in result.get_all_result_keys():
+            if name in known and result.benchmark_version.get(name) == known[name]["version"]:
+                parameters = result.get_result_params(name)
+                values = result.get_result_value(name, parameters)
+                cells |= {Cell(name, p): v for p, v in zip(itertools.product(*parameters), values, strict=True)}
+        by_date.append((result.date, result.commit_hash, cells))
+    return {commit: cells for _, commit, cells in sorted(by_date, key=lambda dated: dated[0], reverse=True)}

@@ -1,0 +1,102 @@
+"""How much memory does a gradient take? As the whole process sees it, and exactly.
+
+A step's cache is what backpropagation needs of a step: its gates, its states, and what the cell keeps besides (the
+gate of a plain RNN is its state). What a call returns does not count, but for the outputs of full BPTT, which are a
+part of its cache.
+"""
+
+import gc
+import math
+import tracemalloc
+from typing import Any
+
+import numpy as np
+
+from bpttref import Cell
+
+from .common import CELLS, STRATEGIES, Benchmark, drawn, gradient, truncation
+
+B, D, H, WINDOW = 32, 8, 16, 16
+
+
+class Process(Benchmark):
+    """The peak of the whole process, LSTM."""
+
+    params = (["inputs only", *STRATEGIES], [256, 1024, 4096])
+    param_names = ("strategy", "T")
+
+    def setup(self, strategy: str, T: int) -> None:
+        problem = drawn(CELLS["lstm"], T, B, D, H)
+        self.run = (lambda: problem) if strategy == "inputs only" else gradient(strategy, problem, WINDOW)
+
+    def peakmem_gradient(self, strategy: str, T: int) -> None:
+        """Peak resident memory; "inputs only" is the offset of Python, NumPy and the inputs."""
+        self.run()
+
+
+class Traced(Benchmark):
+    """Exact memory of the arrays, LSTM."""
+
+    params = (list(STRATEGIES), [64, 256, 1024])
+    param_names = ("strategy", "T")
+
+    def setup_cache(self) -> dict[tuple[str, int], tuple[int, int]]:
+        strategies, lengths = self.params
+        return {(s, T): _peak_and_cached_bytes(s, "lstm", T) for s in strategies for T in lengths}
+
+    def track_peak_bytes(self, measured: Any, strategy: str, T: int) -> int:
+        """Bytes at the peak of a call, above its start."""
+        return measured[strategy, T][0]
+
+    track_peak_bytes.unit = "bytes"
+
+    def track_states_kept(self, measured: Any, strategy: str, T: int) -> float:
+        """Steps' caches in memory, over T: full 1, checkpointed about 2/sqrt(T), a segment 1/T of its length."""
+        return measured[strategy, T][1] / T / _step_bytes(CELLS["lstm"])
+
+    track_states_kept.unit = "a step"
+
+
+class Theory(Benchmark):
+    """Memory over what the strategy needs."""
+
+    params = (list(STRATEGIES), list(CELLS))
+    param_names = ("strategy", "cell")
+
+    def track_peak_over_theory(self, strategy: str, cell: str) -> float:
+        """Memory, less checkpoints, over the caches of the longest segment and one step more, T = 256: near 1."""
+        T, c = 256, CELLS[cell]
+        _, cached = _peak_and_cached_bytes(strategy, cell, T)
+        if strategy == "checkpointed":
+            cached -= math.isqrt(T) * len(c.states) * B * H * 8
+        return cached / (1 + _longest_segment(strategy, T)) / _step_bytes(c)
+
+    track_peak_over_theory.unit = "ratio"
+
+
+def _longest_segment(strategy: str, T: int) -> int:
+    if strategy in ("full", "checkpointed"):
+        return T if strategy == "full" else math.isqrt(T)
+    cuts = np.flatnonzero(truncation(strategy, WINDOW).links(T) == 0)
+    return int(np.diff([0, *cuts, T]).max())
+
+
+def _step_bytes(cell: Cell) -> int:
+    gates = len(cell.gates) if len(cell.gates) > 1 else 0
+    return (gates + len(cell.states) + cell.keeps) * B * H * 8
+
+
+def _peak_and_cached_bytes(strategy: str, cell: str, T: int) -> tuple[int, int]:
+    """The peak of the second call above its start, and what of it was cache or scratch."""
+    run = gradient(strategy, drawn(CELLS[cell], T, B, D, H), WINDOW)
+    run()
+    gc.collect()
+    tracemalloc.start()
+    result = run()
+    now, peak = tracemalloc.get_traced_memory()
+    del result
+    gc.collect()
+    left, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    outputs = T * B * H * 8 if strategy == "full" else 0
+    return peak, peak - (now - left) + outputs

@@ -1,0 +1,63 @@
+"""When is a cell worse? By a ratio and by an amount, both: the table of limits, in the unit of each series."""
+
+import math
+from typing import NamedTuple
+
+from asv_runs import Cell, Cells
+
+
+class Limit(NamedTuple):
+    series: str  # the beginning of a method's name
+    ratio: float
+    amount: float
+    exact: bool  # the same number on every run
+
+
+# Seconds are reported and not gated: on a busy machine only ratios of times taken by turns are steady.
+LIMITS = (
+    Limit("track_over_products", 1.20, 0.2, exact=False),
+    Limit("track_time_exponent", 1.00, 0.15, exact=False),
+    Limit("peakmem_", 1.10, 16e6, exact=False),
+    Limit("track_peak_bytes", 1.02, 4096, exact=True),
+    Limit("track_states_kept", 1.02, 0.002, exact=True),
+    Limit("track_peak_over_theory", 1.02, 0.02, exact=True),
+    Limit("track_bias", 1.02, 1e-9, exact=True),
+    Limit("track_variance", 1.02, 1e-9, exact=True),
+    Limit("track_cosine_loss", 1.02, 1e-9, exact=True),
+)
+
+
+class Change(NamedTuple):
+    cell: Cell
+    before: float
+    after: float | None  # None: it fails now
+    limit: Limit
+
+    @property
+    def ratio(self) -> float:
+        return math.inf if self.after is None else self.after / self.before
+
+    @property
+    def worse(self) -> bool:
+        return self.after is None or (self.ratio > self.limit.ratio and self.after - self.before > self.limit.amount)
+
+
+def pattern(exact_only: bool) -> str:
+    """The regular expression of the series that have a limit."""
+    names = "|".join(limit.series for limit in LIMITS if limit.exact or not exact_only)
+    return rf"^(speed|memory|quality)\.\w+\.({names})"
+
+
+def changes(before: Cells, after: Cells) -> list[Change]:
+    """The cells that were measured before, with their limits; those that are skipped at either end are left out."""
+    found = []
+    for cell, old in before.items():
+        limit, new = _limit(cell), after.get(cell, math.nan)
+        if limit and old is not None and not math.isnan(old) and (new is None or not math.isnan(new)):
+            found.append(Change(cell, old, new, limit))
+    return found
+
+
+def _limit(cell: Cell) -> Limit | None:
+    module, _, method = cell.benchmark.split(".")
+    return next((limit for limit in LIMITS if method.startswith(limit.series) and module != "peers"), None)
