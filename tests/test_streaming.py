@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from bpttref import (
     LSTM,
+    RNN,
     Cotangents,
     Full,
     Objective,
@@ -108,3 +109,30 @@ def test_memory_of_checkpoints_grows_like_the_root():
         return peak(measured) - outputs
 
     assert run(4096) / run(1024) < 2.6
+
+
+@given(problems(), LINKS)
+def test_the_gradient_of_the_inputs_need_not_be_made(problem, strategy):
+    arguments = (problem.cell, problem.parameters, problem.x, problem.initial)
+    expected = vjp(*arguments, strategy=strategy)[1](problem.cotangents)
+    got = vjp(*arguments, strategy=strategy, pull_inputs=False)[1](problem.cotangents)
+    assert got.x is None
+    for path in paths(problem):
+        if path[0] != "x":
+            np.testing.assert_array_equal(gradient_at(got, path), gradient_at(expected, path))
+
+
+def test_an_exploded_gradient_is_cut_between_checkpoints():
+    """It is infinite at the cut: 0 times it would be no number."""
+    layer = {"W_hx": np.ones((1, 1)), "W_hh": np.full((1, 1), 1e200)}
+    x, h0 = np.zeros((6, 1, 1)), (({"h": np.zeros((1, 1))},),)
+    _, pullback = checkpointed_vjp(RNN("identity"), ((layer,),), x, h0, strategy=Regular(3), piece=3)
+    with np.errstate(over="ignore", invalid="ignore"):
+        dx = pullback(Cotangents(np.ones((6, 1, 1)))).x.ravel()
+    assert dx[2] == 1 and not np.isnan(dx).any()
+
+
+def test_a_final_state_does_not_keep_the_tape():
+    problem = make(LSTM(), 1, 2, 3, 16, 1, seed=1)
+    outputs, _ = vjp(problem.cell, problem.parameters, problem.x, problem.initial)
+    assert all(state.base is None for state in outputs.final[0][0].values())

@@ -39,9 +39,9 @@ def project(sequence: Array, matrix: Array, out: Array | None = None) -> Array:
     return out
 
 
-def weight_gradient(da: Array, operand: Array) -> Array:
+def weight_gradient(da: Array, operand: Array, out: Array | None = None) -> Array:
     """Sum over time and batch of ``da_t operand_t'``: ``(..., K, D)``, as one matrix product."""
-    return flatten(da).swapaxes(-1, -2) @ flatten(operand)
+    return np.matmul(flatten(da).swapaxes(-1, -2), flatten(operand), out=out)
 
 
 def added(so_far: Array | None, part: Array) -> Array:

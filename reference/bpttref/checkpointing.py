@@ -46,7 +46,8 @@ def checkpointed_vjp(
         checkpoints.append(state)
         outputs = run(start, state)[0]
         y[start : start + size] = outputs.y
-        state = trees.copy(outputs.final)
+        assert outputs.final is not None
+        state = outputs.final
         del outputs  # it is a view of the tape
 
     def pullback(cotangents: Cotangents) -> Gradients:
@@ -55,7 +56,7 @@ def checkpointed_vjp(
         final = cotangents.final
         for start, checkpoint in zip(reversed(starts), reversed(checkpoints), strict=True):
             steps = slice(start, start + size)
-            _, pull = run(start, checkpoint)
+            pull = run(start, checkpoint)[1]
             gradients = pull(Cotangents(None if cotangents.y is None else cotangents.y[steps], final))
             del pull  # free this piece's tape before the next one is made
             if dx is not None:

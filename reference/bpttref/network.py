@@ -67,11 +67,13 @@ def vjp(
     *,
     lengths: Array | None = None,
     strategy: Strategy = Full(),
+    pull_inputs: bool = True,
 ) -> tuple[Outputs, Pullback]:
     """Outputs now, gradients when asked.
 
     x: ``(T, B, D)``, or integer tokens ``(T, B)``. initial: states, zeros if None. lengths: ``(B,)``, the steps of
-    each row, T if None. The pullback may be called any number of times; it keeps the O(T) tape of the forward pass.
+    each row, T if None. pull_inputs: whether the gradient of ``x`` is wanted. The pullback may be called any number of
+    times; it keeps the O(T) tape of the forward pass.
 
     Truncation is defined forward in time: with two directions the strategy must be `Full`.
     Raises ValueError where shapes, dtypes or the strategy do not fit.
@@ -98,9 +100,9 @@ def vjp(
             dy = _without_padding(dy, lengths)
         dfinal = cotangents.final or tuple(tuple({} for _ in directions) for directions in layers)
         if isinstance(strategy, Blocks | Window):
-            dx, gradients = _pull_sweeps(layers, dy, dfinal, strategy)
+            dx, gradients = _pull_sweeps(layers, dy, dfinal, strategy, pull_inputs)
         else:
-            dx, gradients = _pull_links(layers, dy, dfinal, strategy)
+            dx, gradients = _pull_links(layers, dy, dfinal, strategy, pull_inputs)
         return Gradients(
             dx,
             tuple(tuple(parameters for parameters, _ in layer) for layer in gradients),
@@ -114,7 +116,11 @@ _LayerGradients: TypeAlias = list[tuple[dict[str, Array], dict[str, Array]]]  # 
 
 
 def _pull_links(
-    layers: list[list["_Direction"]], dy: Array | None, dfinal: States, strategy: LinkStrategy | Last
+    layers: list[list["_Direction"]],
+    dy: Array | None,
+    dfinal: States,
+    strategy: LinkStrategy | Last,
+    pull_inputs: bool,
 ) -> tuple[Array | None, list[_LayerGradients]]:
     """Pull back through a stack, layer by layer: the multiplier of a step applies to every layer's state."""
     T = len(layers[0][0].y)
@@ -128,7 +134,8 @@ def _pull_links(
             incoming, ds = direction.entering(share, dstate)
             if silent:
                 incoming = [None if i is None else np.concatenate([0 * i[:silent], i[silent:]]) for i in incoming]
-            back = backward(direction.unrolled, direction.x, incoming, ds, links)
+            wanted = pull_inputs or layer is not layers[0]
+            back = backward(direction.unrolled, direction.x, incoming, ds, links, wanted)
             pulled.append((back.parameters, direction.initial_gradients(back.initial, dstate)))
             dx = None if back.x is None else direction.flip(back.x)
             dy = dx if dy is None or dx is None else dy + dx
@@ -137,7 +144,7 @@ def _pull_links(
 
 
 def _pull_sweeps(
-    layers: list[list["_Direction"]], dy: Array | None, dfinal: States, strategy: Blocks | Window
+    layers: list[list["_Direction"]], dy: Array | None, dfinal: States, strategy: Blocks | Window, pull_inputs: bool
 ) -> tuple[Array | None, list[_LayerGradients]]:
     """Pull back through a stack of one direction by overlapping sweeps."""
     stack = [layer[0] for layer in layers]
@@ -145,7 +152,7 @@ def _pull_sweeps(
     shares = [None] * (len(stack) - 1) + [dy]
     incoming = [d.entering(share, final)[0] for d, share, final in zip(stack, shares, finals, strict=True)]
     k1, k2 = (1, strategy.tau) if isinstance(strategy, Window) else (strategy.k1, strategy.k2)
-    swept = sweep([d.unrolled for d in stack], [d.x for d in stack], incoming, k1, k2)
+    swept = sweep([d.unrolled for d in stack], [d.x for d in stack], incoming, k1, k2, pull_inputs)
     gradients = [
         [(back.parameters, d.initial_gradients(back.initial, f))]
         for d, back, f in zip(stack, swept, finals, strict=True)
@@ -165,7 +172,7 @@ class _Direction:
         self.unrolled = forward(cell, parameters, self.x, tuple(initial[name] for name in cell.states))
         tape = self.unrolled.tape
         if lengths is None:
-            ends = [state[-1] for state in tape.states]
+            ends = [state[-1].copy() for state in tape.states]  # a view would keep the whole tape
         else:
             ends = [np.moveaxis(_by_row(s)[lengths, np.arange(len(lengths))], 0, -2) for s in tape.states]
             # With a cleared tape no cotangent passes through the padding, whatever the cell computed there.

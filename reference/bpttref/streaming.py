@@ -49,9 +49,10 @@ def streamed_gradients(
     for start, x, xi in _pieces(chunks, strategy):
         if xi[0] == 0:
             total = _pull_segment(segment, total, receive_dx)
-        outputs, pullback = vjp(cell, parameters, x, state, strategy=Links((1.0, *xi[1:].tolist())))
+        links = Links((1.0, *xi[1:].tolist()))
+        outputs, pullback = vjp(cell, parameters, x, state, strategy=links, pull_inputs=receive_dx is not None)
         assert outputs.y is not None and outputs.final is not None
-        state = trees.copy(outputs.final)
+        state = outputs.final
         evaluated = objective(outputs.y, start)
         loss, readout = loss + evaluated.loss, trees.add(readout, evaluated.readout)
         segment.append(_Piece(start, float(xi[0]), pullback, evaluated.dy))

@@ -22,7 +22,7 @@ from bpttref.inputs import input_weight_gradient, is_tokens, project_input
 
 Parameters: TypeAlias = Mapping[str, Array]  # W_hx, W_hh and, unless the cell has no biases, b_hx, b_hh
 _CACHED = 2**15  # numbers per block of local derivatives: with their operands they fit into a small L2 cache
-_ROWS = 256  # the least that the products for the gradients sum over: fewer would be slow
+_ROWS = 128  # the least that the products for the gradients sum over: fewer would be slow
 Incoming: TypeAlias = Sequence[Array | None]  # per state: cotangents (T, ..., B, H) that enter at each step
 
 
@@ -62,15 +62,17 @@ def forward(cell: Cell, parameters: Parameters, x: Array, initial: State) -> Unr
 
 
 class Pulled(NamedTuple):
-    """What comes back to a layer: ``x`` is None for tokens, ``initial`` the cotangents of the initial state."""
+    """What comes back to a layer. x: None for tokens, and where it is not wanted. initial: to the initial states."""
 
     x: Array | None
     parameters: dict[str, Array]
     initial: State
 
 
-def backward(layer: Unrolled, x: Array, incoming: Incoming, final: State, links: Array) -> Pulled:
-    """The recursion over links, for a ``layer`` whose input was ``x``.
+def backward(
+    layer: Unrolled, x: Array, incoming: Incoming, final: State, links: Array, pull_input: bool = True
+) -> Pulled:
+    """The recursion over links, for a ``layer`` whose input was ``x``, whose gradient may not be wanted.
 
     incoming: cotangents of the states at each step. final: cotangents of the states after the last step.
     links: ``(T,)``, the multipliers ``xi_t``; ``links[0]`` belongs to the link from the initial state.
@@ -78,7 +80,8 @@ def backward(layer: Unrolled, x: Array, incoming: Incoming, final: State, links:
     The adjoints are pulled back to inputs and parameters a stretch at a time, so that their memory is a part of the
     tape's: an eighth of the steps, unless the products would be too small.
     """
-    gates, dx = layer.tape.gates, None if is_tokens(x) else np.empty_like(x, order="C")
+    gates = layer.tape.gates
+    dx = np.empty_like(x, order="C") if pull_input and not is_tokens(x) else None
     T, xi = len(gates), links.tolist()
     ds: State = tuple(cotangent.astype(gates.dtype) for cotangent in final)
     stretch = max(1, -(-T // 8), -(-_ROWS // max(1, gates.shape[-2])))
@@ -116,7 +119,7 @@ def _pull_steps(
 
 
 def sweep(
-    stack: Sequence[Unrolled], xs: Sequence[Array], incoming: Sequence[Incoming], k1: int, k2: int
+    stack: Sequence[Unrolled], xs: Sequence[Array], incoming: Sequence[Incoming], k1: int, k2: int, pull_input: bool
 ) -> list[Pulled]:
     """Overlapping sweeps down a ``stack`` of layers with inputs ``xs``; per layer, what `backward` returns.
 
@@ -160,7 +163,7 @@ def sweep(
     for layer, x, adjoints, start in zip(stack, xs, da, initial, strict=True):
         gradients: dict[str, Array] = {}
         _add_gradients(gradients, layer, 0, T, x, adjoints)
-        dx = None if is_tokens(x) else project(adjoints, layer.parameters["W_hx"])
+        dx = project(adjoints, layer.parameters["W_hx"]) if pull_input and not is_tokens(x) else None
         pulled.append(Pulled(dx, gradients, start))
     return pulled
 

@@ -126,6 +126,7 @@ class GRU:
             da_n, operand = da_n * tape.gates[..., :H], tape.h_before
         else:
             operand = tape.kept
-        dW = weight_gradient(da_rz, tape.h_before), weight_gradient(da_n, operand)
-        db = bias_gradient(da_rz), bias_gradient(da_n)
-        return np.concatenate(dW, axis=-2), np.concatenate(db, axis=-1)
+        dW = np.empty_like(da, shape=(*da.shape[1:-2], 3 * H, H))
+        weight_gradient(da_rz, tape.h_before, out=dW[..., : 2 * H, :])
+        weight_gradient(da_n, operand, out=dW[..., 2 * H :, :])
+        return dW, np.concatenate([bias_gradient(da_rz), bias_gradient(da_n)], axis=-1)
