@@ -12,7 +12,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, NoReturn, TypeAlias
 
 from asv.results import iter_results_for_machine
 
@@ -30,6 +30,12 @@ class Cell(NamedTuple):
 
 
 Cells: TypeAlias = dict[Cell, float | None]
+
+
+def refuse(sentence: str) -> NoReturn:
+    """End the command since nothing was found out."""
+    print(f"{Path(sys.argv[0]).name}: {sentence}", file=sys.stderr)
+    sys.exit(2)
 
 
 def git(*arguments: str) -> str:

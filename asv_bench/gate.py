@@ -12,18 +12,12 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 import click
-from asv_runs import Cells, git, measure, measured
+from asv_runs import Cells, git, measure, measured, refuse
 from limits import Change, changes, pattern
 from rich.console import Console
 from rich.table import Table
-
-
-def refuse(sentence: str) -> NoReturn:
-    click.echo(f"gate: {sentence}", err=True)
-    sys.exit(2)
 
 
 def commit(name: str) -> str:

@@ -9,7 +9,7 @@ the history that comes with the repository.
 import math
 
 import click
-from asv_runs import HERE, RESULTS, Cell, Cells, git, measure, measured
+from asv_runs import HERE, RESULTS, Cell, Cells, git, measure, measured, refuse
 from limits import changes
 from page import write_page
 
@@ -54,11 +54,12 @@ def main(number: int, machine: str, pattern: str) -> None:
         try:
             measure(commits(number), RESULTS, machine, pattern, "--skip-existing-successful")
         except RuntimeError as error:
-            raise click.ClickException(str(error)) from error
+            refuse(str(error))
     if not (RESULTS / machine).is_dir():
-        raise click.ClickException(f"nothing is measured on {machine} yet")
+        refuse(f"nothing is measured on {machine} yet")
     history = measured(RESULTS, machine)
     sentences = headlines(history)
+    PAGE.parent.mkdir(exist_ok=True)
     write_page(PAGE, history, sentences)
     click.echo("\n".join([*sentences, PAGE.as_uri()]))
 
