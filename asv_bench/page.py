@@ -15,6 +15,10 @@ from plotly.colors import qualitative
 from plotly.subplots import make_subplots
 
 About: TypeAlias = Mapping[str, Any]  # what asv knows of a benchmark
+READING = (
+    "Lower is better everywhere. By parameter: the newest commit and, dotted, the oldest. By commit: dotted, dashed and "
+    "solid lines are the smallest to the largest parameter. A name in a legend hides or shows its lines."
+)
 STYLE = "body {font: 16px sans-serif; max-width: 1200px; margin: 2em auto}"
 
 
@@ -26,6 +30,7 @@ def write_page(path: Path, history: dict[str, Cells], sentences: Sequence[str]) 
     drawn = sorted((name for name in measured if not name.endswith("_error")), key=_order)
     parts = [f'<!doctype html><html lang="en"><meta charset="utf-8"><title>bpttcheck</title><style>{STYLE}</style>']
     parts += ["<h1>The reference, commit by commit</h1>", *(f"<p>{escape(sentence)}</p>" for sentence in sentences)]
+    parts += [f"<p>{READING}</p>"]
     for name in drawn:
         about = known[name]
         parts += [f"<h2>{escape(name)} ({escape(about['unit'])})</h2><p>{escape(_docstring(about))}</p>"]
