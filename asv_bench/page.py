@@ -16,8 +16,8 @@ from plotly.subplots import make_subplots
 
 About: TypeAlias = Mapping[str, Any]  # what asv knows of a benchmark
 READING = (
-    "Lower is better everywhere. By parameter: the newest commit and, dotted, the oldest. By commit: dotted, dashed and "
-    "solid lines are the smallest to the largest parameter. A name in a legend hides or shows its lines."
+    "Lower is better everywhere. By parameter: the newest commit and, dotted, the oldest. By commit: dotted, dashed "
+    "and solid lines are the smallest to the largest parameter. A name in a legend hides or shows its lines."
 )
 STYLE = "body {font: 16px sans-serif; max-width: 1200px; margin: 2em auto}"
 
