@@ -339,7 +339,8 @@ def main(
     lines = table(found)
     click.echo("\n".join(lines[len(found) + 2 :]))
     if markdown:
-        command = f"python asv_bench/detection.py --examples {examples} --markdown {markdown}"
+        asked = " --diagnose" * diagnosed
+        command = f"python asv_bench/detection.py --examples {examples}{asked} --markdown {markdown}"
         head = ["# Detection power", "", (__doc__ or "").split("\n\n", 2)[2].strip(), "", f"Made by `{command}`.", ""]
         picture = [f"![laws by faults]({png.name})", ""] if png else []
         markdown.write_text("\n".join([*head, *lines[len(found) + 3 :], "", *picture, *lines[: len(found) + 2]]) + "\n")

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 
 import click
 import numpy as np
-from benchmarks.common import CELLS, Run, best_times, drawn, gradient
+from benchmarks.common import CELLS, Run, best_times, drawn, gradient, truncation
 from rich.console import Console
 from rich.table import Table
 
@@ -55,7 +55,13 @@ def peak(run: Run) -> int:
 @click.command()
 @click.option("--steps", default=1_000_000, show_default=True, help="The longest sequence.")
 def main(steps: int) -> None:
-    """Print both tables."""
+    """Print the three tables."""
+    for table in (truncated(steps), beside_theory(), checkpointed()):
+        Console().print(table)
+
+
+def truncated(steps: int) -> Table:
+    """A thousand steps, and as many as were asked for."""
     table = Table("cell", "strategy", "steps", "longest segment", "us a step", "peak, KiB", title="truncated")
     for cell in (CELLS["rnn"], CELLS["lstm"]):
         for strategy in (Regular(64), Random(1 - 1 / 64, seed=1)):
@@ -67,7 +73,32 @@ def main(steps: int) -> None:
                 kind = type(strategy).__name__.lower()
                 row = f"{T:,}", str(longest), f"{1e6 * seconds / T:.1f}", f"{peak(run) / 1024:,.0f}"
                 table.add_row(cell.name, kind, *row)
-    Console().print(table)
+    return table
+
+
+def beside_theory() -> Table:
+    """Memory, less the gradients returned, over the caches of the longest segment and one step more.
+
+    B = 32, D = 64, H = 256 and segments of 64, or of 64 on average.
+    """
+    table = Table("cell", "regular", "random", title="peak / caches of a segment")
+    for cell in CELLS.values():
+        problem, ratios = drawn(cell, 512, 32, 64, 256), []
+        returned = sum(array.nbytes for array in problem.parameters.values())
+        gates = len(cell.gates) if len(cell.gates) > 1 else 0  # the gate of a plain RNN is its state
+        cache = (gates + len(cell.states) + cell.keeps) * problem.dy[0].nbytes
+        for strategy in ("regular", "random"):
+            cuts = np.flatnonzero(truncation(strategy, 64).links(512) == 0)
+            longest = int(np.diff([0, *cuts, 512]).max())
+            run = gradient(strategy, problem, 64)
+            run()  # what is made once, whatever the run, does not count
+            ratios.append((peak(run) - returned) / cache / (longest + 1))
+        table.add_row(cell.name, *(f"{ratio:.2f}" for ratio in ratios))
+    return table
+
+
+def checkpointed() -> Table:
+    """Checkpoints beside plain BPTT, without y and dx."""
     table = Table("cell", "time / plain", "peak / plain", title="checkpointed, T = 4096, beside y and dx")
     for cell in CELLS.values():
         problem = drawn(cell, 4096, 16, 32, 128)
@@ -76,7 +107,7 @@ def main(steps: int) -> None:
         dx, y = problem.x.nbytes, problem.dy.nbytes  # y of the plain run is a part of its tape
         memory = (peaks[0] - dx - y) / (peaks[1] - dx)
         table.add_row(cell.name, f"{times[0] / times[1]:.2f}", f"{100 * memory:.1f} %")
-    Console().print(table)
+    return table
 
 
 if __name__ == "__main__":
