@@ -43,8 +43,8 @@ def battery(subject: Implementation, cell: Cell, dtype: str) -> Iterator[tuple[s
 def _plain(rng: np.random.Generator, capabilities: Capabilities, changes: Mapping[str, Any]) -> Draw:
     """A draw of one layer and one direction, but for the ``changes``."""
     tokens = "dense" not in capabilities.inputs
-    draw = replace(draw_case(rng, capabilities, 0), layers=1, ragged=False, tokens=tokens, weight_scale=0.5)
-    return replace(draw, **{"bidirectional": False, **changes})
+    plain = {"layers": 1, "bidirectional": False, "ragged": False, "tokens": tokens, "weight_scale": 0.5}
+    return replace(draw_case(rng, capabilities, 0), **{**plain, **changes})
 
 
 def _levels(capabilities: Capabilities, two_phase: bool) -> Iterator[_Level]:

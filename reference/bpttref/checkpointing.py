@@ -11,7 +11,7 @@ import numpy as np
 from bpttref import trees
 from bpttref.arrays import Array
 from bpttref.cells import Cell
-from bpttref.network import AllParameters, Cotangents, Gradients, Outputs, Pullback, States, vjp
+from bpttref.network import AllParameters, Cotangents, Gradients, Outputs, Pullback, States, carried, vjp
 from bpttref.strategies import Full, Links, LinkStrategy
 
 
@@ -62,7 +62,7 @@ def checkpointed_vjp(
             if dx is not None:
                 dx[steps] = gradients.x
             dparameters = trees.add(dparameters, gradients.parameters)
-            final = trees.scale(gradients.initial, float(xi[start])) if xi[start] else None
+            final = carried(gradients.initial, float(xi[start]))
         return Gradients(dx, dparameters, final)
 
     return Outputs(y, state), pullback

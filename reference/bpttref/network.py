@@ -13,6 +13,7 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
+from bpttref import trees
 from bpttref.arrays import Array
 from bpttref.cells import Cell, State
 from bpttref.inputs import is_tokens
@@ -57,6 +58,11 @@ def zero_states(cell: Cell, parameters: AllParameters, batch: int) -> States:
         tuple({name: _zeros_before(p["W_hh"], batch) for name in cell.states} for p in directions)
         for directions in parameters
     )
+
+
+def carried(cotangents: States | None, link: float) -> States | None:
+    """Cotangents of states over a link; None where it is cut: 0 times an exploded gradient is not 0."""
+    return trees.scale(cotangents, link) if link else None
 
 
 def vjp(

@@ -15,7 +15,7 @@ from bpttref import trees
 from bpttref.arrays import Array
 from bpttref.cells import Cell
 from bpttref.losses import Evaluated
-from bpttref.network import AllParameters, Cotangents, Gradients, Pullback, States, vjp
+from bpttref.network import AllParameters, Cotangents, Gradients, Pullback, States, carried, vjp
 from bpttref.strategies import Full, Links, LinkStrategy
 
 ChunkObjective: TypeAlias = Callable[[Array, int], Evaluated]  # (outputs (L, B, H), their first step)
@@ -80,7 +80,7 @@ def _pull_segment(
     while segment:
         piece = segment.pop()
         gradients = piece.pullback(Cotangents(piece.dy, final))
-        final = trees.scale(gradients.initial, piece.link)
+        final = carried(gradients.initial, piece.link)
         if receive_dx is not None and gradients.x is not None:
             receive_dx(piece.start, gradients.x)
         initial = gradients.initial if piece.start == 0 else total.initial
