@@ -16,7 +16,7 @@ from collections.abc import Iterator
 
 import click
 import numpy as np
-from benchmarks.common import CELLS, Run, best_times, drawn, gradient, truncation
+from benchmarks.common import CELLS, Run, best_times, drawn, gradient, longest_segment, step_bytes, truncation
 from rich.console import Console
 from rich.table import Table
 
@@ -66,12 +66,15 @@ def truncated(steps: int) -> Table:
     for cell in (CELLS["rnn"], CELLS["lstm"]):
         for strategy in (Regular(64), Random(1 - 1 / 64, seed=1)):
             for T in (1000, steps):
-                cuts = np.flatnonzero(strategy.links(T) == 0)
-                longest = int(np.diff([0, *cuts, T]).max())
                 run = streamed(cell, strategy, T)
                 seconds = best_times([run], seconds=1.0)[0]
                 kind = type(strategy).__name__.lower()
-                row = f"{T:,}", str(longest), f"{1e6 * seconds / T:.1f}", f"{peak(run) / 1024:,.0f}"
+                row = (
+                    f"{T:,}",
+                    str(longest_segment(strategy, T)),
+                    f"{1e6 * seconds / T:.1f}",
+                    f"{peak(run) / 1024:,.0f}",
+                )
                 table.add_row(cell.name, kind, *row)
     return table
 
@@ -85,11 +88,9 @@ def beside_theory() -> Table:
     for cell in CELLS.values():
         problem, ratios = drawn(cell, 512, 32, 64, 256), []
         returned = sum(array.nbytes for array in problem.parameters.values())
-        gates = len(cell.gates) if len(cell.gates) > 1 else 0  # the gate of a plain RNN is its state
-        cache = (gates + len(cell.states) + cell.keeps) * problem.dy[0].nbytes
+        cache = step_bytes(cell, problem.dy[0].nbytes)
         for strategy in ("regular", "random"):
-            cuts = np.flatnonzero(truncation(strategy, 64).links(512) == 0)
-            longest = int(np.diff([0, *cuts, 512]).max())
+            longest = longest_segment(truncation(strategy, 64), 512)
             run = gradient(strategy, problem, 64)
             run()  # what is made once, whatever the run, does not count
             ratios.append((peak(run) - returned) / cache / (longest + 1))

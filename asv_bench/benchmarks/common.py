@@ -11,6 +11,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
+from types import ModuleType
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -104,17 +105,32 @@ def floored(number: float) -> float:
     return max(float(number), 1e-12)
 
 
-class Benchmark:
-    """A class of benchmarks whose series end where its source, or that of a helper, changes.
+def longest_segment(strategy: Regular | Random, T: int) -> int:
+    """Steps of the longest piece between two cuts of ``T`` steps."""
+    cuts = np.flatnonzero(strategy.links(T) == 0)
+    return int(np.diff([0, *cuts, T]).max())
 
-    ``version`` is a hash of the class, its bases, this module, and ``helpers``, without comments and layout.
+
+def step_bytes(cell: Cell, array_bytes: int) -> int:
+    """A step's cache: its gates, its states, and what the cell keeps besides, of ``array_bytes = B H itemsize`` each.
+
+    The gate of a plain RNN is its state.
+    """
+    gates = len(cell.gates) if len(cell.gates) > 1 else 0
+    return (gates + len(cell.states) + cell.keeps) * array_bytes
+
+
+class Benchmark:
+    """A class of benchmarks whose series end where its module, this one, or one of its ``helpers`` changes.
+
+    ``version`` is a hash of these modules, without comments and layout.
     """
 
-    helpers: tuple[Any, ...] = ()
+    helpers: tuple[ModuleType, ...] = ()
     timer = time.process_time
     version: str
 
     def __init_subclass__(cls) -> None:
-        sources = [*cls.__mro__[:-2], sys.modules[__name__], *cls.helpers]
-        trees = (ast.dump(ast.parse(inspect.getsource(source))) for source in sources)
+        modules = [sys.modules[cls.__module__], sys.modules[__name__], *cls.helpers]
+        trees = (ast.dump(ast.parse(inspect.getsource(module))) for module in modules)
         cls.version = hashlib.sha256("".join(trees).encode()).hexdigest()[:16]

@@ -1,8 +1,7 @@
 """How much memory does a gradient take? As the whole process sees it, and exactly.
 
-A step's cache is what backpropagation needs of a step: its gates, its states, and what the cell keeps besides (the
-gate of a plain RNN is its state). What a call returns does not count, but for the outputs of full BPTT, which are a
-part of its cache.
+A step's cache is what backpropagation needs of a step. What a call returns does not count, but for the outputs of full
+BPTT, which are a part of its cache.
 """
 
 import gc
@@ -10,13 +9,10 @@ import math
 import tracemalloc
 from typing import Any
 
-import numpy as np
-
-from bpttref import Cell
-
-from .common import CELLS, STRATEGIES, Benchmark, drawn, gradient, truncation
+from .common import CELLS, STRATEGIES, Benchmark, drawn, gradient, longest_segment, step_bytes, truncation
 
 B, D, H, WINDOW = 32, 8, 16, 16
+BYTES = B * H * 8  # of a state
 
 
 class Process(Benchmark):
@@ -52,7 +48,7 @@ class Traced(Benchmark):
 
     def track_states_kept(self, measured: Any, strategy: str, T: int) -> float:
         """Steps' caches in memory, over T: full 1, checkpointed about 2/sqrt(T), a segment 1/T of its length."""
-        return measured[strategy, T][1] / T / _step_bytes(CELLS["lstm"])
+        return measured[strategy, T][1] / T / step_bytes(CELLS["lstm"], BYTES)
 
     track_states_kept.unit = "a step"
 
@@ -68,22 +64,12 @@ class Theory(Benchmark):
         T, c = 256, CELLS[cell]
         _, cached = _peak_and_cached_bytes(strategy, cell, T)
         if strategy == "checkpointed":
-            cached -= math.isqrt(T) * len(c.states) * B * H * 8
-        return cached / (1 + _longest_segment(strategy, T)) / _step_bytes(c)
+            cached -= math.isqrt(T) * len(c.states) * BYTES
+        segments = {"full": T, "checkpointed": math.isqrt(T)}
+        longest = segments.get(strategy) or longest_segment(truncation(strategy, WINDOW), T)
+        return cached / (1 + longest) / step_bytes(c, BYTES)
 
     track_peak_over_theory.unit = "ratio"
-
-
-def _longest_segment(strategy: str, T: int) -> int:
-    if strategy in ("full", "checkpointed"):
-        return T if strategy == "full" else math.isqrt(T)
-    cuts = np.flatnonzero(truncation(strategy, WINDOW).links(T) == 0)
-    return int(np.diff([0, *cuts, T]).max())
-
-
-def _step_bytes(cell: Cell) -> int:
-    gates = len(cell.gates) if len(cell.gates) > 1 else 0
-    return (gates + len(cell.states) + cell.keeps) * B * H * 8
 
 
 def _peak_and_cached_bytes(strategy: str, cell: str, T: int) -> tuple[int, int]:
@@ -98,5 +84,5 @@ def _peak_and_cached_bytes(strategy: str, cell: str, T: int) -> tuple[int, int]:
     gc.collect()
     left, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    outputs = T * B * H * 8 if strategy == "full" else 0
+    outputs = T * BYTES if strategy == "full" else 0
     return peak, peak - (now - left) + outputs

@@ -44,7 +44,6 @@ class Random(Benchmark):
     unit = "relative"
     params = Regular.params
     param_names = Regular.param_names
-    helpers = (Regular,)
 
     def setup_cache(self) -> dict[Any, dict[str, float]]:
         return {(window, memory): _estimates(window, memory) for window in WINDOWS for memory in MEMORIES}
