@@ -1,7 +1,7 @@
 """One layer in one direction, unrolled over time: the whole of backpropagation through time.
 
 The forward pass projects all inputs in one product, then walks the steps. The backward pass is one recursion for
-the cotangent of the state (D2L 9.7.2, eq. 9.7.12-13),
+the cotangent of the state (D2L 9.7.2, eqs. 9.7.13-14),
 
     sbar_{t-1} = xi_t * J_t' sbar_t + ybar_{t-1},              J_t = d s_t / d s_{t-1},
 

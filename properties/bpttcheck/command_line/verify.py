@@ -1,14 +1,12 @@
-"""The command ``bpttcheck``: arguments and exit codes, nothing else."""
+"""``bpttcheck verify``."""
 
 import platform
 import runpy
 import secrets
 import sys
-from collections.abc import Callable
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import click
 import numpy as np
@@ -17,28 +15,19 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from bpttcheck.adapters import TargetError, installed, load
 from bpttcheck.cases import realise
-from bpttcheck.catalogue import explain, faults_by_line, faults_in_markdown, laws_in_markdown
+from bpttcheck.command_line.catalogue import chosen_laws
+from bpttcheck.command_line.ending import AT_FAULT, FAILED, INTERRUPTED, PASSED, UNSURE, stop
 from bpttcheck.contract import CustomCell, Implementation
 from bpttcheck.diagnosis import diagnose
 from bpttcheck.failure import write_failure
-from bpttcheck.laws import LAWS, Law
-from bpttcheck.report import draw_xray, print_failure, print_verdict, print_xray, to_json
-from bpttcheck.trial import AdapterError, Refused
+from bpttcheck.laws import Law
+from bpttcheck.report import print_failure, print_verdict, to_json
+from bpttcheck.trial import AdapterError
 from bpttcheck.verdict import Result, judge, summary
-from bpttcheck.xray import in_words
-from bpttcheck.xray import xray as take_xray
-from bpttref import Blocks, Cell, Full, Last, Regular, Strategy, Window
-
-PASSED, FAILED, AT_FAULT, UNSURE, INTERRUPTED = 0, 1, 2, 3, 130
+from bpttref import Cell
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="bpttcheck")
-def main() -> None:
-    """Is this backpropagation through time right?"""
-
-
-@main.command()
+@click.command()
 @click.argument("targets", nargs=-1)
 @click.option("--law", "law_ids", multiple=True, metavar="ID", help="Only this law; may be repeated.")
 @click.option("--cell", "cells", multiple=True, metavar="NAME", help="Only this cell, e.g. lstm; may be repeated.")
@@ -75,12 +64,12 @@ def verify(
     try:
         if json_file is not None:
             json_file.touch()  # before the work, not after it
-        laws = _chosen_laws(law_ids)
+        laws = chosen_laws(law_ids)
         targets = targets or tuple(installed())
         subjects = [load(target) for target in targets]
         _check_selection(subjects, cells, dtypes)
     except (TargetError, click.UsageError, OSError) as error:
-        _stop(error, traceback)
+        stop(error, traceback)
     seed = secrets.randbelow(2**32) if seed is None else seed
     console = Console()
     results: list[Result] = []
@@ -109,7 +98,7 @@ def verify(
         console.print(summary(results), markup=False, highlight=False)
         sys.exit(INTERRUPTED)
     except Exception as error:
-        _stop(error, traceback)
+        stop(error, traceback)
     _finish(console, results, json_file)
     for target, subject in zip(targets, subjects, strict=True):
         _explain(console, target, subject, results, failures)
@@ -121,94 +110,6 @@ def verify(
         statuses.add("failed")
     ordered = (("error", AT_FAULT), ("failed", FAILED), ("unsure", UNSURE))
     sys.exit(next((code for status, code in ordered if status in statuses), PASSED))
-
-
-@main.command("laws")
-@click.argument("law_id", required=False)
-@click.option("--markdown", is_flag=True, help="The whole catalogue, for the docs.")
-def list_laws(law_id: str | None, markdown: bool) -> None:
-    """List the laws, or explain one."""
-    if markdown:
-        click.echo(laws_in_markdown(), nl=False)
-        return
-    console = Console()
-    try:
-        chosen = _chosen_laws((law_id,) if law_id else ())
-    except click.UsageError as error:
-        _stop(error, False)
-    for law in chosen:
-        console.print(f"[bold]{law.id}[/]  {law.statement}", highlight=False)
-        for heading, text in explain(law).items() if law_id else ():
-            console.print(f"    {heading}: {text}", markup=False, highlight=False)
-
-
-@main.command("faults")
-@click.option("--markdown", is_flag=True, help="The whole catalogue, for the docs.")
-def list_faults(markdown: bool) -> None:
-    """List the planted faults; `bpttcheck verify fault:ID` judges one."""
-    click.echo(faults_in_markdown() if markdown else "\n".join(faults_by_line()), nl=not markdown)
-
-
-@main.command()
-@click.argument("path", type=click.Path(path_type=Path))
-def replay(path: Path) -> None:
-    """Put a failure that was written by verify to its subject again: FIXED, FAILED (exit 1) or ERROR (exit 2)."""
-    try:
-        wrong = runpy.run_path(str(path / "replay.py" if path.is_dir() else path))["check"]()
-    except Exception as error:
-        click.echo(f"ERROR: {type(error).__name__}: {error}")
-        sys.exit(AT_FAULT)
-    click.echo(f"FAILED: {wrong}" if wrong else "FIXED")
-    sys.exit(FAILED if wrong else PASSED)
-
-
-@main.command()
-@click.argument("target")
-@click.option("--cell", "cell_name", help="The cell; the target's first if it is not given.")
-@click.option("--strategy", type=click.Choice(["full", "regular", "window", "blocks", "last"]), default="regular")
-@click.option("--tau", type=click.IntRange(1), default=4, show_default=True, help="tau, k2 of blocks, k of last.")
-@click.option("--k1", type=click.IntRange(1), default=2, show_default=True, help="k1 of blocks.")
-@click.option("--length", type=click.IntRange(2), default=12, show_default=True, help="Steps of the sequence.")
-@click.option("--png", type=click.Path(dir_okay=False, path_type=Path), help="Draw the matrices here.")
-@click.option("--svg", type=click.Path(dir_okay=False, path_type=Path), help="Draw the matrices here.")
-def xray(
-    target: str,
-    cell_name: str | None,
-    strategy: str,
-    tau: int,
-    k1: int,
-    length: int,
-    png: Path | None,
-    svg: Path | None,
-) -> None:
-    """Show which matrix M[t, s] the truncation of TARGET really applies: from the loss at t to the use at s."""
-    makers: dict[str, Callable[[], Strategy]] = {
-        "full": Full,
-        "regular": lambda: Regular(tau),
-        "window": lambda: Window(tau),
-        "blocks": lambda: Blocks(k1, tau),
-        "last": lambda: Last(tau),
-    }
-    console = Console()
-    try:
-        asked = makers[strategy]()
-        subject = load(target)
-        seen = take_xray(subject, _cell(subject, cell_name), asked, length)
-        print_xray(console, subject.name, asked, seen)
-        for file in filter(None, (png, svg)):
-            draw_xray(file, subject.name, asked, seen)
-            console.print(f"drawn: {file}", highlight=False)
-    except (TargetError, AdapterError, Refused, ValueError, OSError, ImportError, click.UsageError) as error:
-        _stop(error, False)
-    differs = seen.in_words(asked) != in_words(seen.declared)
-    sys.exit(FAILED if differs else PASSED)
-
-
-def _cell(subject: Implementation, name: str | None) -> Cell | CustomCell:
-    cells = {cell.name: cell for cell in subject.capabilities().cells}
-    if name is not None and name not in cells:
-        raise click.UsageError(f"{subject.name} has no cell {name!r}; there are {', '.join(cells)}")
-    return cells[name] if name else next(iter(cells.values()))
 
 
 def _found_again(console: Console, target: str, laws: tuple[Law, ...], failures: Path) -> bool:
@@ -256,14 +157,6 @@ def _written(failures: Path, target: str, subject: Implementation, result: Resul
     return write_failure(failures, target, subject, result.law, result.reason, case, cotangents, result.worst)
 
 
-def _chosen_laws(ids: tuple[str, ...]) -> tuple[Law, ...]:
-    known = {law.id: law for law in LAWS}
-    for law_id in ids:
-        if law_id not in known:
-            raise click.UsageError(f"there is no law {law_id!r}; `bpttcheck laws` lists them")
-    return tuple(known[law_id] for law_id in ids) or LAWS
-
-
 def _check_selection(subjects: list[Implementation], cells: tuple[str, ...], dtypes: tuple[str, ...]) -> None:
     """A selection that matches nothing would judge nothing and look like success."""
     declared = [subject.capabilities() for subject in subjects]
@@ -280,12 +173,3 @@ def _finish(console: Console, results: list[Result], json_file: Path | None) -> 
     if json_file is not None:
         versions = {"bpttcheck": version("bpttcheck"), "numpy": np.__version__, "python": platform.python_version()}
         json_file.write_text(to_json(results, versions) + "\n")
-
-
-def _stop(error: Exception, traceback: bool) -> Any:
-    """One sentence on standard error and exit status 2."""
-    if traceback:
-        raise error
-    message = error.message if isinstance(error, click.UsageError) else str(error)
-    click.echo(f"bpttcheck: {message or type(error).__name__}", err=True)
-    sys.exit(AT_FAULT)

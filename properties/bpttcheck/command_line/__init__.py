@@ -1,0 +1,18 @@
+"""The command ``bpttcheck``: arguments and exit codes, nothing else; one file a command."""
+
+import click
+
+from bpttcheck.command_line.catalogue import list_faults, list_laws
+from bpttcheck.command_line.replay import replay
+from bpttcheck.command_line.verify import verify
+from bpttcheck.command_line.xray import xray
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="bpttcheck")
+def main() -> None:
+    """Is this backpropagation through time right?"""
+
+
+for command in (verify, replay, xray, list_laws, list_faults):
+    main.add_command(command)

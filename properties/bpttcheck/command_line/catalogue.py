@@ -1,0 +1,42 @@
+"""``bpttcheck laws`` and ``bpttcheck faults``."""
+
+import click
+from rich.console import Console
+
+from bpttcheck.catalogue import explain, faults_by_line, faults_in_markdown, laws_in_markdown
+from bpttcheck.command_line.ending import stop
+from bpttcheck.laws import LAWS, Law
+
+
+@click.command("laws")
+@click.argument("law_id", required=False)
+@click.option("--markdown", is_flag=True, help="The whole catalogue, for the docs.")
+def list_laws(law_id: str | None, markdown: bool) -> None:
+    """List the laws, or explain one."""
+    if markdown:
+        click.echo(laws_in_markdown(), nl=False)
+        return
+    console = Console()
+    try:
+        chosen = chosen_laws((law_id,) if law_id else ())
+    except click.UsageError as error:
+        stop(error)
+    for law in chosen:
+        console.print(f"[bold]{law.id}[/]  {law.statement}", highlight=False)
+        for heading, text in explain(law).items() if law_id else ():
+            console.print(f"    {heading}: {text}", markup=False, highlight=False)
+
+
+@click.command("faults")
+@click.option("--markdown", is_flag=True, help="The whole catalogue, for the docs.")
+def list_faults(markdown: bool) -> None:
+    """List the planted faults; `bpttcheck verify fault:ID` judges one."""
+    click.echo(faults_in_markdown() if markdown else "\n".join(faults_by_line()), nl=not markdown)
+
+
+def chosen_laws(ids: tuple[str, ...]) -> tuple[Law, ...]:
+    known = {law.id: law for law in LAWS}
+    for law_id in ids:
+        if law_id not in known:
+            raise click.UsageError(f"there is no law {law_id!r}; `bpttcheck laws` lists them")
+    return tuple(known[law_id] for law_id in ids) or LAWS
