@@ -11,6 +11,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from bpttcheck.pictures import new_figure
 from bpttcheck.verdict import Result, summary
 from bpttcheck.xray import Xray, in_words
 from bpttref import Strategy
@@ -132,13 +133,9 @@ def print_xray(console: Console, name: str, asked: Strategy, seen: Xray) -> None
 
 def draw_xray(file: Path, name: str, asked: Strategy, seen: Xray) -> None:
     """Draw the declared matrix beside those that were seen. Raises ImportError without matplotlib."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError("pictures need matplotlib: python -m pip install 'bpttcheck[plots]'") from error
     panels = {"declared": seen.declared, "through inputs": seen.inputs, "through parameters": seen.parameters}
     shown = {title: M for title, M in panels.items() if M is not None}
-    figure = Figure(figsize=(3.4 * len(shown), 3.9), layout="constrained")
+    figure = new_figure(3.4 * len(shown), 3.9)
     largest = max(1.0, *(float(np.nanmax(np.abs(M))) for M in shown.values()))
     for axes, (title, M) in zip(figure.subplots(1, len(shown)), shown.items(), strict=True):
         lower = np.where(np.tri(len(M), dtype=bool), M, np.nan)

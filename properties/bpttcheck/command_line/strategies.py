@@ -1,0 +1,118 @@
+"""``bpttcheck strategies``."""
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import BrokenExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from bpttcheck.command_line.ending import INTERRUPTED, stop
+from bpttcheck.comparison.engine import executor
+from bpttcheck.comparison.findings import findings
+from bpttcheck.comparison.pictures import draw_cuts, draw_quality, draw_training
+from bpttcheck.comparison.report import print_answers, print_cuts, print_tables, write_json
+from bpttcheck.comparison.study import Study
+from bpttcheck.comparison.text import read_text
+from bpttcheck.comparison.training import Model
+from bpttref import CELLS
+
+
+@click.command()
+@click.argument("file", required=False, type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--output", type=click.Path(file_okay=False, path_type=Path), default=Path("bpttcheck-strategies"),
+              show_default=True, help="The folder of results; a study that is there is continued.")  # fmt: skip
+@click.option("--cell", type=click.Choice([c.name for c in CELLS]), default="gru-after", show_default=True)
+@click.option("--window", "windows", type=click.IntRange(2), multiple=True, default=(4, 16, 32), show_default=True,
+              help="Steps of a segment, exact or mean; repeat it.")  # fmt: skip
+@click.option("--length", type=click.IntRange(4), default=64, show_default=True, help="T, steps of a sequence.")
+@click.option("--batch", type=click.IntRange(1), default=16, show_default=True, help="B, sequences of a minibatch.")
+@click.option("--units", type=click.IntRange(1), default=64, show_default=True, help="H, hidden units.")
+@click.option("--steps", type=click.IntRange(1), default=200, show_default=True, help="Minibatches of a training.")
+@click.option("--rate", type=click.FloatRange(0, min_open=True), help="Learning rate; 1 for an RNN, 4 if gated.")
+@click.option("--seeds", type=click.IntRange(2), default=3, show_default=True, help="Trainings of each kind.")
+@click.option(
+    "--little", type=click.IntRange(1), default=4000, show_default=True, help="Characters of a text to overfit."
+)
+@click.option("--minibatches", type=click.IntRange(3), default=24, show_default=True, help="Gradients compared.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="The first seed.")
+@click.option("-j", "processes", type=click.IntRange(1), help="Processes; as many as there are cores.")
+@click.option("--scheduler", metavar="ADDRESS", help="Run on this Dask cluster, e.g. tcp://host:8786.")
+def strategies(
+    file: Path | None,
+    output: Path,
+    cell: str,
+    windows: tuple[int, ...],
+    length: int,
+    batch: int,
+    units: int,
+    steps: int,
+    rate: float | None,
+    seeds: int,
+    little: int,
+    minibatches: int,
+    seed: int,
+    processes: int | None,
+    scheduler: str | None,
+) -> None:
+    """Full, regularly and randomly truncated BPTT on the text in FILE: what do they cost, and what do they learn?
+
+    Without a FILE, on Python's own documentation topics. Results go to the folder of --output as they come: after an
+    interruption the same command goes on.
+    """
+    console = Console()
+    rate = rate or (1.0 if cell.startswith("rnn") else 4.0)
+    study = Study(
+        Model(cell, length, batch, units), tuple(sorted(set(windows))), steps, rate, seeds, little, minibatches, seed
+    )
+    try:
+        if max(windows) >= length:
+            raise ValueError(f"a window must be shorter than the sequences of {length} steps, not {max(windows)}")
+        text = read_text(file, length)
+        if not length < little <= len(text.training):
+            raise ValueError(
+                f"--little must lie between {length + 1} and the {len(text.training)} characters there are"
+            )
+        study.claim(output, text)
+        console.print(f"{text.name}: {len(text.training)} characters to learn, seeds {seed} to {seed + seeds - 1}")
+        print_cuts(console, text, windows[0], seed)
+        _draw(console, lambda: draw_cuts(output / "cuts.png", text, windows[0], seed))
+        with _progress(console) as show, executor(processes or os.cpu_count() or 1, scheduler) as pool:
+            results = study.results(text, output, pool, show)
+        found = findings(study, results)
+        print_tables(console, found)
+        print_answers(console, found)
+        write_json(output / "findings.json", found)
+        _draw(console, lambda: draw_quality(output / "quality.png", found))
+        _draw(console, lambda: draw_training(output / "training.png", found))
+    except KeyboardInterrupt:
+        console.print(f"interrupted: what is done is in {output}; the same command goes on", highlight=False)
+        sys.exit(INTERRUPTED)
+    except BrokenExecutor:
+        stop(RuntimeError(f"a worker process died; what is done is in {output}, and the same command goes on"))
+    except (OSError, ValueError, ImportError) as error:
+        stop(error)
+
+
+@contextmanager
+def _progress(console: Console) -> Iterator[Callable[[int, int, str], None]]:
+    """A bar on a terminal, else a line for each job."""
+    if not console.is_terminal:
+        yield lambda done, total, name: console.print(f"{done} of {total}: {name}", highlight=False)
+        return
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as bar:
+        task = bar.add_task("starting")
+        yield lambda done, total, name: bar.update(task, completed=done, total=total, description=name)
+
+
+def _draw(console: Console, draw: Callable[[], Path]) -> None:
+    """Draw a picture; without matplotlib the study goes on without."""
+    try:
+        console.print(f"drawn: {draw()}", highlight=False, soft_wrap=True)
+    except ImportError as error:
+        console.print(f"not drawn: {error}", markup=False, highlight=False, soft_wrap=True)

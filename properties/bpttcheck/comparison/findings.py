@@ -1,0 +1,147 @@
+"""What a study found: each contender's numbers over the seeds, and answers in words.
+
+Differences are paired: both sides of a seed start from the same parameters and see the same sequences. "Better" and
+"worse" mean by more than three standard errors.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from bpttcheck.comparison.engine import Result
+from bpttcheck.comparison.quality import mean_and_error
+from bpttcheck.comparison.study import Contender, Study
+from bpttref.arrays import Array
+
+_SURE = 3
+
+
+@dataclass(frozen=True, eq=False)
+class Curves:
+    """Learning curves of one contender over seeds: step ``(R,)``, the others ``(seeds, R)``, losses in nats."""
+
+    step: Array
+    seconds: Array
+    training: Array
+    held_out: Array
+
+    def at(self, budget: float) -> Array:
+        """The held-out loss of each seed after ``budget`` seconds of CPU time: ``(seeds,)``."""
+        pairs = zip(self.seconds, self.held_out, strict=True)
+        return np.array([np.interp(budget, seconds, held_out) for seconds, held_out in pairs])
+
+
+@dataclass(frozen=True, eq=False)
+class Findings:
+    """curves: on the whole text. little: on its beginning. quality: see `Quality.run`. reach: by trained contender."""
+
+    study: Study
+    curves: Mapping[Contender, Curves]
+    little: Mapping[Contender, Curves]
+    quality: Mapping[Contender, Result]
+    reach: Mapping[Contender, Array]
+
+    @property
+    def budget(self) -> float:
+        """Seconds of CPU time that every training took at least."""
+        return min(float(curves.seconds[:, -1].min()) for curves in self.curves.values())
+
+    def gap(self, contender: Contender) -> Array:
+        """Held-out less training loss at the end, on the little text: ``(seeds,)``."""
+        curves = self.little[contender]
+        return curves.held_out[:, -1] - curves.training[:, -1]
+
+
+def findings(study: Study, results: Mapping[str, Result]) -> Findings:
+    """Sort the results of a whole study."""
+
+    def curves(group: str, contender: Contender) -> Curves:
+        seeds = range(study.seed, study.seed + study.seeds)
+        each = [results[f"{group}-{contender.label}-seed-{seed}"] for seed in seeds]
+        stacked = (np.stack([one[name] for one in each]) for name in ("seconds", "training", "held_out"))
+        return Curves(each[0]["step"], *stacked)
+
+    return Findings(
+        study,
+        {c: curves("all", c) for c in study.contenders},
+        {c: curves("little", c) for c in study.contenders if c.strategy != "random"},
+        {c: results[f"quality-{c.label}"] for c in study.contenders},
+        {
+            c: np.stack([results[f"reach-{lag}-of-{c.label}"]["bias2"] for lag in study.lags], axis=1)
+            for c in study.observed
+        },
+    )
+
+
+def answers(found: Findings) -> dict[str, str]:
+    """The chapter's question and its three reasons, each with what was measured."""
+    return {
+        "Does random truncation beat regular?": _random_beside_regular(found),
+        "Do a few steps back suffice?": _few_steps(found),
+        "Does the variance outweigh the accuracy?": _variance(found),
+        "Do short segments regularise?": _regularised(found),
+    }
+
+
+def _random_beside_regular(found: Findings) -> str:
+    windows, curves = found.study.windows, found.curves
+    sentences = []
+    for budget, when in ((np.inf, "equal steps"), (found.budget, "equal CPU time")):
+        said = []
+        for window in windows:
+            random, regular = (curves[Contender(strategy, window)].at(budget) for strategy in ("random", "regular"))
+            said.append(f"{_compared(random - regular)} at {window}")
+        sentences.append(f"Random less regular, held-out loss in nats at {when}: {', '.join(said)}.")
+    return " ".join(sentences)
+
+
+def _few_steps(found: Findings) -> str:
+    full, *truncated = [c for c in found.study.contenders if c.strategy != "random"]
+    missed = [
+        f"{root(pair)[0]:.1%} beyond {lag}" for lag, pair in zip(found.study.lags, found.reach[full].T, strict=True)
+    ]
+    losses = found.curves[full].held_out[:, -1]
+    said = [f"{_compared(found.curves[c].held_out[:, -1] - losses)} at {c.window}" for c in truncated]
+    return (
+        f"Of the gradient's norm a window misses {', '.join(missed)} cells. "
+        f"Regular less full, held-out loss at equal steps: {', '.join(said)}."
+    )
+
+
+def _variance(found: Findings) -> str:
+    sentences = []
+    for window in found.study.windows:
+        random, regular = (found.quality[Contender(strategy, window)]["error2"] for strategy in ("random", "regular"))
+        verdict = "larger" if random[0] > regular[0] else "smaller"
+        sentences.append(f"{random[0]:.3g} beside {regular[0]:.3g} at {window} ({verdict})")
+    own = found.quality[found.study.contenders[0]]["error2"][0]
+    return (
+        f"Squared error of one gradient over the squared norm, random beside regular: {', '.join(sentences)}; "
+        f"full BPTT has {own:.3g}, the variance of its minibatches."
+    )
+
+
+def _regularised(found: Findings) -> str:
+    full, *truncated = found.little
+    gaps = found.gap(full)
+    said = [f"{_compared(found.gap(c) - gaps, 'smaller', 'larger')} at {c.window}" for c in truncated]
+    last = found.little[full].held_out[:, -1]
+    held_out = [f"{_compared(found.little[c].held_out[:, -1] - last)} at {c.window}" for c in truncated]
+    return (
+        f"On {found.study.little} characters full BPTT ends {gaps.mean():.2f} nats worse on the held-out text than on "
+        f"what it learned. Regular less full, this gap: {', '.join(said)}; held-out loss: {', '.join(held_out)}."
+    )
+
+
+def root(square: Array) -> tuple[float, float]:
+    """From the estimate of a square and its standard error to those of the root; an estimate below zero counts as 0."""
+    value = float(np.sqrt(max(square[0], 0.0)))
+    return value, float(square[1] / (2 * value)) if value else float(np.sqrt(square[1]))
+
+
+def _compared(differences: Array, less: str = "better", more: str = "worse") -> str:
+    """A mean difference over seeds, and what it says."""
+    mean, error = mean_and_error(differences)
+    verdict = "no different" if not abs(mean) > _SURE * error else less if mean < 0 else more
+    return f"{mean:+.3f} ± {error:.3f} ({verdict})"
