@@ -1,5 +1,6 @@
 """What a study found: each contender's numbers over the seeds, and answers in words.
 
+The end of a training is the mean over its last quarter, since single points of plain gradient descent jump.
 Differences are paired: both sides of a seed start from the same parameters and see the same sequences. "Better" and
 "worse" mean by more than three standard errors.
 """
@@ -26,10 +27,19 @@ class Curves:
     training: Array
     held_out: Array
 
-    def at(self, budget: float) -> Array:
-        """The held-out loss of each seed after ``budget`` seconds of CPU time: ``(seeds,)``."""
+    def end(self) -> Array:
+        """The held-out loss of each seed over the last quarter of the steps: ``(seeds,)``."""
+        return _last_quarter(self.held_out)
+
+    def overfitting(self) -> Array:
+        """Held-out less training loss over the last quarter: ``(seeds,)``."""
+        return _last_quarter(self.held_out - self.training)
+
+    def within(self, budget: float) -> Array:
+        """The held-out loss of each seed over the last quarter of ``budget`` seconds of CPU time: ``(seeds,)``."""
+        times = np.linspace(0, budget, self.step.size)
         pairs = zip(self.seconds, self.held_out, strict=True)
-        return np.array([np.interp(budget, seconds, held_out) for seconds, held_out in pairs])
+        return _last_quarter(np.array([np.interp(times, seconds, held_out) for seconds, held_out in pairs]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,11 +56,6 @@ class Findings:
     def budget(self) -> float:
         """Seconds of CPU time that every training took at least."""
         return min(float(curves.seconds[:, -1].min()) for curves in self.curves.values())
-
-    def gap(self, contender: Contender) -> Array:
-        """Held-out less training loss at the end, on the little text: ``(seeds,)``."""
-        curves = self.little[contender]
-        return curves.held_out[:, -1] - curves.training[:, -1]
 
 
 def findings(study: Study, results: Mapping[str, Result]) -> Findings:
@@ -85,24 +90,22 @@ def answers(found: Findings) -> dict[str, str]:
 
 
 def _random_beside_regular(found: Findings) -> str:
-    windows, curves = found.study.windows, found.curves
-    sentences = []
-    for budget, when in ((np.inf, "equal steps"), (found.budget, "equal CPU time")):
-        said = []
-        for window in windows:
-            random, regular = (curves[Contender(strategy, window)].at(budget) for strategy in ("random", "regular"))
-            said.append(f"{_compared(random - regular)} at {window}")
-        sentences.append(f"Random less regular, held-out loss in nats at {when}: {', '.join(said)}.")
-    return " ".join(sentences)
+    steps, seconds = [], []
+    for window in found.study.windows:
+        random, regular = (found.curves[Contender(strategy, window)] for strategy in ("random", "regular"))
+        steps.append(f"{_compared(random.end() - regular.end())} at {window}")
+        seconds.append(f"{_compared(random.within(found.budget) - regular.within(found.budget))} at {window}")
+    return (
+        f"Random less regular, held-out loss in nats at equal steps: {', '.join(steps)}; "
+        f"at equal CPU time: {', '.join(seconds)}."
+    )
 
 
 def _few_steps(found: Findings) -> str:
     full, *truncated = [c for c in found.study.contenders if c.strategy != "random"]
-    missed = [
-        f"{root(pair)[0]:.1%} beyond {lag}" for lag, pair in zip(found.study.lags, found.reach[full].T, strict=True)
-    ]
-    losses = found.curves[full].held_out[:, -1]
-    said = [f"{_compared(found.curves[c].held_out[:, -1] - losses)} at {c.window}" for c in truncated]
+    reached = {lag: root(pair)[0] for lag, pair in zip(found.study.lags, found.reach[full].T, strict=True)}
+    missed = [f"{share:.1%} beyond {lag}" for lag, share in reached.items() if share >= 0.001]
+    said = [f"{_compared(found.curves[c].end() - found.curves[full].end())} at {c.window}" for c in truncated]
     return (
         f"Of the gradient's norm a window misses {', '.join(missed)} cells. "
         f"Regular less full, held-out loss at equal steps: {', '.join(said)}."
@@ -123,15 +126,19 @@ def _variance(found: Findings) -> str:
 
 
 def _regularised(found: Findings) -> str:
-    full, *truncated = found.little
-    gaps = found.gap(full)
-    said = [f"{_compared(found.gap(c) - gaps, 'smaller', 'larger')} at {c.window}" for c in truncated]
-    last = found.little[full].held_out[:, -1]
-    held_out = [f"{_compared(found.little[c].held_out[:, -1] - last)} at {c.window}" for c in truncated]
+    full, *truncated = found.little.values()
+    windows, gap = found.study.windows, full.overfitting()
+    smaller = [_compared(curves.overfitting() - gap, "smaller", "larger") for curves in truncated]
+    better = [_compared(curves.end() - full.end()) for curves in truncated]
+    said, held_out = ([f"{a} at {w}" for a, w in zip(of, windows, strict=True)] for of in (smaller, better))
     return (
-        f"On {found.study.little} characters full BPTT ends {gaps.mean():.2f} nats worse on the held-out text than on "
+        f"On {found.study.little} characters full BPTT ends {gap.mean():.2f} nats worse on the held-out text than on "
         f"what it learned. Regular less full, this gap: {', '.join(said)}; held-out loss: {', '.join(held_out)}."
     )
+
+
+def _last_quarter(records: Array) -> Array:
+    return np.asarray(records[:, -(-3 * records.shape[1] // 4) :].mean(axis=1))
 
 
 def root(square: Array) -> tuple[float, float]:

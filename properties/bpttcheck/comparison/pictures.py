@@ -22,25 +22,29 @@ _SEGMENTS = ("#cfe2f3", "#fce5cd")
 
 def draw_cuts(file: Path, text: Text, window: int, seed: int) -> Path:
     """How each strategy cuts the first characters of a text, and below the triangles M[t, s] that say so."""
+    figure = new_figure(11, 6)  # before anything else of matplotlib: it says so if there is none
+    from matplotlib import colormaps
+    from matplotlib.patches import Rectangle
+
     written, shown = text.written(SHOWN), triangles(window, seed)
-    figure = new_figure(11, 6)
     top, bottom = figure.subfigures(2, 1, squeeze=False, height_ratios=(1, 2))[:, 0]
     strips = top.subplots()
     for row, M in enumerate(shown.values()):
         segment = np.isin(np.arange(SHOWN), cuts(M)).cumsum()
         for s, character in enumerate(written):
             colour = _SEGMENTS[segment[s] % 2]
-            strips.add_patch(_square(s, row, colour))
+            strips.add_patch(Rectangle((s, row), 1, 1, facecolor=colour, edgecolor="white"))
             strips.text(s + 0.5, row + 0.5, character, ha="center", va="center", family="monospace")
     strips.set(xlim=(0, SHOWN), ylim=(len(shown), 0), xticks=[], yticks=np.arange(len(shown)) + 0.5)
     strips.set_yticklabels(list(shown))
     strips.set_title(f"segments of {window} characters, exact (regular) or on average (random)")
     largest = max(float(M.max()) for M in shown.values())
+    colours = colormaps["viridis"].with_extremes(under="#dddddd")  # what is cut
     for axes, (kind, M) in zip(bottom.subplots(1, len(shown)), shown.items(), strict=True):
         lower = np.where(np.tri(SHOWN, dtype=bool), M[:, 1:], np.nan)
-        image = axes.imshow(lower, cmap="viridis", vmin=0, vmax=largest)
+        image = axes.imshow(lower, cmap=colours, vmin=0.99, vmax=largest)
         axes.set(title=kind, xlabel="use at step s", ylabel="loss at step t")
-    bottom.colorbar(image, ax=bottom.axes, label="M[t, s]", shrink=0.8)
+    bottom.colorbar(image, ax=bottom.axes, label="M[t, s]; grey: 0", shrink=0.8)
     figure.savefig(file, dpi=130)
     return file
 
@@ -87,7 +91,7 @@ def draw_training(file: Path, found: Findings) -> Path:
             mean, error = mean_and_error(curves.held_out)
             axes.plot(at, mean, label=contender.label, **style)
             axes.fill_between(at, mean - error, mean + error, color=style["color"], alpha=0.15, lw=0)
-    ends = {c: mean_and_error(curves.held_out[:, -1]) for c, curves in found.curves.items()}
+    ends = {c: mean_and_error(curves.end()) for c, curves in found.curves.items()}
     lowest, highest = min(pair[0] for pair in ends.values()), max(pair[0] for pair in ends.values())
     for axes, what in ((panels[0, 0], "steps"), (panels[0, 1], "CPU seconds")):
         axes.set(xlabel=what, ylabel="held-out loss, nats", ylim=(lowest - 0.1, highest + 0.8))
@@ -95,7 +99,7 @@ def draw_training(file: Path, found: Findings) -> Path:
     panels[0, 0].legend(ncols=2)
     _by_window(panels[1, 0], found, ends)
     panels[1, 0].set(ylabel="held-out loss at the end, nats")
-    _by_window(panels[1, 1], found, {c: mean_and_error(found.gap(c)) for c in found.little})
+    _by_window(panels[1, 1], found, {c: mean_and_error(curves.overfitting()) for c, curves in found.little.items()})
     panels[1, 1].set(ylabel=f"held-out less training loss on {found.study.little} characters")
     figure.suptitle(f"{found.study.model.cell}, {found.study.seeds} seeds, with standard errors")
     figure.savefig(file, dpi=130)
@@ -116,9 +120,3 @@ def _by_window(axes: "Axes", found: Findings, pairs: dict[Contender, Array]) -> 
     axes.set(xscale="log", xlabel="steps of a segment, exact or mean")
     axes.set_xticks(windows, list(map(str, windows)))
     axes.minorticks_off()
-
-
-def _square(x: float, y: float, colour: str) -> Any:
-    from matplotlib.patches import Rectangle
-
-    return Rectangle((x, y), 1, 1, facecolor=colour, edgecolor="white")

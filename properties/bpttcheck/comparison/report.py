@@ -55,17 +55,20 @@ def print_tables(console: Console, found: Findings) -> None:
         prices.add_row(contender.label, _pair(measured["bytes"] / 1024), _pair(1e6 * measured["seconds"]))
     learned = _table(
         f"after {study.steps} steps, T = {model.T}, {study.seeds} seeds: loss in nats a character",
-        ("held-out", f"at {found.budget:.1f} CPU s", "training", f"gap on {study.little}"),
+        ("held-out", f"at {found.budget:.0f} CPU s", "less training", f"on {study.little}"),
     )
     for contender, curves in found.curves.items():
-        ends = [curves.held_out[:, -1], curves.at(found.budget), curves.training[:, -1]]
-        gap = _pair(mean_and_error(found.gap(contender))) if contender in found.little else ""
-        learned.add_row(contender.label, *(_pair(mean_and_error(end)) for end in ends), gap)
+        ends = [curves.end(), curves.within(found.budget), curves.overfitting()]
+        ends += [found.little[contender].overfitting()] if contender in found.little else []
+        learned.add_row(contender.label, *(_pair(mean_and_error(end)) for end in ends))
     for table in (gradients, prices, learned):
         console.print("", table)
-    console.print(
-        "\n± is a standard error. Bias^2 and variance are relative to the squared norm of the mean gradient.", **_PLAIN
-    )
+    for note in (
+        "± is a standard error. Bias^2 and variance are relative to the squared norm of the mean gradient.",
+        "Losses are means over the last quarter of the steps, or of the CPU time. Less training: by how much the "
+        f"held-out loss is larger than that of what was learned; on {study.little}: the same for so many characters.",
+    ):
+        console.print(f"\n{textwrap.fill(note, min(console.width, 100))}", **_PLAIN)
 
 
 def print_answers(console: Console, found: Findings) -> None:
@@ -104,7 +107,9 @@ def _table(title: str, columns: tuple[str, ...]) -> Table:
 def _pair(pair: Array) -> str:
     """A value with its standard error, in the digits that the error leaves."""
     value, error = pair.tolist()
-    if not error > 1e-12:  # the same whenever it is measured
-        return f"{value:.4g}" if abs(value) > 1e-12 else "0"
+    if max(abs(value), error) < 1e-12:
+        return "0"
+    if error < 1e-4 * abs(value):
+        return f"{value:.4g}"
     digits = max(0, -int(np.floor(np.log10(error))))
-    return f"{value:.{digits}f} ± {error:.{digits}f}"
+    return f"{value:.{digits}f} ± {error:.{digits}f}" if digits < 5 else f"{value:.0e} ± {error:.0e}"

@@ -99,13 +99,15 @@ class Study:
         return trained | run(self.qualities(text, trained), folder, pool, finished)
 
     def claim(self, folder: Path, text: Text) -> None:
-        """Make the folder this study's, or go on with it.
+        """Make the folder this study's, or go on with it; more seeds and windows may be asked for than before.
 
         Raises ValueError if it holds another study, OSError if it cannot be written.
         """
         folder.mkdir(parents=True, exist_ok=True)
         file = folder / "study.json"
-        settings = json.loads(json.dumps({**asdict(self), "text": text.name, "digest": text.digest}))
+        settings = {**asdict(self), "text": text.name, "digest": text.digest}
+        for grows in ("seeds", "windows"):
+            del settings[grows]
         if not file.exists():
             file.write_text(json.dumps(settings, indent=1) + "\n")
             return
