@@ -140,10 +140,11 @@ def test_quality(tmp_path):
         return Quality("job", model, read, parameters, kind, window, 0, 30).run()
 
     full, regular, random = quality("full", 16), quality("regular", 4), quality("random", 4)
-    assert full["bias2"][0] == 0 and abs(full["turn"][0]) < 1e-12
+    assert full["bias2"][0] == 0 and abs(full["cosine_loss"][0]) < 1e-12
     assert regular["bias2"][0] > 5 * regular["bias2"][1]
     assert abs(random["bias2"][0]) < 5 * random["bias2"][1] and random["variance"][0] > full["variance"][0]
     assert regular["bytes"][0] < full["bytes"][0] and regular["bytes"][1] < random["bytes"][1]
+    assert full["excess"][0] == 0 and random["excess"][0] > 3 * random["excess"][1]
     windows = [quality("window", window)["bias2"][0] for window in (1, 4, 16)]
     assert windows[0] > windows[1] > windows[2] and windows[2] < (1000 * 2.0**-53) ** 2
 

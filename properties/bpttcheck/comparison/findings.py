@@ -113,15 +113,15 @@ def _few_steps(found: Findings) -> str:
 
 
 def _variance(found: Findings) -> str:
-    sentences = []
+    said = []
     for window in found.study.windows:
-        random, regular = (found.quality[Contender(strategy, window)]["error2"] for strategy in ("random", "regular"))
-        verdict = "larger" if random[0] > regular[0] else "smaller"
-        sentences.append(f"{random[0]:.3g} beside {regular[0]:.3g} at {window} ({verdict})")
-    own = found.quality[found.study.contenders[0]]["error2"][0]
+        random, regular = (found.quality[Contender(strategy, window)]["excess"] for strategy in ("random", "regular"))
+        error = float(np.hypot(random[1], regular[1]))
+        said.append(f"{_judged(float(random[0] - regular[0]), error, 'smaller', 'larger')} at {window}")
+    own = found.quality[found.study.contenders[0]]["variance"][0]
     return (
-        f"Squared error of one gradient over the squared norm, random beside regular: {', '.join(sentences)}; "
-        f"full BPTT has {own:.3g}, the variance of its minibatches."
+        f"Squared error of one gradient over the squared norm, random less regular: {', '.join(said)}. "
+        f"The minibatches of full BPTT have a variance of {own:.3f}."
     )
 
 
@@ -149,6 +149,10 @@ def root(square: Array) -> tuple[float, float]:
 
 def _compared(differences: Array, less: str = "better", more: str = "worse") -> str:
     """A mean difference over seeds, and what it says."""
-    mean, error = mean_and_error(differences)
-    verdict = "no different" if not abs(mean) > _SURE * error else less if mean < 0 else more
-    return f"{mean:+.3f} ± {error:.3f} ({verdict})"
+    mean, error = mean_and_error(differences).tolist()
+    return _judged(mean, error, less, more)
+
+
+def _judged(difference: float, error: float, less: str, more: str) -> str:
+    verdict = "no different" if not abs(difference) > _SURE * error else less if difference < 0 else more
+    return f"{difference:+.3f} ± {error:.3f} ({verdict})"

@@ -56,7 +56,7 @@ def draw_quality(file: Path, found: Findings) -> Path:
     for axes, name, label, scale in (
         (panels[0, 0], "bias2", "bias² / |E g|²", 1.0),
         (panels[0, 1], "variance", "variance / |E g|²", 1.0),
-        (panels[0, 2], "turn", "1 - cosine to the full gradient", 1.0),
+        (panels[0, 2], "cosine_loss", "1 - cosine to the full gradient", 1.0),
         (panels[1, 0], "bytes", "peak memory, KiB", 1 / 1024),
         (panels[1, 1], "seconds", "CPU time of a step, µs", 1e6),
     ):

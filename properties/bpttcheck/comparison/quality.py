@@ -4,8 +4,9 @@ With ``g`` the full gradient of a random minibatch and ``s`` the strategy's grad
 
     E |s - E g|^2  =  |E (s - g)|^2  +  E |s - E s|^2            squared error = bias^2 + variance
 
-all over ``|E g|^2``. Full BPTT has no bias, but the variance of minibatches. Squared norms of means are estimated
-without bias, from pairs of different minibatches, so they may come out below zero; standard errors are the jackknife's.
+all over ``|E g|^2``. Full BPTT has no bias, but the variance of its minibatches; what a strategy's squared error has
+beyond that is its excess. Squared norms of means are estimated without bias, from pairs of different minibatches, so
+they may come out below zero; standard errors are the jackknife's.
 """
 
 import time
@@ -39,8 +40,8 @@ class Quality:
     def run(self) -> dict[str, Array]:
         """Pairs (value, standard error).
 
-        ``bias2``, ``variance``, ``error2`` (the squared error), relative to the squared norm of the mean gradient;
-        ``turn``, 1 - cosine of the angle to the full gradient of the same minibatch; ``bytes`` at the peak of a call,
+        ``bias2``, ``variance`` and ``excess`` of the squared error, relative to the squared norm of the mean gradient;
+        ``cosine_loss``, 1 - cosine of the angle to the full gradient of the same minibatch; ``bytes`` at the peak of a call,
         above its start; ``seconds``, the CPU time of a call for each of its T steps.
         """
         rng, peaks, seconds = np.random.default_rng([self.seed, 2]), [], []
@@ -62,14 +63,14 @@ class Quality:
 
 
 def compared(full: Array, found: Array) -> dict[str, Array]:
-    """ "bias2", "variance", "error2" and "turn" of gradients ``found (K, P)`` beside ``full (K, P)``, with errors."""
+    """Gradients ``found (K, P)`` beside ``full (K, P)`` of the same K > 2 minibatches: the first four of `Quality.run`."""
     norm, bias, own = (a @ a.T for a in (full, found - full, found))
 
     def bias2(kept: Array) -> float:
         return _between(bias[kept][:, kept]) / _between(norm[kept][:, kept])
 
-    def variance(kept: Array) -> float:
-        pairs = own[kept][:, kept]
+    def variance(kept: Array, products: Array = own) -> float:
+        pairs = products[kept][:, kept]
         return float(np.diag(pairs).mean() - _between(pairs)) / _between(norm[kept][:, kept])
 
     cosines = np.einsum("kp,kp->k", full, found) / np.sqrt(np.diag(norm) * np.diag(own))
@@ -77,8 +78,8 @@ def compared(full: Array, found: Array) -> dict[str, Array]:
     return {
         "bias2": jackknife(bias2, K),
         "variance": jackknife(variance, K),
-        "error2": jackknife(lambda kept: bias2(kept) + variance(kept), K),
-        "turn": mean_and_error(1 - cosines),
+        "excess": jackknife(lambda kept: bias2(kept) + variance(kept) - variance(kept, norm), K),
+        "cosine_loss": mean_and_error(1 - cosines),
     }
 
 

@@ -46,11 +46,11 @@ def print_tables(console: Console, found: Findings) -> None:
     model, study = found.study.model, found.study
     gradients = _table(
         f"one gradient, at the parameters that full BPTT reached ({study.minibatches} minibatches)",
-        ("bias^2", "variance", "squared error", "1 - cosine"),
+        ("bias^2", "variance", "excess", "1 - cosine"),
     )
     prices = _table("what it costs", ("peak KiB", "CPU us a step"))
     for contender, measured in found.quality.items():
-        relative = (_pair(measured[name]) for name in ("bias2", "variance", "error2", "turn"))
+        relative = (_pair(measured[name]) for name in ("bias2", "variance", "excess", "cosine_loss"))
         gradients.add_row(contender.label, *relative)
         prices.add_row(contender.label, _pair(measured["bytes"] / 1024), _pair(1e6 * measured["seconds"]))
     learned = _table(
@@ -64,7 +64,8 @@ def print_tables(console: Console, found: Findings) -> None:
     for table in (gradients, prices, learned):
         console.print("", table)
     for note in (
-        "± is a standard error. Bias^2 and variance are relative to the squared norm of the mean gradient.",
+        "± is a standard error. Bias^2 and variance are relative to the squared norm of the mean gradient. Excess: by "
+        "how much their sum, the squared error of one gradient, exceeds that of full BPTT.",
         "Losses are means over the last quarter of the steps, or of the CPU time. Less training: by how much the "
         f"held-out loss is larger than that of what was learned; on {study.little}: the same for so many characters.",
     ):
