@@ -41,8 +41,8 @@ class Quality:
         """Pairs (value, standard error).
 
         ``bias2``, ``variance`` and ``excess`` of the squared error, relative to the squared norm of the mean gradient;
-        ``cosine_loss``, 1 - cosine of the angle to the full gradient of the same minibatch; ``bytes`` at the peak of a call,
-        above its start; ``seconds``, the CPU time of a call for each of its T steps.
+        ``cosine_loss``, 1 - cosine of the angle to the full gradient of the same minibatch; ``bytes`` at the peak of a
+        call, above its start; ``seconds``, the CPU time of a call for each of its T steps.
         """
         rng, peaks, seconds = np.random.default_rng([self.seed, 2]), [], []
         full, found = [], []
@@ -63,7 +63,7 @@ class Quality:
 
 
 def compared(full: Array, found: Array) -> dict[str, Array]:
-    """Gradients ``found (K, P)`` beside ``full (K, P)`` of the same K > 2 minibatches: the first four of `Quality.run`."""
+    """The first four pairs of a `Quality`: gradients ``found (K, P)`` beside ``full (K, P)`` of K > 2 minibatches."""
     norm, bias, own = (a @ a.T for a in (full, found - full, found))
 
     def bias2(kept: Array) -> float:
