@@ -70,7 +70,7 @@ def peak(run):
 
 
 def stream(T, strategy):
-    problem = make(LSTM(), 1, 2, 3, 16, 1, seed=0)
+    problem = make(LSTM(), 1, 2, 3, 64, 1, seed=0)
     state = zero_states(problem.cell, problem.parameters, 2)
     rng = np.random.default_rng(0)
     chunks = (rng.normal(size=(32, 2, 3)) for _ in range(T // 32))

@@ -3,7 +3,8 @@
 The stream is cut into pieces, at the ends of chunks and at the cuts of the strategy. Each piece is run forward, its
 outputs go to the objective, and its pullback is kept until the next cut. There nothing that lies before can receive
 a gradient any more: the pieces since the last cut are pulled back, last first, and freed. So a truncated run over
-10^6 steps needs the memory of one segment, and the chunks may come from a generator or a memory-mapped file.
+10^6 steps needs the memory of one segment, and the chunks may come from a generator or a memory-mapped file. Segments
+of a few rows share a piece, since small products are slow: the recursion cuts within a piece, too.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -18,6 +19,7 @@ from bpttref.losses import Evaluated
 from bpttref.network import AllParameters, Cotangents, Gradients, Pullback, States, carried, vjp
 from bpttref.strategies import Full, Links, LinkStrategy
 
+_ROWS = 128  # the least that a piece should have, so that its products are not too small
 ChunkObjective: TypeAlias = Callable[[Array, int], Evaluated]  # (outputs (L, B, H), their first step)
 
 
@@ -62,13 +64,15 @@ def streamed_gradients(
 
 
 def _pieces(chunks: Iterable[Array], strategy: LinkStrategy) -> Iterator[tuple[int, Array, Array]]:
-    """The first step, the inputs and the links of each piece; a cut can only be a piece's first link."""
+    """The first step, the inputs and the links of each piece, which ends at a cut or with its chunk."""
     start = 0
     for chunk in chunks:
         xi = strategy.links(start + len(chunk), start)
-        edges = np.unique([0, *np.flatnonzero(xi == 0), len(chunk)]).tolist()
-        for left, right in zip(edges, edges[1:], strict=False):
-            yield start + left, chunk[left:right], xi[left:right]
+        left, least = 0, -(-_ROWS // max(1, chunk.shape[1]))
+        for right in [*np.flatnonzero(xi == 0).tolist(), len(chunk)]:
+            if right - left >= (least if right < len(chunk) else 1):
+                yield start + left, chunk[left:right], xi[left:right]
+                left = right
         start += len(chunk)
 
 
