@@ -11,6 +11,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from bpttcheck.pictures import figure
 from bpttcheck.verdict import Result, summary
 from bpttcheck.xray import Xray, in_words
 from bpttref import Strategy
@@ -132,20 +133,16 @@ def print_xray(console: Console, name: str, asked: Strategy, seen: Xray) -> None
 
 def draw_xray(file: Path, name: str, asked: Strategy, seen: Xray) -> None:
     """Draw the declared matrix beside those that were seen. Raises ImportError without matplotlib."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError("pictures need matplotlib: python -m pip install 'bpttcheck[plots]'") from error
     panels = {"declared": seen.declared, "through inputs": seen.inputs, "through parameters": seen.parameters}
     shown = {title: M for title, M in panels.items() if M is not None}
-    figure = Figure(figsize=(3.4 * len(shown), 3.9), layout="constrained")
+    picture = figure(3.4 * len(shown), 3.9)
     largest = max(1.0, *(float(np.nanmax(np.abs(M))) for M in shown.values()))
-    for axes, (title, M) in zip(figure.subplots(1, len(shown)), shown.items(), strict=True):
+    for axes, (title, M) in zip(picture.subplots(1, len(shown)), shown.items(), strict=True):
         lower = np.where(np.tri(len(M), dtype=bool), M, np.nan)
-        picture = axes.imshow(lower, cmap="viridis", vmin=0, vmax=largest)
+        image = axes.imshow(lower, cmap="viridis", vmin=0, vmax=largest)
         axes.set(title=title, xlabel="use at step s", ylabel="loss at step t")
         for axis in (axes.xaxis, axes.yaxis):
             axis.get_major_locator().set_params(integer=True)
-    figure.colorbar(picture, ax=figure.axes, shrink=0.7, label="M[t, s]")
-    figure.suptitle(f"{name}: {asked}")
-    figure.savefig(file, dpi=150)
+    picture.colorbar(image, ax=picture.axes, shrink=0.7, label="M[t, s]")
+    picture.suptitle(f"{name}: {asked}")
+    picture.savefig(file, dpi=150)
