@@ -16,11 +16,15 @@ from bpttref.arrays import Array
 
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")  # of Okabe and Ito
 _GREY = "#777777"
+_LEGEND = """
+Norms of matrices are spectral. C[t, s] is the part of the parameters' gradient
+that flows from the loss at t to their use at s. ~: extrapolated by the fitted
+factor, since the lag lies beyond 3/4 of the sequence."""
 
 
 def print_analyses(console: Console, name: str, setting: Setting, analyses: Sequence[Analysis]) -> None:
     """The table, one column per cell, and its legend."""
-    console.print(f"{name}, float64: {_told(setting)}", markup=False, highlight=False)
+    console.print(f"{name}, float64\n{_told(setting)}\n", markup=False, highlight=False)
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 0, 0, 1), pad_edge=False)
     table.add_column("", no_wrap=True)
     for analysis in analyses:
@@ -28,7 +32,7 @@ def print_analyses(console: Console, name: str, setting: Setting, analyses: Sequ
     for label, values in _rows(setting.length, analyses):
         table.add_row(label, *values)
     console.print(table, highlight=False)
-    console.print("Norms are spectral. ~: beyond 3/4 of the steps, extrapolated by the rate.", highlight=False)
+    console.print(_LEGEND, markup=False, highlight=False)
 
 
 def _told(setting: Setting) -> str:
@@ -45,7 +49,7 @@ def _rows(T: int, analyses: Sequence[Analysis]) -> Iterator[tuple[str, list[str]
     yield "  spectral radius", [f"{np.median(np.abs(a.eigenvalues[:, 0])):.3f}" for a in analyses]
     yield f"[bold]product of all {T}, per step[/]", []
     for label, k in (("largest singular value", 0), ("spectral radius", 1)):
-        yield f"  {label}", [f"{2 ** (a.products[k][-1, 0] / T):.3f}" for a in analyses]
+        yield f"  {label}", [f"{2 ** (a.products[k][-1, 0] / T):.3f}".replace("nan", "") for a in analyses]
     for label, triangles in (
         ("norm of dh_t/dh_s", [a.sizes.norms for a in analyses]),
         (r"norm of C\[t, s]", [a.sizes.contributions for a in analyses]),
@@ -55,8 +59,10 @@ def _rows(T: int, analyses: Sequence[Analysis]) -> Iterator[tuple[str, list[str]
             yield f"  lag {k}", [_power(float(np.median(triangle[k, : T - k]))) for triangle in triangles]
     yield "[bold]factor per lag[/]", []
     yield "  fitted to dh_t/dh_s", [f"{a.rate:.4f}" for a in analyses]
-    yield "  through the gates alone", ["" if a.gate_rate is None else f"{a.gate} {a.gate_rate:.4f}" for a in analyses]
-    yield "  bound, ||W_hh|| max|phi'|", ["" if a.bound is None else f"{a.bound:.4f}" for a in analyses]
+    gates = ["" if a.gate_rate is None else f"{a.gate} {a.gate_rate:.4f}" for a in analyses]
+    bounds = ["" if a.bound is None else f"{a.bound:.4f}" for a in analyses]
+    yield from [("  through the gates alone", gates)] * any(gates)
+    yield from [("  bound, ||W_hh|| max|phi'|", bounds)] * any(bounds)
     yield "[bold]lags in float32[/]", []
     yield "  memory horizon", [_lag(a.horizon) for a in analyses]
     yield "  dh_t/dh_s is zero from", [_lag(a.underflow) for a in analyses]

@@ -65,7 +65,7 @@ def products(J: Array) -> tuple[Array, Array]:
         exponent += int(grown)
         values = np.linalg.svd(product, compute_uv=False), np.sort(np.abs(np.linalg.eigvals(product)))[::-1]
         for logs, found in zip((singular[k], moduli[k]), values, strict=True):
-            seen = found > (k + 1) * n * np.finfo(float).eps * values[0][0]
+            seen = found >= (k + 1) * n * np.finfo(float).eps * values[0][0]
             logs[seen] = _log2(found[seen]) + exponent
     return singular, moduli
 
@@ -107,7 +107,7 @@ def horizon(tails: Array, per_step: float) -> Lag:
 
 
 def underflow(entries: Array, per_step: float) -> Lag:
-    """The smallest lag from which on float32 holds nothing but zeros in dh_t/dh_s, from the triangle of entries."""
+    """The smallest lag from which on every dh_t/dh_s, rounded to float32, is zero; from the triangle of entries."""
     return _falls(np.nanmax(entries, axis=1), _SMALLEST, per_step)
 
 
