@@ -50,7 +50,10 @@ def test_sizes_are_those_of_the_triangle_of_contributions(drawn):
     C, _ = contributions(case.cell, case.parameters[0][0], case.x[:, 0], state, dy)
     T, H = dy.shape
     assert close(C.sum(axis=(0, 1)), gradient(case, dy), 10**5)
+    singular, _ = analysis.products(J)
     for k in range(T):
+        last = np.linalg.multi_dot([np.eye(len(state)), *J[T - 1 - k :][::-1], np.eye(len(state))])
+        assert close(2 ** singular[k, 0], np.linalg.norm(last, 2), 10**5)
         older = sum(C[t, s] for t in range(T) for s in range(t - k + 1))
         assert close(2 ** found.tails[k], np.linalg.norm(older), 10**5)
         for s in range(T - k):

@@ -128,8 +128,7 @@ def draw_analyses(picture: Any, name: str, setting: Setting, analyses: Sequence[
     for a in analyses:
         _draw_norms(panels["norms"], a, colours[a.cell])
         _draw_tails(panels["tails"], a, colours[a.cell])
-        points = a.eigenvalues.ravel()
-        panels["plane"].plot(points.real, points.imag, ".", color=colours[a.cell], markersize=3, alpha=0.4, mew=0)
+        _draw_eigenvalues(panels["plane"], a, colours[a.cell])
     for a in gated:
         _draw_gates(panels["gates"], a, colours[a.cell])
     _level(panels["norms"], 2.0**-149, "smallest in float32", above=True)
@@ -139,11 +138,12 @@ def draw_analyses(picture: Any, name: str, setting: Setting, analyses: Sequence[
         axes.set(xlabel="lag $t - s$", yscale="log", xlim=(0, setting.length))
         axes.grid(alpha=0.25)
     panels["norms"].set(title=r"Spectral norm of $\partial h_t/\partial h_s$: median, lowest to highest over $t$")
-    panels["norms"].legend(frameon=False, loc=(0.02, 0.1))
     panels["tails"].set(title="All contributions from this lag on, per norm of the gradient")
-    circle = np.exp(2j * np.pi * np.linspace(0, 1, 200))
-    panels["plane"].plot(circle.real, circle.imag, color=_GREY, linewidth=1)
-    panels["plane"].set(title=r"Eigenvalues of $J_t = \partial s_t/\partial s_{t-1}$ for all $t$", aspect="equal")
+    if any(a.bound is not None for a in analyses):
+        panels["norms"].plot([], [], color=_GREY, linestyle=":", label=r"bound, $\|W_{hh}\|$ to the power of the lag")
+    if gated:
+        panels["norms"].plot([], [], color=_GREY, linestyle="--", label="gates alone: product of f or z")
+    picture.legend(loc="outside lower center", ncols=5, frameon=False)
     picture.suptitle(f"{name}: {_told(setting)}")
 
 
@@ -153,7 +153,7 @@ def _draw_norms(axes: Any, a: Analysis, colour: str) -> None:
     axes.fill_between(lags, low, high, color=colour, alpha=0.2, linewidth=0)
     axes.plot(lags, median, color=colour, label=a.cell)
     if a.bound is not None:
-        axes.plot(lags, _visible(lags * np.log2(a.bound)), color=colour, linestyle=":", label=f"bound of {a.cell}")
+        axes.plot(lags, _visible(lags * np.log2(a.bound)), color=colour, linestyle=":")
 
 
 def _draw_tails(axes: Any, a: Analysis, colour: str) -> None:
@@ -165,17 +165,24 @@ def _draw_tails(axes: Any, a: Analysis, colour: str) -> None:
 
 def _draw_gates(axes: Any, a: Analysis, colour: str) -> None:
     assert a.gates is not None
-    axes.plot(_visible(_spread(a.sizes.norms)[1]), color=colour, label=a.cell)
-    axes.plot(_visible(_spread(a.gates)[1]), color=colour, linestyle="--", label=f"product of its {a.gate}")
+    axes.plot(_visible(_spread(a.sizes.norms)[1]), color=colour)
+    axes.plot(_visible(_spread(a.gates)[1]), color=colour, linestyle="--")
     axes.set(title=r"$\partial h_t/\partial h_s$, and what its gates alone let pass")
-    axes.legend(frameon=False, loc="lower left")
+
+
+def _draw_eigenvalues(axes: Any, a: Analysis, colour: str) -> None:
+    points, circle = a.eigenvalues.ravel(), np.exp(2j * np.pi * np.linspace(0, 1, 200))
+    axes.plot(circle.real, circle.imag, color=_GREY, linewidth=1)
+    axes.plot(points.real, points.imag, ".", color=colour, markersize=3, alpha=0.4, markeredgewidth=0)
+    axes.set(title=r"Eigenvalues of $J_t = \partial s_t/\partial s_{t-1}$ for all $t$")
+    axes.set_aspect("equal", adjustable="datalim")
 
 
 def _level(axes: Any, level: float, label: str, above: bool) -> None:
     axes.axhline(level, color=_GREY, linewidth=1, linestyle="--")
     x, place = (0.02, "bottom") if above else (0.98, "top")
     where = axes.get_yaxis_transform()
-    axes.text(x, level, label, transform=where, ha="left" if above else "right", va=place, color=_GREY)
+    axes.text(x, level, label, transform=where, ha="left" if above else "right", va=place, color=_GREY, clip_on=True)
 
 
 def _visible(log2: Array) -> Array:
