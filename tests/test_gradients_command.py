@@ -54,7 +54,7 @@ class Forgetful(Leaky):
 
 def gradients(*arguments, cwd=None):
     command = [sys.executable, "-W", "error::RuntimeWarning", "-m", "bpttcheck", "gradients", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=120)
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=300)
 
 
 def row(done, label):
