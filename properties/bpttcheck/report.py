@@ -139,10 +139,10 @@ def draw_xray(file: Path, name: str, asked: Strategy, seen: Xray) -> None:
     largest = max(1.0, *(float(np.nanmax(np.abs(M))) for M in shown.values()))
     for axes, (title, M) in zip(figure.subplots(1, len(shown)), shown.items(), strict=True):
         lower = np.where(np.tri(len(M), dtype=bool), M, np.nan)
-        picture = axes.imshow(lower, cmap="viridis", vmin=0, vmax=largest)
+        image = axes.imshow(lower, cmap="viridis", vmin=0, vmax=largest)
         axes.set(title=title, xlabel="use at step s", ylabel="loss at step t")
         for axis in (axes.xaxis, axes.yaxis):
             axis.get_major_locator().set_params(integer=True)
-    figure.colorbar(picture, ax=figure.axes, shrink=0.7, label="M[t, s]")
+    figure.colorbar(image, ax=figure.axes, shrink=0.7, label="M[t, s]")
     figure.suptitle(f"{name}: {asked}")
     figure.savefig(file, dpi=150)

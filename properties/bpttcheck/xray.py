@@ -12,7 +12,7 @@ import numpy as np
 
 from bpttcheck.blocks import Named
 from bpttcheck.cases import Draw, only_y, realise
-from bpttcheck.contract import Case, Cotangents, CustomCell, Implementation, TwoPhase
+from bpttcheck.contract import Case, Cotangents, CustomCell, Implementation, require
 from bpttcheck.faults.truncating import cell_state_not_cut, hidden_state_not_cut, in_segments
 from bpttcheck.trial import Trial
 from bpttref import LSTM, Blocks, Cell, Full, Last, Links, Regular, Strategy, Window, weights, zero_states
@@ -47,21 +47,8 @@ def xray(subject: Implementation, cell: Cell | CustomCell, strategy: Strategy, l
 
     Raises ValueError if the subject does not offer what that takes.
     """
+    require(subject, "be X-rayed", inputs=("dense",), outputs=("y",), gradients=("x",), truncation=type(strategy))
     capabilities = subject.capabilities()
-    needs = {
-        "has no vjp": not isinstance(subject, TwoPhase),
-        "is declared not to return the gradient of x": "x" not in capabilities.gradients,
-        "is declared not to return y": "y" not in capabilities.outputs,
-        "is declared not to take dense inputs": "dense" not in capabilities.inputs,
-        "is declared not to pull back twice": not capabilities.reusable,
-        "does not declare float64": "float64" not in capabilities.dtypes,
-        f"does not declare {type(strategy).__name__.lower()} truncation": not isinstance(
-            strategy, (Full, *capabilities.truncations)
-        ),
-    }
-    for lack, missing in needs.items():
-        if missing:
-            raise ValueError(f"{subject.name} cannot be X-rayed: it {lack}")
     draw = Draw(length, 1, 3, 4, 1, False, False, False, False, 0.5, seed=0)
     case, cotangents = realise(draw, cell, "float64", capabilities)
     trial = Trial(subject, capabilities, case, cotangents)

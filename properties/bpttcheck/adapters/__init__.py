@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
-from bpttcheck.contract import Capabilities, Implementation
+from bpttcheck.contract import Capabilities, CustomCell, Implementation
+from bpttref import Cell
 
 BUILT_IN = {
     "reference": ("bpttcheck.adapters.reference", "Reference", None),
@@ -65,6 +66,14 @@ def load(target: str) -> Implementation:
     if not isinstance(declared, Capabilities):
         raise TargetError(f"capabilities of {target} are a {type(declared).__name__}; expected bpttcheck.Capabilities")
     return implementation
+
+
+def cell_named(subject: Implementation, name: str) -> Cell | CustomCell:
+    """The cell of a subject by its name. Raises TargetError."""
+    cells = {cell.name: cell for cell in subject.capabilities().cells}
+    if name not in cells:
+        raise TargetError(f"{subject.name} has no cell {name!r}; there are {', '.join(cells)}")
+    return cells[name]
 
 
 def _fault(fault_id: str) -> Implementation:

@@ -7,14 +7,13 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from bpttcheck.adapters import TargetError, load
+from bpttcheck.adapters import TargetError, cell_named, load
 from bpttcheck.command_line.ending import FAILED, PASSED, stop
-from bpttcheck.contract import CustomCell, Implementation
 from bpttcheck.report import draw_xray, print_xray
 from bpttcheck.trial import AdapterError, Refused
 from bpttcheck.xray import in_words
 from bpttcheck.xray import xray as take_xray
-from bpttref import Blocks, Cell, Full, Last, Regular, Strategy, Window
+from bpttref import Blocks, Full, Last, Regular, Strategy, Window
 
 
 @click.command()
@@ -48,7 +47,8 @@ def xray(
     try:
         asked = makers[strategy]()
         subject = load(target)
-        seen = take_xray(subject, _cell(subject, cell_name), asked, length)
+        cell = cell_named(subject, cell_name) if cell_name else subject.capabilities().cells[0]
+        seen = take_xray(subject, cell, asked, length)
         print_xray(console, subject.name, asked, seen)
         for file in filter(None, (png, svg)):
             draw_xray(file, subject.name, asked, seen)
@@ -57,10 +57,3 @@ def xray(
         stop(error)
     differs = seen.in_words(asked) != in_words(seen.declared)
     sys.exit(FAILED if differs else PASSED)
-
-
-def _cell(subject: Implementation, name: str | None) -> Cell | CustomCell:
-    cells = {cell.name: cell for cell in subject.capabilities().cells}
-    if name is not None and name not in cells:
-        raise click.UsageError(f"{subject.name} has no cell {name!r}; there are {', '.join(cells)}")
-    return cells[name] if name else next(iter(cells.values()))

@@ -1,0 +1,79 @@
+"""``bpttcheck gradients``."""
+
+import platform
+from importlib.metadata import version
+from pathlib import Path
+
+import click
+import numpy as np
+from rich.console import Console
+
+from bpttcheck.adapters import TargetError, cell_named, load
+from bpttcheck.command_line.ending import stop
+from bpttcheck.gradients import Setting, analyse
+from bpttcheck.gradients_report import draw_analyses, print_analyses, to_json
+from bpttcheck.pictures import new_figure
+from bpttcheck.trial import AdapterError, Refused, Violation
+
+_SIDE_BY_SIDE = ("rnn-tanh", "lstm", "gru-after")  # of the reference, which has more
+_DEFAULT = Setting()
+_FILE = click.Path(dir_okay=False, path_type=Path)
+
+
+@click.command()
+@click.argument("target", default="reference")
+@click.option("--cell", "cells", multiple=True, metavar="NAME", help="Only this cell, e.g. lstm; may be repeated.")
+@click.option("--length", type=int, default=_DEFAULT.length, show_default=True, help="Steps of the sequence.")
+@click.option("--units", type=int, default=_DEFAULT.units, show_default=True, help="Hidden units.")
+@click.option("--inputs", type=int, default=_DEFAULT.inputs, show_default=True, help="Features of an input.")
+@click.option(
+    "--scale", type=float, default=_DEFAULT.scale, show_default=True, help="About the spectral radius of W_hh."
+)
+@click.option(
+    "--gate-bias",
+    type=float,
+    default=_DEFAULT.gate_bias,
+    show_default=True,
+    help="Added to the gate that keeps: f of LSTM, z of GRU.",
+)
+@click.option("--seed", type=click.IntRange(0), default=_DEFAULT.seed, show_default=True, help="Of weights and inputs.")
+@click.option("--png", type=_FILE, help="Draw the curves here.")
+@click.option("--svg", type=_FILE, help="Draw the curves here.")
+@click.option("--json", "json_file", type=_FILE, help="Write every number here.")
+def gradients(
+    target: str,
+    cells: tuple[str, ...],
+    length: int,
+    units: int,
+    inputs: int,
+    scale: float,
+    gate_bias: float,
+    seed: int,
+    png: Path | None,
+    svg: Path | None,
+    json_file: Path | None,
+) -> None:
+    """Show how the gradients of TARGET's cells vanish or explode with the lag, and what float32 sees of them."""
+    pictures = {kind: file for kind, file in (("png", png), ("svg", svg)) if file is not None}
+    console = Console()
+    try:
+        setting = Setting(length, units, inputs, scale, gate_bias, seed)
+        subject = load(target)
+        names = cells or (_SIDE_BY_SIDE if target == "reference" else [c.name for c in subject.capabilities().cells])
+        chosen = [cell_named(subject, name) for name in dict.fromkeys(names)]
+        picture = new_figure(11, 8) if pictures else None  # what cannot be drawn or written ends here, before the work
+        for file in filter(None, (*pictures.values(), json_file)):
+            file.touch()
+        analyses = [analyse(subject, cell, setting) for cell in chosen]
+        print_analyses(console, subject.name, setting, analyses)
+        if picture is not None:
+            draw_analyses(picture, subject.name, setting, analyses)
+        for kind, file in pictures.items():
+            assert picture is not None
+            picture.savefig(file, format=kind, dpi=150)
+            console.print(f"drawn: {file}", markup=False, highlight=False)
+        if json_file is not None:
+            versions = {"bpttcheck": version("bpttcheck"), "numpy": np.__version__, "python": platform.python_version()}
+            json_file.write_text(to_json(subject.name, setting, analyses, versions) + "\n")
+    except (TargetError, AdapterError, Refused, Violation, ValueError, OSError, ImportError) as error:
+        stop(error)
