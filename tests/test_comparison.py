@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -244,6 +245,33 @@ def test_interrupted_and_continued(tmp_path):
     again = command(*line[3:], cwd=tmp_path)
     assert again.returncode == 0, again.stderr
     assert all(file.stat().st_mtime_ns == when for file, when in done.items())
+
+
+def test_workers_do_not_outlive_a_command_that_is_killed(tmp_path):
+    text(tmp_path)
+    line = [sys.executable, "-m", "bpttcheck", *COMMAND, "--steps", "100000", "text.txt", "-j", "2"]
+    with subprocess.Popen(line, stdout=subprocess.DEVNULL, cwd=tmp_path, env=environment()) as running:
+        children = Path(f"/proc/{running.pid}/task/{running.pid}/children")
+        if not children.parent.exists():
+            running.kill()
+            pytest.skip("needs /proc")
+        deadline = time.monotonic() + 60
+        while len(children.read_text().split()) < 3:  # two workers and the tracker of resources
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        workers = [Path("/proc", process) for process in children.read_text().split()]
+        time.sleep(3)
+        running.kill()
+
+    def runs(worker):
+        try:
+            return (worker / "stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        except OSError:
+            return False
+
+    while any(runs(worker) for worker in workers):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 def test_a_cluster_that_loses_a_worker(tmp_path):
