@@ -12,6 +12,7 @@ import json
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
@@ -105,7 +106,8 @@ class Study:
         """
         folder.mkdir(parents=True, exist_ok=True)
         file = folder / "study.json"
-        settings = {**asdict(self), "text": text.name, "digest": text.digest}
+        made_by = {"text": text.name, "digest": text.digest, "bpttcheck": version("bpttcheck")}
+        settings = {**asdict(self), **made_by}
         for grows in ("seeds", "windows"):
             del settings[grows]
         if not file.exists():
@@ -116,4 +118,6 @@ class Study:
         except json.JSONDecodeError:
             found = None
         if found != settings:
-            raise ValueError(f"{folder} holds a study with other settings or another text; choose another --output")
+            raise ValueError(
+                f"{folder} holds a study with other settings, another text or by another version; choose another --output"
+            )
