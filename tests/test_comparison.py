@@ -205,7 +205,7 @@ def test_command(tmp_path):
     (["binary"], "is not a text in UTF-8"),
     (["short.txt"], "sequences of 12 steps need 130 at least"),
     (["--output", "short.txt/folder"], "short.txt"),
-    (["--output", "other"], "holds a study with other settings"),
+    (["--output", "other"], "holds a study with other settings, text or version"),
     (["--scheduler", "tcp://127.0.0.1:1"], "no Dask scheduler answers"),
 ])  # fmt: skip
 def test_a_mistake_is_one_sentence_and_exit_status_2(arguments, sentence, tmp_path):

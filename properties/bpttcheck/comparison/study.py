@@ -118,6 +118,4 @@ class Study:
         except json.JSONDecodeError:
             found = None
         if found != settings:
-            raise ValueError(
-                f"{folder} holds a study with other settings, another text or by another version; choose another --output"
-            )
+            raise ValueError(f"{folder} holds a study with other settings, text or version; choose another --output")
