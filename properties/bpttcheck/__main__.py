@@ -2,4 +2,5 @@
 
 from bpttcheck.command_line import main
 
-main(prog_name="bpttcheck")
+if __name__ == "__main__":  # a worker process imports this module, too
+    main(prog_name="bpttcheck")
