@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich import box
@@ -14,6 +14,9 @@ from rich.table import Table
 from bpttcheck.verdict import Result, summary
 from bpttcheck.xray import Xray, in_words
 from bpttref import Strategy
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _MARKS = {
     "passed": "[green]passed[/]",
@@ -130,15 +133,20 @@ def print_xray(console: Console, name: str, asked: Strategy, seen: Xray) -> None
     console.print(f"\ndeclared: {in_words(seen.declared)}", markup=False, highlight=False)
 
 
-def draw_xray(file: Path, name: str, asked: Strategy, seen: Xray) -> None:
-    """Draw the declared matrix beside those that were seen. Raises ImportError without matplotlib."""
+def blank_figure(width: float, height: float) -> "Figure":
+    """A figure of so many inches. Raises ImportError, with a sentence, without matplotlib."""
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise ImportError("pictures need matplotlib: python -m pip install 'bpttcheck[plots]'") from error
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def draw_xray(file: Path, name: str, asked: Strategy, seen: Xray) -> None:
+    """Draw the declared matrix beside those that were seen. Raises ImportError without matplotlib."""
     panels = {"declared": seen.declared, "through inputs": seen.inputs, "through parameters": seen.parameters}
     shown = {title: M for title, M in panels.items() if M is not None}
-    figure = Figure(figsize=(3.4 * len(shown), 3.9), layout="constrained")
+    figure = blank_figure(3.4 * len(shown), 3.9)
     largest = max(1.0, *(float(np.nanmax(np.abs(M))) for M in shown.values()))
     for axes, (title, M) in zip(figure.subplots(1, len(shown)), shown.items(), strict=True):
         lower = np.where(np.tri(len(M), dtype=bool), M, np.nan)
