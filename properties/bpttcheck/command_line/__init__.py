@@ -3,6 +3,7 @@
 import click
 
 from bpttcheck.command_line.catalogue import list_faults, list_laws
+from bpttcheck.command_line.remedies import remedies
 from bpttcheck.command_line.replay import replay
 from bpttcheck.command_line.verify import verify
 from bpttcheck.command_line.xray import xray
@@ -14,5 +15,5 @@ def main() -> None:
     """Is this backpropagation through time right?"""
 
 
-for command in (verify, replay, xray, list_laws, list_faults):
+for command in (verify, replay, xray, remedies, list_laws, list_faults):
     main.add_command(command)
