@@ -14,12 +14,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bpttcheck.comparison.engine import executor, run
 from bpttcheck.comparison.findings import Curves, root
 from bpttcheck.comparison.quality import Quality, compared, jackknife, mean_and_error
 from bpttcheck.comparison.report import cuts
 from bpttcheck.comparison.text import read_text
 from bpttcheck.comparison.training import Model, Training, strategy
+from bpttcheck.jobs import executor, run
 from bpttref import CELLS, Full, Random, Regular, Window, weights
 
 from .problems import close
@@ -169,11 +169,11 @@ class Never:
 
 def test_what_is_on_file_is_not_done_again(tmp_path):
     jobs = [Training(f"job-{seed}", TINY, text(tmp_path), "full", 12, seed, 3, 1.0) for seed in range(3)]
-    with executor(1, None) as pool:
+    with executor(1) as pool:
         first = run(jobs, tmp_path, pool)
     (tmp_path / "job-1.npz").write_bytes(b"half a file")
     (tmp_path / "job.npz").write_bytes((tmp_path / "job-0.npz").read_bytes())
-    with executor(2, None) as pool:
+    with executor(2) as pool:
         again = run([*jobs, Never()], tmp_path, pool)
     for name, result in first.items():
         assert all(np.array_equal(result[key], again[name][key]) for key in result if key != "seconds")

@@ -4,6 +4,7 @@ import click
 
 from bpttcheck.command_line.catalogue import list_faults, list_laws
 from bpttcheck.command_line.gradients import gradients
+from bpttcheck.command_line.remedies import remedies
 from bpttcheck.command_line.replay import replay
 from bpttcheck.command_line.strategies import strategies
 from bpttcheck.command_line.verify import verify
@@ -16,5 +17,5 @@ def main() -> None:
     """Is this backpropagation through time right?"""
 
 
-for command in (verify, replay, xray, gradients, strategies, list_laws, list_faults):
+for command in (verify, replay, xray, gradients, remedies, strategies, list_laws, list_faults):
     main.add_command(command)

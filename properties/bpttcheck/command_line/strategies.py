@@ -12,13 +12,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from bpttcheck.command_line.ending import INTERRUPTED, stop
-from bpttcheck.comparison.engine import executor
 from bpttcheck.comparison.findings import findings
 from bpttcheck.comparison.pictures import draw_cuts, draw_quality, draw_training
 from bpttcheck.comparison.report import print_answers, print_cuts, print_tables, write_json
 from bpttcheck.comparison.study import Study
 from bpttcheck.comparison.text import read_text
 from bpttcheck.comparison.training import Model
+from bpttcheck.jobs import executor
 from bpttref import CELLS
 
 
@@ -40,7 +40,7 @@ from bpttref import CELLS
 )
 @click.option("--minibatches", type=click.IntRange(3), default=24, show_default=True, help="Gradients compared.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="The first seed.")
-@click.option("-j", "processes", type=click.IntRange(1), help="Processes; as many as there are cores.")
+@click.option("--jobs", "-j", type=click.IntRange(1), default=os.cpu_count(), help="Processes.  [default: the cores]")
 @click.option("--scheduler", metavar="ADDRESS", help="Run on this Dask cluster, e.g. tcp://host:8786.")
 def strategies(
     file: Path | None,
@@ -56,7 +56,7 @@ def strategies(
     little: int,
     minibatches: int,
     seed: int,
-    processes: int | None,
+    jobs: int,
     scheduler: str | None,
 ) -> None:
     """Full, regularly and randomly truncated BPTT on the text in FILE: what do they cost, and what do they learn?
@@ -81,7 +81,7 @@ def strategies(
         console.print(f"{text.name}: {len(text.training)} characters to learn, seeds {seed} to {seed + seeds - 1}")
         print_cuts(console, text, windows[0], seed)
         _draw(console, lambda: draw_cuts(output / "cuts.png", text, windows[0], seed))
-        with _progress(console) as show, executor(processes or os.cpu_count() or 1, scheduler) as pool:
+        with _progress(console) as show, executor(jobs, scheduler) as pool:
             results = study.results(text, output, pool, show)
         found = findings(study, results)
         print_tables(console, found)

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bpttcheck.comparison.engine import Result
 from bpttcheck.comparison.quality import mean_and_error
 from bpttcheck.comparison.study import Contender, Study
+from bpttcheck.jobs import Result
 from bpttref.arrays import Array
 
 _SURE = 3

@@ -67,7 +67,7 @@ def draw_quality(file: Path, found: Findings) -> Path:
         axes.set_ylim(bottom=0)
     lags, reach = found.study.lags, panels[1, 2]
     for contender, pairs in found.reach.items():
-        missed = np.array([root(pair) for pair in pairs.T])
+        missed = np.array([root(pair) if pair[0] > pair[1] else (np.nan, np.nan) for pair in pairs.T])
         reach.errorbar(lags, missed[:, 0], missed[:, 1], marker="o", capsize=3, color=_COLOURS[contender.strategy],
                        label=f"trained with {contender.label}")  # fmt: skip
     reach.set(xscale="log", yscale="log", xlabel="window, cells", ylabel="gradient beyond it / |E g|")

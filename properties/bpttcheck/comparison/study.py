@@ -16,10 +16,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
-from bpttcheck.comparison.engine import Result, run
 from bpttcheck.comparison.quality import Quality
 from bpttcheck.comparison.text import Text
 from bpttcheck.comparison.training import Model, Training
+from bpttcheck.jobs import Result, run
 
 Progress: TypeAlias = Callable[[int, int, str], None]  # how many jobs are done, of how many, and the last one
 
@@ -87,7 +87,7 @@ class Study:
         return by_full + reaches
 
     def results(self, text: Text, folder: Path, pool: Executor, progress: Progress) -> dict[str, Result]:
-        """Run what is not on file yet. Raises as `bpttcheck.comparison.engine.run` does."""
+        """Run what is not on file yet. Raises as `bpttcheck.jobs.run` does."""
         trainings = self.trainings(text)
         total = len(trainings) + len(self.contenders) + len(self.observed) * len(self.lags)
         names: list[str] = []

@@ -31,7 +31,7 @@ class Job(Protocol):
 
 
 @contextmanager
-def executor(processes: int, scheduler: str | None) -> Iterator[Executor]:
+def executor(processes: int, scheduler: str | None = None) -> Iterator[Executor]:
     """Where jobs run: ``processes`` of this machine, or the Dask cluster at an address.
 
     Work that has not begun is given up when the block is left, and processes of this machine end at once.
@@ -44,13 +44,17 @@ def executor(processes: int, scheduler: str | None) -> Iterator[Executor]:
         return
     for library in ("OPENBLAS", "OMP", "MKL"):
         os.environ.setdefault(f"{library}_NUM_THREADS", "1")  # read when a new process loads NumPy
-    before = set(multiprocessing.active_children())
-    pool = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), _follow_the_parent)
+    others = set(multiprocessing.active_children())
+    pool = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), _end_with_the_parent)
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)  # workers inherit this: interrupts are the parent's affair
+    for _ in range(processes):
+        pool.submit(os.getpid)  # starts a worker
+    signal.signal(signal.SIGINT, handler)
     try:
         yield pool
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
-        for process in set(multiprocessing.active_children()) - before:
+        for process in set(multiprocessing.active_children()) - others:
             process.terminate()
 
 
@@ -115,14 +119,13 @@ def _write(file: Path, result: Result) -> None:
     unfinished.replace(file)
 
 
-def _follow_the_parent() -> None:
-    """In a worker: leave interrupts to the parent, and end when it ends, however it does."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_the_parent, daemon=True).start()
-
-
 def _end_with_the_parent() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
+    """In a worker: end when the parent does, however it ends."""
+
+    def wait() -> None:
+        parent = multiprocessing.parent_process()
+        assert parent is not None
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()

@@ -1,0 +1,76 @@
+"""``bpttcheck remedies``."""
+
+import os
+import secrets
+import sys
+from concurrent.futures import BrokenExecutor
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.progress import Progress
+
+from bpttcheck.command_line.ending import INTERRUPTED, stop
+from bpttcheck.jobs import executor
+from bpttcheck.pictures import new_figure
+from bpttcheck.remedies import REMEDIES, Run, measure
+from bpttcheck.remedies_report import draw_remedies, print_remedies, to_json
+
+_File = click.Path(dir_okay=False, path_type=Path)
+
+
+@click.command()
+@click.option("--remedy", "names", multiple=True, metavar="NAME", help="Only this remedy; may be repeated.")
+@click.option("--seeds", type=click.IntRange(1), default=5, show_default=True, help="Networks per remedy.")
+@click.option("--steps", type=click.IntRange(1), default=200, show_default=True, help="Steps of gradient descent.")
+@click.option("--seed", type=click.IntRange(0), help="Draw the same problem and networks again.")
+@click.option("--jobs", "-j", type=click.IntRange(1), default=os.cpu_count(), help="Processes.  [default: the cores]")
+@click.option("--json", "json_file", type=_File, help="Write every run here.")
+@click.option("--png", type=_File, help="Draw the learning curves here.")
+@click.option("--svg", type=_File, help="Draw the learning curves here.")
+def remedies(
+    names: tuple[str, ...],
+    seeds: int,
+    steps: int,
+    seed: int | None,
+    jobs: int,
+    json_file: Path | None,
+    png: Path | None,
+    svg: Path | None,
+) -> None:
+    """Measure remedies for gradients that explode, all on one problem: clipping, starts, gates, truncation, .."""
+    known = [remedy.name for remedy in REMEDIES]
+    pictures = [file for file in (png, svg) if file is not None]
+    try:
+        for name in names:
+            if name not in known:
+                raise click.UsageError(f"there is no remedy {name!r}; there are {', '.join(known)}")
+        if pictures:
+            new_figure(1, 1)
+        for file in filter(None, (json_file, *pictures)):
+            file.touch()  # before the work, not after it
+    except (click.UsageError, OSError, ImportError) as error:
+        stop(error)
+    seed = secrets.randbelow(2**32) if seed is None else seed
+    names = names or tuple(known)
+    console = Console()
+    console.print(f"seed {seed}, {seeds} networks per remedy, {steps} steps", highlight=False)
+    runs: list[Run] = []
+    interrupted = False
+    try:
+        with Progress(console=console, transient=True) as progress, executor(jobs) as pool:
+            task = progress.add_task("starting", total=len(names) * seeds)
+            for run in measure(names, seed, seeds, steps, pool):
+                runs.append(run)
+                progress.update(task, advance=1, description=f"{run.remedy}, seed {run.number}")
+    except BrokenExecutor:
+        stop(RuntimeError("a worker process died; the same command with --seed and fewer --jobs may go through"))
+    except KeyboardInterrupt:
+        interrupted = True
+        console.print(f"interrupted: {len(runs)} of {len(names) * seeds} runs are done", highlight=False)
+    print_remedies(console, runs)
+    if json_file is not None:
+        json_file.write_text(to_json(runs, {"seed": seed, "seeds": seeds, "steps": steps}) + "\n")
+    if pictures:
+        draw_remedies(pictures, runs)
+    sys.exit(INTERRUPTED if interrupted else 0)
