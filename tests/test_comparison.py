@@ -133,20 +133,20 @@ def test_training_learns_and_segments_as_long_as_the_sequence_are_full(tmp_path)
 def test_quality(tmp_path):
     """Full has no bias, random none beyond its error, a window ever less, and short segments need less memory."""
     read = text(tmp_path)
-    model = Model("lstm", T=16, B=8, H=8)
-    parameters = Training("job", model, read, "full", 16, 0, 60, 4.0).run()
+    model = Model("lstm", T=32, B=16, H=8)
+    parameters = Training("job", model, read, "full", 32, 0, 60, 4.0).run()
     parameters = {name: array for name, array in parameters.items() if name.startswith(("W_", "b_"))}
 
     def quality(kind, window):
         return Quality("job", model, read, parameters, kind, window, 0, 30).run()
 
-    full, regular, random = quality("full", 16), quality("regular", 4), quality("random", 4)
+    full, regular, random = quality("full", 32), quality("regular", 4), quality("random", 4)
     assert full["bias2"][0] == 0 and abs(full["cosine_loss"][0]) < 1e-12
     assert regular["bias2"][0] > 5 * regular["bias2"][1]
     assert abs(random["bias2"][0]) < 5 * random["bias2"][1] and random["variance"][0] > full["variance"][0]
     assert regular["bytes"][0] < full["bytes"][0] and regular["bytes"][1] < random["bytes"][1]
     assert full["excess"][0] == 0 and random["excess"][0] > 3 * random["excess"][1]
-    windows = [quality("window", window)["bias2"][0] for window in (1, 4, 16)]
+    windows = [quality("window", window)["bias2"][0] for window in (1, 4, 32)]
     assert windows[0] > windows[1] > windows[2] and windows[2] < (1000 * 2.0**-53) ** 2
 
 

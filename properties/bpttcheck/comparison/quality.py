@@ -42,24 +42,30 @@ class Quality:
 
         ``bias2``, ``variance`` and ``excess`` of the squared error, relative to the squared norm of the mean gradient;
         ``cosine_loss``, 1 - cosine of the angle to the full gradient of the same minibatch; ``bytes`` at the peak of a
-        call, above its start; ``seconds``, the CPU time of a call for each of its T steps.
+        call, above its start; ``seconds``, the CPU time of a call for each of its T steps; ``time``, that time over
+        that of full BPTT just before, which depends less on what else the machine does.
         """
-        rng, peaks, seconds = np.random.default_rng([self.seed, 2]), [], []
-        full, found = [], []
+        rng, peaks, seconds, ratios = np.random.default_rng([self.seed, 2]), [], [], []
+        full: list[Array] = []
+        found: list[Array] = []
         for k in range(self.minibatches):
             x, targets = self.text.sequences(rng, self.model.T, self.model.B)
             by = strategy(self.strategy, self.window, int(rng.integers(2**32)))
-            full.append(_flat(self.model.gradient(self.parameters, x, targets, Full())))
-            start = time.thread_time()
-            found.append(_flat(self.model.gradient(self.parameters, x, targets, by)))
-            seconds.append((time.thread_time() - start) / self.model.T)
+            times = [time.thread_time()]
+            for gradients, each in ((full, Full()), (found, by)):
+                gradients.append(_flat(self.model.gradient(self.parameters, x, targets, each)))
+                times.append(time.thread_time())
+            of_full, own = np.diff(times)
+            seconds.append(own / self.model.T)
+            ratios.append(own / of_full)
             if k < _PEAKS:
                 tracemalloc.start()
                 self.model.gradient(self.parameters, x, targets, by)
                 peaks.append(tracemalloc.get_traced_memory()[1])
                 tracemalloc.stop()
         statistics = compared(np.array(full), np.array(found))
-        return {**statistics, "bytes": mean_and_error(np.array(peaks)), "seconds": mean_and_error(np.array(seconds))}
+        prices = {"bytes": peaks, "seconds": seconds, "time": ratios}
+        return statistics | {name: mean_and_error(np.array(samples)) for name, samples in prices.items()}
 
 
 def compared(full: Array, found: Array) -> dict[str, Array]:

@@ -48,11 +48,12 @@ def print_tables(console: Console, found: Findings) -> None:
         f"one gradient, at the parameters that full BPTT reached ({study.minibatches} minibatches)",
         ("bias^2", "variance", "excess", "1 - cosine"),
     )
-    prices = _table("what it costs", ("peak KiB", "CPU us a step"))
+    prices = _table("what it costs", ("peak KiB", "CPU us a step", "time / full"))
     for contender, measured in found.quality.items():
         relative = (_pair(measured[name]) for name in ("bias2", "variance", "excess", "cosine_loss"))
         gradients.add_row(contender.label, *relative)
-        prices.add_row(contender.label, _pair(measured["bytes"] / 1024), _pair(1e6 * measured["seconds"]))
+        scaled = measured["bytes"] / 1024, 1e6 * measured["seconds"], measured["time"]
+        prices.add_row(contender.label, *map(_pair, scaled))
     learned = _table(
         f"after {study.steps} steps, T = {model.T}, {study.seeds} seeds: loss in nats a character",
         ("held-out", f"at {found.budget:.0f} CPU s", "less training", f"on {study.little}"),
