@@ -4,7 +4,8 @@ import platform
 import runpy
 import secrets
 import sys
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 
@@ -21,9 +22,10 @@ from bpttcheck.contract import CustomCell, Implementation
 from bpttcheck.diagnosis import diagnose
 from bpttcheck.failure import write_failure
 from bpttcheck.laws import Law
+from bpttcheck.parallel import Share, judge_here, judge_in_processes, shares
 from bpttcheck.report import print_failure, print_verdict, to_json
 from bpttcheck.trial import AdapterError
-from bpttcheck.verdict import Result, judge, summary
+from bpttcheck.verdict import Result, summary
 from bpttref import Cell
 
 
@@ -43,6 +45,7 @@ from bpttref import Cell
     show_default=True,
     help="Write each failure here, in a folder of its own.",
 )
+@click.option("--jobs", "-j", type=click.IntRange(1), default=1, show_default=True, help="Processes.")
 @click.option("--traceback", is_flag=True, help="Show the traceback where a target or the command is at fault.")
 def verify(
     targets: tuple[str, ...],
@@ -53,6 +56,7 @@ def verify(
     seed: int | None,
     json_file: Path | None,
     failures: Path,
+    jobs: int,
     traceback: bool,
 ) -> None:
     """Judge TARGETS: reference, torch, package.module:object or path/to/file.py:object.
@@ -61,55 +65,87 @@ def verify(
     that ran passed; 1 a law failed; 2 a target or the command is at fault; 3 the reference is in doubt; 130
     interrupted.
     """
+    targets = targets or tuple(installed())
     try:
         if json_file is not None:
             json_file.touch()  # before the work, not after it
         laws = chosen_laws(law_ids)
-        targets = targets or tuple(installed())
-        subjects = [load(target) for target in targets]
-        _check_selection(subjects, cells, dtypes)
+        subjects, spoiled = _loaded(targets, traceback)
+        _check_selection(list(subjects.values()), cells, dtypes)
     except (TargetError, click.UsageError, OSError) as error:
         stop(error, traceback)
     seed = secrets.randbelow(2**32) if seed is None else seed
     console = Console()
-    results: list[Result] = []
-    still_failing = False
+    todo = shares(subjects, cells, dtypes)
+    found: dict[Share, list[Result]] = {}
+    still_failing = interrupted = False
     try:
         console.print(f"seed {seed}, {examples} examples per cell and dtype", highlight=False)
-        for target in targets:
+        for target in subjects:
             still_failing |= _found_again(console, target, laws, failures)
-        with Progress(
-            SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=console, transient=True
-        ) as progress:
-            task = progress.add_task("starting", total=None)
-
-            def show(result: Result) -> None:
-                words = f"{result.subject}  {result.cell} {result.dtype}  {result.law}  {result.examples} examples"
-                progress.update(task, description=words)
-
-            for subject in subjects:
-                for result in judge(
-                    subject, laws, cells=cells, dtypes=dtypes, examples=examples, seed=seed, progress=show
-                ):
-                    results.append(result)
+        with _progress(console) as show:
+            if jobs > 1:
+                outcomes = judge_in_processes(todo, [law.id for law in laws], examples, seed, jobs)
+            else:
+                outcomes = judge_here(todo, subjects, laws, examples, seed, lambda result: show(_words(result)))
+            for share, outcome in outcomes:
+                show(f"{share.target}  {share.cell} {share.dtype}")
+                if isinstance(outcome, list):
+                    found[share] = outcome
+                elif traceback:
+                    raise outcome
+                else:
+                    spoiled.append(f"{share.target}, {share.cell} {share.dtype}: {outcome or type(outcome).__name__}")
     except KeyboardInterrupt:
-        console.print("interrupted: the verdict so far, without the cell and dtype under way")
-        _finish(console, results, json_file)
-        console.print(summary(results), markup=False, highlight=False)
-        sys.exit(INTERRUPTED)
-    except Exception as error:
-        stop(error, traceback)
+        interrupted = True
+        console.print("interrupted: the verdict so far, without what was under way")
+    results = [result for share in todo for result in found.get(share, [])]
     _finish(console, results, json_file)
-    for target, subject in zip(targets, subjects, strict=True):
-        _explain(console, target, subject, results, failures)
+    if not interrupted:
+        for target, subject in subjects.items():
+            _explain(console, target, subject, results, failures)
     console.print(f"\n{summary(results)}", markup=False, highlight=False)
-    statuses = {result.status for result in results}
-    if any(not subject.capabilities().gradients for subject in subjects):
+    for sentence in spoiled:
+        click.echo(f"bpttcheck: {sentence}", err=True)
+    if interrupted:
+        sys.exit(INTERRUPTED)
+    if any(not subject.capabilities().gradients for subject in subjects.values()):
         console.print("[bold yellow]A forward-only subject was judged: nothing is said about its gradients.[/]")
-    if still_failing:
-        statuses.add("failed")
-    ordered = (("error", AT_FAULT), ("failed", FAILED), ("unsure", UNSURE))
-    sys.exit(next((code for status, code in ordered if status in statuses), PASSED))
+    statuses = {result.status for result in results}
+    ends = (
+        ("error" in statuses or bool(spoiled), AT_FAULT),
+        ("failed" in statuses or still_failing, FAILED),
+        ("unsure" in statuses, UNSURE),
+    )
+    sys.exit(next((code for holds, code in ends if holds), PASSED))
+
+
+def _loaded(targets: tuple[str, ...], traceback: bool) -> tuple[dict[str, Implementation], list[str]]:
+    """The targets that can be loaded, and a sentence for each other. Raises TargetError if there is none to judge."""
+    subjects: dict[str, Implementation] = {}
+    errors: list[TargetError] = []
+    for target in targets:
+        try:
+            subjects[target] = load(target)
+        except TargetError as error:
+            if traceback:
+                raise
+            errors.append(error)
+    if not subjects:
+        raise errors[0]
+    return subjects, [str(error) for error in errors]
+
+
+@contextmanager
+def _progress(console: Console) -> Iterator[Callable[[str], None]]:
+    columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("starting", total=None)
+        yield lambda words: bar.update(task, description=words)
+
+
+def _words(result: Result) -> str:
+    return f"{result.subject}  {result.cell} {result.dtype}  {result.law}  {result.examples} examples"
 
 
 def _found_again(console: Console, target: str, laws: tuple[Law, ...], failures: Path) -> bool:
