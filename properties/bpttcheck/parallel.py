@@ -6,28 +6,53 @@ those beside it along: what was lost is judged again, one at a time, and what di
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, Future, as_completed
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import NamedTuple, TypeAlias
 
 from bpttcheck.adapters import load
 from bpttcheck.contract import CustomCell, Implementation
 from bpttcheck.jobs import executor
-from bpttcheck.laws import LAWS, Law
+from bpttcheck.known_failures import KnownFailure
+from bpttcheck.laws import LAWS
 from bpttcheck.verdict import Result, judge
+
+Progress: TypeAlias = Callable[[Result], None]
+
+
+@dataclass(frozen=True)
+class Question:
+    """What every share is asked. laws: their ids. known: failures that need not be made small."""
+
+    laws: tuple[str, ...]
+    examples: int
+    seed: int
+    known: tuple[KnownFailure, ...] = ()
 
 
 class Share(NamedTuple):
-    """What one process judges at a time."""
+    """What is judged at a time."""
 
     target: str
     cell: str
     dtype: str
 
-    def judged(self, law_ids: Sequence[str], examples: int, seed: int) -> list[Result]:
+    def judged(self, subject: Implementation, asked: Question, progress: Progress) -> list[Result]:
+        """The results for its target, ``subject``."""
+        results = judge(
+            subject,
+            [law for law in LAWS if law.id in asked.laws],
+            cells=[self.cell],
+            dtypes=[self.dtype],
+            examples=asked.examples,
+            seed=asked.seed,
+            as_drawn=[law for law in asked.laws if any(entry.covers(*self, law) for entry in asked.known)],
+            progress=progress,
+        )
+        return list(results)
+
+    def judged_in_process(self, asked: Question) -> list[Result]:
         """The results, as they can be sent to another process."""
-        laws = [law for law in LAWS if law.id in law_ids]
-        subject = load(self.target)
-        results = list(judge(subject, laws, cells=[self.cell], dtypes=[self.dtype], examples=examples, seed=seed))
+        results = self.judged(load(self.target), asked, lambda result: None)
         for result in results:
             worst = result.worst
             if worst is not None and worst.case is not None and isinstance(worst.case.cell, CustomCell):
@@ -50,32 +75,21 @@ def shares(subjects: Mapping[str, Implementation], cells: Sequence[str], dtypes:
 
 
 def judge_here(
-    todo: Sequence[Share],
-    subjects: Mapping[str, Implementation],
-    laws: Sequence[Law],
-    examples: int,
-    seed: int,
-    progress: Callable[[Result], None],
+    todo: Sequence[Share], subjects: Mapping[str, Implementation], asked: Question, progress: Progress
 ) -> Iterator[tuple[Share, Outcome]]:
     """Each share in turn with its results, or with what went wrong."""
     for share in todo:
-        subject = subjects[share.target]
         try:
-            results = judge(
-                subject, laws, cells=[share.cell], dtypes=[share.dtype], examples=examples, seed=seed, progress=progress
-            )
-            yield share, list(results)
+            yield share, share.judged(subjects[share.target], asked, progress)
         except Exception as error:
             yield share, error
 
 
-def judge_in_processes(
-    todo: Sequence[Share], law_ids: Sequence[str], examples: int, seed: int, processes: int
-) -> Iterator[tuple[Share, Outcome]]:
+def judge_in_processes(todo: Sequence[Share], asked: Question, processes: int) -> Iterator[tuple[Share, Outcome]]:
     """Each share with its results, or with what went wrong, as they come."""
     lost: list[Share] = []
     with executor(processes) as pool:
-        running = {pool.submit(share.judged, law_ids, examples, seed): share for share in todo}
+        running = {pool.submit(share.judged_in_process, asked): share for share in todo}
         for future in as_completed(running):
             outcome = _outcome(future)
             if isinstance(outcome, BrokenExecutor):
@@ -84,7 +98,7 @@ def judge_in_processes(
                 yield running[future], outcome
     for share in lost:
         with executor(1) as pool:
-            yield share, _outcome(pool.submit(share.judged, law_ids, examples, seed))
+            yield share, _outcome(pool.submit(share.judged_in_process, asked))
 
 
 def _outcome(future: Future[list[Result]]) -> Outcome:

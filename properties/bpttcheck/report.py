@@ -23,6 +23,7 @@ _MARKS = {
     "unsure": "[bold magenta]unsure[/]",
     "vacuous": "[yellow]vac.[/]",
     "skipped": "[dim]skip[/]",
+    "known": "[yellow]known[/]",
     "unfinished": "[yellow]open[/]",
 }
 
@@ -88,8 +89,10 @@ def _print_reasons(console: Console, results: Sequence[Result]) -> None:
     """Each reason for which laws were not judged, once, and what was noticed beside the verdict."""
     groups: dict[tuple[str, str], dict[str, set[str]]] = {}
     for result in results:
-        if result.status in ("error", "skipped", "vacuous", "unfinished"):
+        if result.status in ("error", "known", "skipped", "vacuous", "unfinished"):
             groups.setdefault((result.status, result.reason), {}).setdefault(result.law, set()).add(result.cell)
+        if result.status == "failed" and result.case is None:
+            groups.setdefault(("FAILED", result.reason), {}).setdefault(result.law, set()).add(result.cell)
         if result.status == "passed" and result.dead:
             said = f"nothing above rounding was seen in {', '.join(result.dead)}"
             groups.setdefault(("in part vacuous", said), {}).setdefault(result.law, set()).add(result.cell)

@@ -6,7 +6,7 @@ outputs, reference and tolerance. A law that fails is then run alone, on smaller
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
@@ -24,7 +24,7 @@ from bpttcheck.laws.law import Asked
 from bpttcheck.oracle import reference_is_confirmed
 from bpttcheck.trial import AdapterError, Comparison, Refused, Trial, Violation
 
-Status: TypeAlias = Literal["passed", "failed", "skipped", "vacuous", "error", "unsure", "unfinished"]
+Status: TypeAlias = Literal["passed", "failed", "skipped", "vacuous", "error", "unsure", "unfinished", "known"]
 _TRIES = 100  # smaller cases that are tried before the one that failed is shown as it is
 
 
@@ -112,11 +112,13 @@ def judge(
     examples: int = 100,
     seed: int = 0,
     shrink: bool = True,
+    as_drawn: Collection[str] = (),
     progress: Callable[[Result], None] = lambda result: None,
 ) -> Iterator[Result]:
     """Judge a subject: yields a result per cell, dtype and law, skipped ones included.
 
-    cells, dtypes: restrict what the subject declares. shrink: whether to look for the smallest case of each failure.
+    cells, dtypes: restrict what the subject declares. shrink: whether to look for the smallest case of each failure,
+    but for those of the laws ``as_drawn``, by id.
     progress: called with a result each time it has changed.
     """
     capabilities = subject.capabilities()
@@ -125,7 +127,7 @@ def judge(
             if (not cells or cell.name in cells) and (not dtypes or dtype in dtypes):
                 run = _Run(Asked(subject, capabilities, cell, dtype), laws, seed, progress)
                 run.draw_cases(examples)
-                yield from run.verdict([] if shrink else None)
+                yield from run.verdict([] if shrink else None, as_drawn)
 
 
 class _Run:
@@ -210,14 +212,14 @@ class _Run:
         if finding.failed:
             result.status, result.reason, result.case = "failed", finding.sentence(), draw
 
-    def verdict(self, smallest: list[Draw] | None) -> Iterator[Result]:
+    def verdict(self, smallest: list[Draw] | None, as_drawn: Collection[str]) -> Iterator[Result]:
         """Settle all results. smallest: the cases to which failures have been shrunk so far; None: do not shrink."""
         broken = [law.id for law in self._running if law.decisive and self._results[law.id].case is not None]
         for law in self._running:
             result = self._results[law.id]
             result.dead = tuple(array for array, above in self._alive.get(law.id, {}).items() if not above)
             if result.status == "failed":
-                if smallest is not None:
+                if smallest is not None and law.id not in as_drawn:
                     self._shrink(result, law, smallest)
                 self._confirm(result)
             elif result.status != "error":
@@ -287,5 +289,9 @@ def summary(results: Sequence[Result]) -> str:
     count = Counter(result.status for result in results)
     ran = len(results) - count["skipped"] - count["unfinished"]
     parts = [f"ran {ran} of {len(results)} laws by cell and dtype", f"{count['passed']} passed"]
-    parts += [f"{count[s]} {s}" for s in ("failed", "unsure", "error", "vacuous", "skipped", "unfinished") if count[s]]
+    parts += [
+        f"{count[s]} {s}"
+        for s in ("failed", "known", "unsure", "error", "vacuous", "skipped", "unfinished")
+        if count[s]
+    ]
     return ", ".join(parts) + "."

@@ -4,7 +4,7 @@ import platform
 import runpy
 import secrets
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -21,8 +21,10 @@ from bpttcheck.command_line.ending import AT_FAULT, FAILED, INTERRUPTED, PASSED,
 from bpttcheck.contract import CustomCell, Implementation
 from bpttcheck.diagnosis import diagnose
 from bpttcheck.failure import write_failure
+from bpttcheck.junit import to_junit
+from bpttcheck.known_failures import KnownFailure, read_known_failures, settle
 from bpttcheck.laws import Law
-from bpttcheck.parallel import Share, judge_here, judge_in_processes, shares
+from bpttcheck.parallel import Question, Share, judge_here, judge_in_processes, shares
 from bpttcheck.report import print_failure, print_verdict, to_json
 from bpttcheck.trial import AdapterError
 from bpttcheck.verdict import Result, summary
@@ -45,6 +47,13 @@ from bpttref import Cell
     show_default=True,
     help="Write each failure here, in a folder of its own.",
 )
+@click.option("--junit", "junit_file", type=click.Path(dir_okay=False, path_type=Path), help="The same as JUnit XML.")
+@click.option(
+    "--known-failures",
+    "known_file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Failures that are expected; known-failures.toml if it is there.",
+)
 @click.option("--jobs", "-j", type=click.IntRange(1), default=1, show_default=True, help="Processes.")
 @click.option("--traceback", is_flag=True, help="Show the traceback where a target or the command is at fault.")
 def verify(
@@ -56,6 +65,8 @@ def verify(
     seed: int | None,
     json_file: Path | None,
     failures: Path,
+    junit_file: Path | None,
+    known_file: Path | None,
     jobs: int,
     traceback: bool,
 ) -> None:
@@ -67,12 +78,13 @@ def verify(
     """
     targets = targets or tuple(installed())
     try:
-        if json_file is not None:
-            json_file.touch()  # before the work, not after it
+        for file in filter(None, (json_file, junit_file)):
+            file.touch()  # before the work, not after it
+        known = _known(known_file)
         laws = chosen_laws(law_ids)
         subjects, spoiled = _loaded(targets, traceback)
         _check_selection(list(subjects.values()), cells, dtypes)
-    except (TargetError, click.UsageError, OSError) as error:
+    except (TargetError, click.UsageError, OSError, ValueError) as error:
         stop(error, traceback)
     seed = secrets.randbelow(2**32) if seed is None else seed
     console = Console()
@@ -82,12 +94,13 @@ def verify(
     try:
         console.print(f"seed {seed}, {examples} examples per cell and dtype", highlight=False)
         for target in subjects:
-            still_failing |= _found_again(console, target, laws, failures)
+            still_failing |= _found_again(console, target, laws, failures, known)
         with _progress(console) as show:
+            asked = Question(tuple(law.id for law in laws), examples, seed, tuple(known))
             if jobs > 1:
-                outcomes = judge_in_processes(todo, [law.id for law in laws], examples, seed, jobs)
+                outcomes = judge_in_processes(todo, asked, jobs)
             else:
-                outcomes = judge_here(todo, subjects, laws, examples, seed, lambda result: show(_words(result)))
+                outcomes = judge_here(todo, subjects, asked, lambda result: show(_words(result)))
             for share, outcome in outcomes:
                 show(f"{share.target}  {share.cell} {share.dtype}")
                 if isinstance(outcome, list):
@@ -100,21 +113,29 @@ def verify(
         interrupted = True
         console.print("interrupted: the verdict so far, without what was under way")
     results = [result for share in todo for result in found.get(share, [])]
-    _finish(console, results, json_file)
+    met = {entry for share, own in found.items() for entry in settle(own, share.target, known)}
+    _finish(console, results, json_file, junit_file)
     if not interrupted:
         for target, subject in subjects.items():
             _explain(console, target, subject, results, failures)
     console.print(f"\n{summary(results)}", markup=False, highlight=False)
+    stale = (
+        []
+        if interrupted
+        else [entry for entry in known if entry not in met and _selected(entry, subjects, laws, cells, dtypes)]
+    )
     for sentence in spoiled:
         click.echo(f"bpttcheck: {sentence}", err=True)
     if interrupted:
         sys.exit(INTERRUPTED)
+    for entry in stale:
+        console.print(f"FAILED the known failure of {entry.law}, {entry}: it matches nothing; remove it", markup=False)
     if any(not subject.capabilities().gradients for subject in subjects.values()):
         console.print("[bold yellow]A forward-only subject was judged: nothing is said about its gradients.[/]")
     statuses = {result.status for result in results}
     ends = (
         ("error" in statuses or bool(spoiled), AT_FAULT),
-        ("failed" in statuses or still_failing, FAILED),
+        ("failed" in statuses or still_failing or bool(stale), FAILED),
         ("unsure" in statuses, UNSURE),
     )
     sys.exit(next((code for holds, code in ends if holds), PASSED))
@@ -148,16 +169,35 @@ def _words(result: Result) -> str:
     return f"{result.subject}  {result.cell} {result.dtype}  {result.law}  {result.examples} examples"
 
 
-def _found_again(console: Console, target: str, laws: tuple[Law, ...], failures: Path) -> bool:
+def _known(file: Path | None) -> list[KnownFailure]:
+    """The known failures of a file, or of the usual one if it is there. Raises ValueError and OSError."""
+    usual = Path("known-failures.toml")
+    return read_known_failures(file or usual) if file or usual.is_file() else []
+
+
+def _selected(
+    entry: KnownFailure, subjects: Collection[str], laws: tuple[Law, ...], cells: Sequence[str], dtypes: Sequence[str]
+) -> bool:
+    """Whether this run was to judge what an entry speaks of."""
+    chosen = entry.law in {law.id for law in laws} and entry.target in {None, *subjects}
+    filters = ((entry.cell, cells), (entry.dtype, dtypes))
+    return chosen and entry.applies and all(not only or own in (None, *only) for own, only in filters)
+
+
+def _found_again(
+    console: Console, target: str, laws: tuple[Law, ...], failures: Path, known: list[KnownFailure]
+) -> bool:
     """Put the failures that are on file for a target to it, before new cases are drawn; whether one still fails."""
     failing = False
     for path in sorted(failures.glob("*/replay.py")) if failures.is_dir() else []:
         with suppress(Exception):  # a file that no longer runs is replay's affair
             written = runpy.run_path(str(path))
             if written["TARGET"] == target and written["LAW"] in {law.id for law in laws}:
-                wrong = written["check"]()
-                failing |= bool(wrong)
-                console.print(f"{path}: {'FAILED still: ' + wrong if wrong else 'FIXED'}", markup=False, soft_wrap=True)
+                wrong, place = written["check"](), (target, written["case"].cell.name, written["case"].dtype)
+                expected = any(entry.covers(*place, written["LAW"]) for entry in known)
+                failing |= bool(wrong) and not expected
+                said = f"{'known' if expected else 'FAILED still'}: {wrong}" if wrong else "FIXED"
+                console.print(f"{path}: {said}", markup=False, soft_wrap=True)
     return failing
 
 
@@ -204,8 +244,10 @@ def _check_selection(subjects: list[Implementation], cells: tuple[str, ...], dty
                 raise click.UsageError(f"no target has the {what} {name!r}; there are {', '.join(known)}")
 
 
-def _finish(console: Console, results: list[Result], json_file: Path | None) -> None:
+def _finish(console: Console, results: list[Result], json_file: Path | None, junit_file: Path | None) -> None:
     print_verdict(console, results)
+    if junit_file is not None:
+        junit_file.write_text(to_junit(results), encoding="utf-8")
     if json_file is not None:
         versions = {"bpttcheck": version("bpttcheck"), "numpy": np.__version__, "python": platform.python_version()}
         json_file.write_text(to_json(results, versions) + "\n")

@@ -1,0 +1,103 @@
+"""Failures that are known and have a reason: data, in a file that the project keeps.
+
+    [[known-failure]]
+    law = "causality"
+    reason = "the kernel reads one step ahead"
+    target = "my_rnn.py:MyRNN"        # this and what follows narrow it down, and may be left out
+    cell = "lstm"
+    dtype = "float32"
+    requires = ["torch>=2.4,<2.14"]   # applies only where these versions are installed
+    link = "https://example.org/issues/7"
+
+What fails as expected does not fail the run. What passes all the same does, and so does an entry that matches nothing
+that was asked: the file says no more than what is true.
+"""
+
+import tomllib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from packaging.requirements import InvalidRequirement, Requirement
+
+from bpttcheck.laws import LAWS
+from bpttcheck.verdict import Result
+
+
+@dataclass(frozen=True)
+class KnownFailure:
+    """An entry; None stands for any."""
+
+    law: str
+    reason: str
+    target: str | None = None
+    cell: str | None = None
+    dtype: str | None = None
+    requires: tuple[str, ...] = ()
+    link: str = ""
+
+    def covers(self, target: str, cell: str, dtype: str, law: str) -> bool:
+        """Whether it speaks of this law in this place."""
+        wanted = ((self.law, law), (self.target, target), (self.cell, cell), (self.dtype, dtype))
+        return self.applies and all(own in (None, given) for own, given in wanted)
+
+    @property
+    def applies(self) -> bool:
+        """Whether what is installed here is what it requires."""
+        return all(map(_installed, self.requires))
+
+    def __str__(self) -> str:
+        return f"{self.reason} ({self.link})" if self.link else self.reason
+
+
+def read_known_failures(file: Path) -> list[KnownFailure]:
+    """The entries of a file. Raises ValueError, with a sentence that names the entry, and OSError."""
+    try:
+        entries: Any = tomllib.loads(file.read_text(encoding="utf-8")).get("known-failure", [])
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"{file} is not TOML: {error}") from error
+    return [_entry(file, k, entry) for k, entry in enumerate(entries, 1)]
+
+
+def settle(results: Sequence[Result], target: str, known: Sequence[KnownFailure]) -> Iterator[KnownFailure]:
+    """Set the status of a target's results that entries speak of; yields the entries that were met.
+
+    A failure becomes "known"; a pass becomes a failure that says so.
+    """
+    for entry in known:
+        for result in results:
+            if entry.covers(target, result.cell, result.dtype, result.law):
+                yield entry
+                if result.status == "failed":
+                    result.status, result.reason = "known", f"{entry}: {result.reason}"
+                elif result.status == "passed":
+                    result.status = "failed"
+                    result.reason = f"it passes, though a failure is expected, since {entry}: remove the entry"
+
+
+def _entry(file: Path, number: int, entry: Any) -> KnownFailure:
+    where = f"known-failure {number} of {file}"
+    if not isinstance(entry, dict):
+        raise ValueError(f"{where} is no table: write [[known-failure]]")
+    allowed = {field.name for field in fields(KnownFailure)}
+    if unknown := set(entry) - allowed:
+        raise ValueError(f"{where} has {', '.join(sorted(unknown))}; an entry takes {', '.join(sorted(allowed))}")
+    if missing := {"law", "reason"} - set(entry):
+        raise ValueError(f"{where} has no {' and no '.join(sorted(missing))}")
+    if entry["law"] not in {law.id for law in LAWS}:
+        raise ValueError(f"{where}: there is no law {entry['law']!r}; `bpttcheck laws` lists them")
+    try:
+        requires = tuple(str(Requirement(text)) for text in entry.get("requires", ()))
+    except InvalidRequirement as error:
+        raise ValueError(f"{where}: {error}") from error
+    return replace(KnownFailure(**entry), requires=requires)
+
+
+def _installed(requirement: str) -> bool:
+    wanted = Requirement(requirement)
+    try:
+        return wanted.specifier.contains(version(wanted.name), prereleases=True)
+    except PackageNotFoundError:
+        return False
