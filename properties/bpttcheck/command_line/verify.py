@@ -4,8 +4,8 @@ import platform
 import runpy
 import secrets
 import sys
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from bpttcheck.failure import write_failure
 from bpttcheck.junit import to_junit
 from bpttcheck.known_failures import KnownFailure, read_known_failures, settle
 from bpttcheck.laws import Law
-from bpttcheck.parallel import Question, Share, judge_here, judge_in_processes, shares
+from bpttcheck.parallel import Outcome, Question, Share, judge_here, judge_in_processes, shares
 from bpttcheck.report import print_failure, print_verdict, to_json
 from bpttcheck.trial import AdapterError
 from bpttcheck.verdict import Result, summary
@@ -88,57 +88,70 @@ def verify(
         stop(error, traceback)
     seed = secrets.randbelow(2**32) if seed is None else seed
     console = Console()
+    asked = Question(tuple(law.id for law in laws), examples, seed, tuple(known))
     todo = shares(subjects, cells, dtypes)
     found: dict[Share, list[Result]] = {}
-    still_failing = interrupted = False
+    interrupted = still_failing = False
     try:
         console.print(f"seed {seed}, {examples} examples per cell and dtype", highlight=False)
         for target in subjects:
             still_failing |= _found_again(console, target, laws, failures, known)
-        with _progress(console) as show:
-            asked = Question(tuple(law.id for law in laws), examples, seed, tuple(known))
-            if jobs > 1:
-                outcomes = judge_in_processes(todo, asked, jobs)
+        for share, outcome in _judged(console, todo, subjects, asked, jobs):
+            if isinstance(outcome, list):
+                found[share] = outcome
+            elif traceback:
+                raise outcome
             else:
-                outcomes = judge_here(todo, subjects, asked, lambda result: show(_words(result)))
-            for share, outcome in outcomes:
-                show(f"{share.target}  {share.cell} {share.dtype}")
-                if isinstance(outcome, list):
-                    found[share] = outcome
-                elif traceback:
-                    raise outcome
-                else:
-                    spoiled.append(f"{share.target}, {share.cell} {share.dtype}: {outcome or type(outcome).__name__}")
+                spoiled.append(f"{share.target}, {share.cell} {share.dtype}: {outcome or type(outcome).__name__}")
     except KeyboardInterrupt:
         interrupted = True
         console.print("interrupted: the verdict so far, without what was under way")
-    results = [result for share in todo for result in found.get(share, [])]
     met = {entry for share, own in found.items() for entry in settle(own, share.target, known)}
+    results = [result for share in todo for result in found.get(share, [])]
     _finish(console, results, json_file, junit_file)
-    if not interrupted:
-        for target, subject in subjects.items():
-            _explain(console, target, subject, results, failures)
-    console.print(f"\n{summary(results)}", markup=False, highlight=False)
-    stale = (
-        []
-        if interrupted
-        else [entry for entry in known if entry not in met and _selected(entry, subjects, laws, cells, dtypes)]
-    )
-    for sentence in spoiled:
-        click.echo(f"bpttcheck: {sentence}", err=True)
     if interrupted:
+        console.print(summary(results), markup=False, highlight=False)
         sys.exit(INTERRUPTED)
+    for target, subject in subjects.items():
+        _explain(console, target, subject, results, failures)
+    stale = [entry for entry in known if entry not in met and _selected(entry, subjects, laws, cells, dtypes)]
     for entry in stale:
         console.print(f"FAILED the known failure of {entry.law}, {entry}: it matches nothing; remove it", markup=False)
+    console.print(f"\n{summary(results)}", markup=False, highlight=False)
     if any(not subject.capabilities().gradients for subject in subjects.values()):
         console.print("[bold yellow]A forward-only subject was judged: nothing is said about its gradients.[/]")
+    for sentence in spoiled:
+        click.echo(f"bpttcheck: {sentence}", err=True)
+    sys.exit(_exit_status(results, bool(spoiled), still_failing or bool(stale)))
+
+
+def _judged(
+    console: Console, todo: list[Share], subjects: dict[str, Implementation], asked: Question, jobs: int
+) -> Iterator[tuple[Share, Outcome]]:
+    """All shares with their results, or with what went wrong, while the terminal shows where it is."""
+    columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("starting", total=None)
+
+        def show(result: Result) -> None:
+            words = f"{result.subject}  {result.cell} {result.dtype}  {result.law}  {result.examples} examples"
+            bar.update(task, description=words)
+
+        if jobs == 1:
+            yield from judge_here(todo, subjects, asked, show)
+            return
+        for share, outcome in judge_in_processes(todo, asked, jobs):
+            bar.update(task, description=f"{share.target}  {share.cell} {share.dtype} is judged")
+            yield share, outcome
+
+
+def _exit_status(results: list[Result], spoiled: bool, failing: bool) -> int:
     statuses = {result.status for result in results}
-    ends = (
-        ("error" in statuses or bool(spoiled), AT_FAULT),
-        ("failed" in statuses or still_failing or bool(stale), FAILED),
-        ("unsure" in statuses, UNSURE),
-    )
-    sys.exit(next((code for holds, code in ends if holds), PASSED))
+    if spoiled or "error" in statuses:
+        return AT_FAULT
+    if failing or "failed" in statuses:
+        return FAILED
+    return UNSURE if "unsure" in statuses else PASSED
 
 
 def _loaded(targets: tuple[str, ...], traceback: bool) -> tuple[dict[str, Implementation], list[str]]:
@@ -155,18 +168,6 @@ def _loaded(targets: tuple[str, ...], traceback: bool) -> tuple[dict[str, Implem
     if not subjects:
         raise errors[0]
     return subjects, [str(error) for error in errors]
-
-
-@contextmanager
-def _progress(console: Console) -> Iterator[Callable[[str], None]]:
-    columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("starting", total=None)
-        yield lambda words: bar.update(task, description=words)
-
-
-def _words(result: Result) -> str:
-    return f"{result.subject}  {result.cell} {result.dtype}  {result.law}  {result.examples} examples"
 
 
 def _known(file: Path | None) -> list[KnownFailure]:
