@@ -1,7 +1,7 @@
 """A verdict as a table for people and as JSON for programs, from the same results."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from bpttcheck.explanation import Explanation
 from bpttcheck.pictures import new_figure
 from bpttcheck.verdict import Result, summary
 from bpttcheck.xray import Xray, in_words
@@ -28,7 +29,6 @@ _MARKS = {
 }
 
 _PLAIN: dict[str, Any] = {"markup": False, "highlight": False}
-_SHOWN = 8  # a block of up to so many numbers is printed
 
 
 def print_verdict(console: Console, results: Sequence[Result]) -> None:
@@ -38,33 +38,19 @@ def print_verdict(console: Console, results: Sequence[Result]) -> None:
         for dtype in dict.fromkeys(result.dtype for result in chosen):
             console.print(f"\n[bold]{subject}, {dtype}[/]: worst error / tolerance", highlight=False)
             console.print(_table([result for result in chosen if result.dtype == dtype]))
-        _print_reasons(console, chosen)
+        for reason in reasons(chosen):
+            console.print(reason, **_PLAIN)
 
 
-def print_failure(console: Console, broken: Sequence[Result], diagnosis: str, file: Path | None) -> None:
+def print_failure(console: Console, explained: Explanation) -> None:
     """What is wrong with one cell: the first law that it breaks, on the smallest case, and the others by name."""
-    first = min(broken, key=lambda r: (r.status != "failed", r.worst is None))
-    where = f"{first.law} on {first.cell} {first.dtype}"
-    console.print(f"\n{_MARKS[first.status]} {where}: ", end="")
+    first = explained.first
+    console.print(f"\n{_MARKS[first.status]} {first.law} on {first.cell} {first.dtype}: ", end="")
     console.print(first.reason, **_PLAIN)
-    worst = first.worst
-    if worst is not None and worst.got is not None and worst.expected is not None and worst.got.size <= _SHOWN:
-        numbers = f"got {np.array2string(worst.got)}, expected {np.array2string(worst.expected)}"
-        console.print(f"    {numbers.replace(chr(10), '')}", **_PLAIN)
-    console.print(f"    smallest case found: {first.case}", **_PLAIN)
-    if first.margin:
-        console.print(f"    error over tolerance: {first.margin:.2g}", **_PLAIN)
-    others: dict[str, list[str]] = {}
-    for result in broken:
-        if result is not first:
-            others.setdefault(result.law, []).append(result.dtype)
-    if others:
-        said = ", ".join(f"{law} ({', '.join(dtypes)})" for law, dtypes in others.items())
-        console.print(f"    also broken: {said}", **_PLAIN)
-    if diagnosis:
-        console.print(f"    diagnosis: {diagnosis}", **_PLAIN)
-    if file is not None:
-        console.print(f"    reproduce: python {file}", **_PLAIN, soft_wrap=True)
+    for heading, text in explained.lines():
+        console.print(
+            f"    {heading}: {text}" if heading else f"    {text}", **_PLAIN, soft_wrap=heading == "reproduce"
+        )
 
 
 def _table(results: Sequence[Result]) -> Table:
@@ -85,8 +71,8 @@ def _mark(result: Result) -> str:
     return f"[green]{result.margin:.3f}[/]" if result.status == "passed" else _MARKS[result.status]
 
 
-def _print_reasons(console: Console, results: Sequence[Result]) -> None:
-    """Each reason for which laws were not judged, once, and what was noticed beside the verdict."""
+def reasons(results: Sequence[Result]) -> Iterator[str]:
+    """Each reason for which laws of a subject were not judged, once, and what was noticed beside the verdict."""
     groups: dict[tuple[str, str], dict[str, set[str]]] = {}
     for result in results:
         if result.status in ("error", "known", "skipped", "vacuous", "unfinished"):
@@ -103,7 +89,7 @@ def _print_reasons(console: Console, results: Sequence[Result]) -> None:
         names = ", ".join(sorted(law for law in laws if law))
         of = set().union(*laws.values())
         where = f" on {', '.join(sorted(of))}" if of != cells else ""
-        console.print(f"{status} {names}{where}: {reason}".replace("  ", " "), **_PLAIN)
+        yield f"{status} {names}{where}: {reason}".replace("  ", " ")
 
 
 def to_json(results: Sequence[Result], versions: dict[str, str]) -> str:

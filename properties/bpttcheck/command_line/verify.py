@@ -15,20 +15,17 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from bpttcheck.adapters import TargetError, installed, load
-from bpttcheck.cases import realise
 from bpttcheck.command_line.catalogue import chosen_laws
 from bpttcheck.command_line.ending import AT_FAULT, FAILED, INTERRUPTED, PASSED, UNSURE, stop
-from bpttcheck.contract import CustomCell, Implementation
-from bpttcheck.diagnosis import diagnose
-from bpttcheck.failure import write_failure
+from bpttcheck.contract import Implementation
+from bpttcheck.explanation import Explanation, explain
 from bpttcheck.junit import to_junit
 from bpttcheck.known_failures import KnownFailure, read_known_failures, settle
 from bpttcheck.laws import Law
+from bpttcheck.page import blank_page, to_html
 from bpttcheck.parallel import Outcome, Question, Share, judge_here, judge_in_processes, shares
 from bpttcheck.report import print_failure, print_verdict, to_json
-from bpttcheck.trial import AdapterError
 from bpttcheck.verdict import Result, summary
-from bpttref import Cell
 
 
 @click.command()
@@ -48,6 +45,7 @@ from bpttref import Cell
     help="Write each failure here, in a folder of its own.",
 )
 @click.option("--junit", "junit_file", type=click.Path(dir_okay=False, path_type=Path), help="The same as JUnit XML.")
+@click.option("--html", "html_file", type=click.Path(dir_okay=False, path_type=Path), help="The same as one page.")
 @click.option(
     "--known-failures",
     "known_file",
@@ -66,6 +64,7 @@ def verify(
     json_file: Path | None,
     failures: Path,
     junit_file: Path | None,
+    html_file: Path | None,
     known_file: Path | None,
     jobs: int,
     traceback: bool,
@@ -78,13 +77,15 @@ def verify(
     """
     targets = targets or tuple(installed())
     try:
-        for file in filter(None, (json_file, junit_file)):
+        for file in filter(None, (json_file, junit_file, html_file)):
             file.touch()  # before the work, not after it
+        if html_file is not None:
+            blank_page()
         known = _known(known_file)
         laws = chosen_laws(law_ids)
         subjects, spoiled = _loaded(targets, traceback)
         _check_selection(list(subjects.values()), cells, dtypes)
-    except (TargetError, click.UsageError, OSError, ValueError) as error:
+    except (TargetError, click.UsageError, OSError, ValueError, ImportError) as error:
         stop(error, traceback)
     seed = secrets.randbelow(2**32) if seed is None else seed
     console = Console()
@@ -112,8 +113,13 @@ def verify(
     if interrupted:
         console.print(summary(results), markup=False, highlight=False)
         sys.exit(INTERRUPTED)
+    explained: list[Explanation] = []
     for target, subject in subjects.items():
-        _explain(console, target, subject, results, failures)
+        for explanation in explain(target, subject, results, failures):
+            explained.append(explanation)
+            print_failure(console, explanation)
+    if html_file is not None:
+        html_file.write_text(to_html(results, explained, _versions()), encoding="utf-8")
     stale = [entry for entry in known if entry not in met and _selected(entry, subjects, laws, cells, dtypes)]
     for entry in stale:
         console.print(f"FAILED the known failure of {entry.law}, {entry}: it matches nothing; remove it", markup=False)
@@ -202,38 +208,6 @@ def _found_again(
     return failing
 
 
-def _explain(console: Console, target: str, subject: Implementation, results: list[Result], failures: Path) -> None:
-    """For each cell that failed what is wrong, its diagnosis, and a folder for each failure."""
-    failed = [r for r in results if r.subject == subject.name and r.status in ("failed", "unsure") and r.case]
-    cells = {cell.name: cell for cell in subject.capabilities().cells}
-    for name in dict.fromkeys(r.cell for r in failed):
-        broken = sorted(
-            (r for r in failed if r.cell == name), key=lambda r: r.dtype, reverse=True
-        )  # float64 tells faults apart
-        diagnosis, file = "", None
-        with suppress(AdapterError):
-            first = broken[0]
-            assert first.case is not None
-            problem = realise(first.case, cells[name], first.dtype, subject.capabilities())
-            found = diagnose(subject, cells[name], first.dtype, failing=[problem])
-            diagnosis = found.sentence() if found else ""
-        try:
-            file, *_ = [_written(failures, target, subject, r, cells[name]) for r in broken]
-        except OSError as error:
-            console.print(
-                f"the failures could not be written: {error}; --failures DIR names another folder", markup=False
-            )
-        print_failure(console, broken, diagnosis, file)
-    if len(failed) > 1 and failures.is_dir():
-        console.print(f"each of {len(failed)} failures has a folder in {failures}", highlight=False)
-
-
-def _written(failures: Path, target: str, subject: Implementation, result: Result, cell: Cell | CustomCell) -> Path:
-    assert result.case is not None
-    case, cotangents = realise(result.case, cell, result.dtype, subject.capabilities())
-    return write_failure(failures, target, subject, result.law, result.reason, case, cotangents, result.worst)
-
-
 def _check_selection(subjects: list[Implementation], cells: tuple[str, ...], dtypes: tuple[str, ...]) -> None:
     """A selection that matches nothing would judge nothing and look like success."""
     declared = [subject.capabilities() for subject in subjects]
@@ -250,5 +224,8 @@ def _finish(console: Console, results: list[Result], json_file: Path | None, jun
     if junit_file is not None:
         junit_file.write_text(to_junit(results), encoding="utf-8")
     if json_file is not None:
-        versions = {"bpttcheck": version("bpttcheck"), "numpy": np.__version__, "python": platform.python_version()}
-        json_file.write_text(to_json(results, versions) + "\n")
+        json_file.write_text(to_json(results, _versions()) + "\n")
+
+
+def _versions() -> dict[str, str]:
+    return {"bpttcheck": version("bpttcheck"), "numpy": np.__version__, "python": platform.python_version()}

@@ -1,0 +1,105 @@
+"""What is said of a cell that fails: its laws, the smallest case, a diagnosis, an X-ray, and the files that show it."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from bpttcheck.cases import realise
+from bpttcheck.contract import CustomCell, Implementation
+from bpttcheck.diagnosis import diagnose
+from bpttcheck.failure import write_failure
+from bpttcheck.laws import LAWS
+from bpttcheck.trial import AdapterError, Refused, Violation
+from bpttcheck.verdict import Result
+from bpttcheck.xray import Xray, in_words, xray
+from bpttref import Cell, Regular
+
+_SHOWN = 8  # a block of up to so many numbers is written out
+_ASKED, _STEPS = Regular(3), 8  # of an X-ray
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """broken: what failed on one cell, float64 first. xray: if a law of truncation failed. files: a folder each, or
+    none, with the reason in ``unwritten``."""
+
+    broken: Sequence[Result]
+    diagnosis: str
+    xray: Xray | None
+    files: Sequence[Path]
+    unwritten: str = ""
+
+    @property
+    def first(self) -> Result:
+        """The result to begin with."""
+        return min(self.broken, key=lambda result: (result.status != "failed", result.worst is None))
+
+    def lines(self) -> Iterator[tuple[str, str]]:
+        """Headings and texts, the first of which has no heading if there are numbers to show."""
+        first, worst = self.first, self.first.worst
+        if worst is not None and worst.got is not None and worst.expected is not None and worst.got.size <= _SHOWN:
+            numbers = f"got {np.array2string(worst.got)}, expected {np.array2string(worst.expected)}"
+            yield "", numbers.replace("\n", "")
+        yield "smallest case found", str(first.case)
+        if first.margin:
+            yield "error over tolerance", f"{first.margin:.2g}"
+        others: dict[str, list[str]] = {}
+        for result in self.broken:
+            if result is not first:
+                others.setdefault(result.law, []).append(result.dtype)
+        if others:
+            yield "also broken", ", ".join(f"{law} ({', '.join(dtypes)})" for law, dtypes in others.items())
+        if self.diagnosis:
+            yield "diagnosis", self.diagnosis
+        if self.xray is not None:
+            yield f"X-ray of {_ASKED}", f"{self.xray.in_words(_ASKED)}; declared: {in_words(self.xray.declared)}"
+        if self.files:
+            yield "reproduce", f"python {self.files[0]}"
+        if len(self.files) > 1:
+            yield "all failures", f"a folder each in {self.files[0].parent.parent}"
+        if self.unwritten:
+            yield "", f"the failures could not be written: {self.unwritten}; --failures DIR names another folder"
+
+
+def explain(target: str, subject: Implementation, results: Sequence[Result], failures: Path) -> Iterator[Explanation]:
+    """For each cell of a subject that failed, what is wrong; each failure is written to a folder in ``failures``."""
+    failed = [r for r in results if r.subject == subject.name and r.status in ("failed", "unsure") and r.case]
+    cells = {cell.name: cell for cell in subject.capabilities().cells}
+    for name in dict.fromkeys(result.cell for result in failed):
+        broken = sorted((r for r in failed if r.cell == name), key=lambda r: r.dtype, reverse=True)
+        diagnosis = _diagnosis(subject, cells[name], broken[0])
+        seen = _seen(subject, cells[name], broken)
+        try:
+            files = [_written(failures, target, subject, result, cells[name]) for result in broken]
+            yield Explanation(broken, diagnosis, seen, files)
+        except OSError as error:
+            yield Explanation(broken, diagnosis, seen, (), str(error))
+
+
+def _diagnosis(subject: Implementation, cell: Cell | CustomCell, first: Result) -> str:
+    """The sentence, or nothing where the subject does not even run."""
+    assert first.case is not None
+    with suppress(AdapterError):
+        problem = realise(first.case, cell, first.dtype, subject.capabilities())
+        found = diagnose(subject, cell, first.dtype, failing=[problem])
+        return found.sentence() if found else ""
+    return ""
+
+
+def _seen(subject: Implementation, cell: Cell | CustomCell, broken: Sequence[Result]) -> Xray | None:
+    """An X-ray of regular truncation if a law of truncation is broken and the subject can be X-rayed."""
+    of_truncation = {law.id for law in LAWS if law.family in ("truncation", "xray")}
+    if of_truncation.isdisjoint(result.law for result in broken):
+        return None
+    with suppress(ValueError, AdapterError, Refused, Violation):
+        return xray(subject, cell, _ASKED, _STEPS)
+    return None
+
+
+def _written(failures: Path, target: str, subject: Implementation, result: Result, cell: Cell | CustomCell) -> Path:
+    assert result.case is not None
+    case, cotangents = realise(result.case, cell, result.dtype, subject.capabilities())
+    return write_failure(failures, target, subject, result.law, result.reason, case, cotangents, result.worst)
