@@ -1,6 +1,7 @@
 """Several targets and processes: the same results as one by one, and nothing spoils the others."""
 
 import json
+import time
 
 import pytest
 
@@ -63,3 +64,19 @@ def test_what_a_target_raises_out_of_turn_spoils_its_own_share(tmp_path):
     done = run("verify", "mine.py:Raising", "reference", *FEW, "--cell", "rnn-tanh", cwd=tmp_path)
     assert done.returncode == 2 and "4 passed" in done.stdout, done.stdout
     assert "mine.py:Raising, rnn-tanh float64: division by zero" in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_a_budget_is_kept_and_what_it_did_not_reach_is_said(jobs, tmp_path):
+    started = time.monotonic()
+    done = run("verify", "reference", "--examples", "100000", "--budget", "3", "-j", jobs, "--json", "v.json",
+               cwd=tmp_path)  # fmt: skip
+    assert time.monotonic() - started < 60 and done.returncode == 0, done.stderr
+    results = json.loads((tmp_path / "v.json").read_text())["results"]
+    for cell in {result["cell"] for result in results}:
+        own = [result for result in results if result["cell"] == cell]
+        assert any(result["status"] == "passed" for result in own)
+    assert {result["status"] for result in results} <= {"passed", "skipped", "vacuous", "unfinished"}
+    unfinished = [result for result in results if result["status"] == "unfinished"]
+    assert all(result["examples"] == 0 and "the time was up" in result["reason"] for result in unfinished)
+    assert not unfinished or f"{len(unfinished)} unfinished" in done.stdout.replace("\n", " ")

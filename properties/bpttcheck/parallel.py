@@ -4,6 +4,7 @@ A target that raises spoils its own share and no other. A process that dies, of 
 those beside it along: what was lost is judged again, one at a time, and what dies then is at fault.
 """
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, Future, as_completed
 from dataclasses import dataclass, replace
@@ -21,10 +22,12 @@ Progress: TypeAlias = Callable[[Result], None]
 
 @dataclass(frozen=True)
 class Question:
-    """What every share is asked. laws: their ids. known: failures that need not be made small."""
+    """What every share is asked. laws: their ids. budget: seconds for drawing the cases of all shares together. known:
+    failures that need not be made small."""
 
     laws: tuple[str, ...]
     examples: int
+    budget: float
     seed: int
     known: tuple[KnownFailure, ...] = ()
 
@@ -36,23 +39,24 @@ class Share(NamedTuple):
     cell: str
     dtype: str
 
-    def judged(self, subject: Implementation, asked: Question, progress: Progress) -> list[Result]:
-        """The results for its target, ``subject``."""
+    def judged(self, subject: Implementation, asked: Question, seconds: float, progress: Progress) -> list[Result]:
+        """The results for its target, ``subject``; in ``seconds`` for drawing cases."""
         results = judge(
             subject,
             [law for law in LAWS if law.id in asked.laws],
             cells=[self.cell],
             dtypes=[self.dtype],
             examples=asked.examples,
+            seconds=seconds,
             seed=asked.seed,
             as_drawn=[law for law in asked.laws if any(entry.covers(*self, law) for entry in asked.known)],
             progress=progress,
         )
         return list(results)
 
-    def judged_in_process(self, asked: Question) -> list[Result]:
+    def judged_in_process(self, asked: Question, seconds: float) -> list[Result]:
         """The results, as they can be sent to another process."""
-        results = self.judged(load(self.target), asked, lambda result: None)
+        results = self.judged(load(self.target), asked, seconds, lambda result: None)
         for result in results:
             worst = result.worst
             if worst is not None and worst.case is not None and isinstance(worst.case.cell, CustomCell):
@@ -77,10 +81,12 @@ def shares(subjects: Mapping[str, Implementation], cells: Sequence[str], dtypes:
 def judge_here(
     todo: Sequence[Share], subjects: Mapping[str, Implementation], asked: Question, progress: Progress
 ) -> Iterator[tuple[Share, Outcome]]:
-    """Each share in turn with its results, or with what went wrong."""
-    for share in todo:
+    """Each share in turn with its results, or with what went wrong; what one leaves of the budget is the next ones'."""
+    end = time.monotonic() + asked.budget
+    for k, share in enumerate(todo):
+        seconds = (end - time.monotonic()) / (len(todo) - k)
         try:
-            yield share, share.judged(subjects[share.target], asked, progress)
+            yield share, share.judged(subjects[share.target], asked, seconds, progress)
         except Exception as error:
             yield share, error
 
@@ -88,8 +94,9 @@ def judge_here(
 def judge_in_processes(todo: Sequence[Share], asked: Question, processes: int) -> Iterator[tuple[Share, Outcome]]:
     """Each share with its results, or with what went wrong, as they come."""
     lost: list[Share] = []
+    seconds = asked.budget * processes / max(1, len(todo))
     with executor(processes) as pool:
-        running = {pool.submit(share.judged_in_process, asked): share for share in todo}
+        running = {pool.submit(share.judged_in_process, asked, seconds): share for share in todo}
         for future in as_completed(running):
             outcome = _outcome(future)
             if isinstance(outcome, BrokenExecutor):
@@ -98,7 +105,7 @@ def judge_in_processes(todo: Sequence[Share], asked: Question, processes: int) -
                 yield running[future], outcome
     for share in lost:
         with executor(1) as pool:
-            yield share, _outcome(pool.submit(share.judged_in_process, asked))
+            yield share, _outcome(pool.submit(share.judged_in_process, asked, seconds))
 
 
 def _outcome(future: Future[list[Result]]) -> Outcome:

@@ -4,6 +4,7 @@ Cells and dtypes are judged one after the other. The first pass draws cases and 
 outputs, reference and tolerance. A law that fails is then run alone, on smaller cases, and shrunk by Hypothesis.
 """
 
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -110,6 +111,7 @@ def judge(
     cells: Sequence[str] = (),
     dtypes: Sequence[str] = (),
     examples: int = 100,
+    seconds: float = math.inf,
     seed: int = 0,
     shrink: bool = True,
     as_drawn: Collection[str] = (),
@@ -117,8 +119,9 @@ def judge(
 ) -> Iterator[Result]:
     """Judge a subject: yields a result per cell, dtype and law, skipped ones included.
 
-    cells, dtypes: restrict what the subject declares. shrink: whether to look for the smallest case of each failure,
-    but for those of the laws ``as_drawn``, by id.
+    cells, dtypes: restrict what the subject declares. seconds: for drawing the cases of a cell and dtype, of which there
+    is one at least; laws to which none could prove anything by then are "unfinished". shrink: whether to look for the
+    smallest case of each failure, but for those of the laws ``as_drawn``, by id.
     progress: called with a result each time it has changed.
     """
     capabilities = subject.capabilities()
@@ -126,7 +129,7 @@ def judge(
         for dtype in capabilities.dtypes:
             if (not cells or cell.name in cells) and (not dtypes or dtype in dtypes):
                 run = _Run(Asked(subject, capabilities, cell, dtype), laws, seed, progress)
-                run.draw_cases(examples)
+                run.draw_cases(examples, time.monotonic() + seconds)
                 yield from run.verdict([] if shrink else None, as_drawn)
 
 
@@ -140,13 +143,14 @@ class _Run:
         self._results = {law.id: Result(asked.subject.name, asked.cell.name, asked.dtype, law.id, seed) for law in laws}
         self._running: list[Law] = []
         self._alive: dict[str, dict[str, bool]] = {}
+        self._out_of_time = False
         for law in laws:
             if reason := law.unmet(asked):
                 self._results[law.id].status, self._results[law.id].reason = "skipped", reason
             else:
                 self._running.append(law)
 
-    def draw_cases(self, examples: int) -> None:
+    def draw_cases(self, examples: int, deadline: float) -> None:
         seed = [self._seed, crc32(f"{self._asked.cell.name} {self._asked.dtype}".encode())]
         rng = np.random.default_rng(seed)
         families: dict[str, list[Law]] = {}
@@ -154,6 +158,9 @@ class _Run:
             families.setdefault(law.id if law.every_case else law.family or law.id, []).append(law)
         for k in range(examples):
             if all(self._settled(law) for law in self._running):
+                break
+            if k and time.monotonic() > deadline:
+                self._out_of_time = True
                 break
             draw = draw_case(np.random.default_rng([*seed, k]), self._asked.capabilities, k)
             trial = _trial(self._asked, draw)
@@ -222,8 +229,10 @@ class _Run:
                 if smallest is not None and law.id not in as_drawn:
                     self._shrink(result, law, smallest)
                 self._confirm(result)
-            elif result.status != "error":
+            elif result.status != "error" and (result.examples or not self._out_of_time):
                 _close(result, broken)
+            elif result.status != "error":
+                result.reason = "the time was up before a case could prove anything; --budget gives more"
             self._progress(result)
         yield from self._results.values()
 

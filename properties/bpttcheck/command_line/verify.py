@@ -1,5 +1,6 @@
 """``bpttcheck verify``."""
 
+import math
 import platform
 import runpy
 import secrets
@@ -34,6 +35,8 @@ from bpttcheck.verdict import Result, summary
 @click.option("--cell", "cells", multiple=True, metavar="NAME", help="Only this cell, e.g. lstm; may be repeated.")
 @click.option("--dtype", "dtypes", multiple=True, metavar="NAME", help="Only this dtype; may be repeated.")
 @click.option("--examples", type=click.IntRange(1), default=40, show_default=True, help="Cases per cell and dtype.")
+@click.option("--budget", type=click.FloatRange(0, min_open=True), default=math.inf, metavar="SECONDS",
+              help="Stop drawing cases after so long, shared by all cells.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(0), help="Draw the same cases again.")
 @click.option("--derandomize", "seed", flag_value=0, type=int, help="The same cases on every run: --seed 0, for CI.")
 @click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write every result here.")
@@ -60,6 +63,7 @@ def verify(
     cells: tuple[str, ...],
     dtypes: tuple[str, ...],
     examples: int,
+    budget: float,
     seed: int | None,
     json_file: Path | None,
     failures: Path,
@@ -89,7 +93,7 @@ def verify(
         stop(error, traceback)
     seed = secrets.randbelow(2**32) if seed is None else seed
     console = Console()
-    asked = Question(tuple(law.id for law in laws), examples, seed, tuple(known))
+    asked = Question(tuple(law.id for law in laws), examples, budget, seed, tuple(known))
     todo = shares(subjects, cells, dtypes)
     found: dict[Share, list[Result]] = {}
     interrupted = still_failing = False
