@@ -119,8 +119,8 @@ def judge(
 ) -> Iterator[Result]:
     """Judge a subject: yields a result per cell, dtype and law, skipped ones included.
 
-    cells, dtypes: restrict what the subject declares. seconds: for drawing the cases of a cell and dtype, of which there
-    is one at least; laws to which none could prove anything by then are "unfinished". shrink: whether to look for the
+    cells, dtypes: restrict what the subject declares. seconds: for drawing the cases of a cell and dtype; there
+    is one at least. Laws to which none could prove anything by then are "unfinished". shrink: whether to look for the
     smallest case of each failure, but for those of the laws ``as_drawn``, by id.
     progress: called with a result each time it has changed.
     """
