@@ -73,15 +73,23 @@ def soon(monkeypatch):
     monkeypatch.setenv(TIMEOUT, SECONDS)
 
 
-def gone(pid, patience=5.0):
+def becomes_true(condition, patience=5.0):
     end = time.monotonic() + patience
-    while time.monotonic() < end:
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return True
+    while not (held := condition()) and time.monotonic() < end:
         time.sleep(0.02)
-    return False
+    return held
+
+
+def alive(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def gone(pid):
+    return becomes_true(lambda: not alive(pid))
 
 
 def test_a_message_in_bytes():
@@ -217,7 +225,7 @@ def test_nothing_is_left_behind(tmp_path):
     )
     subject = load(written(tmp_path, begin, "time.sleep(60)"))
     pids = [int(pid) for pid in subject.name.split()]
-    assert not gone(pids[0], 0) and not gone(pids[1], 0)
+    assert alive(pids[0]) and alive(pids[1])
     del subject
     assert all(gone(pid) for pid in pids)
 
@@ -327,11 +335,9 @@ def test_interrupt_leaves_nothing_behind(tmp_path):
         env=os.environ | {TIMEOUT: "60"}, **heeds,
     )  # fmt: skip
     with running:
-        end = time.monotonic() + 60
-        while not (tmp_path / "asked").exists() and time.monotonic() < end:
-            time.sleep(0.05)
+        assert becomes_true((tmp_path / "asked").exists, 60)
         pid = int((tmp_path / "pid").read_text())
-        assert not gone(pid, 0)
+        assert alive(pid)
         running.send_signal(signal.SIGINT)
         said, _ = running.communicate(timeout=30)
     assert running.returncode == 130 and "interrupted" in said and gone(pid)
@@ -383,6 +389,28 @@ def test_a_bug_in_an_example_is_named_and_replayed_from_anywhere(tmp_path, name)
     assert command("replay", str(replay), cwd="/").stdout.startswith("FAILED")
     built(tmp_path, name)
     assert command("replay", str(replay), cwd="/").stdout.startswith("FIXED")
+
+
+@needs("cc", "tee")
+def test_the_exchange_in_the_docs(tmp_path):
+    """What the page shows is what is sent, and what the example answers."""
+    page = (EXAMPLES.parent / "any-language.md").read_text()
+    shown = {">": b"", "<": b""}
+    for line in page.splitlines():
+        if line.startswith(("    > ", "    < ")):
+            text = line[6:]
+            shown[line[4]] += text.encode() + b"\n" if text.startswith("{") else bytes.fromhex(text.split("    ")[0])
+    built(tmp_path, "rnn.c")
+    subject = load("exec:sh -c 'tee sent | ./rnn | tee answered'", tmp_path)
+
+    def array(number, axes):
+        return np.full((1,) * axes, number, np.float32)
+
+    layer = {"W_hx": array(0.5, 2), "W_hh": array(2, 2), "b_hx": array(0.25, 1)}
+    _, pullback = subject.vjp(Case(RNN("tanh"), "float32", ((layer,),), array(1, 3), (({"h": array(-0.5, 2)},),)))
+    pullback(Cotangents(array(1, 3)))
+    assert becomes_true(lambda: (tmp_path / "sent").read_bytes() == shown[">"] != b"")
+    assert becomes_true(lambda: (tmp_path / "answered").read_bytes() == shown["<"] != b"")
 
 
 @needs("node")
