@@ -1,95 +1,25 @@
-"""Programs of any language: the protocol, what may go wrong with a program, and the examples in the docs."""
+"""Programs as subjects: the bytes of the protocol, and what may go wrong with a program."""
 
-import json
-import os
-import shlex
-import shutil
-import signal
-import subprocess
-import sys
-import time
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from bpttcheck import LAWS, Case, Cotangents, judge
+from bpttcheck import LAWS, Cotangents, judge
 from bpttcheck.adapters import TargetError, load
 from bpttcheck.adapters.messages import Malformed, decoded, encoded
 from bpttcheck.adapters.program import TIMEOUT, Program, declared
 from bpttcheck.trial import AdapterError
-from bpttref import RNN, Links, Regular
+from bpttref import Links, Regular
 
-EXAMPLES = Path(__file__).parents[1] / "docs" / "examples"
+from .programs import alive, gone, problem, written
+
 SECONDS = "2"  # enough for Python to start on a busy machine
-
-SPEAKER = """
-import json, math, os, signal, subprocess, sys, time
-stdin, stdout = sys.stdin.buffer, sys.stdout.buffer
-
-def say(header, rest=b""):
-    stdout.write(json.dumps(header).encode() + b"\\n" + rest)
-    stdout.flush()
-
-def zeros(*listed):
-    say({"arrays": [[n, "float64", s] for n, s in listed]}, bytes(8 * sum(math.prod(s) for _, s in listed)))
-
-def read():
-    stdin.read(8 * sum(math.prod(shape) for _, _, shape in request["arrays"]))
-
-capabilities = {"name": "zeros", "cells": ["rnn-tanh"], "dtypes": ["float64"], "biases": 1}
-#BEGIN
-while line := stdin.readline():
-    request = json.loads(line)
-    if request["ask"] == "capabilities":
-        say(capabilities)
-        continue
-    T, B, H = (request[size] for size in "TBH")
-    y, final = ["y", [T, B, H]], ["final.h", [B, H]]
-    if T == 5:
-        pass #BAD
-    else:
-        read()
-        given = [[name, shape] for name, _, shape in request["arrays"] if not name.startswith("cotangent")]
-        zeros(*(given if request["ask"] == "pullback" else [y, final]))
-"""  # answers zeros, but for five steps, where it does what a test puts in
-
-
-def written(folder, begin="", bad="read(); zeros(y, final)"):
-    """A target: the speaker with something of a test's own."""
-    file = folder / "speaker.py"
-    file.write_text(SPEAKER.replace("#BEGIN", begin).replace("pass #BAD", bad))
-    return f"exec:{shlex.join([sys.executable, str(file)])}"
-
-
-def problem(T, B=2, D=3, H=3):
-    layer = {"W_hx": np.ones((H, D)), "W_hh": np.ones((H, H)), "b_hx": np.ones(H)}
-    return Case(RNN("tanh"), "float64", ((layer,),), np.ones((T, B, D)), (({"h": np.ones((B, H))},),))
 
 
 @pytest.fixture(autouse=True)
 def soon(monkeypatch):
     monkeypatch.setenv(TIMEOUT, SECONDS)
-
-
-def becomes_true(condition, patience=5.0):
-    end = time.monotonic() + patience
-    while not (held := condition()) and time.monotonic() < end:
-        time.sleep(0.02)
-    return held
-
-
-def alive(pid):
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
-
-
-def gone(pid):
-    return becomes_true(lambda: not alive(pid))
 
 
 def test_a_message_in_bytes():
@@ -230,12 +160,13 @@ def test_nothing_is_left_behind(tmp_path):
     assert all(gone(pid) for pid in pids)
 
 
-def test_the_name_of_a_restarted_program_stays(tmp_path):
-    subject = load(written(tmp_path, "capabilities['name'] = str(os.getpid())", BAD["crash"][0]))
-    before = subject.name
-    with pytest.raises(AdapterError):
+def test_a_program_that_is_out_of_step_is_stopped_at_once(tmp_path):
+    """Also while somebody holds the error, and with it all that was alive when it was raised."""
+    bad = "read(); print('loss = 3', flush=True); time.sleep(60)"
+    subject = load(written(tmp_path, "capabilities['name'] = str(os.getpid())", bad))
+    with pytest.raises(AdapterError) as caught:
         subject.vjp(problem(5))
-    assert subject.vjp(problem(3)) and subject.name == before and gone(int(before))
+    assert caught and gone(int(subject.name))
 
 
 @pytest.mark.parametrize(("begin", "sentence"), [
@@ -287,143 +218,3 @@ def test_a_cell_of_its_own(tmp_path):
     own = "{'name': 'own', 'parameters': {'V': ['H', 'D'], 'k': [2]}, 'states': {'h': ['H']}}"
     (cell,) = load(written(tmp_path, f"capabilities['cells'] = [{own}]")).capabilities().cells
     assert cell.name == "own" and cell.states(7) == {"h": (7,)} and cell.parameters(3, 7) == {"V": (7, 3), "k": (2,)}
-
-
-def command(*arguments, cwd=None, **environment):
-    return subprocess.run(
-        [sys.executable, "-m", "bpttcheck", *arguments],
-        capture_output=True, text=True, cwd=cwd, timeout=120, env=os.environ | environment,
-    )  # fmt: skip
-
-
-@pytest.mark.parametrize(("name", "target", "sentence"), [
-    ("verify", "exec:./nothing", "exec:./nothing: the program cannot be started: No such file or directory: ./nothing"),
-    ("xray", "exec:./text", "the program cannot be started: Permission denied: ./text"),
-    ("verify", "exec:", "names no program"),
-    ("verify", "exec:a 'b", "No closing quotation"),
-    ("gradients", "exec:true", "ended with exit status 0 without an answer"),
-])  # fmt: skip
-def test_a_program_that_cannot_be_started_is_one_sentence(tmp_path, name, target, sentence):
-    (tmp_path / "text").write_text("no program")
-    done = command(name, target, cwd=tmp_path)
-    assert done.returncode == 2 and sentence in done.stderr and len(done.stderr.splitlines()) == 1
-
-
-def test_a_timeout_that_is_none():
-    done = command("verify", "exec:cat", BPTTCHECK_TIMEOUT="soon")
-    assert done.returncode == 2 and "BPTTCHECK_TIMEOUT must be a number of seconds, not 'soon'" in done.stderr
-
-
-def test_a_run_with_crashes_goes_on_and_ends(tmp_path):
-    target = written(tmp_path, bad="print('no memory', file=sys.stderr); sys.exit(3)")
-    done = command("verify", target, "--law", "outputs-complete", "--law", "nothing-overwritten", "--seed", "1",
-                   "--json", "v.json", cwd=tmp_path)  # fmt: skip
-    assert done.returncode == 2 and done.stderr == ""
-    assert "exit status 3 without an answer; its standard error ends: no memory" in " ".join(done.stdout.split())
-    results = {r["law"]: r for r in json.loads((tmp_path / "v.json").read_text())["results"]}
-    assert results["outputs-complete"]["status"] == "error"
-    assert results["nothing-overwritten"]["examples"] > 10
-
-
-def test_interrupt_leaves_nothing_behind(tmp_path):
-    """Neither SIGINT nor the end of its input ends this program."""
-    begin = "signal.signal(signal.SIGINT, signal.SIG_IGN); open('pid', 'w').write(str(os.getpid()))"
-    target = written(tmp_path, begin + "; capabilities['sizes'] = {'T': [5]}", "open('asked', 'w'); time.sleep(60)")
-    heeds = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
-    running = subprocess.Popen(
-        [sys.executable, "-m", "bpttcheck", "verify", target], stdout=subprocess.PIPE, text=True, cwd=tmp_path,
-        env=os.environ | {TIMEOUT: "60"}, **heeds,
-    )  # fmt: skip
-    with running:
-        assert becomes_true((tmp_path / "asked").exists, 60)
-        pid = int((tmp_path / "pid").read_text())
-        assert alive(pid)
-        running.send_signal(signal.SIGINT)
-        said, _ = running.communicate(timeout=30)
-    assert running.returncode == 130 and "interrupted" in said and gone(pid)
-
-
-def needs(*tools):
-    missing = [tool for tool in tools if not shutil.which(tool)]
-    return pytest.mark.skipif(bool(missing), reason=f"{', '.join(missing)} is not installed")
-
-
-def built(folder, name, before="", after=""):
-    """The target of an example, with one planted bug."""
-    source = (EXAMPLES / name).read_text()
-    assert before in source
-    (folder / name).write_text(source.replace(before, after, 1) if before else source)
-    if name.endswith(".mjs"):
-        return f"exec:node {name}"
-    subprocess.run(["cc", "-O2", "-Wall", "-Werror", name, "-o", "rnn", "-lm"], cwd=folder, check=True)
-    return "exec:./rnn"
-
-
-BUGS = {
-    "rnn.c": ("dh[b * H + j] += da[i] * W_hh[i * H + j];", "", "planted fault rnn-no-carry"),
-    "lstm.mjs": ("* f * (1 - f)", "* f", "planted fault sigmoid-prime-missing"),
-}
-EXAMPLE = pytest.mark.parametrize("name", [
-    pytest.param("rnn.c", marks=needs("cc")), pytest.param("lstm.mjs", marks=needs("node")),
-])  # fmt: skip
-
-
-@EXAMPLE
-def test_the_examples_are_right(tmp_path, name):
-    done = command("verify", built(tmp_path, name), "--seed", "2", "--examples", "24", "--json", "v.json",
-                   cwd=tmp_path)  # fmt: skip
-    assert done.returncode == 0, done.stdout
-    results = json.loads((tmp_path / "v.json").read_text())["results"]
-    assert {r["dtype"] for r in results} == {"float32", "float64"}
-    assert {r["status"] for r in results} == {"passed", "skipped"}
-    assert all(r["status"] == "passed" for r in results if r["law"] in ("pullback-reference", "empty-sequence"))
-
-
-@EXAMPLE
-def test_a_bug_in_an_example_is_named_and_replayed_from_anywhere(tmp_path, name):
-    before, after, diagnosis = BUGS[name]
-    target = built(tmp_path, name, before, after)
-    done = command("verify", target, "--law", "pullback-reference", "--seed", "2", cwd=tmp_path)
-    assert done.returncode == 1 and diagnosis in " ".join(done.stdout.split())
-    replay = next((tmp_path / "bpttcheck-failures").glob("*float64*/replay.py"))
-    assert command("replay", str(replay), cwd="/").stdout.startswith("FAILED")
-    built(tmp_path, name)
-    assert command("replay", str(replay), cwd="/").stdout.startswith("FIXED")
-
-
-@needs("cc", "tee")
-def test_the_exchange_in_the_docs(tmp_path):
-    """What the page shows is what is sent, and what the example answers."""
-    page = (EXAMPLES.parent / "any-language.md").read_text()
-    shown = {">": b"", "<": b""}
-    for line in page.splitlines():
-        if line.startswith(("    > ", "    < ")):
-            text = line[6:]
-            shown[line[4]] += text.encode() + b"\n" if text.startswith("{") else bytes.fromhex(text.split("    ")[0])
-    built(tmp_path, "rnn.c")
-    subject = load("exec:sh -c 'tee sent | ./rnn | tee answered'", tmp_path)
-
-    def array(number, axes):
-        return np.full((1,) * axes, number, np.float32)
-
-    layer = {"W_hx": array(0.5, 2), "W_hh": array(2, 2), "b_hx": array(0.25, 1)}
-    _, pullback = subject.vjp(Case(RNN("tanh"), "float32", ((layer,),), array(1, 3), (({"h": array(-0.5, 2)},),)))
-    pullback(Cotangents(array(1, 3)))
-    assert becomes_true(lambda: (tmp_path / "sent").read_bytes() == shown[">"] != b"")
-    assert becomes_true(lambda: (tmp_path / "answered").read_bytes() == shown["<"] != b"")
-
-
-@needs("node")
-def test_an_xray_of_an_example(tmp_path):
-    target = built(tmp_path, "lstm.mjs")
-    done = command("xray", target, "--tau", "3", "--length", "7", cwd=tmp_path)
-    assert done.returncode == 0 and "through inputs: blocks of 3" in done.stdout
-    target = built(tmp_path, "lstm.mjs", "times(xi[t], down * f)", "down * f")
-    done = command("xray", target, "--tau", "3", "--length", "7", cwd=tmp_path)
-    assert done.returncode == 1 and "the cell state is not cut" in done.stdout
-
-
-@needs("cc")
-def test_gradients_of_an_example(tmp_path):
-    done = command("gradients", built(tmp_path, "rnn.c"), "--length", "12", cwd=tmp_path)
-    assert done.returncode == 0 and "rnn-tanh" in done.stdout
