@@ -117,7 +117,7 @@ def test_a_request_that_is_not_read(tmp_path, code, sentence):
     assert subject.vjp(problem(3))[0].y.shape == (3, 2, 3)
 
 
-def test_a_program_that_keeps_hanging_is_given_up(tmp_path, monkeypatch):
+def test_a_program_that_keeps_hanging_is_given_up(tmp_path):
     subject = load(written(tmp_path, bad="time.sleep(60)"))
     subject._seconds = 0.05
     for _ in range(3):

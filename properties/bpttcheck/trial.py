@@ -36,7 +36,7 @@ class Violation(Exception):
 
 
 class AdapterError(Exception):
-    """The subject itself raised."""
+    """The subject itself raised, or its adapter says what is wrong with it."""
 
 
 class Refused(Exception):
