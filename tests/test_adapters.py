@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from bpttcheck import LAWS, Capabilities, CustomCell, Outputs, judge
+from bpttcheck.adapters import load
 from bpttcheck.adapters.reference import Reference
 from bpttref import GRU, LSTM, RNN, Links, Random, Regular
 
@@ -27,6 +28,11 @@ def test_the_adapter_in_the_readme():
     exec(code, namespace)
     found = statuses(namespace["MyRNN"]())
     assert not {law for law, status in found if status in ("failed", "error", "vacuous")}
+
+
+def test_a_file_is_looked_for_from_a_folder(tmp_path):
+    (tmp_path / "mine.py").write_text("from bpttcheck.adapters.reference import Reference\nMine = Reference()\n")
+    assert load("mine.py:Mine", tmp_path).name == "reference"
 
 
 class Own(Reference):

@@ -112,7 +112,7 @@ def test_written_numbers_are_exact(tmp_path):
     subject = Reference()
     case, cotangents = realise(replace(CASE, rounded=False), RNN("tanh"), "float32", subject.capabilities())
     path = write_failure(tmp_path, "reference", subject, "forward-reference", "", case, cotangents)
-    namespace = {}
+    namespace = {"__file__": str(path)}
     exec(path.read_text().replace('__name__ == "__main__"', "False"), namespace)
     np.testing.assert_array_equal(namespace["case"].x, case.x)
     np.testing.assert_array_equal(namespace["case"].parameters[0][0]["W_hh"], case.parameters[0][0]["W_hh"])

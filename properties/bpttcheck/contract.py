@@ -133,6 +133,14 @@ class Capabilities:
         for rule in self.truncations:
             if not isinstance(rule, type):
                 raise ValueError(f"truncations must hold classes such as Regular; there is {rule!r}")
+        if not self.cells or not self.dtypes:
+            raise ValueError("cells and dtypes must hold at least one each")
+        if self.biases not in (0, 1, 2):
+            raise ValueError(f"biases must be 0, 1 or 2; it is {self.biases!r}")
+        if not isinstance(self.layers, int) or self.layers < 1:
+            raise ValueError(f"layers must be a number of at least 1; it is {self.layers!r}")
+        if not isinstance(self.sizes, Mapping):
+            raise ValueError(f"sizes must map names to sizes; it is {self.sizes!r}")
         for name, pool in self.sizes.items():
             if not isinstance(pool, Collection) or not pool:
                 raise ValueError(f"sizes must hold a collection of sizes for each name; {name} has {pool!r}")

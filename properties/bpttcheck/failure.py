@@ -1,5 +1,6 @@
 """A failure as a folder: the arrays of the case, and a file that shows it again and can be worked through by hand."""
 
+import os
 import re
 from dataclasses import fields, replace
 from pathlib import Path
@@ -22,6 +23,7 @@ Run it:  python {name}    or:  bpttcheck replay {name}
 """
 
 import sys
+from pathlib import Path
 
 from numpy import array, float32, float64, inf, nan, uint32  # noqa: F401
 
@@ -31,7 +33,7 @@ from bpttref import *  # noqa: F403
 
 TARGET = {target!r}
 LAW = {law!r}
-subject = load(TARGET)
+subject = load(TARGET, Path(__file__).resolve().parent / {folder!r})
 case = Case(
 {case}
 )
@@ -113,6 +115,7 @@ def write_failure(
             reason=reason,
             name="replay.py",
             target=target,
+            folder=os.path.relpath(Path.cwd(), own.resolve()),
             case="\n".join(f"    {field.name}={_source(field.name, case)}," for field in fields(case)),
             y=repr(cotangents.y),
             final=repr(cotangents.final),

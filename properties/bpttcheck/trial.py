@@ -36,7 +36,7 @@ class Violation(Exception):
 
 
 class AdapterError(Exception):
-    """The subject itself raised."""
+    """The subject itself raised, or its adapter says what is wrong with it."""
 
 
 class Refused(Exception):
@@ -117,6 +117,8 @@ class Trial:
             warnings.simplefilter("always")
             try:
                 yield
+            except AdapterError:  # says it already
+                raise
             except Exception as error:
                 raise AdapterError(f"{name} raised {type(error).__name__}: {error}") from error
         self.warnings |= {f"{w.category.__name__}: {w.message}" for w in caught}

@@ -29,13 +29,16 @@ def installed() -> list[str]:
     return [name for name, (_, _, library) in BUILT_IN.items() if not library or importlib.util.find_spec(library)]
 
 
-def load(target: str) -> Implementation:
-    """The implementation for a built-in name, ``package.module:object``, ``path/to/file.py:object`` or ``fault:id``.
+def load(target: str, folder: Path = Path()) -> Implementation:
+    """The implementation for a built-in name, ``package.module:object``, ``path/to/file.py:object``, ``fault:id`` or
+    ``exec:command``.
 
-    A class is called without arguments. Raises TargetError.
+    A class is called without arguments. folder: where paths and commands start from. Raises TargetError.
     """
     if target.startswith("fault:"):
         return _fault(target.removeprefix("fault:"))
+    if target.startswith("exec:"):
+        return _program(target, folder)
     if target in BUILT_IN:
         module, name, library = BUILT_IN[target]
         if library and not importlib.util.find_spec(library):
@@ -44,9 +47,11 @@ def load(target: str) -> Implementation:
         module, colon, name = target.rpartition(":")
         if not colon:
             known = ", ".join(BUILT_IN)
-            raise TargetError(f"{target!r} is neither {known} nor package.module:object nor path/to/file.py:object")
+            raise TargetError(
+                f"{target!r} is neither {known} nor package.module:object nor path/to/file.py:object nor exec:command"
+            )
     try:
-        found = getattr(_import(module), name)
+        found = getattr(_import(module, folder), name)
         subject = found() if isinstance(found, type) else found
     except TargetError:
         raise
@@ -86,10 +91,21 @@ def _fault(fault_id: str) -> Implementation:
     raise TargetError(f"there is no fault {fault_id!r}; `bpttcheck faults` lists them")
 
 
-def _import(module: str) -> ModuleType:
+def _program(target: str, folder: Path) -> Implementation:
+    """A program of any language as a subject."""
+    from bpttcheck.adapters.program import Program
+    from bpttcheck.trial import AdapterError
+
+    try:
+        return Program(target.removeprefix("exec:"), folder)
+    except (AdapterError, TypeError, ValueError) as error:
+        raise TargetError(f"{target}: {error}") from error
+
+
+def _import(module: str, folder: Path) -> ModuleType:
     if not module.endswith(".py"):
         return importlib.import_module(module)
-    path = Path(module)
+    path = folder / module
     if not path.is_file():
         raise TargetError(f"there is no file {module}")
     spec = importlib.util.spec_from_file_location(path.stem, path)

@@ -1,0 +1,145 @@
+"""Any program as a subject, over its standard input and output; `docs/any-language.md` is the protocol.
+
+The program keeps nothing from one request to the next: a pullback is a request that brings the whole case again. What
+goes wrong is an AdapterError, and the next request goes to a new process.
+"""
+
+import os
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bpttcheck.adapters.messages import encoded
+from bpttcheck.adapters.process import Hang, Process
+from bpttcheck.blocks import Named, named
+from bpttcheck.contract import Capabilities, Case, Cotangents, CustomCell, Gradients, Outputs, Pullback
+from bpttcheck.trial import AdapterError
+from bpttref import CELLS, Cell, Full, Links, Regular
+from bpttref.inputs import is_tokens
+
+TIMEOUT = "BPTTCHECK_TIMEOUT"  # environment: the seconds that an answer may take
+_SECONDS = "10"
+_PATIENCE = 3  # hangs of a program before it is given up: each costs all those seconds
+
+_CELLS: Mapping[str, Cell] = {cell.name: cell for cell in CELLS}
+_CUTS = {"regular": Regular, "links": Links}  # those that multipliers say
+_LISTS = ("cells", "dtypes", "inputs", "outputs", "gradients", "truncations")
+_OTHERS = ("biases", "layers", "bidirectional", "padding", "empty", "sizes", "conventions")
+
+
+class Program:
+    """A program that has been asked for its capabilities."""
+
+    def __init__(self, command: str, folder: Path) -> None:
+        """``command`` is split as by a shell and started in ``folder``.
+
+        Raises AdapterError, or ValueError, if that cannot be done or its capabilities make no sense.
+        """
+        seconds = os.environ.get(TIMEOUT, _SECONDS)
+        if not seconds.replace(".", "", 1).isdecimal():
+            raise ValueError(f"{TIMEOUT} must be a number of seconds, not {seconds!r}")
+        self._command = shlex.split(command)
+        if not self._command:
+            raise ValueError("it names no program")
+        self._folder = folder
+        self._seconds = float(seconds)
+        self._process: Process | None = None
+        self._hangs = 0
+        header, _ = self._asked({"ask": "capabilities"}, {})
+        self._capabilities = declared(header)
+        self.name = str(header.get("name", command))
+
+    def capabilities(self) -> Capabilities:
+        return self._capabilities
+
+    def vjp(self, case: Case) -> tuple[Outputs, Pullback | None]:
+        about = {"cell": case.cell.name, "dtype": case.dtype, **case.sizes}
+        about |= {"layers": len(case.parameters), "directions": len(case.parameters[0])}
+        given = self._given(case)
+        _, outputs = self._asked({"ask": "forward"} | about, given)
+
+        def pullback(cotangents: Cotangents) -> Gradients:
+            known = named(cotangents)
+            pulled = {f"cotangent.{name}": known.get(name, np.zeros_like(array)) for name, array in outputs.items()}
+            _, found = self._asked({"ask": "pullback"} | about, given | pulled)
+            dx = found.pop("x", None)
+            return Gradients(dx, _nested(case, found, ""), _nested(case, found, "initial."))
+
+        returned = Outputs(outputs.get("y"), _nested(case, outputs, "final."))
+        return returned, pullback if self._capabilities.gradients else None
+
+    def _given(self, case: Case) -> Named:
+        """The arrays of a case, which are the same for all cases: what the program declares decides."""
+        T, B = case.x.shape[:2]
+        x = case.x.astype(np.int64) if is_tokens(case.x) else case.x
+        arrays = named(Gradients(x, case.parameters, case.initial))
+        if "lengths" in self._capabilities.inputs:
+            arrays["lengths"] = np.full(B, T) if case.lengths is None else case.lengths
+        if self._capabilities.truncations:
+            assert isinstance(case.truncation, Full | Regular | Links)
+            arrays["xi"] = case.truncation.links(T)
+        return {name: array.copy() for name, array in arrays.items()}
+
+    def _asked(self, header: Mapping[str, object], arrays: Named) -> tuple[dict[str, Any], Named]:
+        if self._hangs == _PATIENCE:
+            raise AdapterError(f"the program has hung {_PATIENCE} times and is not asked again")
+        process = self._process = self._process or Process(self._command, self._folder)
+        try:
+            return process.exchange(encoded(header, arrays), self._seconds)
+        except BaseException as error:  # an interrupt, too
+            self._process = None
+            process.stop()
+            self._hangs += isinstance(error, Hang)
+            raise
+
+
+def declared(header: Mapping[str, Any]) -> Capabilities:
+    """The capabilities that a header holds. Raises AdapterError, or ValueError as `Capabilities` does."""
+    fields: dict[str, Any] = {"cells": [], "truncations": [], **header}
+    fields.pop("name", None)
+    if unknown := fields.keys() - {*_LISTS, *_OTHERS}:
+        raise AdapterError(f"the program declares {', '.join(sorted(unknown))}, which no capability is called")
+    for name in _LISTS:
+        if not isinstance(fields.get(name, []), list):
+            raise AdapterError(f"the program declares for {name} {fields[name]!r}; expected a list")
+    if strange := [cut for cut in fields["truncations"] if cut not in _CUTS]:
+        raise AdapterError(f"the program declares the truncation {strange[0]!r}; there are {', '.join(_CUTS)}")
+    cells, cuts = map(_cell, fields.pop("cells")), (_CUTS[cut] for cut in fields.pop("truncations"))
+    return Capabilities(cells=tuple(cells), truncations=tuple(cuts), **fields)
+
+
+def _cell(said: Any) -> Cell | CustomCell:
+    """A cell by its name, or one of the program's own with its shapes in D, H and numbers."""
+    match said:
+        case str() if said in _CELLS:
+            return _CELLS[said]
+        case {"name": str(name), "parameters": dict(parameters), "states": dict(states)}:
+            if _are_shapes(parameters, "DH") and _are_shapes(states, "H"):
+                return CustomCell(name, lambda D, H: _shapes(parameters, D, H), lambda H: _shapes(states, 0, H))
+    raise AdapterError(f"the program declares the cell {said!r}; there are {', '.join(_CELLS)}, and own ones")
+
+
+def _are_shapes(said: Mapping[str, Any], letters: str) -> bool:
+    return all(
+        isinstance(shape, list) and all(type(size) is int or size in [*letters] for size in shape)
+        for shape in said.values()
+    )
+
+
+def _shapes(said: Mapping[str, Any], D: int, H: int) -> dict[str, tuple[int, ...]]:
+    return {name: tuple({"D": D, "H": H}.get(size, size) for size in shape) for name, shape in said.items()}
+
+
+def _nested(case: Case, arrays: Named, kind: str) -> Any:
+    """The arrays that are named as of this ``kind``, as tuples over layers of tuples over directions of mappings."""
+    by_place: dict[str, Named] = {}
+    for name, array in arrays.items():
+        place, dot, last = name.rpartition(".")
+        by_place.setdefault(place + dot, {})[last] = array
+    return tuple(
+        tuple(by_place.get(f"layer{k}." * (k > 0) + "reverse." * d + kind, {}) for d in range(len(directions)))
+        for k, directions in enumerate(case.parameters)
+    )
