@@ -45,11 +45,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
-    if _SUBJECTS not in config.stash:
-        return []
+    subjects = config.stash.get(_SUBJECTS, None)
     seed, examples = config.getoption("--bpttcheck-seed"), config.getoption("--bpttcheck-examples")
-    targets = ", ".join(config.stash[_SUBJECTS])
-    return [f"bpttcheck: seed {seed}, {examples} examples per cell and dtype of {targets}"]
+    said = f"bpttcheck: seed {seed}, {examples} examples per cell and dtype of {', '.join(subjects or ())}"
+    return [said] if subjects else []
 
 
 @pytest.hookimpl(tryfirst=True)  # before options such as -k and --lf select

@@ -49,12 +49,15 @@ class Sitting:
         return shlex.join([*command, "--examples", str(self.examples), "--seed", str(self.seed)])
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Check:
     """One law of a sitting."""
 
     sitting: Sitting
     law: Law
+
+    def __repr__(self) -> str:
+        return f"{self.sitting.subject.name}-{self.sitting.cell}-{self.sitting.dtype}-{self.law.id}"
 
     def __call__(self) -> None:
         """Raises AssertionError with what is wrong; skips the test that runs if the law says nothing."""
@@ -94,10 +97,5 @@ def parametrize_with_laws(
     """
     import pytest
 
-    tests = []
-    for subject in implementations:
-        for sitting in sittings(subject, laws, examples, seed):
-            for law in laws:
-                name = f"{subject.name}-{sitting.cell}-{sitting.dtype}-{law.id}"
-                tests.append(pytest.param(Check(sitting, law), id=name))
-    return pytest.mark.parametrize("check", tests)
+    judged = [sitting for subject in implementations for sitting in sittings(subject, laws, examples, seed)]
+    return pytest.mark.parametrize("check", [Check(sitting, law) for sitting in judged for law in laws], ids=repr)
