@@ -37,11 +37,11 @@ def _origin(library: str | None) -> str:
     """Which version of its library a built-in target would judge, and the extra that installs it."""
     if library is None:
         return f"bpttcheck {version('bpttcheck')}"
-    extra = f"python -m pip install 'bpttcheck[{library}]'"
+    extra = f"bpttcheck[{library}]"
     try:
-        return f"{library} {version(library)}, from {extra}"
+        return f"{library} {version(library)}, the extra {extra}"
     except PackageNotFoundError:
-        return f"not installed: {extra}"
+        return f"not installed: python -m pip install '{extra}'"
 
 
 def _describe(target: str) -> None:
