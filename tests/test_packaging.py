@@ -17,11 +17,21 @@ ROOT = Path(__file__).parents[1]
 @pytest.mark.parametrize(("package", "source"), [(bpttref, "reference"), (bpttcheck, "properties")])
 def test_every_module_is_there_and_imports(package, source):
     installed = {m.name for m in pkgutil.walk_packages(package.__path__, package.__name__ + ".")}
-    files = (ROOT / source).rglob("*.py")
-    dotted = {".".join(f.relative_to(ROOT / source).with_suffix("").parts) for f in files}
+    files = (ROOT / source / package.__name__).rglob("*.py")
+    modules = [file for file in files if file.parent.name != "templates"]  # those are data
+    dotted = {".".join(f.relative_to(ROOT / source).with_suffix("").parts) for f in modules}
     assert {name.removesuffix(".__init__") for name in dotted} == installed | {package.__name__}
     for name in installed - {"bpttcheck.__main__", "bpttcheck.adapters.torch"}:
         importlib.import_module(name)
+
+
+@pytest.mark.parametrize("source", ["properties/_bpttcheck_pytest.py", "properties/bpttcheck/templates/*.py"])
+def test_what_is_not_a_module_of_the_packages_is_there(source):
+    sources = list(ROOT.glob(source))
+    installed = Path(bpttcheck.__file__).parents[1]
+    assert sources
+    for file in sources:
+        assert (installed / file.relative_to(ROOT / "properties")).read_text() == file.read_text()
 
 
 def test_there_is_one_copy():

@@ -1,8 +1,10 @@
 """bpttcheck: is this backpropagation through time right? Laws, drawn cases, and a verdict.
 
-An adapter needs `Capabilities`, `Outputs` and `Gradients` (see `bpttcheck.contract`); `judge` runs the laws on it.
+An adapter needs `Capabilities`, `Outputs` and `Gradients` (see `bpttcheck.contract`); `judge` runs the laws on it, and
+`parametrize_with_laws` makes tests of them.
 """
 
+from bpttcheck.checks import parametrize_with_laws
 from bpttcheck.contract import (
     Capabilities,
     Case,
@@ -35,4 +37,5 @@ __all__ = [
     "Result",
     "TwoPhase",
     "judge",
+    "parametrize_with_laws",
 ]

@@ -6,6 +6,7 @@ An adapter is one small file, imported only when it is asked for.
 import importlib
 import importlib.util
 import sys
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
 
@@ -16,6 +17,8 @@ BUILT_IN = {
     "reference": ("bpttcheck.adapters.reference", "Reference", None),
     "torch": ("bpttcheck.adapters.torch", "TorchLayers", "torch"),
 }  # name: module, class, the library and extra that it needs
+
+GROUP = "bpttcheck.implementations"  # of the entry points by which other libraries offer theirs
 
 _EXPECTED = "an implementation has name, capabilities, and vjp or loss_and_gradients"
 
@@ -29,9 +32,14 @@ def installed() -> list[str]:
     return [name for name, (_, _, library) in BUILT_IN.items() if not library or importlib.util.find_spec(library)]
 
 
+def offered() -> list[EntryPoint]:
+    """What installed libraries offer, by name."""
+    return sorted(entry_points(group=GROUP), key=lambda entry: entry.name)
+
+
 def load(target: str, folder: Path = Path()) -> Implementation:
     """The implementation for a built-in name, ``package.module:object``, ``path/to/file.py:object``, ``fault:id`` or
-    ``exec:command``.
+    ``exec:command``, or for the name of an entry point, which built-in names hide.
 
     A class is called without arguments. folder: where paths and commands start from. Raises TargetError.
     """
@@ -44,18 +52,19 @@ def load(target: str, folder: Path = Path()) -> Implementation:
         if library and not importlib.util.find_spec(library):
             raise TargetError(f"{target} needs {library}: python -m pip install 'bpttcheck[{library}]'")
     else:
-        module, colon, name = target.rpartition(":")
+        place = _place(target)
+        module, colon, name = place.rpartition(":")
         if not colon:
             known = ", ".join(BUILT_IN)
             raise TargetError(
-                f"{target!r} is neither {known} nor package.module:object nor path/to/file.py:object nor exec:command"
+                f"{place!r} is neither {known} nor package.module:object nor path/to/file.py:object nor exec:command"
             )
     try:
         found = getattr(_import(module, folder), name)
         subject = found() if isinstance(found, type) else found
     except TargetError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise TargetError(f"{target} cannot be loaded: {type(error).__name__}: {error}") from error
     if not callable(getattr(subject, "capabilities", None)):
         raise TargetError(f"{target} has no method capabilities; {_EXPECTED}")
@@ -71,6 +80,14 @@ def load(target: str, folder: Path = Path()) -> Implementation:
     if not isinstance(declared, Capabilities):
         raise TargetError(f"capabilities of {target} are a {type(declared).__name__}; expected bpttcheck.Capabilities")
     return implementation
+
+
+def _place(target: str) -> str:
+    """``module:object`` of an entry point; any other target as it is. Raises TargetError where several differ."""
+    places = sorted({entry.value for entry in offered() if entry.name == target})
+    if len(places) > 1:
+        raise TargetError(f"{target} is offered by several libraries; name one of {', '.join(places)}")
+    return places[0] if places else target
 
 
 def cell_named(subject: Implementation, name: str) -> Cell | CustomCell:

@@ -4,9 +4,11 @@ import click
 
 from bpttcheck.command_line.catalogue import list_faults, list_laws
 from bpttcheck.command_line.gradients import gradients
+from bpttcheck.command_line.init import init
 from bpttcheck.command_line.remedies import remedies
 from bpttcheck.command_line.replay import replay
 from bpttcheck.command_line.strategies import strategies
+from bpttcheck.command_line.targets import targets
 from bpttcheck.command_line.verify import verify
 from bpttcheck.command_line.xray import xray
 
@@ -17,5 +19,5 @@ def main() -> None:
     """Is this backpropagation through time right?"""
 
 
-for command in (verify, replay, xray, gradients, remedies, strategies, list_laws, list_faults):
+for command in (verify, init, targets, replay, xray, gradients, remedies, strategies, list_laws, list_faults):
     main.add_command(command)

@@ -1,0 +1,61 @@
+"""``bpttcheck targets``."""
+
+import importlib.util
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+from textwrap import fill
+
+import click
+
+from bpttcheck.adapters import BUILT_IN, GROUP, TargetError, load, offered
+from bpttcheck.contract import Capabilities
+
+_WIDTH = 80
+
+
+@click.command()
+def targets() -> None:
+    """List what can be verified by name, and what each can do."""
+    click.echo("built in:")
+    for name, (_, _, library) in BUILT_IN.items():
+        click.echo(f"\n{name}: {_origin(library)}")
+        if not library or importlib.util.find_spec(library):
+            _describe(name)
+    click.echo(f"\noffered by installed libraries (entry points {GROUP}):")
+    for entry in offered():
+        origin = f"{entry.dist.name} {entry.dist.version}" if entry.dist else "unknown"
+        click.echo(f"\n{entry.name}: {origin}, {entry.value}")
+        if entry.name in BUILT_IN:
+            click.echo(f"    not available: the built-in {entry.name} has that name")
+        else:
+            _describe(entry.name)
+    if not offered():
+        click.echo("    none")
+
+
+def _origin(library: str | None) -> str:
+    """Which version of its library a built-in target would judge, and the extra that installs it."""
+    if library is None:
+        return f"bpttcheck {version('bpttcheck')}"
+    extra = f"bpttcheck[{library}]"
+    try:
+        return f"{library} {version(library)}, the extra {extra}"
+    except PackageNotFoundError:
+        return f"not installed: python -m pip install '{extra}'"
+
+
+def _describe(target: str) -> None:
+    try:
+        lines = _abilities(load(target).capabilities())
+    except TargetError as error:
+        lines = iter([("not available", str(error))])
+    for what, text in lines:
+        click.echo(fill(f"{what + ':':13}{text}", _WIDTH, initial_indent="    ", subsequent_indent=" " * 17))
+
+
+def _abilities(declared: Capabilities) -> Iterator[tuple[str, str]]:
+    yield "cells", ", ".join(cell.name for cell in declared.cells)
+    yield "dtypes", ", ".join(declared.dtypes)
+    for what in ("inputs", "gradients"):
+        yield what, ", ".join(getattr(declared, what)) or "none"
+    yield "truncations", ", ".join(rule.__name__.lower() for rule in declared.truncations) or "none"
