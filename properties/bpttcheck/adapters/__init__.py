@@ -15,6 +15,10 @@ from bpttref import Cell
 BUILT_IN = {
     "reference": ("bpttcheck.adapters.reference", "Reference", None),
     "torch": ("bpttcheck.adapters.torch", "TorchLayers", "torch"),
+    "equinox": ("bpttcheck.adapters.equinox", "EquinoxCells", "equinox"),
+    "flax-linen": ("bpttcheck.adapters.flax_linen", "FlaxLinen", "flax"),
+    "flax-nnx": ("bpttcheck.adapters.flax_nnx", "FlaxNnx", "flax"),
+    "haiku": ("bpttcheck.adapters.haiku", "HaikuCores", "haiku"),
 }  # name: module, class, the library and extra that it needs
 
 _EXPECTED = "an implementation has name, capabilities, and vjp or loss_and_gradients"

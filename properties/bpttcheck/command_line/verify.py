@@ -55,7 +55,8 @@ def verify(
     failures: Path,
     traceback: bool,
 ) -> None:
-    """Judge TARGETS: reference, torch, package.module:object or path/to/file.py:object.
+    """Judge TARGETS: reference, torch, equinox, flax-linen, flax-nnx, haiku, package.module:object or
+    path/to/file.py:object.
 
     Without a target, the built-in reference and every supported library that is installed. Exit status: 0 all laws
     that ran passed; 1 a law failed; 2 a target or the command is at fault; 3 the reference is in doubt; 130
