@@ -16,6 +16,10 @@ from bpttref import Cell
 BUILT_IN = {
     "reference": ("bpttcheck.adapters.reference", "Reference", None),
     "torch": ("bpttcheck.adapters.torch", "TorchLayers", "torch"),
+    "equinox": ("bpttcheck.adapters.equinox", "EquinoxCells", "equinox"),
+    "flax-linen": ("bpttcheck.adapters.flax_linen", "FlaxLinen", "flax"),
+    "flax-nnx": ("bpttcheck.adapters.flax_nnx", "FlaxNnx", "flax"),
+    "haiku": ("bpttcheck.adapters.haiku", "HaikuCores", "haiku"),
 }  # name: module, class, the library and extra that it needs
 
 GROUP = "bpttcheck.implementations"  # of the entry points by which other libraries offer theirs

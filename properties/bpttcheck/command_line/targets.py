@@ -2,7 +2,7 @@
 
 import importlib.util
 from collections.abc import Iterator
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import packages_distributions, version
 from textwrap import fill
 
 import click

@@ -73,7 +73,7 @@ def verify(
     jobs: int,
     traceback: bool,
 ) -> None:
-    """Judge TARGETS: reference, torch, package.module:object, path/to/file.py:object or "exec:command arguments".
+    """Judge TARGETS: a name of `bpttcheck targets`, package.module:object, path/to/file.py:object or "exec:command".
 
     Without a target, the built-in reference and every supported library that is installed. Exit status: 0 all laws
     that ran passed; 1 a law failed; 2 a target or the command is at fault; 3 the reference is in doubt; 130
