@@ -38,10 +38,10 @@ def _origin(library: str | None) -> str:
     if library is None:
         return f"bpttcheck {version('bpttcheck')}"
     extra = f"bpttcheck[{library}]"
-    try:
-        return f"{library} {version(library)}, the extra {extra}"
-    except PackageNotFoundError:
+    installed = packages_distributions().get(library)  # haiku comes as dm-haiku
+    if not installed:
         return f"not installed: python -m pip install '{extra}'"
+    return f"{library} {version(installed[0])}, the extra {extra}"
 
 
 def _describe(target: str) -> None:
