@@ -22,8 +22,9 @@ from bpttref import Blocks, Cell, Full, Last, Window
 
 jax.config.update("jax_enable_x64", True)
 
-# Each new shape is compiled: they are few, with a sequence that splits into others and a row on its own.
-SIZES = {"T": (1, 2, 8), "B": (1, 2), "D": (3,), "H": (4,)}
+# Each new shape is compiled: they are few, with a sequence that splits into others and a row on its own. Those that are
+# there several times are drawn as much more often.
+SIZES = {"T": (1, 2, 2, 2, 8, 8), "B": (1, 5, 5, 5), "D": (3,), "H": (4,)}
 # Compiled in a third of the time.
 QUICK = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
 
