@@ -41,7 +41,7 @@ class KnownFailure:
     def covers(self, target: str, cell: str, dtype: str, law: str) -> bool:
         """Whether it speaks of this law in this place."""
         wanted = ((self.law, law), (self.target, target), (self.cell, cell), (self.dtype, dtype))
-        return self.applies and all(own in (None, given) for own, given in wanted)
+        return all(own in (None, given) for own, given in wanted) and self.applies
 
     @property
     def applies(self) -> bool:

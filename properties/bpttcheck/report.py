@@ -1,8 +1,10 @@
 """A verdict as a table for people and as JSON for programs, from the same results."""
 
 import json
+import platform
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +92,11 @@ def reasons(results: Sequence[Result]) -> Iterator[str]:
         of = set().union(*laws.values())
         where = f" on {', '.join(sorted(of))}" if of != cells else ""
         yield f"{status} {names}{where}: {reason}".replace("  ", " ")
+
+
+def versions() -> dict[str, str]:
+    """What takes part in every result, for the JSON of any command."""
+    return {"bpttcheck": version("bpttcheck"), "numpy": np.__version__, "python": platform.python_version()}
 
 
 def to_json(results: Sequence[Result], versions: dict[str, str]) -> str:

@@ -93,7 +93,7 @@ class JaxSubject:
 
         def step(state: Any, x_and_link: tuple[Any, Any]) -> tuple[Any, Any]:
             x, xi = x_and_link
-            state = jax.tree.map(lambda s: lax.stop_gradient(s) + xi * (s - lax.stop_gradient(s)), state)
+            state = jax.tree.map(lambda s: _linked(s, xi), state)
             y, state = self.unroll(cell, at.parameters, x[None], state, None)
             return state, y[0]
 
@@ -108,6 +108,12 @@ def _arrays(case: Case) -> tuple[Gradients, Any, Any]:
     links = None if full else case.truncation.links(len(case.x)).astype(case.dtype)
     at, lengths = jax.tree.map(jnp.array, (Gradients(case.x, case.parameters, case.initial), case.lengths))
     return at, lengths, links
+
+
+def _linked(state: Any, xi: Any) -> Any:
+    """A state as it is, whose cotangent is multiplied by ``xi`` on its way back; cut where that is 0."""
+    cut = lax.stop_gradient(state)
+    return jnp.where(xi == 0, cut, cut + xi * (state - cut))
 
 
 def _to_numpy(tree: Any) -> Any:

@@ -140,8 +140,7 @@ def _run(layer: nn.RNNBase, case: Case, x: Tensor, initial: list[Tensor]) -> tup
     edges = [0, *np.flatnonzero(xi != 1).tolist(), len(x)]
     for start, stop in zip(edges, edges[1:], strict=False):
         if start:
-            cut = [s.detach() for s in state]
-            state = cut if xi[start] == 0 else [c + xi[start] * (s - c) for s, c in zip(state, cut, strict=True)]
+            state = [linked(s, xi[start]) for s in state]
         piece: Any = x[start:stop]
         if case.lengths is not None:
             piece = pack_padded_sequence(piece, torch.tensor(case.lengths), enforce_sorted=False)
@@ -151,6 +150,12 @@ def _run(layer: nn.RNNBase, case: Case, x: Tensor, initial: list[Tensor]) -> tup
         pieces.append(y)
         state = list(after) if isinstance(after, tuple) else [after]
     return torch.cat(pieces), state
+
+
+def linked(state: Tensor, xi: float) -> Tensor:
+    """A state as it is, whose cotangent is multiplied by ``xi`` on its way back; cut where that is 0."""
+    cut = state.detach()
+    return cut if xi == 0 else cut + xi * (state - cut)
 
 
 def _links(case: Case) -> Array:

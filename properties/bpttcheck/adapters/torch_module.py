@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from bpttcheck.adapters.torch import linked
 from bpttcheck.contract import Capabilities, Case, Cotangents, CustomCell, Gradients, Outputs, Pullback, Shapes
 from bpttref import Blocks, Last, Links, Regular, Window
 from bpttref.arrays import Array
@@ -68,7 +69,7 @@ class TorchModule:
         pieces = []
         for start, stop in zip(edges, edges[1:], strict=False):
             if start:
-                state = {name: s.detach() + xi[start] * (s - s.detach()) for name, s in state.items()}
+                state = {name: linked(s, xi[start]) for name, s in state.items()}
             y, state = functional_call(module, parameters, (x[start:stop], state))
             pieces.append(y)
         return torch.cat(pieces), dict(state)

@@ -1,11 +1,8 @@
 """``bpttcheck gradients``."""
 
-import platform
-from importlib.metadata import version
 from pathlib import Path
 
 import click
-import numpy as np
 from rich.console import Console
 
 from bpttcheck.adapters import TargetError, cell_named, load
@@ -13,6 +10,7 @@ from bpttcheck.command_line.ending import stop
 from bpttcheck.gradients import Setting, analyse
 from bpttcheck.gradients_report import draw_analyses, print_analyses, to_json
 from bpttcheck.pictures import new_figure
+from bpttcheck.report import versions
 from bpttcheck.trial import AdapterError, Refused, Violation
 
 _SIDE_BY_SIDE = ("rnn-tanh", "lstm", "gru-after")  # of the reference, which has more
@@ -73,7 +71,6 @@ def gradients(
             picture.savefig(file, format=kind, dpi=150)
             console.print(f"drawn: {file}", markup=False, highlight=False)
         if json_file is not None:
-            versions = {"bpttcheck": version("bpttcheck"), "numpy": np.__version__, "python": platform.python_version()}
-            json_file.write_text(to_json(subject.name, setting, analyses, versions) + "\n")
+            json_file.write_text(to_json(subject.name, setting, analyses, versions()) + "\n")
     except (TargetError, AdapterError, Refused, Violation, ValueError, OSError, ImportError) as error:
         stop(error)

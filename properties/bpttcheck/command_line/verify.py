@@ -1,17 +1,14 @@
 """``bpttcheck verify``."""
 
 import math
-import platform
 import runpy
 import secrets
 import sys
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
-from importlib.metadata import version
 from pathlib import Path
 
 import click
-import numpy as np
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
@@ -25,7 +22,7 @@ from bpttcheck.known_failures import KnownFailure, read_known_failures, settle
 from bpttcheck.laws import Law
 from bpttcheck.page import blank_page, to_html
 from bpttcheck.parallel import Outcome, Question, Share, judge_here, judge_in_processes, shares
-from bpttcheck.report import print_failure, print_verdict, to_json
+from bpttcheck.report import print_failure, print_verdict, to_json, versions
 from bpttcheck.verdict import Result, summary
 
 
@@ -123,7 +120,7 @@ def verify(
             explained.append(explanation)
             print_failure(console, explanation)
     if html_file is not None:
-        html_file.write_text(to_html(results, explained, _versions()), encoding="utf-8")
+        html_file.write_text(to_html(results, explained, versions()), encoding="utf-8")
     stale = [entry for entry in known if entry not in met and _selected(entry, subjects, laws, cells, dtypes)]
     for entry in stale:
         console.print(f"FAILED the known failure of {entry.law}, {entry}: it matches nothing; remove it", markup=False)
@@ -228,8 +225,4 @@ def _finish(console: Console, results: list[Result], json_file: Path | None, jun
     if junit_file is not None:
         junit_file.write_text(to_junit(results), encoding="utf-8")
     if json_file is not None:
-        json_file.write_text(to_json(results, _versions()) + "\n")
-
-
-def _versions() -> dict[str, str]:
-    return {"bpttcheck": version("bpttcheck"), "numpy": np.__version__, "python": platform.python_version()}
+        json_file.write_text(to_json(results, versions()) + "\n")
