@@ -13,6 +13,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from bpttcheck.contract import Capabilities, Case, Cotangents, CustomCell, Outputs
+from bpttcheck.dtypes import FORMATS, rounded
 from bpttref import RNN, Cell, Objective, vjp
 from bpttref.arrays import Array
 from bpttref.cells import State
@@ -138,7 +139,7 @@ def realise(draw: Draw, cell: Cell | CustomCell, dtype: str, capabilities: Capab
         drawn = rng.standard_normal(shape)
         if draw.rounded:
             drawn = np.where(drawn < 0, -1, 1) * np.ceil(4 * np.abs(drawn)) / 4
-        return (scale * drawn).astype(dtype)
+        return rounded(scale * drawn, dtype)
 
     directions = 2 if draw.bidirectional else 1
     x, width = _tokens(draw, rng, capabilities) if draw.tokens else (values(draw.T, draw.B, draw.D), draw.D)
@@ -258,8 +259,9 @@ def saturated(case: Case) -> Case:
     return with_arrays(case, large)
 
 
-def near_kink(case: Case, margin: float = 1e-3) -> bool:
-    """Whether a ReLU's pre-activation is within ``margin`` times its terms of 0, where rounding may flip it."""
+def near_kink(case: Case) -> bool:
+    """Whether a ReLU's pre-activation is so near to 0, beside its terms, that rounding may flip it."""
+    margin = max(1e-3, 4 * FORMATS[case.dtype].eps)
     return any(np.any(np.abs(total) < margin * terms) for total, terms in _preactivations(case))
 
 
@@ -273,6 +275,7 @@ def _preactivations(case: Case) -> list[tuple[Array, Array]]:
     found: list[tuple[Array, Array]] = []
     if case.cell != RNN("relu"):
         return found
+    case = with_arrays(case, lambda _, array: array.astype(np.float64))
 
     class _Watched(RNN):
         def step(self, a: Array, gates: State, before: State, after: State, *rest: Any) -> None:

@@ -19,6 +19,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
+from bpttcheck.dtypes import FORMATS
 from bpttref import GRU, LSTM, RNN, Cell, Cotangents, Full, Gradients, Objective, Outputs, Pullback, Strategy
 from bpttref.arrays import Array
 from bpttref.network import AllParameters, States
@@ -80,7 +81,8 @@ _NAMES = {"dense": "dense inputs", "initial": "the initial states", "final": "th
 class Capabilities:
     """What an implementation can be asked for. What it does not declare is not asked, and listed as not judged.
 
-    cells: of bpttref (``RNN("tanh")``, ``LSTM()``, ``GRU("after")``, ..) or `CustomCell`. dtypes: names.
+    cells: of bpttref (``RNN("tanh")``, ``LSTM()``, ``GRU("after")``, ..) or `CustomCell`. dtypes: names, of
+    `bpttcheck.dtypes.FORMATS`; arrays of a case in "bfloat16" are float32 arrays of bfloat16's numbers.
     biases: how many vectors the parameters hold: 2 (``b_hx`` and ``b_hh``), 1 (``b_hx``) or 0.
     layers: the deepest stack. bidirectional: whether it takes two directions.
     inputs: of "dense" and "tokens" (what x may be), "initial" (states; without it, it starts from zeros), "lengths".
@@ -145,8 +147,8 @@ class Capabilities:
             if not isinstance(pool, Collection) or not pool:
                 raise ValueError(f"sizes must hold a collection of sizes for each name; {name} has {pool!r}")
         for dtype in self.dtypes:
-            if dtype not in ("float16", "float32", "float64"):
-                raise ValueError(f"dtypes must be of float16, float32 and float64; there is {dtype!r}")
+            if dtype not in FORMATS:
+                raise ValueError(f"dtypes must be of {', '.join(FORMATS)}; there is {dtype!r}")
 
     def refusal(self, case: Case) -> str | None:
         """Why this case is not put to the subject; None if it is."""

@@ -13,6 +13,7 @@ from bpttcheck.battery import LONG, battery
 from bpttcheck.blocks import Named, case_arrays, named
 from bpttcheck.cases import Draw, near_kink, only_y, realise, with_arrays
 from bpttcheck.contract import Case, Cotangents, CustomCell, Implementation, TwoPhase
+from bpttcheck.dtypes import FORMATS
 from bpttcheck.faults import FAULTS, Fault, Faulty
 from bpttcheck.tolerance import Measured
 from bpttcheck.trial import AdapterError, Trial, copied
@@ -184,7 +185,7 @@ def _results(trial: Trial) -> Named:
         outputs, gradients = trial.subject.loss_and_gradients(case)
         results = {name: np.array(array) for name, array in named(gradients).items()}
         results["loss"] = np.array(outputs.loss)
-    others = [np.dtype(trial.case.dtype) != array.dtype for array in results.values()]
+    others = [array.dtype != FORMATS[trial.case.dtype].storage for array in results.values()]
     arguments = zip(_given(trial.case, trial.cotangents), _given(case, cotangents), strict=True)
     overwritten = [not np.array_equal(a, b, equal_nan=True) for a, b in arguments]
     flags = {"arguments kept": overwritten, "outputs kept": changed, "dtypes": others}
@@ -256,7 +257,7 @@ def _gives(fault: Fault, found: Sequence[tuple[Trial, Named]]) -> bool:
             return False
         if any(not np.array_equal(np.isfinite(numbers[n]), np.isfinite(a)) for n, a in results.items()):
             return False
-        eps, true = np.finfo(trial.case.dtype).eps, _true(trial)
+        eps, true = FORMATS[trial.case.dtype].eps, _true(trial)
         same = [n for n, s in true.spread.items() if n in numbers and numbers[n].shape == s.shape]
         scale = {n: 4 * true.spread[n] + eps * np.abs(numbers[n]) for n in same}
         values = {n: a for n, a in numbers.items() if n not in flags}

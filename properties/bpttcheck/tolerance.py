@@ -19,6 +19,7 @@ import numpy as np
 from bpttcheck.blocks import Named, named
 from bpttcheck.cases import with_arrays
 from bpttcheck.contract import Case, Cotangents, CustomCell, Outputs, Pullback
+from bpttcheck.dtypes import FORMATS, rounded
 from bpttref import trees, vjp
 from bpttref.arrays import Array
 from bpttref.inputs import is_tokens
@@ -44,7 +45,7 @@ class Measured:
 @cache
 def _noise(dtype: str) -> tuple[Array, Array]:
     """Numbers between minus and plus the unit roundoff, and those numbers plus 1: drawn once, handed out in turn."""
-    pool = float(np.finfo(dtype).eps) * (2 * np.random.default_rng(1).random(2**17) - 1)
+    pool = FORMATS[dtype].eps * (2 * np.random.default_rng(1).random(2**17) - 1)
     return pool, 1 + pool
 
 
@@ -174,10 +175,10 @@ def measure_black_box(run: Callable[[Case, Cotangents], Named], case: Case, cota
     """The scale of error of an unknown cell: how far the results of ``run`` move when all that goes in is rounded at
     random."""
     rng = np.random.default_rng(1)
-    eps = float(np.finfo(case.dtype).eps)
+    eps = FORMATS[case.dtype].eps
 
     def rounded_anew(array: Array) -> Array:
-        return (array * (1 + 4 * eps * (2 * rng.random(array.shape) - 1))).astype(array.dtype)
+        return rounded(array * (1 + 4 * eps * (2 * rng.random(array.shape) - 1)), case.dtype)
 
     def again() -> Named:
         moved = with_arrays(case, lambda _, array: rounded_anew(array))
@@ -197,10 +198,10 @@ def allowed(scale: float, size: float, dtype: str, operations: int) -> float:
 
     A result is rounded at least once; and below the smallest normal number per operation anything is right.
     """
-    info = np.finfo(dtype)
-    return FACTOR * (scale + float(info.eps) / 2 * size + operations * float(info.smallest_normal))
+    format = FORMATS[dtype]
+    return FACTOR * (scale + format.eps / 2 * size + operations * format.least)
 
 
 def in_range(size: float, scale: float, dtype: str) -> bool:
     """Whether the dtype can hold a block at all; one that it cannot hold proves nothing."""
-    return math.isfinite(size + scale) and size + scale < float(np.finfo(dtype).max) / 1024
+    return math.isfinite(size + scale) and size + scale < FORMATS[dtype].most / 1024

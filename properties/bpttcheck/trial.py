@@ -23,6 +23,7 @@ from bpttcheck.contract import (
     Pullback,
     TwoPhase,
 )
+from bpttcheck.dtypes import FORMATS
 from bpttcheck.tolerance import Measured, allowed, in_range, measure, measure_black_box
 from bpttref import Strategy, trees
 from bpttref.arrays import Array
@@ -167,6 +168,7 @@ class Trial:
         """Whether the dtype holds the outputs, and rounding leaves them as they are but for a thousandth.
 
         Where it does not, in chaos, nothing can be said of gradients: errors no longer grow in proportion to rounding.
+        In a format that itself rounds to a thousandth it is but for a few roundings.
         """
         if isinstance(self.case.cell, CustomCell) and not isinstance(self.subject, TwoPhase):
             return True
@@ -176,7 +178,8 @@ class Trial:
             for name, array in values.items()
             if (name == "y" or "final." in name) and name in spread
         ]
-        return all(in_range(size, scale, self.case.dtype) and scale <= 1e-3 * size for size, scale in sizes)
+        bound = max(1e-3, 8 * FORMATS[self.case.dtype].eps)
+        return all(in_range(size, scale, self.case.dtype) and scale <= bound * size for size, scale in sizes)
 
     @property
     def one_way(self) -> bool:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from bpttcheck.contract import Capabilities, CustomCell, ForwardMode, Implementation, OneShot, TwoPhase
+from bpttcheck.dtypes import FORMATS
 from bpttcheck.trial import Comparison, Trial
 from bpttref import Cell, Strategy
 
@@ -96,6 +97,8 @@ saturating_cell = Need(
     "the cell is not known to saturate",
 )
 float64 = Need(lambda asked: asked.dtype == "float64", "rounding hides it in other dtypes than float64")
+fine_format = Need(lambda asked: FORMATS[asked.dtype].eps < 1e-5, "rounding hides differences in 16 bits")
+wide_range = Need(lambda asked: FORMATS[asked.dtype].most > 1e30, "the numbers are beyond the range of the format")
 gradients = Need(lambda asked: asked.capabilities.gradients, "the subject is declared forward-only")
 reusable = Need(lambda asked: asked.capabilities.reusable, "a pullback is declared to be usable once")
 carried_states = Need(
