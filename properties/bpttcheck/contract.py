@@ -16,7 +16,7 @@ called again. A pullback is called more than once unless ``reusable=False``. Num
 """
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
 from bpttcheck.dtypes import FORMATS
@@ -149,6 +149,29 @@ class Capabilities:
         for dtype in self.dtypes:
             if dtype not in FORMATS:
                 raise ValueError(f"dtypes must be of {', '.join(FORMATS)}; there is {dtype!r}")
+
+    def at(self, sizes: Mapping[str, int]) -> "Capabilities":
+        """The same, of these sizes alone. Raises ValueError where one is not among those declared."""
+        for name, size in sizes.items():
+            declared = self.sizes.get(name, (size,))
+            if size not in declared:
+                known = ", ".join(map(str, declared))
+                raise ValueError(f"{name} = {size} is not among the declared sizes, which are {known}")
+        return replace(self, sizes={**self.sizes, **{name: (size,) for name, size in sizes.items()}})
+
+    def undeclared(self, case: Case) -> str | None:
+        """What a case has that is not declared; None if there is no such thing."""
+        tokens, truncation = case.x.ndim == 2, type(case.truncation)
+        beyond = {
+            f"the cell {case.cell.name}": case.cell.name not in {cell.name for cell in self.cells},
+            "tokens" if tokens else "dense inputs": ("tokens" if tokens else "dense") not in self.inputs,
+            "initial states": case.initial is not None and "initial" not in self.inputs,
+            "rows of different lengths": case.lengths is not None and "lengths" not in self.inputs,
+            f"{len(case.parameters)} layers": len(case.parameters) > self.layers,
+            "two directions": len(case.parameters[0]) > 1 and not self.bidirectional,
+            f"{truncation.__name__.lower()} truncation": truncation not in (Full, *self.truncations),
+        }
+        return next((what for what, there in beyond.items() if there), None)
 
     def refusal(self, case: Case) -> str | None:
         """Why this case is not put to the subject; None if it is."""

@@ -6,6 +6,7 @@ fault is named only if it repeats the subject's numbers, right and wrong ones, w
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -146,7 +147,9 @@ def _factors(trial: Trial, got: Named, true: Measured, bad: set[str]) -> dict[st
 def _lags(subject: Implementation, cell: Cell, dtype: str) -> str:
     """At which lags dx is wrong, for the loss at the last of many steps alone."""
     capabilities = subject.capabilities()
-    sizes = {"T": LONG} | {n: min(capabilities.sizes.get(n, (size,))) for n, size in (("B", 2), ("D", 3), ("H", 4))}
+    sizes: dict[str, Any] = {"T": LONG} | {
+        n: min(capabilities.sizes.get(n, (size,))) for n, size in (("B", 2), ("D", 3), ("H", 4))
+    }
     draw = Draw(
         **sizes, layers=1, bidirectional=False, ragged=False, tokens=False, rounded=False, weight_scale=0.5, seed=3
     )

@@ -8,7 +8,7 @@ The perturbation is an array type. The reference computes in ufuncs, so it runs 
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -16,7 +16,7 @@ from zlib import crc32
 
 import numpy as np
 
-from bpttcheck.blocks import Named, named
+from bpttcheck.blocks import Named, case_arrays, named
 from bpttcheck.cases import with_arrays
 from bpttcheck.contract import Case, Cotangents, CustomCell, Outputs, Pullback
 from bpttcheck.dtypes import FORMATS, rounded
@@ -35,7 +35,7 @@ _SUMS = {np.matmul, np.add, np.subtract}
 class Measured:
     """Values in float64 by name, and for each element the scale of legitimate error.
 
-    ``values`` is empty for an unknown cell, whose true values are not known.
+    ``values`` is empty where the true values are not known.
     """
 
     values: Named
@@ -172,8 +172,7 @@ def _filled(parts: Sequence[Any]) -> list[Any]:
 
 
 def measure_black_box(run: Callable[[Case, Cotangents], Named], case: Case, cotangents: Cotangents) -> Measured:
-    """The scale of error of an unknown cell: how far the results of ``run`` move when all that goes in is rounded at
-    random."""
+    """The results of ``run``, and how far they move when all that goes in is rounded at random."""
     rng = np.random.default_rng(1)
     eps = FORMATS[case.dtype].eps
 
@@ -190,7 +189,26 @@ def measure_black_box(run: Callable[[Case, Cotangents], Named], case: Case, cota
         name: np.max([np.abs(other[name].astype(float) - value) for other in others], axis=0)
         for name, value in values.items()
     }
-    return Measured({}, spread)
+    return Measured(values, spread)
+
+
+def measure_right(run: Callable[[Case, Cotangents], Named], case: Case, cotangents: Cotangents) -> Measured:
+    """The results of an implementation that is right, and the scale of error of others of whose cell no more is known.
+
+    The derivative of a saturated unit is mostly computed from the unit's value, and errs by the roundoff of that, which
+    no change of what goes in brings to light: so gradients have a floor, the roundoff times what it may be multiplied
+    with.
+    """
+    measured = measure_black_box(run, case, cotangents)
+    gradients = [array for name, array in measured.values.items() if name in case_arrays(case)]
+    into = _largest(case_arrays(case).values(), 1.0)
+    floor = FORMATS[case.dtype].eps * into * _largest([*named(cotangents).values(), *gradients], 0.0)
+    spread = {n: s + floor * (n in case_arrays(case)) for n, s in measured.spread.items()}
+    return Measured(measured.values, spread)
+
+
+def _largest(arrays: Iterable[Array], least: float) -> float:
+    return max([least, *(float(np.abs(array).max(initial=0)) for array in arrays)])
 
 
 def allowed(scale: float, size: float, dtype: str, operations: int) -> float:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from bpttcheck.contract import Capabilities, CustomCell, ForwardMode, Implementation, OneShot, TwoPhase
 from bpttcheck.dtypes import FORMATS
 from bpttcheck.trial import Comparison, Trial
-from bpttref import Cell, Strategy
+from bpttref import Cell, Full, Strategy
 
 _DOORS: Mapping[type, str] = {
     TwoPhase: "the subject offers no vjp",
@@ -23,12 +23,20 @@ SAYS_PLAINLY = "where it fails it says plainly what other laws show as odd numbe
 
 
 class Asked(NamedTuple):
-    """Who is asked, and in what."""
+    """Who is asked, and in what. drawing: the capabilities for which cases are drawn, perhaps of fewer sizes. against:
+    whose numbers are right, if these are not the reference's."""
 
     subject: Implementation
     capabilities: Capabilities
     cell: Cell | CustomCell
     dtype: str
+    drawing: Capabilities
+    against: Implementation | None = None
+
+    @property
+    def place(self) -> tuple[Cell | CustomCell, str, Capabilities]:
+        """What cases are made for."""
+        return self.cell, self.dtype, self.drawing
 
 
 @dataclass(frozen=True)
@@ -85,6 +93,17 @@ def outputs(name: str) -> Need:
 def truncation(strategy: type[Strategy]) -> Need:
     lack = f"{strategy.__name__.lower()} truncation is not declared"
     return Need(lambda asked: strategy in asked.capabilities.truncations, lack)
+
+
+def right_numbers(strategy: type[Strategy] = Full) -> Need:
+    """The reference knows the cell, or there is another implementation to judge it against."""
+
+    def there_are(asked: Asked) -> bool:
+        if asked.against is None:
+            return not isinstance(asked.cell, CustomCell)
+        return strategy in (Full, *asked.against.capabilities().truncations)
+
+    return Need(there_are, "there is no reference for it; --against names an implementation that is right")
 
 
 known_cell = Need(lambda asked: not isinstance(asked.cell, CustomCell), "the cell is not one of the reference's")
