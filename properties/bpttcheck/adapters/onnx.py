@@ -25,6 +25,7 @@ class OnnxReference(OnnxSubject):
     def capabilities(self) -> Capabilities:
         return Capabilities(
             cells=(RNN("tanh"), RNN("identity"), LSTM(), GRU("after"), GRU("before")),
+            dtypes=("float16", "float32", "float64"),
             layers=3,
             bidirectional=True,
             inputs=("dense", "initial", "lengths"),
