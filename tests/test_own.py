@@ -250,7 +250,8 @@ def test_a_step_agrees_with_the_reference():
         h = sigmoid(o) * np.tanh(c)
         return h, {"h": h, "c": c}
 
-    found = statuses(StepFunction(lstm, cell=LSTM(), dtypes=("float64",)), examples=16)
+    small = {"T": (1, 3), "B": (2,), "D": (3,), "H": (2,)}
+    found = statuses(StepFunction(lstm, cell=LSTM(), dtypes=("float64",), sizes=small), examples=8)
     assert not {f for f in found if f[1] in ("failed", "error", "unsure")}
     assert ("pullback-reference", "passed") in found
 
