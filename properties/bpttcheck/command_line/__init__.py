@@ -7,6 +7,7 @@ from bpttcheck.command_line.gradients import gradients
 from bpttcheck.command_line.init import init
 
 # M
+from bpttcheck.command_line.matrix import matrix
 from bpttcheck.command_line.remedies import remedies
 from bpttcheck.command_line.replay import replay
 from bpttcheck.command_line.strategies import strategies
@@ -22,5 +23,5 @@ def main() -> None:
     """Is this backpropagation through time right?"""
 
 
-for command in (verify, init, targets, replay, xray, gradients, remedies, strategies, list_laws, list_faults):
+for command in (verify, matrix, init, targets, replay, xray, gradients, remedies, strategies, list_laws, list_faults):
     main.add_command(command)

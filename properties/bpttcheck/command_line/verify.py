@@ -94,7 +94,7 @@ def verify(
     except (TargetError, click.UsageError, OSError, ValueError, ImportError) as error:
         stop(error, traceback)
     run = Run(secrets.randbelow(2**32) if seed is None else seed, examples, list(records.values()))
-    console = Console()
+    console = Console(emoji=False)
     asked = Question(tuple(law.id for law in laws), examples, budget, run.seed, tuple(known))
     todo = shares(subjects, cells, dtypes)
     found: dict[Share, list[Result]] = {}
