@@ -12,8 +12,7 @@ from rich.console import Console
 from bpttcheck.adapters import installed
 from bpttcheck.command_line.catalogue import chosen_laws
 from bpttcheck.command_line.ending import INTERRUPTED, exit_status, stop
-from bpttcheck.known_failures import read_known_failures
-from bpttcheck.matrix.counts import stale
+from bpttcheck.known_failures import KnownFailure, read_known_failures
 from bpttcheck.matrix.page import to_html
 from bpttcheck.matrix.processes import Asked, judge
 from bpttcheck.matrix.table import print_matrix
@@ -103,8 +102,8 @@ def matrix(
     troubled = any(record.errors for record in records)
     if not troubled:
         _check_selection(records, cells, dtypes)
-    asked = [entry for entry in known if entry.concerns([record.target for record in records], laws, cells, dtypes)]
-    unmet = [] if troubled else stale(asked, records)
+    in_question = [entry for entry in known if entry.concerns([r.target for r in records], laws, cells, dtypes)]
+    unmet = [] if troubled else [entry for entry in in_question if not _is_met(entry, records)]
     for entry in unmet:
         console.print(f"FAILED the known failure of {entry.law}, {entry}: it matches nothing; remove it", markup=False)
     statuses = {result.status for record in records for result in record.results}
@@ -121,6 +120,15 @@ def _read(file: Path) -> Run:
         for record in run.targets:
             record.errors.append("interrupted: not all of it was judged")
     return run
+
+
+def _is_met(entry: KnownFailure, records: Sequence[Record]) -> bool:
+    """Whether it speaks of something that was judged."""
+    return any(
+        entry.covers(record.target, result.cell, result.dtype, result.law)
+        for record in records
+        for result in record.results
+    )
 
 
 def _check_selection(records: Sequence[Record], cells: tuple[str, ...], dtypes: tuple[str, ...]) -> None:

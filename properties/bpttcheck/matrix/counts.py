@@ -3,9 +3,8 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from bpttcheck.known_failures import KnownFailure
 from bpttcheck.record import Record, Run
-from bpttcheck.verdict import Result, Status
+from bpttcheck.verdict import Status
 from bpttref import CELLS
 
 STATUSES: tuple[Status, ...] = ("error", "failed", "unsure", "known", "passed", "vacuous", "unfinished", "skipped")
@@ -57,12 +56,3 @@ def headline(runs: Sequence[Run]) -> str:
         said.append("no law passed")
     sentence = "; ".join(said) or "no law is broken"
     return sentence[0].upper() + sentence[1:]
-
-
-def stale(known: Sequence[KnownFailure], records: Sequence[Record]) -> list[KnownFailure]:
-    """The known failures that match nothing that was judged."""
-
-    def met(entry: KnownFailure, record: Record, result: Result) -> bool:
-        return entry.covers(record.target, result.cell, result.dtype, result.law)
-
-    return [e for e in known if not any(met(e, record, result) for record in records for result in record.results)]

@@ -1,12 +1,12 @@
 """The matrix on a terminal, within 80 columns, or in a pipe."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from bpttcheck.matrix.counts import BAD, broken, count, families, headline, version
 from bpttcheck.record import Record, Run
@@ -15,7 +15,6 @@ from bpttcheck.verdict import Status, summary
 _COLOURS = {"passed": "green", "known": "yellow", "vacuous": "yellow", "unfinished": "yellow", "skipped": "dim"}
 _ORDER: tuple[Status, ...] = ("passed", "failed", "error", "unsure", "known", "vacuous", "unfinished", "skipped")
 _WIDTH = 24  # of the names of targets
-_PLAIN: dict[str, Any] = {"markup": False, "highlight": False}
 
 
 def print_matrix(console: Console, runs: Sequence[Run]) -> None:
@@ -26,13 +25,13 @@ def print_matrix(console: Console, runs: Sequence[Run]) -> None:
     for record in records:
         for (status, cell), laws in broken(record, (*BAD, "known")).items():
             names = ", ".join(f"{law} ({', '.join(dtypes)})" for law, dtypes in laws.items())
-            console.print(_coloured(status, status.upper() if status in BAD else status), end="")
-            console.print(f" {record.target}, {cell}: {names}", **_PLAIN)
+            word = status.upper() if status in BAD else status
+            console.print(Text.assemble((word, _style(status)), f" {record.target}, {cell}: {names}"))
         for sentence in record.errors:
-            console.print("[bold red]NOT JUDGED[/]", end="")
-            console.print(f" {record.target}: {sentence.removeprefix(f'{record.target}, ')}", **_PLAIN)
+            said = sentence.removeprefix(f"{record.target}, ")
+            console.print(Text.assemble(("NOT JUDGED", _style("error")), f" {record.target}: {said}"))
     closing = f"{headline(runs)}. {len(records)} targets: {summary([r for record in records for r in record.results])}"
-    console.print(f"\n{closing}", **_PLAIN)
+    console.print(f"\n{closing}", markup=False, highlight=False)
 
 
 def _table(records: Sequence[Record]) -> Table:
@@ -47,7 +46,7 @@ def _table(records: Sequence[Record]) -> Table:
         counts = [count(record, name) for name in columns]
         met: list[Status] = [status for status in _ORDER if any(status in counted for counted in counts)]
         lines = [
-            [_coloured(status, word) for word in (status, *(str(counted.get(status, "")) for counted in counts))]
+            [f"[{_style(status)}]{word}[/]" for word in (status, *(counted.get(status, "") for counted in counts))]
             for status in met
         ]
         judged = lines or [["[bold red]not judged[/]" if record.errors else "[dim]nothing asked[/]"]]
@@ -56,5 +55,5 @@ def _table(records: Sequence[Record]) -> Table:
     return table
 
 
-def _coloured(status: Status, text: str) -> str:
-    return f"[{_COLOURS.get(status, 'bold red')}]{text}[/]"
+def _style(status: Status) -> str:
+    return _COLOURS.get(status, "bold red")
