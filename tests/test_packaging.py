@@ -29,7 +29,10 @@ def test_every_module_is_there_and_imports(package, source):
             assert name.startswith("bpttcheck.adapters.") and error.name in LIBRARIES
 
 
-@pytest.mark.parametrize("source", ["properties/_bpttcheck_pytest.py", "properties/bpttcheck/templates/*.py"])
+@pytest.mark.parametrize("source", [
+    "properties/_bpttcheck_pytest.py", "properties/bpttcheck/templates/*.py", "properties/bpttcheck/*.jinja",
+    "properties/bpttcheck/*.css",
+])  # fmt: skip
 def test_what_is_not_a_module_of_the_packages_is_there(source):
     sources = list(ROOT.glob(source))
     installed = Path(bpttcheck.__file__).parents[1]

@@ -14,7 +14,7 @@ that was asked: the file says no more than what is true.
 """
 
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -22,8 +22,10 @@ from typing import Any
 
 from packaging.requirements import InvalidRequirement, Requirement
 
-from bpttcheck.laws import LAWS
+from bpttcheck.laws import LAWS, Law
 from bpttcheck.verdict import Result
+
+_USUAL = Path("known-failures.toml")
 
 
 @dataclass(frozen=True)
@@ -48,12 +50,25 @@ class KnownFailure:
         """Whether what is installed here is what it requires."""
         return all(map(_installed, self.requires))
 
+    def concerns(
+        self, targets: Collection[str], laws: Collection[Law], cells: Collection[str], dtypes: Collection[str]
+    ) -> bool:
+        """Whether a run judges what it speaks of. cells, dtypes: what the run is restricted to, if there are any."""
+        chosen = self.law in {law.id for law in laws} and self.target in {None, *targets}
+        filters = ((self.cell, cells), (self.dtype, dtypes))
+        return chosen and self.applies and all(not only or own in (None, *only) for own, only in filters)
+
     def __str__(self) -> str:
         return f"{self.reason} ({self.link})" if self.link else self.reason
 
 
-def read_known_failures(file: Path) -> list[KnownFailure]:
-    """The entries of a file. Raises ValueError, with a sentence that names the entry, and OSError."""
+def read_known_failures(file: Path | None) -> list[KnownFailure]:
+    """The entries of a file, or of known-failures.toml if it is there.
+
+    Raises ValueError, with a sentence that names the entry, and OSError.
+    """
+    if file is None:
+        return read_known_failures(_USUAL) if _USUAL.is_file() else []
     try:
         entries: Any = tomllib.loads(file.read_text(encoding="utf-8")).get("known-failure", [])
     except tomllib.TOMLDecodeError as error:
