@@ -1,5 +1,6 @@
 """Adapters as users write them: right ones pass, wrong ones fail with a sentence."""
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 
 from bpttcheck import LAWS, Capabilities, CustomCell, Outputs, judge
-from bpttcheck.adapters import load
+from bpttcheck.adapters import TargetError, load
 from bpttcheck.adapters.reference import Reference
 from bpttref import GRU, LSTM, RNN, Links, Random, Regular
 
@@ -188,3 +189,10 @@ def test_axes_that_vanish_for_single_steps_are_named():
     laws = [law for law in LAWS if law.id == "tied-gradient-is-sum"]
     reasons = [r.reason for r in judge(subject, laws, examples=10, seed=1) if r.status == "failed"]
     assert reasons and all("with 1 steps and" in reason for reason in reasons)
+
+
+def test_a_library_that_is_missing_is_named_with_the_extra_that_brings_it(monkeypatch):
+    monkeypatch.delitem(sys.modules, "bpttcheck.adapters.torch", raising=False)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(TargetError, match=r"^torch needs torch: python -m pip install 'bpttcheck\[torch\]'$"):
+        load("torch")

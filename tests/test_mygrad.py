@@ -1,7 +1,6 @@
 """MyGrad's layer passes every law, and adapters that slip do not."""
 
-from dataclasses import replace
-
+import numpy as np
 import pytest
 
 from bpttcheck import LAWS, judge
@@ -32,19 +31,13 @@ def test_no_false_alarm():
 def test_the_window_is_exact_through_inputs_and_parameters(tau):
     seen = xray(mygrad.MyGrad(), GRU("before"), Window(tau), 6)
     for matrix in (seen.inputs, seen.parameters):
-        assert matrix == pytest.approx(seen.declared, abs=1e-6, nan_ok=True)
+        assert np.tril(matrix) == pytest.approx(seen.declared, abs=1e-6)
 
 
 def test_bp_lim_is_taken_for_cells(monkeypatch):
     right = mygrad._bp_lim
     monkeypatch.setattr(
-        mygrad,
-        "_bp_lim",
-        lambda case: (
-            right(replace(case, truncation=Window(case.truncation.tau + 1)))
-            if isinstance(case.truncation, Window)
-            else None
-        ),
+        mygrad, "_bp_lim", lambda case: None if right(case) is None else min(case.truncation.tau, len(case.x) - 1)
     )
     assert {"window-reference", "xray-window", "tau-one-has-no-temporal-term"} <= failed(mygrad.MyGrad())
 
@@ -58,3 +51,11 @@ def test_gates_in_the_order_of_the_case(monkeypatch):
     monkeypatch.setattr(mygrad, "_GATES", (0, 1, 2))
     found = failed(mygrad.MyGrad())
     assert {"forward-reference", "pullback-reference"} <= found and "own-forward-derivative" not in found
+
+
+@pytest.mark.xfail(reason="MyGrad 2.5.0: gru's backward writes into the array that Tensor.backward is given")
+def test_a_gradient_that_is_given_is_left_as_it_was():
+    """No case can show it: the adapter makes an array of T + 1 rows of its own."""
+    W, b, grad = np.ones((2, 2)), np.ones(2), np.ones((4, 1, 2))
+    mygrad.gru(mygrad.mg.tensor(np.ones((3, 1, 2))), *(W, W, b) * 3).backward(grad)
+    assert np.all(grad == 1)

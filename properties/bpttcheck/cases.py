@@ -12,8 +12,11 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
+from bpttcheck.case_file import CaseFile, Held
 from bpttcheck.contract import Capabilities, Case, Cotangents, CustomCell, Outputs
-from bpttref import RNN, Cell, Objective, vjp
+from bpttcheck.dtypes import FORMATS, rounded
+from bpttcheck.shapes import parameter_shapes, state_shapes
+from bpttref import RNN, Cell, Objective, trees, vjp
 from bpttref.arrays import Array
 from bpttref.cells import State
 from bpttref.inputs import is_tokens
@@ -23,7 +26,7 @@ WEIGHT_SCALES = (0.5, 1.0, 0.1, 2.0, 1e-3, 8.0)  # vanishing to saturated and ex
 
 @dataclass(frozen=True)
 class Draw:
-    """Everything that a case depends on."""
+    """Everything that a case depends on. file: where it is the user's own; then the seed is that of the rest."""
 
     T: int
     B: int
@@ -36,8 +39,11 @@ class Draw:
     rounded: bool
     weight_scale: float
     seed: int
+    file: CaseFile | None = None
 
     def __str__(self) -> str:
+        if self.file is not None:
+            return f"{self.file.path} (seed {self.seed})"
         options = {
             f"{self.layers} layers": self.layers > 1,
             "two directions": self.bidirectional,
@@ -64,7 +70,7 @@ def draw_case(rng: np.random.Generator, capabilities: Capabilities, k: int) -> D
     neither explodes nor becomes chaotic.
     """
     kind = KINDS[k % len(KINDS)]
-    sizes = _sizes(rng, capabilities, kind, _GROWING[k // len(KINDS) % len(_GROWING)])
+    sizes: dict[str, Any] = _sizes(rng, capabilities, kind, _GROWING[k // len(KINDS) % len(_GROWING)])
     mixed = kind in ("equal", "edge", "anything")
     dense, tokens = "dense" in capabilities.inputs, "tokens" in capabilities.inputs
     deep = kind == "stack" or rng.random() < (0.5 if mixed else 0.2)
@@ -105,8 +111,30 @@ def _sizes(rng: np.random.Generator, capabilities: Capabilities, kind: str, grow
     return sizes
 
 
+def draw_around(rng: np.random.Generator, file: CaseFile, held: Held) -> Draw:
+    """A draw of what a user's own case leaves open: cotangents, an objective, what the laws draw."""
+    case = held.case
+    T, B = case.x.shape[:2]
+    return Draw(
+        T=T,
+        B=B,
+        D=case.sizes.get("D", 1),
+        H=held.H,
+        layers=len(case.parameters),
+        bidirectional=len(case.parameters[0]) == 2,
+        ragged=case.lengths is not None,
+        tokens=is_tokens(case.x),
+        rounded=False,
+        weight_scale=1.0,
+        seed=int(rng.integers(2**32)),
+        file=file,
+    )
+
+
 def smaller_draws(draw: Draw, capabilities: Capabilities) -> st.SearchStrategy[Draw]:
     """Draws that are no larger than this one, the simplest first; half of what is drawn is as in this one."""
+    if draw.file is not None:
+        return st.just(draw)
 
     def size(name: str) -> st.SearchStrategy[int]:
         most = getattr(draw, name)
@@ -131,27 +159,28 @@ def smaller_draws(draw: Draw, capabilities: Capabilities) -> st.SearchStrategy[D
 
 
 def realise(draw: Draw, cell: Cell | CustomCell, dtype: str, capabilities: Capabilities) -> tuple[Case, Cotangents]:
-    """The case and the cotangents of a draw: the same for the same draw."""
+    """The case and the cotangents of a draw: the same for the same draw. A user's own case starts from zeros unless it
+    has initial states."""
     rng = np.random.default_rng(draw.seed)
 
     def values(*shape: int, scale: float = 1.0) -> Array:
         drawn = rng.standard_normal(shape)
         if draw.rounded:
             drawn = np.where(drawn < 0, -1, 1) * np.ceil(4 * np.abs(drawn)) / 4
-        return (scale * drawn).astype(dtype)
+        return rounded(scale * drawn, dtype)
 
     directions = 2 if draw.bidirectional else 1
     x, width = _tokens(draw, rng, capabilities) if draw.tokens else (values(draw.T, draw.B, draw.D), draw.D)
     parameters, initial, final = [], [], []
     for _ in range(draw.layers):
-        shapes = _parameter_shapes(cell, width, draw.H, capabilities.biases)
+        shapes = parameter_shapes(cell, width, draw.H, capabilities.biases)
         parameters.append(
             tuple(
                 {name: values(*s, scale=draw.weight_scale if len(s) > 1 else 0.5) for name, s in shapes.items()}
                 for _ in range(directions)
             )
         )
-        rows = {name: (draw.B, *shape) for name, shape in _state_shapes(cell, draw.H).items()}
+        rows = {name: (draw.B, *shape) for name, shape in state_shapes(cell, draw.H).items()}
         initial.append(tuple({name: values(*s, scale=0.5) for name, s in rows.items()} for _ in range(directions)))
         final.append(tuple({name: values(*s) for name, s in rows.items()} for _ in range(directions)))
         width = draw.H * directions
@@ -170,7 +199,12 @@ def realise(draw: Draw, cell: Cell | CustomCell, dtype: str, capabilities: Capab
         objective=_objective(rng, values, (draw.T, draw.B, width), capabilities),
     )
     dy = values(draw.T, draw.B, width) if "y" in capabilities.outputs else None
-    return case, Cotangents(dy, tuple(final) if "final" in capabilities.outputs else None)
+    cotangents = Cotangents(dy, tuple(final) if "final" in capabilities.outputs else None)
+    if draw.file is None:
+        return case, cotangents
+    own, given, _ = draw.file.holds(cell, dtype, capabilities)
+    own = replace(own, initial=own.initial or trees.scale(case.initial, 0), objective=case.objective)
+    return own, given if any(part is not None for part in given) else cotangents
 
 
 def _tokens(draw: Draw, rng: np.random.Generator, capabilities: Capabilities) -> tuple[Array, int]:
@@ -199,18 +233,6 @@ def _objective(
     else:
         targets = values(T, B, width if kind == "linear" else readouts)
     return Objective(kind, targets, W_qh, b_q, weights, float(scales[capabilities.reduction]))
-
-
-def _parameter_shapes(cell: Cell | CustomCell, D: int, H: int, biases: int) -> dict[str, tuple[int, ...]]:
-    if isinstance(cell, CustomCell):
-        return dict(cell.parameters(D, H))
-    rows = len(cell.gates) * H
-    shapes: dict[str, tuple[int, ...]] = {"W_hx": (rows, D), "W_hh": (rows, H)}
-    return shapes | {name: (rows,) for name in ("b_hx", "b_hh")[:biases]}
-
-
-def _state_shapes(cell: Cell | CustomCell, H: int) -> dict[str, tuple[int, ...]]:
-    return dict(cell.states(H)) if isinstance(cell, CustomCell) else {name: (H,) for name in cell.states}
 
 
 def with_arrays(case: Case, change: Callable[[str, Array], Array]) -> Case:
@@ -258,8 +280,9 @@ def saturated(case: Case) -> Case:
     return with_arrays(case, large)
 
 
-def near_kink(case: Case, margin: float = 1e-3) -> bool:
-    """Whether a ReLU's pre-activation is within ``margin`` times its terms of 0, where rounding may flip it."""
+def near_kink(case: Case) -> bool:
+    """Whether a ReLU's pre-activation is so near to 0, beside its terms, that rounding may flip it."""
+    margin = max(1e-3, 4 * FORMATS[case.dtype].eps)
     return any(np.any(np.abs(total) < margin * terms) for total, terms in _preactivations(case))
 
 
@@ -273,6 +296,7 @@ def _preactivations(case: Case) -> list[tuple[Array, Array]]:
     found: list[tuple[Array, Array]] = []
     if case.cell != RNN("relu"):
         return found
+    case = with_arrays(case, lambda _, array: array.astype(np.float64))
 
     class _Watched(RNN):
         def step(self, a: Array, gates: State, before: State, after: State, *rest: Any) -> None:

@@ -16,9 +16,10 @@ called again. A pullback is called more than once unless ``reusable=False``. Num
 """
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
+from bpttcheck.dtypes import FORMATS
 from bpttref import GRU, LSTM, RNN, Cell, Cotangents, Full, Gradients, Objective, Outputs, Pullback, Strategy
 from bpttref.arrays import Array
 from bpttref.network import AllParameters, States
@@ -80,7 +81,8 @@ _NAMES = {"dense": "dense inputs", "initial": "the initial states", "final": "th
 class Capabilities:
     """What an implementation can be asked for. What it does not declare is not asked, and listed as not judged.
 
-    cells: of bpttref (``RNN("tanh")``, ``LSTM()``, ``GRU("after")``, ..) or `CustomCell`. dtypes: names.
+    cells: of bpttref (``RNN("tanh")``, ``LSTM()``, ``GRU("after")``, ..) or `CustomCell`. dtypes: names, of
+    `bpttcheck.dtypes.FORMATS`; arrays of a case in "bfloat16" are float32 arrays of bfloat16's numbers.
     biases: how many vectors the parameters hold: 2 (``b_hx`` and ``b_hh``), 1 (``b_hx``) or 0.
     layers: the deepest stack. bidirectional: whether it takes two directions.
     inputs: of "dense" and "tokens" (what x may be), "initial" (states; without it, it starts from zeros), "lengths".
@@ -145,8 +147,31 @@ class Capabilities:
             if not isinstance(pool, Collection) or not pool:
                 raise ValueError(f"sizes must hold a collection of sizes for each name; {name} has {pool!r}")
         for dtype in self.dtypes:
-            if dtype not in ("float16", "float32", "float64"):
-                raise ValueError(f"dtypes must be of float16, float32 and float64; there is {dtype!r}")
+            if dtype not in FORMATS:
+                raise ValueError(f"dtypes must be of {', '.join(FORMATS)}; there is {dtype!r}")
+
+    def at(self, sizes: Mapping[str, int]) -> "Capabilities":
+        """The same, of these sizes alone. Raises ValueError where one is not among those declared."""
+        for name, size in sizes.items():
+            declared = self.sizes.get(name, (size,))
+            if size not in declared:
+                known = ", ".join(map(str, declared))
+                raise ValueError(f"{name} = {size} is not among the declared sizes, which are {known}")
+        return replace(self, sizes={**self.sizes, **{name: (size,) for name, size in sizes.items()}})
+
+    def undeclared(self, case: Case) -> str | None:
+        """What a case has that is not declared; None if there is no such thing."""
+        tokens, truncation = case.x.ndim == 2, type(case.truncation)
+        beyond = {
+            f"the cell {case.cell.name}": case.cell.name not in {cell.name for cell in self.cells},
+            "tokens" if tokens else "dense inputs": ("tokens" if tokens else "dense") not in self.inputs,
+            "initial states": case.initial is not None and "initial" not in self.inputs,
+            "rows of different lengths": case.lengths is not None and "lengths" not in self.inputs,
+            f"{len(case.parameters)} layers": len(case.parameters) > self.layers,
+            "two directions": len(case.parameters[0]) > 1 and not self.bidirectional,
+            f"{truncation.__name__.lower()} truncation": truncation not in (Full, *self.truncations),
+        }
+        return next((what for what, there in beyond.items() if there), None)
 
     def refusal(self, case: Case) -> str | None:
         """Why this case is not put to the subject; None if it is."""

@@ -6,6 +6,7 @@ fault is named only if it repeats the subject's numbers, right and wrong ones, w
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from bpttcheck.battery import LONG, battery
 from bpttcheck.blocks import Named, case_arrays, named
 from bpttcheck.cases import Draw, near_kink, only_y, realise, with_arrays
 from bpttcheck.contract import Case, Cotangents, CustomCell, Implementation, TwoPhase
+from bpttcheck.dtypes import FORMATS
 from bpttcheck.faults import FAULTS, Fault, Faulty
 from bpttcheck.tolerance import Measured
 from bpttcheck.trial import AdapterError, Trial, copied
@@ -145,7 +147,9 @@ def _factors(trial: Trial, got: Named, true: Measured, bad: set[str]) -> dict[st
 def _lags(subject: Implementation, cell: Cell, dtype: str) -> str:
     """At which lags dx is wrong, for the loss at the last of many steps alone."""
     capabilities = subject.capabilities()
-    sizes = {"T": LONG} | {n: min(capabilities.sizes.get(n, (size,))) for n, size in (("B", 2), ("D", 3), ("H", 4))}
+    sizes: dict[str, Any] = {"T": LONG} | {
+        n: min(capabilities.sizes.get(n, (size,))) for n, size in (("B", 2), ("D", 3), ("H", 4))
+    }
     draw = Draw(
         **sizes, layers=1, bidirectional=False, ragged=False, tokens=False, rounded=False, weight_scale=0.5, seed=3
     )
@@ -184,7 +188,7 @@ def _results(trial: Trial) -> Named:
         outputs, gradients = trial.subject.loss_and_gradients(case)
         results = {name: np.array(array) for name, array in named(gradients).items()}
         results["loss"] = np.array(outputs.loss)
-    others = [np.dtype(trial.case.dtype) != array.dtype for array in results.values()]
+    others = [array.dtype != FORMATS[trial.case.dtype].storage for array in results.values()]
     arguments = zip(_given(trial.case, trial.cotangents), _given(case, cotangents), strict=True)
     overwritten = [not np.array_equal(a, b, equal_nan=True) for a, b in arguments]
     flags = {"arguments kept": overwritten, "outputs kept": changed, "dtypes": others}
@@ -256,7 +260,7 @@ def _gives(fault: Fault, found: Sequence[tuple[Trial, Named]]) -> bool:
             return False
         if any(not np.array_equal(np.isfinite(numbers[n]), np.isfinite(a)) for n, a in results.items()):
             return False
-        eps, true = np.finfo(trial.case.dtype).eps, _true(trial)
+        eps, true = FORMATS[trial.case.dtype].eps, _true(trial)
         same = [n for n, s in true.spread.items() if n in numbers and numbers[n].shape == s.shape]
         scale = {n: 4 * true.spread[n] + eps * np.abs(numbers[n]) for n in same}
         values = {n: a for n, a in numbers.items() if n not in flags}

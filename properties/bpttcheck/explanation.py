@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from bpttcheck.cases import realise
-from bpttcheck.contract import CustomCell, Implementation
+from bpttcheck.cases import Draw, realise
+from bpttcheck.contract import Case, Cotangents, CustomCell, Implementation
 from bpttcheck.diagnosis import diagnose
 from bpttcheck.failure import write_failure
 from bpttcheck.laws import LAWS
 from bpttcheck.trial import AdapterError, Refused, Violation
-from bpttcheck.verdict import Result
+from bpttcheck.verdict import NOTHING, Own, Result
 from bpttcheck.xray import Xray, in_words, xray
 from bpttref import Cell, Regular
 
@@ -64,27 +64,45 @@ class Explanation:
             yield "", f"the failures could not be written: {self.unwritten}; --failures DIR names another folder"
 
 
-def explain(target: str, subject: Implementation, results: Sequence[Result], failures: Path) -> Iterator[Explanation]:
-    """For each cell of a subject that failed, what is wrong; each failure is written to a folder in ``failures``."""
+def explain(
+    target: str,
+    subject: Implementation,
+    results: Sequence[Result],
+    failures: Path,
+    own: Own = NOTHING,
+    against: str = "",
+) -> Iterator[Explanation]:
+    """For each cell of a subject that failed, what is wrong; each failure is written to a folder in ``failures``.
+
+    own: as they were judged. against: the target that is right, if it is not the reference.
+    """
     failed = [r for r in results if r.subject == subject.name and r.status in ("failed", "unsure") and r.case]
-    cells = {cell.name: cell for cell in subject.capabilities().cells}
+    capabilities = subject.capabilities().at(own.sizes)
+    cells = {cell.name: cell for cell in capabilities.cells}
     for name in dict.fromkeys(result.cell for result in failed):
         broken = sorted((r for r in failed if r.cell == name), key=lambda r: r.dtype, reverse=True)
-        diagnosis = _diagnosis(subject, cells[name], broken[0])
+        first, *_ = problems = [realise(_drawn(r), cells[name], r.dtype, capabilities) for r in broken]
+        diagnosis = "" if own.against else _diagnosis(subject, cells[name], broken[0].dtype, first)
         seen = _seen(subject, cells[name], broken)
         try:
-            files = [_written(failures, target, subject, result, cells[name]) for result in broken]
+            files = [
+                write_failure(failures, target, subject, r.law, r.reason, *problem, r.worst, against)
+                for r, problem in zip(broken, problems, strict=True)
+            ]
             yield Explanation(broken, diagnosis, seen, files)
         except OSError as error:
             yield Explanation(broken, diagnosis, seen, (), str(error))
 
 
-def _diagnosis(subject: Implementation, cell: Cell | CustomCell, first: Result) -> str:
+def _drawn(result: Result) -> Draw:
+    assert result.case is not None
+    return result.case
+
+
+def _diagnosis(subject: Implementation, cell: Cell | CustomCell, dtype: str, problem: tuple[Case, Cotangents]) -> str:
     """The sentence, or nothing where the subject does not even run."""
-    assert first.case is not None
     with suppress(AdapterError):
-        problem = realise(first.case, cell, first.dtype, subject.capabilities())
-        found = diagnose(subject, cell, first.dtype, failing=[problem])
+        found = diagnose(subject, cell, dtype, failing=[problem])
         return found.sentence() if found else ""
     return ""
 
@@ -97,9 +115,3 @@ def _seen(subject: Implementation, cell: Cell | CustomCell, broken: Sequence[Res
     with suppress(ValueError, AdapterError, Refused, Violation):
         return xray(subject, cell, _ASKED, _STEPS)
     return None
-
-
-def _written(failures: Path, target: str, subject: Implementation, result: Result, cell: Cell | CustomCell) -> Path:
-    assert result.case is not None
-    case, cotangents = realise(result.case, cell, result.dtype, subject.capabilities())
-    return write_failure(failures, target, subject, result.law, result.reason, case, cotangents, result.worst)

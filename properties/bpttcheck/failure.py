@@ -34,7 +34,7 @@ from bpttref import *  # noqa: F403
 TARGET = {target!r}
 LAW = {law!r}
 subject = load(TARGET, Path(__file__).resolve().parent / {folder!r})
-case = Case(
+{right}case = Case(
 {case}
 )
 cotangents = Cotangents(
@@ -55,9 +55,11 @@ if __name__ == "__main__":
 
 _BY_LAW = """    from bpttcheck.failure import again
 
-    finding = again(LAW, subject, case, cotangents)
+    finding = again(LAW, subject, case, cotangents{against})
     return finding.sentence() if finding.failed else ""
 """
+
+_RIGHT = "right = load({against!r}, Path(__file__).resolve().parent / {folder!r})\n"
 
 _BY_NUMBERS = """    expected = {expected}
     allowed = {allowed!r}
@@ -72,9 +74,11 @@ _VJP = """    outputs, pullback = subject.vjp(case)
 _LOSS_AND_GRADIENTS = "    outputs, gradients = subject.loss_and_gradients(case)"
 
 
-def again(law_id: str, subject: Implementation, case: Case, cotangents: Cotangents) -> Finding:
+def again(
+    law_id: str, subject: Implementation, case: Case, cotangents: Cotangents, against: Implementation | None = None
+) -> Finding:
     """Put one law to one case again. Raises AdapterError if the subject does."""
-    return evaluate(_law(law_id), Trial(subject, subject.capabilities(), case, cotangents))
+    return evaluate(_law(law_id), Trial(subject, subject.capabilities(), case, cotangents, against))
 
 
 def write_failure(
@@ -86,10 +90,12 @@ def write_failure(
     case: Case,
     cotangents: Cotangents,
     worst: Comparison | None = None,
+    against: str = "",
 ) -> Path:
     """Write one failure into a folder of its own inside ``folder``; returns the file that shows it.
 
     worst: the comparison that failed; of a law that compares the numbers of one call, the file holds the right ones.
+    against: the target that is right, if it is not the reference.
     Raises OSError where that is not possible.
     """
     law = _law(law_id)
@@ -97,13 +103,14 @@ def write_failure(
         case = worst.case or case
         check = _by_numbers(law, case, worst)
     else:
-        check = _BY_LAW
+        check = _BY_LAW.format(against=", right" if against else "")
     own = folder / re.sub(r"[^A-Za-z0-9]+", "_", f"{subject.name} {case.cell.name} {case.dtype} {law_id}")
     own.mkdir(parents=True, exist_ok=True)
     if law.door is not OneShot:
         case = replace(case, objective=None)
     cotangent_arrays = {f"cotangent.{name}": array for name, array in named(cotangents).items()}
     np.savez(own / "case.npz", **{"x": case.x} | case_arrays(case) | cotangent_arrays)  # type: ignore[arg-type]
+    start = os.path.relpath(Path.cwd(), own.resolve())
     with np.printoptions(floatmode="unique", threshold=2**31, linewidth=110):
         text = _FILE.format(
             law=law_id,
@@ -115,7 +122,8 @@ def write_failure(
             reason=reason,
             name="replay.py",
             target=target,
-            folder=os.path.relpath(Path.cwd(), own.resolve()),
+            folder=start,
+            right=_RIGHT.format(against=against, folder=start) if against else "",
             case="\n".join(f"    {field.name}={_source(field.name, case)}," for field in fields(case)),
             y=repr(cotangents.y),
             final=repr(cotangents.final),

@@ -7,15 +7,16 @@ those beside it along: what was lost is judged again, one at a time, and what di
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, Future, as_completed
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple, TypeAlias
 
 from bpttcheck.adapters import load
+from bpttcheck.case_file import CaseFile
 from bpttcheck.contract import CustomCell, Implementation
 from bpttcheck.jobs import executor
 from bpttcheck.known_failures import KnownFailure
 from bpttcheck.laws import LAWS
-from bpttcheck.verdict import Result, judge
+from bpttcheck.verdict import Own, Result, judge
 
 Progress: TypeAlias = Callable[[Result], None]
 
@@ -23,13 +24,20 @@ Progress: TypeAlias = Callable[[Result], None]
 @dataclass(frozen=True)
 class Question:
     """What every share is asked. laws: their ids. budget: seconds for drawing the cases of all shares together. known:
-    failures that need not be made small."""
+    failures that need not be made small. sizes, case, against: the user's own, see `Own`; the last a target."""
 
     laws: tuple[str, ...]
     examples: int
     budget: float
     seed: int
     known: tuple[KnownFailure, ...] = ()
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    case: CaseFile | None = None
+    against: str = ""
+
+    def own(self) -> Own:
+        """What the user brings. Raises TargetError."""
+        return Own(self.sizes, self.case, load(self.against) if self.against else None)
 
 
 class Share(NamedTuple):
@@ -50,6 +58,7 @@ class Share(NamedTuple):
             seconds=seconds,
             seed=asked.seed,
             as_drawn=[law for law in asked.laws if any(entry.covers(*self, law) for entry in asked.known)],
+            own=asked.own(),
             progress=progress,
         )
         return list(results)

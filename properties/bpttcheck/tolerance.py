@@ -8,7 +8,7 @@ The perturbation is an array type. The reference computes in ufuncs, so it runs 
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -16,9 +16,10 @@ from zlib import crc32
 
 import numpy as np
 
-from bpttcheck.blocks import Named, named
+from bpttcheck.blocks import Named, case_arrays, named
 from bpttcheck.cases import with_arrays
 from bpttcheck.contract import Case, Cotangents, CustomCell, Outputs, Pullback
+from bpttcheck.dtypes import FORMATS, rounded
 from bpttref import trees, vjp
 from bpttref.arrays import Array
 from bpttref.inputs import is_tokens
@@ -34,7 +35,7 @@ _SUMS = {np.matmul, np.add, np.subtract}
 class Measured:
     """Values in float64 by name, and for each element the scale of legitimate error.
 
-    ``values`` is empty for an unknown cell, whose true values are not known.
+    ``values`` is empty where the true values are not known.
     """
 
     values: Named
@@ -44,7 +45,7 @@ class Measured:
 @cache
 def _noise(dtype: str) -> tuple[Array, Array]:
     """Numbers between minus and plus the unit roundoff, and those numbers plus 1: drawn once, handed out in turn."""
-    pool = float(np.finfo(dtype).eps) * (2 * np.random.default_rng(1).random(2**17) - 1)
+    pool = FORMATS[dtype].eps * (2 * np.random.default_rng(1).random(2**17) - 1)
     return pool, 1 + pool
 
 
@@ -171,13 +172,12 @@ def _filled(parts: Sequence[Any]) -> list[Any]:
 
 
 def measure_black_box(run: Callable[[Case, Cotangents], Named], case: Case, cotangents: Cotangents) -> Measured:
-    """The scale of error of an unknown cell: how far the results of ``run`` move when all that goes in is rounded at
-    random."""
+    """The results of ``run``, and how far they move when all that goes in is rounded at random."""
     rng = np.random.default_rng(1)
-    eps = float(np.finfo(case.dtype).eps)
+    eps = FORMATS[case.dtype].eps
 
     def rounded_anew(array: Array) -> Array:
-        return (array * (1 + 4 * eps * (2 * rng.random(array.shape) - 1))).astype(array.dtype)
+        return rounded(array * (1 + 4 * eps * (2 * rng.random(array.shape) - 1)), case.dtype)
 
     def again() -> Named:
         moved = with_arrays(case, lambda _, array: rounded_anew(array))
@@ -189,7 +189,26 @@ def measure_black_box(run: Callable[[Case, Cotangents], Named], case: Case, cota
         name: np.max([np.abs(other[name].astype(float) - value) for other in others], axis=0)
         for name, value in values.items()
     }
-    return Measured({}, spread)
+    return Measured(values, spread)
+
+
+def measure_right(run: Callable[[Case, Cotangents], Named], case: Case, cotangents: Cotangents) -> Measured:
+    """The results of an implementation that is right, and the scale of error of others of whose cell no more is known.
+
+    The derivative of a saturated unit is mostly computed from the unit's value, and errs by the roundoff of that, which
+    no change of what goes in brings to light: so gradients have a floor, the roundoff times what it may be multiplied
+    with.
+    """
+    measured = measure_black_box(run, case, cotangents)
+    gradients = [array for name, array in measured.values.items() if name in case_arrays(case)]
+    into = _largest(case_arrays(case).values(), 1.0)
+    floor = FORMATS[case.dtype].eps * into * _largest([*named(cotangents).values(), *gradients], 0.0)
+    spread = {n: s + floor * (n in case_arrays(case)) for n, s in measured.spread.items()}
+    return Measured(measured.values, spread)
+
+
+def _largest(arrays: Iterable[Array], least: float) -> float:
+    return max([least, *(float(np.abs(array).max(initial=0)) for array in arrays)])
 
 
 def allowed(scale: float, size: float, dtype: str, operations: int) -> float:
@@ -197,10 +216,10 @@ def allowed(scale: float, size: float, dtype: str, operations: int) -> float:
 
     A result is rounded at least once; and below the smallest normal number per operation anything is right.
     """
-    info = np.finfo(dtype)
-    return FACTOR * (scale + float(info.eps) / 2 * size + operations * float(info.smallest_normal))
+    format = FORMATS[dtype]
+    return FACTOR * (scale + format.eps / 2 * size + operations * format.least)
 
 
 def in_range(size: float, scale: float, dtype: str) -> bool:
     """Whether the dtype can hold a block at all; one that it cannot hold proves nothing."""
-    return math.isfinite(size + scale) and size + scale < float(np.finfo(dtype).max) / 1024
+    return math.isfinite(size + scale) and size + scale < FORMATS[dtype].most / 1024

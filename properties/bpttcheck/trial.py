@@ -23,7 +23,8 @@ from bpttcheck.contract import (
     Pullback,
     TwoPhase,
 )
-from bpttcheck.tolerance import Measured, allowed, in_range, measure, measure_black_box
+from bpttcheck.dtypes import FORMATS
+from bpttcheck.tolerance import Measured, allowed, in_range, measure, measure_black_box, measure_right
 from bpttref import Strategy, trees
 from bpttref.arrays import Array
 from bpttref.inputs import is_tokens
@@ -64,11 +65,20 @@ class Comparison:
 class Trial:
     """A subject, a case and cotangents; laws read its cached properties and ask it for comparisons."""
 
-    def __init__(self, subject: Implementation, capabilities: Capabilities, case: Case, cotangents: Cotangents) -> None:
+    def __init__(
+        self,
+        subject: Implementation,
+        capabilities: Capabilities,
+        case: Case,
+        cotangents: Cotangents,
+        against: Implementation | None = None,
+    ) -> None:
+        """against: whose numbers are right, in the place of the reference's."""
         self.subject: Any = subject  # of the doors that the law asks for
         self.capabilities = capabilities
         self.case = case
         self.cotangents = cotangents
+        self.against = against
         self.rng = np.random.default_rng()  # `drawing_for` seeds it
         self.warnings: set[str] = set()
 
@@ -167,6 +177,7 @@ class Trial:
         """Whether the dtype holds the outputs, and rounding leaves them as they are but for a thousandth.
 
         Where it does not, in chaos, nothing can be said of gradients: errors no longer grow in proportion to rounding.
+        In a format that itself rounds to a thousandth it is but for a few roundings.
         """
         if isinstance(self.case.cell, CustomCell) and not isinstance(self.subject, TwoPhase):
             return True
@@ -176,7 +187,8 @@ class Trial:
             for name, array in values.items()
             if (name == "y" or "final." in name) and name in spread
         ]
-        return all(in_range(size, scale, self.case.dtype) and scale <= 1e-3 * size for size, scale in sizes)
+        bound = max(1e-3, 8 * FORMATS[self.case.dtype].eps)
+        return all(in_range(size, scale, self.case.dtype) and scale <= bound * size for size, scale in sizes)
 
     @property
     def one_way(self) -> bool:
@@ -198,13 +210,29 @@ class Trial:
         """For the first door and, where a known cell has an objective, for the second, in one go."""
         if isinstance(self.case.cell, CustomCell):
             return self.measure(self.case, self.cotangents)
-        return measure(self.case, self.cotangents, objective=self.case.objective is not None)
+        found = measure(self.case, self.cotangents, objective=self.case.objective is not None)
+        return found if self.against is None else [*self.measure(self.case, self.cotangents), *found[1:]]
 
     def measure(self, case: Case, *cotangents: Cotangents) -> list[Measured]:
         """True values and scales of error for another case, for each of the ``cotangents``."""
-        if isinstance(case.cell, CustomCell):
-            return [measure_black_box(self.results, case, c) for c in cotangents]
-        return measure(case, *cotangents)
+        custom = isinstance(case.cell, CustomCell)
+        if self.against is not None and self.against.capabilities().undeclared(case) is None:
+            others = [measure_right(self._right, case, c) for c in cotangents]
+            scales = others if custom else measure(case, *cotangents)
+            return [Measured(o.values, s.spread) for o, s in zip(others, scales, strict=True)]
+        if not custom:
+            return [m if self.against is None else Measured({}, m.spread) for m in measure(case, *cotangents)]
+        return [Measured({}, measure_black_box(self.results, case, c).spread) for c in cotangents]
+
+    def _right(self, case: Case, cotangents: Cotangents) -> Named:
+        """What the implementation that the subject is judged against gives for a case, in float64."""
+        assert self.against is not None
+        exact = replace(with_arrays(case, lambda _, array: array.astype(np.float64)), dtype="float64")
+        given = Cotangents(*(trees.each(lambda array: array.astype(np.float64), part) for part in cotangents))
+        try:
+            return Trial(self.against, self.against.capabilities(), exact, given).results(exact, given)
+        except (AdapterError, Refused, Violation) as error:
+            raise AdapterError(f"{self.against.name}, which is to be right: {error}") from error
 
     @cached_property
     def scored(self) -> Named:

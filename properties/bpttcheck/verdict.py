@@ -18,7 +18,8 @@ import numpy as np
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.errors import HypothesisException
 
-from bpttcheck.cases import Draw, draw_case, near_kink, realise, smaller_draws
+from bpttcheck.case_file import CaseFile
+from bpttcheck.cases import Draw, draw_around, draw_case, near_kink, realise, smaller_draws
 from bpttcheck.contract import Implementation
 from bpttcheck.laws import Law
 from bpttcheck.laws.law import Asked
@@ -75,6 +76,24 @@ class Finding:
         return f"{self.worst.block} is off by {self.worst.error:.3g}, where {self.worst.tolerance:.3g} is allowed"
 
 
+@dataclass(frozen=True)
+class Own:
+    """What a user brings: sizes of their own, a case of their own, an implementation that is right."""
+
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    case: CaseFile | None = None
+    against: Implementation | None = None
+
+    def __str__(self) -> str:
+        """As it goes on after "40 examples"; empty if there is nothing."""
+        said = [f", {name}={size}" for name, size in self.sizes.items()]
+        said += [f", case {self.case.path}"] if self.case else []
+        return "".join(said) + (f", against {self.against.name}" if self.against else "")
+
+
+NOTHING = Own()
+
+
 class _Broken(Exception):
     """Tells Hypothesis that a law failed."""
 
@@ -115,20 +134,25 @@ def judge(
     seed: int = 0,
     shrink: bool = True,
     as_drawn: Collection[str] = (),
+    own: Own = NOTHING,
     progress: Callable[[Result], None] = lambda result: None,
 ) -> Iterator[Result]:
     """Judge a subject: yields a result per cell, dtype and law, skipped ones included.
 
     cells, dtypes: restrict what the subject declares. seconds: for drawing the cases of a cell and dtype; there
     is one at least. Laws to which none could prove anything by then are "unfinished". shrink: whether to look for the
-    smallest case of each failure, but for those of the laws ``as_drawn``, by id.
+    smallest case of each failure, but for those of the laws ``as_drawn``, by id. own: what the user asks for instead of
+    what is drawn and known here.
     progress: called with a result each time it has changed.
     """
     capabilities = subject.capabilities()
+    drawing = capabilities.at(own.sizes)
     for cell in capabilities.cells:
         for dtype in capabilities.dtypes:
             if (not cells or cell.name in cells) and (not dtypes or dtype in dtypes):
-                run = _Run(Asked(subject, capabilities, cell, dtype), laws, seed, progress)
+                run = _Run(
+                    Asked(subject, capabilities, cell, dtype, drawing, own.against), laws, seed, progress, own.case
+                )
                 run.draw_cases(examples, time.monotonic() + seconds)
                 yield from run.verdict([] if shrink else None, as_drawn)
 
@@ -136,8 +160,16 @@ def judge(
 class _Run:
     """All laws on one cell in one dtype: cases are drawn, and each is put to the laws whose turn it is."""
 
-    def __init__(self, asked: Asked, laws: Sequence[Law], seed: int, progress: Callable[[Result], None]) -> None:
+    def __init__(
+        self,
+        asked: Asked,
+        laws: Sequence[Law],
+        seed: int,
+        progress: Callable[[Result], None],
+        case: CaseFile | None,
+    ) -> None:
         self._asked = asked
+        self._case = case
         self._seed = seed
         self._progress = progress
         self._results = {law.id: Result(asked.subject.name, asked.cell.name, asked.dtype, law.id, seed) for law in laws}
@@ -162,7 +194,11 @@ class _Run:
             if k and time.monotonic() > deadline:
                 self._out_of_time = True
                 break
-            draw = draw_case(np.random.default_rng([*seed, k]), self._asked.capabilities, k)
+            rng_of_case = np.random.default_rng([*seed, k])
+            if self._case is None:
+                draw = draw_case(rng_of_case, self._asked.drawing, k)
+            else:
+                draw = draw_around(rng_of_case, self._case, self._case.holds(*self._asked.place))
             trial = _trial(self._asked, draw)
             if trial is None:
                 continue
@@ -239,8 +275,7 @@ class _Run:
     def _confirm(self, result: Result) -> None:
         """Try the reference at the failing case before the subject is accused."""
         assert result.case is not None
-        cell, dtype, capabilities = self._asked.cell, self._asked.dtype, self._asked.capabilities
-        if not reference_is_confirmed(*realise(result.case, cell, dtype, capabilities)):
+        if self._asked.against is None and not reference_is_confirmed(*realise(result.case, *self._asked.place)):
             result.status = "unsure"
             result.reason = f"the oracles contradict our reference at this case, please report it: {result.reason}"
 
@@ -269,7 +304,7 @@ class _Run:
                     report_multiple_bugs=False,
                     suppress_health_check=list(HealthCheck),
                 )
-                test = configured(given(smaller_draws(result.case, self._asked.capabilities))(put_one))
+                test = configured(given(smaller_draws(result.case, self._asked.drawing))(put_one))
                 hypothesis.seed(result.seed)(test)()
             except _Broken:  # the smallest case is in the result, also if the subject is moody
                 if result.case not in smallest:
@@ -289,8 +324,8 @@ def _close(result: Result, broken: Sequence[str]) -> None:
 
 def _trial(asked: Asked, draw: Draw) -> Trial | None:
     """The trial of a draw; None if a pre-activation is so near to a kink that rounding decides about its side."""
-    case, cotangents = realise(draw, asked.cell, asked.dtype, asked.capabilities)
-    return None if near_kink(case) else Trial(asked.subject, asked.capabilities, case, cotangents)
+    case, cotangents = realise(draw, *asked.place)
+    return None if near_kink(case) else Trial(asked.subject, asked.capabilities, case, cotangents, asked.against)
 
 
 def summary(results: Sequence[Result]) -> str:

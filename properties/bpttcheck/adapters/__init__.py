@@ -22,6 +22,8 @@ BUILT_IN = {
     "haiku": ("bpttcheck.adapters.haiku", "HaikuCores", "haiku"),
     "autograd": ("bpttcheck.adapters.autograd", "Autograd", "autograd"),
     "mygrad": ("bpttcheck.adapters.mygrad", "MyGrad", "mygrad"),
+    "onnx": ("bpttcheck.adapters.onnx", "OnnxReference", "onnx"),
+    "onnxruntime": ("bpttcheck.adapters.onnxruntime", "OnnxRuntime", "onnxruntime"),
 }  # name: module, class, the library and extra that it needs
 
 GROUP = "bpttcheck.implementations"  # of the entry points by which other libraries offer theirs
@@ -54,9 +56,7 @@ def load(target: str, folder: Path = Path()) -> Implementation:
     if target.startswith("exec:"):
         return _program(target, folder)
     if target in BUILT_IN:
-        module, name, library = BUILT_IN[target]
-        if library and not importlib.util.find_spec(library):
-            raise TargetError(f"{target} needs {library}: python -m pip install 'bpttcheck[{library}]'")
+        module, name, _ = BUILT_IN[target]
     else:
         place = _place(target)
         module, colon, name = place.rpartition(":")
@@ -71,6 +71,10 @@ def load(target: str, folder: Path = Path()) -> Implementation:
     except TargetError:
         raise
     except (Exception, SystemExit) as error:
+        if target in BUILT_IN and isinstance(error, ModuleNotFoundError):  # a library may need others: onnxruntime onnx
+            raise TargetError(
+                f"{target} needs {error.name}: python -m pip install 'bpttcheck[{BUILT_IN[target][2]}]'"
+            ) from error
         raise TargetError(f"{target} cannot be loaded: {type(error).__name__}: {error}") from error
     if not callable(getattr(subject, "capabilities", None)):
         raise TargetError(f"{target} has no method capabilities; {_EXPECTED}")

@@ -13,7 +13,7 @@ from typing import Any
 
 import autograd.numpy as np
 from autograd import make_jvp, make_vjp
-from autograd.builtins import tuple as traced_tuple
+from autograd.builtins import tuple as outputs_of
 from autograd.extend import defvjp, primitive
 
 from bpttcheck.contract import Capabilities, Case, Cotangents, CustomCell, Gradients, Outputs, Pullback
@@ -65,8 +65,8 @@ def _network(case: Case) -> Callable[[Any], Any]:
         for layer, states in zip(parameters, initial, strict=True):
             runs = [_run(case, p, y, state, d) for d, (p, state) in enumerate(zip(layer, states, strict=True))]
             y = np.concatenate([y for y, _ in runs], axis=-1)
-            ends.append(traced_tuple(traced_tuple(end) for _, end in runs))
-        return traced_tuple((y, traced_tuple(ends)))
+            ends.append(outputs_of(outputs_of(end) for _, end in runs))
+        return outputs_of((y, outputs_of(ends)))
 
     return network
 

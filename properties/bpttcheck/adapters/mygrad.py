@@ -14,7 +14,7 @@ from typing import Any
 
 import mygrad as mg
 import numpy as np
-import scipy  # noqa: F401  np.dot in numba needs it; MyGrad requires neither of the two
+import scipy  # noqa: F401  numba needs it for np.dot, and MyGrad's extra rnn does not ask for it
 from mygrad.nnet.layers.gru import gru
 
 from bpttcheck.contract import Capabilities, Case, Cotangents, Gradients, Outputs, Pullback

@@ -1,6 +1,7 @@
 """``bpttcheck verify``."""
 
 import math
+import re
 import runpy
 import secrets
 import sys
@@ -12,10 +13,11 @@ import click
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from bpttcheck.adapters import TargetError, installed, load
+from bpttcheck.adapters import TargetError, cell_named, installed, load
+from bpttcheck.case_file import CaseFile
 from bpttcheck.command_line.catalogue import chosen_laws
 from bpttcheck.command_line.ending import AT_FAULT, FAILED, INTERRUPTED, PASSED, UNSURE, stop
-from bpttcheck.contract import Implementation
+from bpttcheck.contract import Implementation, require
 from bpttcheck.explanation import Explanation, explain
 from bpttcheck.junit import to_junit
 from bpttcheck.known_failures import KnownFailure, read_known_failures, settle
@@ -23,7 +25,7 @@ from bpttcheck.laws import Law
 from bpttcheck.page import blank_page, to_html
 from bpttcheck.parallel import Outcome, Question, Share, judge_here, judge_in_processes, shares
 from bpttcheck.report import print_failure, print_verdict, to_json, versions
-from bpttcheck.verdict import Result, summary
+from bpttcheck.verdict import Own, Result, summary
 
 
 @click.command()
@@ -34,6 +36,15 @@ from bpttcheck.verdict import Result, summary
 @click.option("--examples", type=click.IntRange(1), default=40, show_default=True, help="Cases per cell and dtype.")
 @click.option("--budget", type=click.FloatRange(0, min_open=True), default=math.inf, metavar="SECONDS",
               help="Stop drawing cases after so long, shared by all cells.")  # fmt: skip
+@click.option("--sizes", callback=lambda _, __, text: _sizes(text), metavar="T=N,B=N,D=N,H=N",
+              help="Cases of these sizes alone; any may be left out.")  # fmt: skip
+@click.option(
+    "--case",
+    "case_file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="This case alone: an .npz file with x and weights, and perhaps initial states, lengths, cotangents.",
+)
+@click.option("--against", metavar="TARGET", default="", help="The target whose numbers are right, for the reference.")
 @click.option("--seed", type=click.IntRange(0), help="Draw the same cases again.")
 @click.option("--derandomize", "seed", flag_value=0, type=int, help="The same cases on every run: --seed 0, for CI.")
 @click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write every result here.")
@@ -61,6 +72,9 @@ def verify(
     dtypes: tuple[str, ...],
     examples: int,
     budget: float,
+    sizes: dict[str, int],
+    case_file: Path | None,
+    against: str,
     seed: int | None,
     json_file: Path | None,
     failures: Path,
@@ -86,16 +100,18 @@ def verify(
         laws = chosen_laws(law_ids)
         subjects, spoiled = _loaded(targets, traceback)
         _check_selection(list(subjects.values()), cells, dtypes)
+        case = CaseFile(case_file.resolve()) if case_file else None
+        own = Own(sizes, case, load(against) if against else None)
+        todo = _fitting(shares(subjects, cells, dtypes), subjects, own)
     except (TargetError, click.UsageError, OSError, ValueError, ImportError) as error:
         stop(error, traceback)
     seed = secrets.randbelow(2**32) if seed is None else seed
     console = Console()
-    asked = Question(tuple(law.id for law in laws), examples, budget, seed, tuple(known))
-    todo = shares(subjects, cells, dtypes)
+    asked = Question(tuple(law.id for law in laws), examples, budget, seed, tuple(known), sizes, case, against)
     found: dict[Share, list[Result]] = {}
     interrupted = still_failing = False
     try:
-        console.print(f"seed {seed}, {examples} examples per cell and dtype", highlight=False)
+        console.print(f"seed {seed}, {examples} examples per cell and dtype{own}", markup=False, highlight=False)
         for target in subjects:
             still_failing |= _found_again(console, target, laws, failures, known)
         for share, outcome in _judged(console, todo, subjects, asked, jobs):
@@ -116,7 +132,7 @@ def verify(
         sys.exit(INTERRUPTED)
     explained: list[Explanation] = []
     for target, subject in subjects.items():
-        for explanation in explain(target, subject, results, failures):
+        for explanation in explain(target, subject, results, failures, own, against):
             explained.append(explanation)
             print_failure(console, explanation)
     if html_file is not None:
@@ -207,6 +223,40 @@ def _found_again(
                 said = f"{'known' if expected else 'FAILED still'}: {wrong}" if wrong else "FIXED"
                 console.print(f"{path}: {said}", markup=False, soft_wrap=True)
     return failing
+
+
+def _sizes(text: str | None) -> dict[str, int]:
+    """What ``T=70,B=4`` says. Raises click.UsageError."""
+    pairs = re.findall(r"(?:^|,)([TBDH])=([1-9][0-9]*)(?=,|$)", text or "")
+    if text is not None and ",".join(f"{name}={size}" for name, size in pairs) != text:
+        raise click.UsageError(f"--sizes {text}: write T=70,B=4,D=5,H=6; any of the four may be left out")
+    return {name: int(size) for name, size in pairs}
+
+
+def _fitting(todo: list[Share], subjects: dict[str, Implementation], own: Own) -> list[Share]:
+    """The shares for which the user's own case and the implementation that is right will do.
+
+    Raises ValueError, with a sentence, if there is none.
+    """
+    if own.sizes and own.case:
+        raise ValueError("--case has sizes of its own: leave out --sizes")
+    if against := own.against:
+        require(against, "be what others are judged against", inputs=(), outputs=(), gradients=())
+    fitting, reasons = [], []
+    for share in todo:
+        subject = subjects[share.target]
+        try:
+            capabilities = subject.capabilities().at(own.sizes)
+            if own.case is not None:
+                own.case.holds(cell_named(subject, share.cell), share.dtype, capabilities)
+            if against and share.cell not in {cell.name for cell in against.capabilities().cells}:
+                raise ValueError(f"{against.name}, which is to be right, has no cell {share.cell}")
+            fitting.append(share)
+        except ValueError as error:
+            reasons.append(error)
+    if not fitting:
+        raise reasons[0]
+    return fitting
 
 
 def _check_selection(subjects: list[Implementation], cells: tuple[str, ...], dtypes: tuple[str, ...]) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from bpttcheck.laws.law import Law, gradients, known_cell
+from bpttcheck.laws.law import Law, gradients, right_numbers
 from bpttcheck.trial import Comparison, Trial
 
 
@@ -21,7 +21,7 @@ LAWS = (
         "s_t = f(x_t, s_{t-1}; w)",
         "the equations at the top of bpttref/cells/*.py",
         _forward,
-        (known_cell,),
+        (right_numbers(),),
         every_case=True,
         direct=True,
     ),
@@ -31,7 +31,7 @@ LAWS = (
         "sbar_{t-1} = J_t' sbar_t + ybar_{t-1}",
         "Dive into Deep Learning, 9.7.2",
         _pullback,
-        (known_cell, gradients),
+        (right_numbers(), gradients),
         every_case=True,
         direct=True,
         kept="it is the most sensitive law, and where it fails the right numbers are known",

@@ -6,7 +6,7 @@ import numpy as np
 
 from bpttcheck.blocks import Named
 from bpttcheck.contract import Cotangents
-from bpttcheck.laws.law import Law, gradients, reusable
+from bpttcheck.laws.law import Law, gradients, reusable, wide_range
 from bpttcheck.tolerance import Measured
 from bpttcheck.trial import Comparison, Trial
 from bpttref import trees
@@ -58,6 +58,6 @@ LAWS = (
         "P(a u) = a P(u)",
         "a pullback is a linear map; clipping inside the loop over time is not",
         _scaled,
-        (gradients, reusable),
+        (gradients, reusable, wide_range),
     ),
 )

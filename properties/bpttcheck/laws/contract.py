@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from bpttcheck.blocks import Named, named
 from bpttcheck.contract import OneShot
+from bpttcheck.dtypes import FORMATS
 from bpttcheck.laws.law import Law, gradients
 from bpttcheck.trial import Comparison, Trial, Violation
 
@@ -26,13 +27,14 @@ def _scored(trial: Trial) -> Iterator[Comparison]:
 
 
 def _present(trial: Trial, what: str, got: Named, shapes: dict[str, tuple[int, ...]]) -> Iterator[Comparison]:
+    storage = FORMATS[trial.case.dtype].storage
     for name, shape in sorted(shapes.items()):
         if name not in got:
             raise Violation(f"the {what} {name} is missing; expected an array of shape {shape}")
         if got[name].shape != shape:
             raise Violation(f"the {what} {name} has shape {got[name].shape}; expected {shape}")
-        if got[name].dtype != trial.case.dtype:
-            raise Violation(f"the {what} {name} has dtype {got[name].dtype}; expected {trial.case.dtype}")
+        if got[name].dtype != storage:
+            raise Violation(f"the {what} {name} has dtype {got[name].dtype}; expected {storage}")
         yield Comparison(name, 0.0, 1.0)
 
 

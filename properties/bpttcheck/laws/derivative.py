@@ -8,7 +8,8 @@ import numpy as np
 from bpttcheck.blocks import Named, blocks, case_arrays, named
 from bpttcheck.cases import sides_of_kinks, with_arrays
 from bpttcheck.contract import Case, ForwardMode, Gradients, OneShot
-from bpttcheck.laws.law import NO_REFERENCE, Law, float64, gradients, smooth_cell
+from bpttcheck.dtypes import FORMATS, rounded
+from bpttcheck.laws.law import NO_REFERENCE, Law, fine_format, float64, gradients, smooth_cell
 from bpttcheck.tolerance import FACTOR, Measured, allowed, in_range
 from bpttcheck.trial import Comparison, Trial
 from bpttref.arrays import Array
@@ -50,7 +51,7 @@ def _differences(
     of truncation. To it come the rounding of the outputs and the error allowed to the gradient itself. A block that
     drowns in the sum proves nothing, and so does one in which the function has a kink.
     """
-    eps = float(np.finfo(trial.case.dtype).eps)
+    eps = FORMATS[trial.case.dtype].eps
     centre, _ = objective(trial.case)
     for name, label, direction in _directions(trial, gradients, most):
         own_spread = measured.spread.get(name, np.zeros(1))
@@ -115,7 +116,7 @@ def _difference(
 
 
 def _moved(case: Case, name: str, change: Array) -> Case:
-    return with_arrays(case, lambda n, a: (a + change).astype(a.dtype) if n == name else a)
+    return with_arrays(case, lambda n, a: rounded(a + change, case.dtype) if n == name else a)
 
 
 def _remainder(trial: Trial) -> Iterator[Comparison]:
@@ -162,14 +163,14 @@ def _steady(trial: Trial, name: str, gradients: Named, measured: Measured) -> fl
     scale = float(measured.spread.get(name, np.zeros(1)).max(initial=0))
     known = measured.values.get(name, np.zeros(1))
     size = max(float(np.abs(gradients[name]).max(initial=0)), float(np.abs(known).max(initial=0)))
-    return 0.02 * float(np.finfo(trial.case.dtype).eps) * size / scale if scale else 1.0
+    return 0.02 * FORMATS[trial.case.dtype].eps * size / scale if scale else 1.0
 
 
 def _duality(trial: Trial) -> Iterator[Comparison]:
     tangents: Named = {}
 
     def draw(name: str, array: Array) -> Array:
-        tangents[name] = trial.rng.standard_normal(array.shape).astype(array.dtype)
+        tangents[name] = rounded(trial.rng.standard_normal(array.shape), trial.case.dtype)
         return tangents[name]
 
     def terms(a: Named, b: Named) -> list[Array]:
@@ -193,7 +194,7 @@ LAWS = (
         "<J'u, v> = d/de <u, f(w + e v)> at e = 0",
         "Richardson's extrapolation of central differences",
         _own_forward,
-        (gradients,),
+        (gradients, fine_format),
         kept=NO_REFERENCE,
     ),
     Law(
@@ -220,7 +221,7 @@ LAWS = (
         "<dL, v> = d/de L(w + e v) at e = 0",
         "Richardson's extrapolation of central differences",
         _own_loss,
-        (gradients,),
+        (gradients, fine_format),
         door=OneShot,
         kept=NO_REFERENCE,
     ),

@@ -8,7 +8,7 @@ import numpy as np
 from bpttcheck.blocks import named
 from bpttcheck.cases import saturated, with_arrays
 from bpttcheck.contract import Cotangents
-from bpttcheck.laws.law import Law, carried_cotangents, empty, gradients, saturating_cell
+from bpttcheck.laws.law import Law, carried_cotangents, empty, gradients, saturating_cell, wide_range
 from bpttcheck.trial import Comparison, Refused, Trial, Violation
 from bpttref.arrays import Array
 
@@ -98,7 +98,7 @@ LAWS = (
         "|a| = 1e4",
         "sigmoid and tanh are bounded, and so are their derivatives",
         _saturated,
-        (saturating_cell,),
+        (saturating_cell, wide_range),
     ),
     Law(
         "any-layout",

@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from bpttcheck.contract import Capabilities, CustomCell, ForwardMode, Implementation, OneShot, TwoPhase
+from bpttcheck.dtypes import FORMATS
 from bpttcheck.trial import Comparison, Trial
-from bpttref import Cell, Strategy
+from bpttref import Cell, Full, Strategy
 
 _DOORS: Mapping[type, str] = {
     TwoPhase: "the subject offers no vjp",
@@ -22,12 +23,20 @@ SAYS_PLAINLY = "where it fails it says plainly what other laws show as odd numbe
 
 
 class Asked(NamedTuple):
-    """Who is asked, and in what."""
+    """Who is asked, and in what. drawing: the capabilities for which cases are drawn, perhaps of fewer sizes. against:
+    whose numbers are right, if these are not the reference's."""
 
     subject: Implementation
     capabilities: Capabilities
     cell: Cell | CustomCell
     dtype: str
+    drawing: Capabilities
+    against: Implementation | None = None
+
+    @property
+    def place(self) -> tuple[Cell | CustomCell, str, Capabilities]:
+        """What cases are made for."""
+        return self.cell, self.dtype, self.drawing
 
 
 @dataclass(frozen=True)
@@ -86,6 +95,17 @@ def truncation(strategy: type[Strategy]) -> Need:
     return Need(lambda asked: strategy in asked.capabilities.truncations, lack)
 
 
+def right_numbers(strategy: type[Strategy] = Full) -> Need:
+    """The reference knows the cell, or there is another implementation to judge it against."""
+
+    def there_are(asked: Asked) -> bool:
+        if asked.against is None:
+            return not isinstance(asked.cell, CustomCell)
+        return strategy in (Full, *asked.against.capabilities().truncations)
+
+    return Need(there_are, "there is no reference for it; --against names an implementation that is right")
+
+
 known_cell = Need(lambda asked: not isinstance(asked.cell, CustomCell), "the cell is not one of the reference's")
 smooth_cell = Need(
     lambda asked: not isinstance(asked.cell, CustomCell) and asked.cell.name != "rnn-relu",
@@ -96,6 +116,8 @@ saturating_cell = Need(
     "the cell is not known to saturate",
 )
 float64 = Need(lambda asked: asked.dtype == "float64", "rounding hides it in other dtypes than float64")
+fine_format = Need(lambda asked: FORMATS[asked.dtype].eps < 1e-5, "rounding hides differences in 16 bits")
+wide_range = Need(lambda asked: FORMATS[asked.dtype].most > 1e30, "the numbers are beyond the range of the format")
 gradients = Need(lambda asked: asked.capabilities.gradients, "the subject is declared forward-only")
 reusable = Need(lambda asked: asked.capabilities.reusable, "a pullback is declared to be usable once")
 carried_states = Need(

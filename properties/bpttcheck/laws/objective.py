@@ -9,6 +9,7 @@ import numpy as np
 from bpttcheck.blocks import case_arrays
 from bpttcheck.cases import with_arrays
 from bpttcheck.contract import Cotangents, OneShot
+from bpttcheck.dtypes import FORMATS
 from bpttcheck.laws.batch import take
 from bpttcheck.laws.law import RIGHT_NUMBERS, Law, gradients, known_cell, streams, truncation
 from bpttcheck.trial import Comparison, Trial, Violation
@@ -62,7 +63,7 @@ def _flat(trial: Trial) -> Iterator[Comparison]:
         tracemalloc.stop()
     one_step = case.x[0].nbytes + _BOOKKEEPING + (0 if objective.weights is None else 8)
     grown = peaks[1] - peaks[0] - 3 * _STEPS * (2 * one_step + objective.targets[0].nbytes)  # copies of inputs, and dx
-    states = 3 * _STEPS * _ROWS * trial.case.sizes.get("H", 1) * np.dtype(trial.case.dtype).itemsize
+    states = 3 * _STEPS * _ROWS * trial.case.sizes.get("H", 1) * FORMATS[trial.case.dtype].storage.itemsize
     yield Comparison("growth of the peak", float(max(0, grown)), float(states))
 
 

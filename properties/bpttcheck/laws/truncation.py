@@ -8,7 +8,17 @@ import numpy as np
 from bpttcheck.blocks import named
 from bpttcheck.cases import only_y
 from bpttcheck.contract import OneShot
-from bpttcheck.laws.law import NO_REFERENCE, RIGHT_NUMBERS, Law, gradients, known_cell, outputs, truncation, truncations
+from bpttcheck.laws.law import (
+    NO_REFERENCE,
+    RIGHT_NUMBERS,
+    Law,
+    gradients,
+    known_cell,
+    outputs,
+    right_numbers,
+    truncation,
+    truncations,
+)
 from bpttcheck.trial import Comparison, Trial
 from bpttcheck.truncations import COVERING, DRAWN, NO_TEMPORAL_TERM
 from bpttref import Blocks, Last, Links, Random, Regular, Strategy, Window
@@ -98,7 +108,7 @@ LAWS = (
             "gradient = sum of M[t, s] C[t, s]",
             "bpttref.strategies",
             _reference(kind),
-            (gradients, known_cell, truncation(kind)),
+            (gradients, truncation(kind), right_numbers(kind)),
             {"T": 2},
             direct=True,
             kept="it sees the gradients of parameters and states; an X-ray sees those of the inputs",

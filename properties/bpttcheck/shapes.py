@@ -1,0 +1,18 @@
+"""The shapes of what a cell has: its parameters, and its states."""
+
+from bpttcheck.contract import CustomCell, Shapes
+from bpttref import Cell
+
+
+def parameter_shapes(cell: Cell | CustomCell, D: int, H: int, biases: int) -> Shapes:
+    """Of each parameter of one direction of a layer with inputs of width ``D``."""
+    if isinstance(cell, CustomCell):
+        return cell.parameters(D, H)
+    rows = len(cell.gates) * H
+    shapes: dict[str, tuple[int, ...]] = {"W_hx": (rows, D), "W_hh": (rows, H)}
+    return shapes | {name: (rows,) for name in ("b_hx", "b_hh")[:biases]}
+
+
+def state_shapes(cell: Cell | CustomCell, H: int) -> Shapes:
+    """Of each state of one row."""
+    return cell.states(H) if isinstance(cell, CustomCell) else {name: (H,) for name in cell.states}
