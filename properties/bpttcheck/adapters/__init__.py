@@ -20,6 +20,8 @@ BUILT_IN = {
     "flax-linen": ("bpttcheck.adapters.flax_linen", "FlaxLinen", "flax"),
     "flax-nnx": ("bpttcheck.adapters.flax_nnx", "FlaxNnx", "flax"),
     "haiku": ("bpttcheck.adapters.haiku", "HaikuCores", "haiku"),
+    "autograd": ("bpttcheck.adapters.autograd", "Autograd", "autograd"),
+    "mygrad": ("bpttcheck.adapters.mygrad", "MyGrad", "mygrad"),
     "onnx": ("bpttcheck.adapters.onnx", "OnnxReference", "onnx"),
     "onnxruntime": ("bpttcheck.adapters.onnxruntime", "OnnxRuntime", "onnxruntime"),
 }  # name: module, class, the library and extra that it needs
