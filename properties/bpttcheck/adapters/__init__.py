@@ -20,6 +20,8 @@ BUILT_IN = {
     "flax-linen": ("bpttcheck.adapters.flax_linen", "FlaxLinen", "flax"),
     "flax-nnx": ("bpttcheck.adapters.flax_nnx", "FlaxNnx", "flax"),
     "haiku": ("bpttcheck.adapters.haiku", "HaikuCores", "haiku"),
+    "tinygrad": ("bpttcheck.adapters.tinygrad", "TinygradCells", "tinygrad"),
+    "mlx": ("bpttcheck.adapters.mlx", "MlxLayers", "mlx"),
 }  # name: module, class, the library and extra that it needs
 
 GROUP = "bpttcheck.implementations"  # of the entry points by which other libraries offer theirs
