@@ -11,7 +11,7 @@ import bpttcheck
 import bpttref
 from bpttcheck.catalogue import faults_in_markdown, laws_in_markdown
 
-LIBRARIES = {"torch", "jax", "equinox", "flax", "haiku"}
+LIBRARIES = {"torch", "jax", "equinox", "flax", "haiku", "tinygrad", "mlx"}
 ROOT = Path(__file__).parents[1]
 
 
