@@ -25,9 +25,9 @@ from bpttref import LSTM, Blocks, Full, Last, Links, Regular, Window
 from bpttref.arrays import Array
 
 _SIZES = {"T": (1, 2, 2, 2, 4, 4), "B": (1, 3, 3, 3), "D": (3,), "H": (4,)}
-_SIZES_INTERPRETED = {"T": (1, 2, 2), "B": (2,), "D": (3,), "H": (2,)}
+_SIZES_INTERPRETED = {"T": (1, 2, 2), "B": (3,), "D": (3,), "H": (2,)}
 _PARAMETERS = ("W_hx", "W_hh", "b_hx", "b_hh")
-# Programs are compiled as they are, one after the other: a fifth of the time.
+# Not optimised, and compiled one after the other: for programs as small as these, that is done sooner.
 QUICK = {"NOOPT": 1, "PARALLEL": 0}
 
 
