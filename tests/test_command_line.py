@@ -38,7 +38,7 @@ def test_a_fault_exits_with_1_and_shows_a_case(tmp_path):
 
 
 @pytest.mark.parametrize(("arguments", "sentence"), [
-    (["nonsense"], "neither reference, torch, equinox, flax-linen, flax-nnx, haiku, onnx, onnxruntime nor"),
+    (["nonsense"], "'nonsense' is neither a name of `bpttcheck targets` nor package.module:object"),
     (["nowhere.py:Thing"], "there is no file nowhere.py"),
     (["no.such.module:Thing"], "cannot be loaded: ModuleNotFoundError"),
     (["fault:unheard-of"], "there is no fault"),

@@ -9,9 +9,10 @@ import pytest
 
 import bpttcheck
 import bpttref
+from bpttcheck.adapters import BUILT_IN
 from bpttcheck.catalogue import faults_in_markdown, laws_in_markdown
 
-LIBRARIES = {"torch", "jax", "equinox", "flax", "haiku", "onnx", "onnxruntime", "autograd", "mygrad"}
+LIBRARIES = {"jax", *(library for _, _, library in BUILT_IN.values() if library)}
 ROOT = Path(__file__).parents[1]
 
 

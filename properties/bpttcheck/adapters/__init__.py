@@ -24,6 +24,8 @@ BUILT_IN = {
     "mygrad": ("bpttcheck.adapters.mygrad", "MyGrad", "mygrad"),
     "onnx": ("bpttcheck.adapters.onnx", "OnnxReference", "onnx"),
     "onnxruntime": ("bpttcheck.adapters.onnxruntime", "OnnxRuntime", "onnxruntime"),
+    "tinygrad": ("bpttcheck.adapters.tinygrad", "TinygradCells", "tinygrad"),
+    "mlx": ("bpttcheck.adapters.mlx", "MlxLayers", "mlx"),
 }  # name: module, class, the library and extra that it needs
 
 GROUP = "bpttcheck.implementations"  # of the entry points by which other libraries offer theirs
@@ -61,10 +63,8 @@ def load(target: str, folder: Path = Path()) -> Implementation:
         place = _place(target)
         module, colon, name = place.rpartition(":")
         if not colon:
-            known = ", ".join(BUILT_IN)
-            raise TargetError(
-                f"{place!r} is neither {known} nor package.module:object nor path/to/file.py:object nor exec:command"
-            )
+            others = "package.module:object nor path/to/file.py:object nor exec:command"
+            raise TargetError(f"{place!r} is neither a name of `bpttcheck targets` nor {others}")
     try:
         found = getattr(_import(module, folder), name)
         subject = found() if isinstance(found, type) else found
