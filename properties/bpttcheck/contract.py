@@ -45,8 +45,8 @@ class Case:
     """One problem.
 
     cell: of bpttref, or a `CustomCell`. dtype: the name of a format; the arrays have it. parameters, initial: by layer,
-    direction and name, ``parameters[0][0]["W_hh"]``; initial is None where the subject starts from zeros.
-    x: ``(T, B, D)``, or integer tokens ``(T, B)`` that stand for one-hot vectors. lengths: ``(B,)``, None where all rows
+    direction and name, ``parameters[0][0]["W_hh"]``; initial is None where the subject starts from zeros. x:
+    ``(T, B, D)``, or integer tokens ``(T, B)`` that stand for one-hot vectors. lengths: ``(B,)``, None where all rows
     have T steps. truncation: the strategy to follow. objective: for `OneShot` subjects.
     """
 

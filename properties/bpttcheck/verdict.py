@@ -148,10 +148,10 @@ def judge(
     """Judge a subject by laws: yields a `Result` per cell, dtype and law, skipped ones included.
 
     cells, dtypes: restrict what the subject declares, by name. examples: cases drawn for a cell and dtype. seconds: for
-    drawing them; there is one at least. seed: other cases for another one. Laws to which none could prove anything by then are "unfinished". shrink: whether to look for the
-    smallest case of each failure, but for those of the laws ``as_drawn``, by id. own: what the user asks for instead of
-    what is drawn and known here. progress: called with a result each time it has changed. Raises ValueError where the
-    sizes of ``own`` are not declared.
+    drawing them; there is one at least. seed: other cases for another one. Laws to which none could prove anything by
+    then are "unfinished". shrink: whether to look for the smallest case of each failure, but for those of the laws
+    ``as_drawn``, by id. own: what the user asks for instead of what is drawn and known here. progress: called with a
+    result each time it has changed. Raises ValueError where the sizes of ``own`` are not declared.
     """
     capabilities = subject.capabilities()
     drawing = capabilities.at(own.sizes)

@@ -23,8 +23,8 @@ from bpttref.arrays import Array, bias_gradient, project, weight_gradient
 
 
 class Evaluated(NamedTuple):
-    """An objective at some outputs: its value, the ``loss``; the cotangent ``dy``, shaped as they are; and the gradients
-    of the readout, ``W_qh (Q, directions*H)`` and ``b_q (Q,)``, by name."""
+    """An objective at some outputs: its value, the ``loss``; the cotangent ``dy``, shaped as they are; and the
+    gradients of the readout, ``W_qh (Q, directions*H)`` and ``b_q (Q,)``, by name."""
 
     loss: Any  # a number; with replicates an array of them
     dy: Array

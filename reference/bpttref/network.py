@@ -26,8 +26,8 @@ AllParameters: TypeAlias = tuple[tuple[Parameters, ...], ...]
 
 
 class Outputs(NamedTuple):
-    """y: ``(T, B, directions*H)``, read-only. final: the states after each row's last step, by layer, direction and name,
-    ``(B, H)`` each. loss: of an objective."""
+    """y: ``(T, B, directions*H)``, read-only. final: the states after each row's last step, by layer, direction and
+    name, ``(B, H)`` each. loss: of an objective."""
 
     y: Array | None
     final: States | None
@@ -59,8 +59,8 @@ for at once."""
 
 
 def zero_states(cell: Cell, parameters: AllParameters, batch: int) -> States:
-    """Initial states of zeros for ``batch`` rows: by the layers and directions of ``parameters``, and by the names of the
-    states of ``cell``, arrays ``(..., B, H)``."""
+    """Initial states of zeros for ``batch`` rows: by the layers and directions of ``parameters``, and by the names of
+    the states of ``cell``, arrays ``(..., B, H)``."""
     return tuple(
         tuple({name: _zeros_before(p["W_hh"], batch) for name in cell.states} for p in directions)
         for directions in parameters
@@ -85,9 +85,9 @@ def vjp(
     """Outputs now, gradients when asked.
 
     parameters: by layer, direction and name, ``W_hx (G*H, D)``, ``W_hh (G*H, H)``, ``b_hx`` and ``b_hh (G*H,)``, as the
-    cell's equations use them. x: ``(T, B, D)``, or integer tokens ``(T, B)``. initial: states, zeros if None. lengths: ``(B,)``, the steps of
-    each row, T if None. strategy: how to truncate. pull_inputs: whether the gradient of ``x`` is wanted. The pullback may be called any number of
-    times; it keeps the O(T) tape of the forward pass.
+    cell's equations use them. x: ``(T, B, D)``, or integer tokens ``(T, B)``. initial: states, zeros if None. lengths:
+    ``(B,)``, the steps of each row, T if None. strategy: how to truncate. pull_inputs: whether the gradient of ``x`` is
+    wanted. The pullback may be called any number of times; it keeps the O(T) tape of the forward pass.
 
     Truncation is defined forward in time: with two directions the strategy must be `Full`.
     Raises ValueError where shapes, dtypes or the strategy do not fit.

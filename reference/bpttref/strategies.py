@@ -86,7 +86,7 @@ class Random:
 
 @dataclass(frozen=True)
 class Links:
-    """The multipliers ``xi`` themselves, one per step. Raises ValueError unless the first, of the link from h0, is 1."""
+    """The multipliers ``xi`` themselves, one per step; the first, of the link from h0, is 1 (else ValueError)."""
 
     xi: tuple[float, ...]
 

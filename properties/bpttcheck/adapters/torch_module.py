@@ -17,8 +17,9 @@ class TorchModule:
     """``module(x, states) -> (y, states)``, with x ``(T, B, D)`` and a mapping of states ``(B, ..)``.
 
     factory: from (D, H) to a module, whose parameters are replaced by those of the case. states: from H to the shape of
-    each state of one row, that of the first ending with H. name: of the cell, that of the factory if empty. declared: what else goes into its `Capabilities`.
-    Truncated, the module is run segment by segment, and what the states pass back at a cut is scaled.
+    each state of one row, that of the first ending with H. name: of the cell, that of the factory if empty. declared:
+    what else goes into its `Capabilities`. Truncated, the module is run segment by segment, and what the states pass
+    back at a cut is scaled.
     """
 
     def __init__(
