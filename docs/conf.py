@@ -10,6 +10,7 @@ from sphinx.environment import BuildEnvironment
 from sphinx.util.nodes import make_refnode
 
 CONTENTS = {
+    "bpttcheck": ["Start here <self>"],
     "Verify your own RNN": ["docs/your-own", "docs/any-language", "docs/in-ci", "docs/libraries"],
     "Understand a verdict": ["docs/failures", "docs/honest-limits"],
     "What is checked": ["docs/laws", "docs/faults", "docs/detection", "docs/false-alarms"],
@@ -30,6 +31,7 @@ default_role = "py:obj"  # `name` in a docstring is on the API page
 nitpick_ignore = [("py:class", "collections.abc.Callable")]
 autodoc_mock_imports = ["torch", "jax"]
 autodoc_member_order = "bysource"
+autodoc_preserve_defaults = True
 autodoc_typehints = "none"  # shapes are in the docstrings
 add_module_names = False
 
