@@ -2,10 +2,12 @@
 
 Conventions: batch-major; kernels (D, G*H) with gates i, f, c, o and z, r, h; states [h] or [h, c], those of a second
 direction behind those of the first; h' = z h + (1 - z) n. One bias, except for GRU(reset_after=True), which has two as
-the rows of one array: where there is one, the canonical two are added up, and each gets the gradient of the sum. Lengths
-are a mask over the steps, and ``zero_output_for_mask`` gives zeros behind the end of a row.
+the rows of one array: where there is one, the canonical two are added up, and each gets the gradient of the sum.
+Lengths are a mask over the steps, and ``zero_output_for_mask`` gives zeros behind the end of a row.
 
-Keras takes its backend when it is first imported, once for a process.
+Keras takes its backend when it is first imported, once for a process. On JAX and PyTorch its operations promote float64
+to float32 (``keras.backend.result_type``), so that a layer of ``dtype="float64"`` takes and returns float64 and
+computes some of it in float32, or raises: https://github.com/keras-team/keras/issues/23704.
 """
 
 import importlib
@@ -22,7 +24,8 @@ class KerasLayers:
     """Base of an adapter, beside that of its backend, which takes the ``options`` that are not explained here.
 
     layer: further arguments of Keras's layers, such as ``{"unroll": True}``. With ``{"go_backwards": True}`` they get
-    the sequence reversed, which must make no difference. Raises ImportError where Keras has another backend.
+    the sequence reversed, which must make no difference. dtypes: float64 can be had, to see that it fails. Raises
+    ImportError where Keras has another backend.
     """
 
     backend: str
@@ -51,6 +54,7 @@ class KerasLayers:
                 "update gate": "h' = z h + (1 - z) n",
                 "biases": "two for GRU(reset_after=True), else one",
                 "behind the end of a row": "zeros, by zero_output_for_mask=True",
+                "float64": "not declared: operations promote it to float32",
             },
         )
 
@@ -78,6 +82,7 @@ class KerasLayers:
     def _layer(self, cell: Cell, directions: Any, x: Any) -> Any:
         """A layer of the right sizes, whose numbers do not matter."""
         layers = self._keras.layers
+        layer: Any
         zeros = {"kernel_initializer": "zeros", "recurrent_initializer": "zeros"}  # orthogonal ones take long
         H = directions[0]["W_hh"].shape[1]
         options = {**self._options, **zeros, "dtype": self._keras.backend.standardize_dtype(x.dtype)}
@@ -86,7 +91,7 @@ class KerasLayers:
         elif isinstance(cell, LSTM):
             layer = layers.LSTM(H, **options)
         else:
-            layer = layers.GRU(H, reset_after=cell.reset == "after", **options)
+            layer = layers.GRU(H, reset_after=cell == GRU("after"), **options)
         if len(directions) == 2:
             layer = layers.Bidirectional(layer, dtype=options["dtype"])
         layer.build(x.shape)

@@ -3,13 +3,14 @@
 An adapter gives ``unroll``, from parameters and states in the canonical layout. Whatever it does to bring them into the
 library's layout is differentiated with the rest, so that gradients come back in the layout of the case.
 
-Truncation is by detach: ``unroll`` runs segment after segment, and what the carried state passes back at a cut is scaled.
+Truncation is by detach: ``unroll`` runs segment after segment, and what the carried state passes back at a cut is
+scaled.
 """
 
+from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from bpttcheck.adapters.torch import linked
 from bpttcheck.blocks import named
@@ -30,43 +31,54 @@ class TorchSubject:
 
     def vjp(self, case: Case) -> tuple[Outputs, Pullback]:
         at = Gradients(*trees.each(_leaf, (case.x, case.parameters, case.initial)))
-        outputs = self._outputs(case, at)
-        seen = {name: output for name, output in named(outputs).items() if output.requires_grad}
+        wanted: dict[str, Any] = named(at)
+        outputs = self.outputs(case, at)
+        returned: dict[str, Any] = named(outputs)
+        seen = {name: output for name, output in returned.items() if output.requires_grad}
 
         def pullback(cotangents: Cotangents) -> Gradients:
             given = {name: torch.tensor(c) for name, c in named(cotangents).items() if name in seen}
-            wanted = tuple(named(at).values())
             found = torch.autograd.grad(
-                [seen[name] for name in given], wanted, list(given.values()), retain_graph=True, allow_unused=True
+                [seen[name] for name in given],
+                list(wanted.values()),
+                list(given.values()),
+                retain_graph=True,
+                allow_unused=True,
             )
-            gradients = dict(zip(wanted, found, strict=True))
+            gradients = dict(zip(wanted.values(), found, strict=True))
 
             def gradient(leaf: Any) -> Array:
                 g = gradients[leaf]
-                array: Array = (torch.zeros_like(leaf) if g is None else g).numpy()
-                return array
+                return to_numpy(torch.zeros_like(leaf) if g is None else g)
 
             return Gradients(*trees.each(gradient, at))
 
-        return Outputs(*trees.each(lambda output: output.detach().numpy(), outputs)), pullback
+        return Outputs(*trees.each(to_numpy, outputs)), pullback
 
-    def _outputs(self, case: Case, at: Gradients) -> Outputs:
-        """y and final states, with the graph cut where the case says."""
-        assert not isinstance(case.truncation, Blocks | Window | Last) and at.x is not None
+    def outputs(self, case: Case, at: Any) -> Any:
+        """`Outputs` in tensors from `Gradients` in tensors, with the graph cut where the case says."""
+        assert not isinstance(case.truncation, Blocks | Window | Last)
         T = len(at.x)
         xi = case.truncation.links(T).tolist()
         edges = [0, *(t for t in range(1, T) if xi[t] != 1), T]
         lengths = None if case.lengths is None else torch.tensor(case.lengths)
-        state: Any = at.initial
+        state = at.initial
         pieces = []
         for start, stop in zip(edges, edges[1:], strict=False):
             if start:
-                state = trees.each(lambda s, xi=xi[start]: linked(s, xi), state)
+                link: Any = partial(linked, xi=xi[start])
+                state = trees.each(link, state)
             left = None if lengths is None else lengths - start
             piece, state = self.unroll(case.cell, at.parameters, at.x[start:stop], state, left)
             pieces.append(piece)
-        return Outputs(torch.cat(pieces), state)
+        y: Any = torch.cat(pieces)
+        return Outputs(y, state)
 
 
-def _leaf(array: Array) -> Tensor:
+def to_numpy(tensor: Any) -> Array:
+    array: Array = tensor.detach().numpy()
+    return array
+
+
+def _leaf(array: Array) -> Any:
     return torch.tensor(array, requires_grad=True)
