@@ -6,6 +6,7 @@ An adapter is one small file, imported only when it is asked for.
 import importlib
 import importlib.util
 import sys
+from collections.abc import Iterable
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
@@ -26,7 +27,12 @@ BUILT_IN = {
     "onnxruntime": ("bpttcheck.adapters.onnxruntime", "OnnxRuntime", "onnxruntime"),
     "tinygrad": ("bpttcheck.adapters.tinygrad", "TinygradCells", "tinygrad"),
     "mlx": ("bpttcheck.adapters.mlx", "MlxLayers", "mlx"),
+    "keras-jax": ("bpttcheck.adapters.keras_jax", "KerasJax", "keras"),
+    "keras-torch": ("bpttcheck.adapters.keras_torch", "KerasTorch", "keras"),
 }  # name: module, class, the library and extra that it needs
+
+# Targets of which a process judges one, since Keras takes its backend once, and the library behind each.
+KERAS_BACKENDS = {"keras-jax": "jax", "keras-torch": "torch"}
 
 GROUP = "bpttcheck.implementations"  # of the entry points by which other libraries offer theirs
 
@@ -39,7 +45,15 @@ class TargetError(Exception):
 
 def installed() -> list[str]:
     """The built-in targets whose library is there."""
-    return [name for name, (_, _, library) in BUILT_IN.items() if not library or importlib.util.find_spec(library)]
+    needed = {name: (library, KERAS_BACKENDS.get(name)) for name, (_, _, library) in BUILT_IN.items()}
+    return [name for name, them in needed.items() if all(importlib.util.find_spec(one) for one in them if one)]
+
+
+def judged_together(targets: Iterable[str]) -> tuple[str, ...]:
+    """The targets that one process can judge: all but those of Keras after the first."""
+    targets = tuple(targets)
+    keras = [name for name in targets if name in KERAS_BACKENDS]
+    return tuple(name for name in targets if name not in keras[1:])
 
 
 def offered() -> list[EntryPoint]:

@@ -13,7 +13,7 @@ import click
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from bpttcheck.adapters import TargetError, cell_named, installed, load
+from bpttcheck.adapters import TargetError, cell_named, installed, judged_together, load
 from bpttcheck.case_file import CaseFile
 from bpttcheck.command_line.catalogue import chosen_laws
 from bpttcheck.command_line.ending import INTERRUPTED, exit_status, stop
@@ -94,7 +94,7 @@ def verify(
     that ran passed; 1 a law failed; 2 a target or the command is at fault; 3 the reference is in doubt; 130
     interrupted.
     """
-    targets = targets or tuple(installed())
+    targets = targets or judged_together(installed())
     try:
         for file in filter(None, (json_file, junit_file, html_file)):
             file.touch()  # before the work, not after it
