@@ -11,7 +11,14 @@ from sphinx.util.nodes import make_refnode
 
 CONTENTS = {
     "bpttcheck": ["Start here <self>"],
-    "Verify your own RNN": ["docs/your-own", "docs/any-language", "docs/in-ci", "docs/libraries", "docs/matrix"],
+    "Verify your own RNN": [
+        "docs/your-own",
+        "docs/any-language",
+        "docs/in-ci",
+        "docs/libraries",
+        "docs/matrix",
+        "docs/findings",
+    ],
     "Understand a verdict": ["docs/failures", "docs/honest-limits"],
     "What is checked": ["docs/laws", "docs/faults", "docs/detection", "docs/false-alarms"],
     "Strategies and gradients": ["docs/gradients", "docs/remedies", "docs/strategies"],
