@@ -183,7 +183,7 @@ def realise(draw: Draw, cell: Cell | CustomCell, dtype: str, capabilities: Capab
         rows = {name: (draw.B, *shape) for name, shape in state_shapes(cell, draw.H).items()}
         initial.append(tuple({name: values(*s, scale=0.5) for name, s in rows.items()} for _ in range(directions)))
         final.append(tuple({name: values(*s) for name, s in rows.items()} for _ in range(directions)))
-        width = draw.H * directions
+        width = directions * (cell.width(draw.H) if isinstance(cell, CustomCell) else draw.H)
     lengths = None
     if draw.ragged:
         shortest = 0 if capabilities.empty and rng.random() < 0.3 else 1

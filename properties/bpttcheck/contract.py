@@ -31,12 +31,14 @@ Shapes: TypeAlias = Mapping[str, tuple[int, ...]]
 class CustomCell:
     """A cell that bpttref does not know. It is judged against its own forward pass.
 
-    parameters: from (D, H) to the shape of each parameter. states: from H to the shape of each state of one row.
+    parameters: from (D, H) to the shape of each parameter. states: from H to the shape of each state of one row. Their
+    names have no dot, and are none of x, y, loss, W_qh and b_q. width: from H to the features of y in one direction.
     """
 
     name: str
     parameters: Callable[[int, int], Shapes]
     states: Callable[[int], Shapes]
+    width: Callable[[int], int] = lambda H: H
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,3 +16,13 @@ def parameter_shapes(cell: Cell | CustomCell, D: int, H: int, biases: int) -> Sh
 def state_shapes(cell: Cell | CustomCell, H: int) -> Shapes:
     """Of each state of one row."""
     return cell.states(H) if isinstance(cell, CustomCell) else {name: (H,) for name in cell.states}
+
+
+def _well_named(shapes: Shapes) -> dict[str, tuple[int, ...]]:
+    """The shapes, if no name could be mistaken for another array's of `bpttcheck.blocks.named`. Raises ValueError."""
+    for name in shapes:
+        if "." in name or name in ("x", "y", "loss", "W_qh", "b_q"):
+            raise ValueError(
+                f"a parameter or state must not be called {name!r}: no dots, and not x, y, loss, W_qh, b_q"
+            )
+    return dict(shapes)

@@ -6,6 +6,7 @@ An adapter is one small file, imported only when it is asked for.
 import importlib
 import importlib.util
 import sys
+from functools import partial
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
@@ -16,6 +17,9 @@ from bpttref import Cell
 BUILT_IN = {
     "reference": ("bpttcheck.adapters.reference", "Reference", None),
     "torch": ("bpttcheck.adapters.torch", "TorchLayers", "torch"),
+    "torch-batch-first": ("bpttcheck.adapters.torch", "TorchBatchFirst", "torch"),
+    "torch-cells": ("bpttcheck.adapters.torch_cells", "TorchCells", "torch"),
+    "torch-cuda": ("bpttcheck.adapters.torch", "TorchOnCuda", "torch"),
     "equinox": ("bpttcheck.adapters.equinox", "EquinoxCells", "equinox"),
     "flax-linen": ("bpttcheck.adapters.flax_linen", "FlaxLinen", "flax"),
     "flax-nnx": ("bpttcheck.adapters.flax_nnx", "FlaxNnx", "flax"),
@@ -34,8 +38,12 @@ class TargetError(Exception):
 
 
 def installed() -> list[str]:
-    """The built-in targets whose library is there."""
-    return [name for name, (_, _, library) in BUILT_IN.items() if not library or importlib.util.find_spec(library)]
+    """The built-in targets whose library is there. Those for a device are left out: they are judged when named."""
+    return [
+        name
+        for name, (_, _, library) in BUILT_IN.items()
+        if not name.endswith("-cuda") and (not library or importlib.util.find_spec(library))
+    ]
 
 
 def offered() -> list[EntryPoint]:
@@ -47,7 +55,8 @@ def load(target: str, folder: Path = Path()) -> Implementation:
     """The implementation for a built-in name, ``package.module:object``, ``path/to/file.py:object``, ``fault:id`` or
     ``exec:command``, or for the name of an entry point, which built-in names hide.
 
-    A class is called without arguments. folder: where paths and commands start from. Raises TargetError.
+    A class or a `functools.partial` is called without arguments. folder: where paths and commands start from.
+    Raises TargetError.
     """
     if target.startswith("fault:"):
         return _fault(target.removeprefix("fault:"))
@@ -65,7 +74,7 @@ def load(target: str, folder: Path = Path()) -> Implementation:
             )
     try:
         found = getattr(_import(module, folder), name)
-        subject = found() if isinstance(found, type) else found
+        subject = found() if isinstance(found, type | partial) else found
     except TargetError:
         raise
     except (Exception, SystemExit) as error:
