@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from bpttcheck.adapters import BUILT_IN
+
 
 def run(*arguments, cwd=None):
     command = [sys.executable, "-m", "bpttcheck", *arguments]
@@ -33,7 +35,7 @@ def test_a_fault_exits_with_1_and_shows_a_case(tmp_path):
 
 
 @pytest.mark.parametrize(("arguments", "sentence"), [
-    (["nonsense"], "neither reference, torch, equinox, flax-linen, flax-nnx, haiku, onnx, onnxruntime nor"),
+    (["nonsense"], f"neither {', '.join(BUILT_IN)} nor"),
     (["nowhere.py:Thing"], "there is no file nowhere.py"),
     (["no.such.module:Thing"], "cannot be loaded: ModuleNotFoundError"),
     (["fault:unheard-of"], "there is no fault"),
