@@ -40,7 +40,7 @@ class TorchSubject:
     def __init__(self, device: str = "cpu") -> None:
         self.device = torch.device(device)
         if self.device.type == "cuda" and not torch.cuda.is_available():
-            raise TargetError(f"torch {torch.__version__} finds no CUDA device here")
+            raise TargetError(f"device {device} was asked for, and torch {torch.__version__} finds no CUDA device")
         if self.device.type != "cpu":
             self.jvp = None  # type: ignore[method-assign, assignment]
         torch.backends.cudnn.allow_tf32 = False

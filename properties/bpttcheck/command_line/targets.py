@@ -50,7 +50,7 @@ def _describe(target: str) -> None:
     except TargetError as error:
         lines = iter([("not available", str(error))])
     for what, text in lines:
-        click.echo(fill(f"{what + ':':13}{text}", _WIDTH, initial_indent="    ", subsequent_indent=" " * 17))
+        click.echo(fill(f"{what + ': ':13}{text}", _WIDTH, initial_indent="    ", subsequent_indent=" " * 17))
 
 
 def _abilities(declared: Capabilities) -> Iterator[tuple[str, str]]:
