@@ -56,6 +56,13 @@ def test_forward_mode_where_the_layer_has_none():
     assert set(found.values()) == {"passed"}
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("subject", [layers, cells])
+def test_in_16_bits(subject, dtype):
+    found = statuses(subject(), {"forward-reference", "pullback-reference"}, cells=["lstm"], dtypes=[dtype])
+    assert set(found.values()) == {"passed"}
+
+
 def test_what_is_asked_of_a_projected_lstm():
     case, cotangents = realise(Draw(3, 2, 5, 6, 2, True, False, False, False, 0.5, 0), *projected())
     assert case.parameters[1][0]["weight_ih"].shape == (24, 6) and cotangents.y.shape == (3, 2, 6)

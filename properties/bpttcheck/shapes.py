@@ -1,4 +1,4 @@
-"""The shapes of what a cell has: its parameters, and its states."""
+"""The shapes of what a cell has: its parameters, its states, and its outputs."""
 
 from bpttcheck.contract import CustomCell, Shapes
 from bpttref import Cell
@@ -16,6 +16,11 @@ def parameter_shapes(cell: Cell | CustomCell, D: int, H: int, biases: int) -> Sh
 def state_shapes(cell: Cell | CustomCell, H: int) -> Shapes:
     """Of each state of one row."""
     return _well_named(cell.states(H)) if isinstance(cell, CustomCell) else {name: (H,) for name in cell.states}
+
+
+def output_width(cell: Cell | CustomCell, H: int) -> int:
+    """How many features y has in one direction."""
+    return cell.width(H) if isinstance(cell, CustomCell) else H
 
 
 def _well_named(shapes: Shapes) -> Shapes:

@@ -15,6 +15,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from bpttcheck.adapters.torch_subject import TorchSubject
 from bpttcheck.contract import Capabilities, Case, CustomCell, Gradients, Outputs, Shapes
+from bpttcheck.dtypes import FORMATS
 from bpttcheck.trial import Refused
 from bpttref import GRU, LSTM, RNN, Links, Regular
 
@@ -54,6 +55,7 @@ class TorchLayers(TorchSubject):
     def capabilities(self) -> Capabilities:
         return Capabilities(
             cells=(RNN("tanh"), RNN("relu"), LSTM(), GRU("after"), PROJECTED),
+            dtypes=tuple(FORMATS),
             layers=2,
             bidirectional=True,
             inputs=("dense", "initial", "lengths"),

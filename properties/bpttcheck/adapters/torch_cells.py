@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from bpttcheck.adapters.torch import NAMES
 from bpttcheck.adapters.torch_subject import TorchSubject
 from bpttcheck.contract import Capabilities, Case
+from bpttcheck.dtypes import FORMATS
 from bpttref import GRU, LSTM, RNN, Links, Regular
 
 
@@ -22,6 +23,7 @@ class TorchCells(TorchSubject):
     def capabilities(self) -> Capabilities:
         return Capabilities(
             cells=(RNN("tanh"), RNN("relu"), LSTM(), GRU("after")),
+            dtypes=tuple(FORMATS),
             truncations=(Regular, Links),
             objectives=("cross-entropy", "squared-error", "linear"),
             refuses=lambda case: "a loop without steps makes no y" if len(case.x) == 0 else None,

@@ -154,7 +154,8 @@ class TorchSubject:
         return torch.tensor(array, dtype=getattr(torch, case.dtype), device=self.device)
 
     def _array(self, tensor: Any) -> Array:
-        array: Array = tensor.detach().cpu().numpy()
+        """NumPy has no bfloat16: what is in it comes back in float32, as the contract has it."""
+        array: Array = (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).detach().cpu().numpy()
         return array
 
 
