@@ -32,12 +32,14 @@ class CustomCell:
     """A cell that bpttref does not know. It is judged against its own forward pass.
 
     name: what ``--cell`` takes. parameters: from (D, H) to the shape of each parameter. states: from H to the shape of
-    each state of one row.
+    each state of one row. Their names have no dot, and are none of x, y, loss, W_qh and b_q. width: from H to the
+    features of y in one direction.
     """
 
     name: str
     parameters: Callable[[int, int], Shapes]
     states: Callable[[int], Shapes]
+    width: Callable[[int], int] = lambda H: H
 
 
 @dataclass(frozen=True, eq=False)

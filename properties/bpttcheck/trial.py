@@ -127,7 +127,7 @@ class Trial:
             warnings.simplefilter("always")
             try:
                 yield
-            except AdapterError:  # says it already
+            except (AdapterError, Refused):  # says it already
                 raise
             except Exception as error:
                 raise AdapterError(f"{name} raised {type(error).__name__}: {error}") from error

@@ -5,6 +5,7 @@ outputs, reference and tolerance. A law that fails is then run alone, on smaller
 """
 
 import math
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -125,8 +126,7 @@ def evaluate(law: Law, trial: Trial) -> Finding:
         return Finding(refused=str(refusal))
     alive: dict[str, bool] = {}
     for comparison in comparisons:
-        array = comparison.block.split("[t=")[0].split("reverse.")[-1]
-        array = array.partition(".")[2] if array.startswith("layer") else array  # one of all layers and directions
+        array = re.sub(r"^(layer\d+\.)?(reverse\.)?|\[t=.*", "", comparison.block)  # one of all layers and directions
         alive[array] = alive.get(array, False) or comparison.alive
     return Finding(max(comparisons, key=lambda c: c.margin, default=None), alive=alive)
 

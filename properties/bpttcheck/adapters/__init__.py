@@ -7,6 +7,7 @@ import importlib
 import importlib.util
 import sys
 from collections.abc import Iterable
+from functools import partial
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
@@ -17,6 +18,10 @@ from bpttref import Cell
 BUILT_IN = {
     "reference": ("bpttcheck.adapters.reference", "Reference", None),
     "torch": ("bpttcheck.adapters.torch", "TorchLayers", "torch"),
+    "torch-batch-first": ("bpttcheck.adapters.torch", "TorchBatchFirst", "torch"),
+    "torch-cells": ("bpttcheck.adapters.torch_cells", "TorchCells", "torch"),
+    "torch-16-bits": ("bpttcheck.adapters.torch", "TorchIn16Bits", "torch"),
+    "torch-cuda": ("bpttcheck.adapters.torch", "TorchOnCuda", "torch"),
     "equinox": ("bpttcheck.adapters.equinox", "EquinoxCells", "equinox"),
     "flax-linen": ("bpttcheck.adapters.flax_linen", "FlaxLinen", "flax"),
     "flax-nnx": ("bpttcheck.adapters.flax_nnx", "FlaxNnx", "flax"),
@@ -44,8 +49,12 @@ class TargetError(Exception):
 
 
 def installed() -> list[str]:
-    """The built-in targets whose library is there."""
-    needed = {name: (library, KERAS_BACKENDS.get(name)) for name, (_, _, library) in BUILT_IN.items()}
+    """The built-in targets whose library is there. Those for a device are left out: they are judged when named."""
+    needed = {
+        name: (library, KERAS_BACKENDS.get(name))
+        for name, (_, _, library) in BUILT_IN.items()
+        if not name.endswith("-cuda")
+    }
     return [name for name, them in needed.items() if all(importlib.util.find_spec(one) for one in them if one)]
 
 
@@ -65,7 +74,8 @@ def load(target: str, folder: Path = Path()) -> Implementation:
     """The implementation for a built-in name, ``package.module:object``, ``path/to/file.py:object``, ``fault:id`` or
     ``exec:command``, or for the name of an entry point, which built-in names hide.
 
-    A class is called without arguments. folder: where paths and commands start from. Raises TargetError.
+    A class or a `functools.partial` is called without arguments. folder: where paths and commands start from.
+    Raises TargetError.
     """
     if target.startswith("fault:"):
         return _fault(target.removeprefix("fault:"))
@@ -81,7 +91,7 @@ def load(target: str, folder: Path = Path()) -> Implementation:
             raise TargetError(f"{place!r} is neither a name of `bpttcheck targets` nor {others}")
     try:
         found = getattr(_import(module, folder), name)
-        subject = found() if isinstance(found, type) else found
+        subject = found() if isinstance(found, type | partial) else found
     except TargetError:
         raise
     except (Exception, SystemExit) as error:

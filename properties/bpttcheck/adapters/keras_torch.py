@@ -1,35 +1,31 @@
 """Keras's recurrent layers on PyTorch."""
 
-import warnings
 from typing import Any
 
 import torch
-from torch.func import jvp
+from torch import nn
 
 from bpttcheck.adapters.keras_layers import KerasLayers
-from bpttcheck.adapters.torch_subject import TorchSubject, to_numpy
-from bpttcheck.contract import Case, Gradients, Outputs
+from bpttcheck.adapters.torch_subject import TorchSubject
+from bpttcheck.contract import Case
 from bpttref import trees
 from bpttref.arrays import Array
 
 
 class KerasTorch(KerasLayers, TorchSubject):
-    """``keras.layers`` under ``torch.autograd`` and ``torch.func.jvp``."""
+    """``keras.layers`` under ``torch.autograd`` and its forward mode."""
 
     backend = "torch"
 
-    def jvp(self, case: Case, tangents: Gradients) -> Outputs:
-        def outputs(*at: Any) -> tuple[Any, Any]:
-            y, final, _ = self.outputs(case, Gradients(*at))
-            return y, final
+    def module(self, case: Case) -> nn.Module:
+        return nn.Module()  # Keras's layers are made when they are run, and called with the weights of the case
 
-        at = trees.each(_tensor, (case.x, case.parameters, case.initial))
-        moves = trees.each(_tensor, (tangents.x, tangents.parameters, tangents.initial))
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated", DeprecationWarning)  # PyTorch's own
-            pushed = jvp(outputs, at, moves)[1]
-        return Outputs(*trees.each(to_numpy, pushed))
+    def parameters(self, module: nn.Module, case: Case) -> Any:
+        def leaf(array: Array) -> Any:
+            return nn.Parameter(self._tensor(case, array))
 
+        return trees.each(leaf, case.parameters)
 
-def _tensor(array: Array) -> Any:
-    return torch.tensor(array)
+    def unroll(self, module: Any, case: Case, x: Any, states: Any) -> tuple[Any, Any]:
+        lengths = None if case.lengths is None else torch.tensor(case.lengths)
+        return self.run(case.cell, case.parameters, x, states, lengths)

@@ -3,20 +3,22 @@
 from collections.abc import Callable
 from typing import Any
 
-from torch import nn
-from torch.func import functional_call
+import torch
+from torch import Tensor, nn
 
 from bpttcheck.adapters.torch_subject import TorchSubject
-from bpttcheck.contract import Capabilities, CustomCell, Shapes
-from bpttref import Cell, Links, Regular
+from bpttcheck.contract import Capabilities, Case, CustomCell, Shapes
+from bpttref import Links, Regular
 
 
 class TorchModule(TorchSubject):
     """``module(x, states) -> (y, states)``, with x ``(T, B, D)`` and a mapping of states ``(B, ..)``.
 
-    factory: from (D, H) to a module, whose parameters are replaced by those of the case. states: from H to the shape of
-    each state of one row, that of the first ending with H. name: of the cell, that of the factory if empty. declared:
-    what else goes into its `Capabilities`.
+    factory: from (D, H) to a module, whose parameters are filled with those of the case; their names have a slash for a
+    dot: ``layer/weight``. states: from H to the shape of each state of one row, that of the first ending with H.
+    width: from H to the number of outputs a step. device: as in `TorchSubject`. forward_mode: False where a
+    ``torch.autograd.Function`` leaves no jvp. declared: what else goes into its `Capabilities`.
+    Truncated, the module is run segment by segment, and what the states pass back at a cut is scaled.
     """
 
     def __init__(
@@ -24,23 +26,39 @@ class TorchModule(TorchSubject):
         factory: Callable[[int, int], nn.Module],
         *,
         states: Callable[[int], Shapes] = lambda H: {"h": (H,)},
+        width: Callable[[int], int] = lambda H: H,
         name: str = "",
+        device: str = "cpu",
+        forward_mode: bool = True,
         **declared: Any,
     ) -> None:
-        super().__init__()
+        super().__init__(device)
+        if not forward_mode:
+            self.jvp = None  # type: ignore[method-assign, assignment]
         self.name = name or getattr(factory, "__name__", "module")
         self._factory = factory
         usual = {"truncations": (Regular, Links)}
-        self._declared = Capabilities(cells=(CustomCell(self.name, self._shapes, states),), **(usual | declared))
+        cell = CustomCell(self.name, self._shapes, states, width)
+        self._declared = Capabilities(cells=(cell,), **(usual | declared))
 
     def capabilities(self) -> Capabilities:
         return self._declared
 
-    def unroll(self, cell: Cell | CustomCell, parameters: Any, x: Any, initial: Any, lengths: Any) -> tuple[Any, Any]:
-        ((weights,),), ((state,),) = parameters, initial
-        module = self._factory(x.shape[-1], next(iter(state.values())).shape[-1]).to(x.dtype)
-        y, final = functional_call(module, weights, (x, state))
-        return y, ((final,),)
+    def module(self, case: Case) -> nn.Module:
+        assert case.initial is not None
+        H = next(iter(case.initial[0][0].values())).shape[-1]
+        return self._factory(case.x.shape[-1], H).to(self.device, getattr(torch, case.dtype))
+
+    def parameters(self, module: nn.Module, case: Case) -> Any:
+        return ((_by_name(module),),)
+
+    def unroll(self, module: Any, case: Case, x: Tensor, states: Any) -> tuple[Tensor, Any]:
+        y, final = module(x, states[0][0])
+        return y, ((dict(final),),)
 
     def _shapes(self, D: int, H: int) -> Shapes:
-        return {name: tuple(p.shape) for name, p in self._factory(D, H).named_parameters()}
+        return {name: tuple(p.shape) for name, p in _by_name(self._factory(D, H)).items()}
+
+
+def _by_name(module: nn.Module) -> dict[str, nn.Parameter]:
+    return {name.replace(".", "/"): parameter for name, parameter in module.named_parameters()}

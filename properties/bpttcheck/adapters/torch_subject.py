@@ -1,84 +1,169 @@
-"""What adapters on PyTorch share: a forward pass becomes a subject by torch.autograd.
+"""What the PyTorch adapters share: a module becomes a subject by autograd, and by forward-mode differentiation.
 
-An adapter gives ``unroll``, from parameters and states in the canonical layout. Whatever it does to bring them into the
-library's layout is differentiated with the rest, so that gradients come back in the layout of the case.
+An adapter gives a module for a case, says which of its parameters is which, and runs it. Here the module gets the
+case's numbers, arrays go to the device and come back, and gradients are asked for.
 
-Truncation is by detach: ``unroll`` runs segment after segment, and what the carried state passes back at a cut is
-scaled.
+Truncation is by detach: the module runs segment after segment, and the carried state is detached at a cut, or scaled in
+the backward pass alone where a link has another multiplier.
+
+In float32 a GPU multiplies matrices in TF32, of 10 bits, where it may, as cuDNN's recurrent layers may unless they are
+told otherwise, and then no tolerance of float32 means anything. A subject switches it off, for the whole process.
 """
 
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import torch
+import torch.autograd.forward_ad as forward_mode
+from torch import Tensor, nn
 
-from bpttcheck.adapters.torch import linked
+from bpttcheck.adapters import TargetError
 from bpttcheck.blocks import named
-from bpttcheck.contract import Case, Cotangents, CustomCell, Gradients, Outputs, Pullback
-from bpttref import Blocks, Cell, Last, Window, trees
+from bpttcheck.cases import with_arrays
+from bpttcheck.contract import Capabilities, Case, Cotangents, Gradients, Outputs, Pullback
+from bpttref import Blocks, Last, Window, trees
 from bpttref.arrays import Array
 
 
 class TorchSubject:
-    """Base of an adapter."""
+    """Base of an adapter.
 
-    def __init__(self) -> None:
+    device: where it runs, such as "cuda". Elsewhere than on the CPU it offers no jvp, since the fused kernels there
+    have no forward mode. Raises TargetError where there is no such device.
+    """
+
+    name: str
+
+    def __init__(self, device: str = "cpu") -> None:
+        self.device = torch.device(device)
+        if self.device.type == "cuda" and not torch.cuda.is_available():
+            raise TargetError(f"device {device} was asked for, and torch {torch.__version__} finds no CUDA device")
+        if self.device.type != "cpu":
+            self.jvp = None  # type: ignore[method-assign, assignment]
+        torch.backends.cudnn.allow_tf32 = False
+        torch.set_float32_matmul_precision("highest")
         torch.set_num_threads(1)  # for problems as small as these, more threads only wait for each other
 
-    def unroll(self, cell: Cell | CustomCell, parameters: Any, x: Any, initial: Any, lengths: Any) -> tuple[Any, Any]:
-        """y and final states, nested and named as in `Outputs`, from tensors nested and named as in a `Case`."""
+    def capabilities(self) -> Capabilities:
+        raise NotImplementedError
+
+    def module(self, case: Case) -> nn.Module:
+        """A module for cases of this shape and dtype, on the device; whatever its parameters hold is overwritten."""
+        raise NotImplementedError
+
+    def parameters(self, module: nn.Module, case: Case) -> Any:
+        """The module's own parameters, nested and named as those of the case."""
+        raise NotImplementedError
+
+    def unroll(self, module: Any, case: Case, x: Any, states: Any) -> tuple[Any, Any]:
+        """y and final states, nested and named as in `Outputs`, from x ``(T, B, D)`` and states as in the case."""
         raise NotImplementedError
 
     def vjp(self, case: Case) -> tuple[Outputs, Pullback]:
-        at = Gradients(*trees.each(_leaf, (case.x, case.parameters, case.initial)))
-        wanted: dict[str, Any] = named(at)
-        outputs = self.outputs(case, at)
-        returned: dict[str, Any] = named(outputs)
-        seen = {name: output for name, output in returned.items() if output.requires_grad}
+        case = replace(case, objective=None)
+        module, at = self._placed(case, _leaf)
+        y, final = self._run(module, at)
+        outputs: dict[str, Any] = named(Outputs(y, final))
 
         def pullback(cotangents: Cotangents) -> Gradients:
-            given = {name: torch.tensor(c) for name, c in named(cotangents).items() if name in seen}
-            found = torch.autograd.grad(
-                [seen[name] for name in given],
-                list(wanted.values()),
-                list(given.values()),
-                retain_graph=True,
-                allow_unused=True,
-            )
-            gradients = dict(zip(wanted.values(), found, strict=True))
+            given = {
+                name: self._tensor(case, a) for name, a in named(cotangents).items() if outputs[name].requires_grad
+            }
+            return self._gradients(case, at, [outputs[name] for name in given], list(given.values()))
 
-            def gradient(leaf: Any) -> Array:
-                g = gradients[leaf]
-                return to_numpy(torch.zeros_like(leaf) if g is None else g)
+        return Outputs(*trees.each(self._array, (y, final))), pullback
 
-            return Gradients(*trees.each(gradient, at))
+    def loss_and_gradients(self, case: Case) -> tuple[Outputs, Gradients]:
+        """A training step: nn.functional.linear, a loss of nn.functional, and gradients for everything."""
+        module, at = self._placed(case, _leaf)
+        y, _ = self._run(module, at)
+        objective: Any = at.objective
+        o = y if objective.kind == "linear" else nn.functional.linear(y, objective.W_qh, objective.b_q)
+        if objective.kind == "cross-entropy":
+            targets = torch.tensor(objective.targets, device=self.device)
+            loss = objective.scale * nn.functional.cross_entropy(o.mT, targets, reduction="sum")
+        else:
+            targets = self._tensor(case, objective.targets)
+            if objective.kind == "squared-error":
+                loss = objective.scale / 2 * nn.functional.mse_loss(o, targets, reduction="sum")
+            else:
+                loss = objective.scale * torch.sum(targets * o)
+        return Outputs(None, None, loss.item()), self._gradients(case, at, [loss], [torch.ones_like(loss)])
 
-        return Outputs(*trees.each(to_numpy, outputs)), pullback
+    def jvp(self, case: Case, tangents: Gradients) -> Outputs:
+        """The pushforward by dual numbers, without oneDNN, whose LSTM has none."""
+        case, moves = replace(case, objective=None), named(tangents)
 
-    def outputs(self, case: Case, at: Any) -> Any:
-        """`Outputs` in tensors from `Gradients` in tensors, with the graph cut where the case says."""
-        assert not isinstance(case.truncation, Blocks | Window | Last)
-        T = len(at.x)
-        xi = case.truncation.links(T).tolist()
-        edges = [0, *(t for t in range(1, T) if xi[t] != 1), T]
-        lengths = None if case.lengths is None else torch.tensor(case.lengths)
-        state = at.initial
+        def dual(name: str, tensor: Any) -> Any:
+            return forward_mode.make_dual(tensor, self._tensor(case, moves[name]))
+
+        def tangent(output: Any) -> Array:
+            moved = forward_mode.unpack_dual(output).tangent
+            return self._array(torch.zeros_like(output) if moved is None else moved)
+
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*torch.jit.script", DeprecationWarning)  # of its own, at the first call
+            warnings.filterwarnings("ignore", "TF32 acceleration on top of oneDNN", UserWarning)  # the flags' own
+            with forward_mode.dual_level(), torch.backends.mkldnn.flags(enabled=False):
+                return Outputs(*trees.each(tangent, self._run(*self._placed(case, dual))))
+
+    def _placed(self, case: Case, change: Callable[[str, Any], Any]) -> tuple[nn.Module, Case]:
+        """The module with the numbers of the case; and the case with ``change(name, tensor)`` in place of each array,
+        whose parameters are the module's own."""
+        module = self.module(case)
+        at = with_arrays(case, lambda name, array: change(name, self._tensor(case, array)))
+        own = self.parameters(module, case)
+        parameters: dict[str, Any] = named(Gradients(None, own, None))
+        values: dict[str, Any] = named(Gradients(None, at.parameters, None))
+        with torch.no_grad():
+            for name, parameter in parameters.items():
+                parameter.requires_grad_().copy_(values[name])
+        return module, replace(at, parameters=own)
+
+    def _run(self, module: nn.Module, at: Case) -> tuple[Any, Any]:
+        """y and final states, with the graph cut where the case says."""
+        assert not isinstance(at.truncation, Blocks | Window | Last)
+        x: Any = at.x
+        states: Any = at.initial
+        xi = at.truncation.links(len(x)).tolist()
+        edges = [0, *(t for t in range(1, len(x)) if xi[t] != 1), len(x)]
         pieces = []
         for start, stop in zip(edges, edges[1:], strict=False):
             if start:
-                link: Any = partial(linked, xi=xi[start])
-                state = trees.each(link, state)
-            left = None if lengths is None else lengths - start
-            piece, state = self.unroll(case.cell, at.parameters, at.x[start:stop], state, left)
-            pieces.append(piece)
-        y: Any = torch.cat(pieces)
-        return Outputs(y, state)
+                states = trees.each(partial(linked, xi=xi[start]), states)
+            y, states = self.unroll(module, at, x[start:stop], states)
+            pieces.append(y)
+        return torch.cat(pieces), states
+
+    def _gradients(self, case: Case, at: Case, outputs: list[Tensor], cotangents: list[Tensor]) -> Gradients:
+        readout = at.objective.readout if at.objective else None
+        wanted: dict[str, Any] = named(Gradients(at.x, at.parameters, at.initial, readout))
+        found = torch.autograd.grad(
+            outputs, list(wanted.values()), cotangents, retain_graph=True, allow_unused=True, materialize_grads=True
+        )
+        arrays = dict(zip(wanted, map(self._array, found), strict=True))
+        shaped = with_arrays(case, lambda name, _: arrays[name])
+        readout = shaped.objective.readout if shaped.objective else None
+        return Gradients(shaped.x, shaped.parameters, shaped.initial, readout)
+
+    def _tensor(self, case: Case, array: Array) -> Any:
+        """A copy in the dtype of the case, on the device."""
+        return torch.tensor(array, dtype=getattr(torch, case.dtype), device=self.device)
+
+    def _array(self, tensor: Any) -> Array:
+        """NumPy has no bfloat16: what is in it comes back in float32, as the contract has it."""
+        array: Array = (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).detach().cpu().numpy()
+        return array
 
 
-def to_numpy(tensor: Any) -> Array:
-    array: Array = tensor.detach().numpy()
-    return array
+def _leaf(name: str, tensor: Any) -> Any:
+    return tensor.requires_grad_()
 
 
-def _leaf(array: Array) -> Any:
-    return torch.tensor(array, requires_grad=True)
+def linked(state: Any, xi: float) -> Any:
+    """A state as it is, whose cotangent is multiplied by ``xi`` on its way back; cut where that is 0."""
+    cut = state.detach()
+    return cut if xi == 0 else cut + xi * (state - cut)
