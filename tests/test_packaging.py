@@ -9,9 +9,10 @@ import pytest
 
 import bpttcheck
 import bpttref
+from bpttcheck.adapters import BUILT_IN
 from bpttcheck.catalogue import faults_in_markdown, laws_in_markdown
 
-LIBRARIES = {"torch", "jax", "equinox", "flax", "haiku", "onnx", "onnxruntime"}
+LIBRARIES = {"jax", *(library for _, _, library in BUILT_IN.values() if library)}
 ROOT = Path(__file__).parents[1]
 
 
@@ -29,7 +30,10 @@ def test_every_module_is_there_and_imports(package, source):
             assert name.startswith("bpttcheck.adapters.") and error.name in LIBRARIES
 
 
-@pytest.mark.parametrize("source", ["properties/_bpttcheck_pytest.py", "properties/bpttcheck/templates/*.py"])
+@pytest.mark.parametrize("source", [
+    "properties/_bpttcheck_pytest.py", "properties/bpttcheck/templates/*.py", "properties/bpttcheck/*.jinja",
+    "properties/bpttcheck/*.css",
+])  # fmt: skip
 def test_what_is_not_a_module_of_the_packages_is_there(source):
     sources = list(ROOT.glob(source))
     installed = Path(bpttcheck.__file__).parents[1]

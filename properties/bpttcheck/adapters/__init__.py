@@ -6,6 +6,7 @@ An adapter is one small file, imported only when it is asked for.
 import importlib
 import importlib.util
 import sys
+from collections.abc import Iterable
 from functools import partial
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -24,9 +25,18 @@ BUILT_IN = {
     "flax-linen": ("bpttcheck.adapters.flax_linen", "FlaxLinen", "flax"),
     "flax-nnx": ("bpttcheck.adapters.flax_nnx", "FlaxNnx", "flax"),
     "haiku": ("bpttcheck.adapters.haiku", "HaikuCores", "haiku"),
+    "autograd": ("bpttcheck.adapters.autograd", "Autograd", "autograd"),
+    "mygrad": ("bpttcheck.adapters.mygrad", "MyGrad", "mygrad"),
     "onnx": ("bpttcheck.adapters.onnx", "OnnxReference", "onnx"),
     "onnxruntime": ("bpttcheck.adapters.onnxruntime", "OnnxRuntime", "onnxruntime"),
+    "tinygrad": ("bpttcheck.adapters.tinygrad", "TinygradCells", "tinygrad"),
+    "mlx": ("bpttcheck.adapters.mlx", "MlxLayers", "mlx"),
+    "keras-jax": ("bpttcheck.adapters.keras_jax", "KerasJax", "keras"),
+    "keras-torch": ("bpttcheck.adapters.keras_torch", "KerasTorch", "keras"),
 }  # name: module, class, the library and extra that it needs
+
+# Targets of which a process judges one, since Keras takes its backend once, and the library behind each.
+KERAS_BACKENDS = {"keras-jax": "jax", "keras-torch": "torch"}
 
 GROUP = "bpttcheck.implementations"  # of the entry points by which other libraries offer theirs
 
@@ -39,11 +49,19 @@ class TargetError(Exception):
 
 def installed() -> list[str]:
     """The built-in targets whose library is there. Those for a device are left out: they are judged when named."""
-    return [
-        name
+    needed = {
+        name: (library, KERAS_BACKENDS.get(name))
         for name, (_, _, library) in BUILT_IN.items()
-        if not name.endswith("-cuda") and (not library or importlib.util.find_spec(library))
-    ]
+        if not name.endswith("-cuda")
+    }
+    return [name for name, them in needed.items() if all(importlib.util.find_spec(one) for one in them if one)]
+
+
+def judged_together(targets: Iterable[str]) -> tuple[str, ...]:
+    """The targets that one process can judge: all but those of Keras after the first."""
+    targets = tuple(targets)
+    keras = [name for name in targets if name in KERAS_BACKENDS]
+    return tuple(name for name in targets if name not in keras[1:])
 
 
 def offered() -> list[EntryPoint]:
@@ -68,10 +86,8 @@ def load(target: str, folder: Path = Path()) -> Implementation:
         place = _place(target)
         module, colon, name = place.rpartition(":")
         if not colon:
-            known = ", ".join(BUILT_IN)
-            raise TargetError(
-                f"{place!r} is neither {known} nor package.module:object nor path/to/file.py:object nor exec:command"
-            )
+            others = "package.module:object nor path/to/file.py:object nor exec:command"
+            raise TargetError(f"{place!r} is neither a name of `bpttcheck targets` nor {others}")
     try:
         found = getattr(_import(module, folder), name)
         subject = found() if isinstance(found, type | partial) else found

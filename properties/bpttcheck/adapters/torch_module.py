@@ -4,14 +4,14 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from bpttcheck.adapters.torch_subject import TorchSubject
+from bpttcheck.adapters.torch_subject import ModuleSubject
 from bpttcheck.contract import Capabilities, Case, CustomCell, Shapes
-from bpttref import Links, Regular
+from bpttref import Cell, Links, Regular
 
 
-class TorchModule(TorchSubject):
+class TorchModule(ModuleSubject):
     """``module(x, states) -> (y, states)``, with x ``(T, B, D)`` and a mapping of states ``(B, ..)``.
 
     factory: from (D, H) to a module, whose parameters are filled with those of the case; their names have a slash for a
@@ -52,8 +52,8 @@ class TorchModule(TorchSubject):
     def parameters(self, module: nn.Module, case: Case) -> Any:
         return ((_by_name(module),),)
 
-    def unroll(self, module: Any, case: Case, x: Tensor, states: Any) -> tuple[Tensor, Any]:
-        y, final = module(x, states[0][0])
+    def unroll(self, cell: Cell | CustomCell, module: Any, x: Any, initial: Any, lengths: Any) -> tuple[Any, Any]:
+        y, final = module(x, initial[0][0])
         return y, ((dict(final),),)
 
     def _shapes(self, D: int, H: int) -> Shapes:

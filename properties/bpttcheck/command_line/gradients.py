@@ -10,8 +10,8 @@ from bpttcheck.command_line.ending import stop
 from bpttcheck.gradients import Setting, analyse
 from bpttcheck.gradients_report import draw_analyses, print_analyses, to_json
 from bpttcheck.pictures import new_figure
-from bpttcheck.report import versions
 from bpttcheck.trial import AdapterError, Refused, Violation
+from bpttcheck.versions import versions
 
 _SIDE_BY_SIDE = ("rnn-tanh", "lstm", "gru-after")  # of the reference, which has more
 _DEFAULT = Setting()

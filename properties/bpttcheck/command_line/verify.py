@@ -5,7 +5,7 @@ import re
 import runpy
 import secrets
 import sys
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,10 +13,10 @@ import click
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from bpttcheck.adapters import TargetError, cell_named, installed, load
+from bpttcheck.adapters import TargetError, cell_named, installed, judged_together, load
 from bpttcheck.case_file import CaseFile
 from bpttcheck.command_line.catalogue import chosen_laws
-from bpttcheck.command_line.ending import AT_FAULT, FAILED, INTERRUPTED, PASSED, UNSURE, stop
+from bpttcheck.command_line.ending import INTERRUPTED, exit_status, stop
 from bpttcheck.contract import Implementation, require
 from bpttcheck.explanation import Explanation, explain
 from bpttcheck.junit import to_junit
@@ -24,8 +24,10 @@ from bpttcheck.known_failures import KnownFailure, read_known_failures, settle
 from bpttcheck.laws import Law
 from bpttcheck.page import blank_page, to_html
 from bpttcheck.parallel import Outcome, Question, Share, judge_here, judge_in_processes, shares
-from bpttcheck.report import print_failure, print_verdict, to_json, versions
+from bpttcheck.record import Record, Run, to_json
+from bpttcheck.report import print_failure, print_verdict
 from bpttcheck.verdict import Own, Result, summary
+from bpttcheck.versions import libraries
 
 
 @click.command()
@@ -33,6 +35,7 @@ from bpttcheck.verdict import Own, Result, summary
 @click.option("--law", "law_ids", multiple=True, metavar="ID", help="Only this law; may be repeated.")
 @click.option("--cell", "cells", multiple=True, metavar="NAME", help="Only this cell, e.g. lstm; may be repeated.")
 @click.option("--dtype", "dtypes", multiple=True, metavar="NAME", help="Only this dtype; may be repeated.")
+@click.option("--where-declared", is_flag=True, help="Leave out a cell or dtype that no target has, with no complaint.")
 @click.option("--examples", type=click.IntRange(1), default=40, show_default=True, help="Cases per cell and dtype.")
 @click.option("--budget", type=click.FloatRange(0, min_open=True), default=math.inf, metavar="SECONDS",
               help="Stop drawing cases after so long, shared by all cells.")  # fmt: skip
@@ -70,6 +73,7 @@ def verify(
     law_ids: tuple[str, ...],
     cells: tuple[str, ...],
     dtypes: tuple[str, ...],
+    where_declared: bool,
     examples: int,
     budget: float,
     sizes: dict[str, int],
@@ -90,28 +94,40 @@ def verify(
     that ran passed; 1 a law failed; 2 a target or the command is at fault; 3 the reference is in doubt; 130
     interrupted.
     """
-    targets = targets or tuple(installed())
+    targets = targets or judged_together(installed())
     try:
         for file in filter(None, (json_file, junit_file, html_file)):
             file.touch()  # before the work, not after it
         if html_file is not None:
-            blank_page()
-        known = _known(known_file)
+            blank_page("verdict")
+        known = read_known_failures(known_file)
         laws = chosen_laws(law_ids)
-        subjects, spoiled = _loaded(targets, traceback)
-        _check_selection(list(subjects.values()), cells, dtypes)
+        subjects, records = _loaded(targets, json_file is not None, traceback)
+        if not where_declared:
+            _check_selection(list(subjects.values()), cells, dtypes)
         case = CaseFile(case_file.resolve()) if case_file else None
         own = Own(sizes, case, load(against) if against else None)
         todo = _fitting(shares(subjects, cells, dtypes), subjects, own)
     except (TargetError, click.UsageError, OSError, ValueError, ImportError) as error:
         stop(error, traceback)
-    seed = secrets.randbelow(2**32) if seed is None else seed
-    console = Console()
-    asked = Question(tuple(law.id for law in laws), examples, budget, seed, tuple(known), sizes, case, against)
+    run = Run(secrets.randbelow(2**32) if seed is None else seed, examples, list(records.values()))
+    console = Console(emoji=False)
+    asked = Question(tuple(law.id for law in laws), examples, budget, run.seed, tuple(known), sizes, case, against)
     found: dict[Share, list[Result]] = {}
-    interrupted = still_failing = False
+    explained: list[Explanation] = []
+    still_failing = False
+
+    def write() -> None:
+        """Every report that was asked for, of what is known by now."""
+        if junit_file is not None:
+            junit_file.write_text(to_junit(results), encoding="utf-8")
+        if json_file is not None:
+            json_file.write_text(to_json(run) + "\n", encoding="utf-8")
+        if html_file is not None:
+            html_file.write_text(to_html(run, explained), encoding="utf-8")
+
     try:
-        console.print(f"seed {seed}, {examples} examples per cell and dtype{own}", markup=False, highlight=False)
+        console.print(f"seed {run.seed}, {examples} examples per cell and dtype{own}", markup=False, highlight=False)
         for target in subjects:
             still_failing |= _found_again(console, target, laws, failures, known)
         for share, outcome in _judged(console, todo, subjects, asked, jobs):
@@ -120,32 +136,39 @@ def verify(
             elif traceback:
                 raise outcome
             else:
-                spoiled.append(f"{share.target}, {share.cell} {share.dtype}: {outcome or type(outcome).__name__}")
+                sentence = f"{share.target}, {share.cell} {share.dtype}: {outcome or type(outcome).__name__}"
+                records[share.target].errors.append(sentence)
     except KeyboardInterrupt:
-        interrupted = True
+        run.interrupted = True
         console.print("interrupted: the verdict so far, without what was under way")
-    met = {entry for share, own in found.items() for entry in settle(own, share.target, known)}
+    met = {entry for share, its in found.items() for entry in settle(its, share.target, known)}
     results = [result for share in todo for result in found.get(share, [])]
-    _finish(console, results, json_file, junit_file)
-    if interrupted:
-        console.print(summary(results), markup=False, highlight=False)
-        sys.exit(INTERRUPTED)
-    explained: list[Explanation] = []
-    for target, subject in subjects.items():
-        for explanation in explain(target, subject, results, failures, own, against):
-            explained.append(explanation)
-            print_failure(console, explanation)
-    if html_file is not None:
-        html_file.write_text(to_html(results, explained, versions()), encoding="utf-8")
-    stale = [entry for entry in known if entry not in met and _selected(entry, subjects, laws, cells, dtypes)]
+    for target, record in records.items():
+        record.results = [result for share in todo if share.target == target for result in found.get(share, [])]
+    print_verdict(console, results)
+    write()  # also for the case that what follows is interrupted
+    stale = []
+    if not run.interrupted:
+        for target, subject in subjects.items():
+            for explanation in explain(target, subject, results, failures, own, against):
+                explained.append(explanation)
+                records[target].diagnoses[explanation.first.cell] = explanation.cause()
+                print_failure(console, explanation)
+        if explained:
+            write()
+        stale = [entry for entry in known if entry not in met and entry.concerns(subjects, laws, cells, dtypes)]
     for entry in stale:
         console.print(f"FAILED the known failure of {entry.law}, {entry}: it matches nothing; remove it", markup=False)
     console.print(f"\n{summary(results)}", markup=False, highlight=False)
     if any(not subject.capabilities().gradients for subject in subjects.values()):
         console.print("[bold yellow]A forward-only subject was judged: nothing is said about its gradients.[/]")
+    spoiled = [sentence for record in records.values() for sentence in record.errors]
     for sentence in spoiled:
         click.echo(f"bpttcheck: {sentence}", err=True)
-    sys.exit(_exit_status(results, bool(spoiled), still_failing or bool(stale)))
+    if run.interrupted:
+        sys.exit(INTERRUPTED)
+    statuses = {result.status for result in results}
+    sys.exit(exit_status(statuses, at_fault=bool(spoiled), failing=still_failing or bool(stale)))
 
 
 def _judged(
@@ -168,44 +191,29 @@ def _judged(
             yield share, outcome
 
 
-def _exit_status(results: list[Result], spoiled: bool, failing: bool) -> int:
-    statuses = {result.status for result in results}
-    if spoiled or "error" in statuses:
-        return AT_FAULT
-    if failing or "failed" in statuses:
-        return FAILED
-    return UNSURE if "unsure" in statuses else PASSED
+def _loaded(
+    targets: tuple[str, ...], in_detail: bool, traceback: bool
+) -> tuple[dict[str, Implementation], dict[str, Record]]:
+    """The targets that can be loaded, and a record of each. Raises TargetError if there is none to judge.
 
-
-def _loaded(targets: tuple[str, ...], traceback: bool) -> tuple[dict[str, Implementation], list[str]]:
-    """The targets that can be loaded, and a sentence for each other. Raises TargetError if there is none to judge."""
+    in_detail: whether the records name the libraries, which takes a moment.
+    """
     subjects: dict[str, Implementation] = {}
+    records: dict[str, Record] = {}
     errors: list[TargetError] = []
     for target in targets:
         try:
-            subjects[target] = load(target)
+            subject = subjects[target] = load(target)
+            named = libraries(subject) if in_detail else {}
+            records[target] = Record(target, subject.name, named, subject.capabilities().conventions)
         except TargetError as error:
             if traceback:
                 raise
             errors.append(error)
+            records[target] = Record(target, errors=[str(error)])
     if not subjects:
         raise errors[0]
-    return subjects, [str(error) for error in errors]
-
-
-def _known(file: Path | None) -> list[KnownFailure]:
-    """The known failures of a file, or of the usual one if it is there. Raises ValueError and OSError."""
-    usual = Path("known-failures.toml")
-    return read_known_failures(file or usual) if file or usual.is_file() else []
-
-
-def _selected(
-    entry: KnownFailure, subjects: Collection[str], laws: tuple[Law, ...], cells: Sequence[str], dtypes: Sequence[str]
-) -> bool:
-    """Whether this run was to judge what an entry speaks of."""
-    chosen = entry.law in {law.id for law in laws} and entry.target in {None, *subjects}
-    filters = ((entry.cell, cells), (entry.dtype, dtypes))
-    return chosen and entry.applies and all(not only or own in (None, *only) for own, only in filters)
+    return subjects, records
 
 
 def _found_again(
@@ -254,7 +262,7 @@ def _fitting(todo: list[Share], subjects: dict[str, Implementation], own: Own) -
             fitting.append(share)
         except ValueError as error:
             reasons.append(error)
-    if not fitting:
+    if reasons and not fitting:
         raise reasons[0]
     return fitting
 
@@ -268,11 +276,3 @@ def _check_selection(subjects: list[Implementation], cells: tuple[str, ...], dty
         for name in chosen:
             if name not in known:
                 raise click.UsageError(f"no target has the {what} {name!r}; there are {', '.join(known)}")
-
-
-def _finish(console: Console, results: list[Result], json_file: Path | None, junit_file: Path | None) -> None:
-    print_verdict(console, results)
-    if junit_file is not None:
-        junit_file.write_text(to_junit(results), encoding="utf-8")
-    if json_file is not None:
-        json_file.write_text(to_json(results, versions()) + "\n")
