@@ -12,6 +12,7 @@ class JaxFunction(JaxSubject):
     """``function(parameters, x, states) -> (y, states)``, with x ``(T, B, D)``, a mapping of parameters, and one of
     states ``(B, ..)``.
 
+    function: run under jax.jit unless jit is False. name: of the cell, that of the function if empty.
     parameters: from (D, H) to the shape of each parameter. states: from H to the shape of each state of one row.
     width: from H to the number of outputs a step.
     forward_mode: False where a ``jax.custom_vjp`` leaves no ``jax.jvp``. declared: what else goes into its
