@@ -92,8 +92,9 @@ def test_biases_that_change_places():
 def without_history(unroll):
     """What was carried into a segment, the initial states included, no longer has a gradient."""
 
-    def cut(module, case, x, states):
-        return unroll(module, case, x, tuple(tuple({n: s.detach() for n, s in p.items()} for p in k) for k in states))
+    def cut(cell, module, x, initial, lengths):
+        initial = tuple(tuple({n: s.detach() for n, s in p.items()} for p in k) for k in initial)
+        return unroll(cell, module, x, initial, lengths)
 
     return cut
 
@@ -133,8 +134,8 @@ def test_time_and_batch_that_change_places():
     subject = layers(batch_first=True)
     right = subject.unroll
 
-    def unroll(module, case, x, states):
-        y, final = right(module, case, x, states)
+    def unroll(*arguments):
+        y, final = right(*arguments)
         return y.transpose(0, 1), final
 
     subject.unroll = unroll
@@ -152,7 +153,8 @@ def test_everything_is_made_on_the_device():
         states = tuple(
             tuple({n: torch.empty(s.shape, device="meta") for n, s in p.items()} for p in k) for k in case.initial
         )
-        y, final = subject.unroll(subject.module(case), case, torch.empty(case.x.shape, device="meta"), states)
+        x = torch.empty(case.x.shape, device="meta")
+        y, final = subject.unroll(cell, subject.module(case), x, states, None)
         assert {y.device.type, *(s.device.type for k in final for p in k for s in p.values())} == {"meta"}
 
 

@@ -1,12 +1,11 @@
 """Keras's recurrent layers on JAX."""
 
 from dataclasses import replace
-from typing import Any
 
 from bpttcheck.adapters.jax_subject import JaxSubject
 from bpttcheck.adapters.keras_layers import KerasLayers
-from bpttcheck.contract import Capabilities, Case, CustomCell
-from bpttref import RNN, Cell
+from bpttcheck.contract import Capabilities, Case
+from bpttref import RNN
 
 
 class KerasJax(KerasLayers, JaxSubject):
@@ -16,9 +15,6 @@ class KerasJax(KerasLayers, JaxSubject):
 
     def capabilities(self) -> Capabilities:
         return replace(super().capabilities(), sizes=self.sizes)
-
-    def unroll(self, cell: Cell | CustomCell, parameters: Any, x: Any, initial: Any, lengths: Any) -> tuple[Any, Any]:
-        return self.run(cell, parameters, x, initial, lengths)
 
     def refusal(self, case: Case) -> str | None:
         if isinstance(case.cell, RNN) and case.dtype == "float64" and case.lengths is None:

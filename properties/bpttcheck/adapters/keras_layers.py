@@ -57,8 +57,7 @@ class KerasLayers:
         """Why a case cannot be run on this backend; None if it can."""
         return "Keras takes no sequence without steps" if len(case.x) == 0 else None
 
-    def run(self, cell: Cell | CustomCell, parameters: Any, x: Any, initial: Any, lengths: Any) -> tuple[Any, Any]:
-        """y and final states, nested and named as in `Outputs`, from tensors nested and named as in a `Case`."""
+    def unroll(self, cell: Cell | CustomCell, parameters: Any, x: Any, initial: Any, lengths: Any) -> tuple[Any, Any]:
         assert not isinstance(cell, CustomCell)
         ops = self._keras.ops
         mask = None if lengths is None else self._directed(ops.arange(len(x)) < lengths[:, None])

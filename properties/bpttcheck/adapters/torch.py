@@ -10,13 +10,13 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from bpttcheck.adapters.torch_subject import TorchSubject
+from bpttcheck.adapters.torch_subject import ModuleSubject
 from bpttcheck.contract import Capabilities, Case, CustomCell, Gradients, Outputs, Shapes
 from bpttcheck.trial import Refused
-from bpttref import GRU, LSTM, RNN, Links, Regular
+from bpttref import GRU, LSTM, RNN, Cell, Links, Regular
 
 NAMES = {"W_hx": "weight_ih", "W_hh": "weight_hh", "b_hx": "bias_ih", "b_hh": "bias_hh"}
 
@@ -42,7 +42,7 @@ PROJECTED = CustomCell(
 )
 
 
-class TorchLayers(TorchSubject):
+class TorchLayers(ModuleSubject):
     """``torch.nn``'s layers. batch_first: whether x and y are ``(B, T, ..)`` for the layer."""
 
     def __init__(
@@ -104,23 +104,22 @@ class TorchLayers(TorchSubject):
             for k, directions in enumerate(case.parameters)
         )
 
-    def unroll(self, module: Any, case: Case, x: Tensor, states: Any) -> tuple[Tensor, Any]:
+    def unroll(self, cell: Cell | CustomCell, module: Any, x: Any, initial: Any, lengths: Any) -> tuple[Any, Any]:
         T = len(x)
-        before = [torch.stack([leaf[name] for layer in states for leaf in layer]) for name in states[0][0]]
+        before = [torch.stack([leaf[name] for layer in initial for leaf in layer]) for name in initial[0][0]]
         piece: Any = x.transpose(0, 1).contiguous() if self.batch_first else x
-        if case.lengths is not None:
-            lengths = torch.tensor(case.lengths, device="cpu")  # wherever x is
+        if lengths is not None:
             piece = pack_padded_sequence(piece, lengths, self.batch_first, enforce_sorted=False)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "LSTM with projections is not supported with oneDNN", UserWarning)
             y, after = module(piece, tuple(before) if len(before) > 1 else before[0])
-        if case.lengths is not None:
+        if lengths is not None:
             y, _ = pad_packed_sequence(y, self.batch_first, total_length=T)
-        stacked = dict(zip(states[0][0], after if isinstance(after, tuple) else (after,), strict=True))
-        width = len(states[0])
+        stacked = dict(zip(initial[0][0], after if isinstance(after, tuple) else (after,), strict=True))
+        width = len(initial[0])
         final = tuple(
             tuple({name: state[k * width + d] for name, state in stacked.items()} for d in range(width))
-            for k in range(len(states))
+            for k in range(len(initial))
         )
         return y.transpose(0, 1) if self.batch_first else y, final
 

@@ -6,15 +6,15 @@ Conventions: those of the layers (`bpttcheck.adapters.torch`). The loop and its 
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from bpttcheck.adapters.torch import NAMES
-from bpttcheck.adapters.torch_subject import TorchSubject
-from bpttcheck.contract import Capabilities, Case
-from bpttref import GRU, LSTM, RNN, Links, Regular
+from bpttcheck.adapters.torch_subject import ModuleSubject
+from bpttcheck.contract import Capabilities, Case, CustomCell
+from bpttref import GRU, LSTM, RNN, Cell, Links, Regular
 
 
-class TorchCells(TorchSubject):
+class TorchCells(ModuleSubject):
     """``torch.nn``'s cells."""
 
     name = f"torch-cells {torch.__version__}"
@@ -42,10 +42,10 @@ class TorchCells(TorchSubject):
     def parameters(self, module: nn.Module, case: Case) -> Any:
         return (({name: getattr(module, NAMES[name]) for name in case.parameters[0][0]},),)
 
-    def unroll(self, module: Any, case: Case, x: Tensor, states: Any) -> tuple[Tensor, Any]:
-        state, y = states[0][0], []
+    def unroll(self, cell: Cell | CustomCell, module: Any, x: Any, initial: Any, lengths: Any) -> tuple[Any, Any]:
+        state, y = initial[0][0], []
         for x_t in x:
-            if isinstance(case.cell, LSTM):
+            if isinstance(cell, LSTM):
                 h, c = module(x_t, (state["h"], state["c"]))
                 state = {"h": h, "c": c}
             else:

@@ -4,21 +4,21 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from bpttcheck.adapters.torch_subject import TorchSubject
+from bpttcheck.adapters.torch_subject import ModuleSubject
 from bpttcheck.contract import Capabilities, Case, CustomCell, Shapes
-from bpttref import Links, Regular
+from bpttref import Cell, Links, Regular
 
 
-class TorchModule(TorchSubject):
+class TorchModule(ModuleSubject):
     """``module(x, states) -> (y, states)``, with x ``(T, B, D)`` and a mapping of states ``(B, ..)``.
 
     factory: from (D, H) to a module, whose parameters are filled with those of the case; their names have a slash for a
     dot: ``layer/weight``. states: from H to the shape of each state of one row, that of the first ending with H.
-    width: from H to the number of outputs a step. device: as in `TorchSubject`. forward_mode: False where a
-    ``torch.autograd.Function`` leaves no jvp. declared: what else goes into its `Capabilities`.
-    Truncated, the module is run segment by segment, and what the states pass back at a cut is scaled.
+    width: from H to the number of outputs a step. name: of the cell, that of the factory if empty. device: as in
+    `TorchSubject`. forward_mode: False where a ``torch.autograd.Function`` leaves no jvp. declared: what else goes into
+    its `Capabilities`.
     """
 
     def __init__(
@@ -52,8 +52,8 @@ class TorchModule(TorchSubject):
     def parameters(self, module: nn.Module, case: Case) -> Any:
         return ((_by_name(module),),)
 
-    def unroll(self, module: Any, case: Case, x: Tensor, states: Any) -> tuple[Tensor, Any]:
-        y, final = module(x, states[0][0])
+    def unroll(self, cell: Cell | CustomCell, module: Any, x: Any, initial: Any, lengths: Any) -> tuple[Any, Any]:
+        y, final = module(x, initial[0][0])
         return y, ((dict(final),),)
 
     def _shapes(self, D: int, H: int) -> Shapes:

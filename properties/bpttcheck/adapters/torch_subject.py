@@ -1,9 +1,10 @@
-"""What the PyTorch adapters share: a module becomes a subject by autograd, and by forward-mode differentiation.
+"""What adapters on PyTorch share: a forward pass becomes a subject by torch.autograd, reverse and forward.
 
-An adapter gives a module for a case, says which of its parameters is which, and runs it. Here the module gets the
-case's numbers, arrays go to the device and come back, and gradients are asked for.
+A `TorchSubject` gives ``unroll``, from parameters and states in the canonical layout. Whatever it does to bring them
+into the library's layout is differentiated with the rest, so that gradients come back in the layout of the case. A
+`ModuleSubject` runs a module that holds the numbers itself, as PyTorch's users do.
 
-Truncation is by detach: the module runs segment after segment, and the carried state is detached at a cut, or scaled in
+Truncation is by detach: ``unroll`` runs segment after segment, and the carried state is detached at a cut, or scaled in
 the backward pass alone where a link has another multiplier.
 
 In float32 a GPU multiplies matrices in TF32, of 10 bits, where it may, as cuDNN's recurrent layers may unless they are
@@ -23,8 +24,8 @@ from torch import Tensor, nn
 from bpttcheck.adapters import TargetError
 from bpttcheck.blocks import named
 from bpttcheck.cases import with_arrays
-from bpttcheck.contract import Capabilities, Case, Cotangents, Gradients, Outputs, Pullback
-from bpttref import Blocks, Last, Window, trees
+from bpttcheck.contract import Case, Cotangents, CustomCell, Gradients, Outputs, Pullback
+from bpttref import Blocks, Cell, Last, Window, trees
 from bpttref.arrays import Array
 
 
@@ -47,25 +48,19 @@ class TorchSubject:
         torch.set_float32_matmul_precision("highest")
         torch.set_num_threads(1)  # for problems as small as these, more threads only wait for each other
 
-    def capabilities(self) -> Capabilities:
+    def unroll(self, cell: Cell | CustomCell, parameters: Any, x: Any, initial: Any, lengths: Any) -> tuple[Any, Any]:
+        """y and final states, nested and named as in `Outputs`, from tensors nested and named as in a `Case`; but for
+        ``parameters``, which are what `held` says. Lengths are on the CPU."""
         raise NotImplementedError
 
-    def module(self, case: Case) -> nn.Module:
-        """A module for cases of this shape and dtype, on the device; whatever its parameters hold is overwritten."""
-        raise NotImplementedError
-
-    def parameters(self, module: nn.Module, case: Case) -> Any:
-        """The module's own parameters, nested and named as those of the case."""
-        raise NotImplementedError
-
-    def unroll(self, module: Any, case: Case, x: Any, states: Any) -> tuple[Any, Any]:
-        """y and final states, nested and named as in `Outputs`, from x ``(T, B, D)`` and states as in the case."""
-        raise NotImplementedError
+    def held(self, case: Case, parameters: Any) -> tuple[Any, Any]:
+        """What `unroll` gets for the parameters, and the tensors in it by which is differentiated, nested as they."""
+        return parameters, parameters
 
     def vjp(self, case: Case) -> tuple[Outputs, Pullback]:
         case = replace(case, objective=None)
-        module, at = self._placed(case, _leaf)
-        y, final = self._run(module, at)
+        parameters, at = self._placed(case, _leaf)
+        y, final = self._run(parameters, at)
         outputs: dict[str, Any] = named(Outputs(y, final))
 
         def pullback(cotangents: Cotangents) -> Gradients:
@@ -78,8 +73,8 @@ class TorchSubject:
 
     def loss_and_gradients(self, case: Case) -> tuple[Outputs, Gradients]:
         """A training step: nn.functional.linear, a loss of nn.functional, and gradients for everything."""
-        module, at = self._placed(case, _leaf)
-        y, _ = self._run(module, at)
+        parameters, at = self._placed(case, _leaf)
+        y, _ = self._run(parameters, at)
         objective: Any = at.objective
         o = y if objective.kind == "linear" else nn.functional.linear(y, objective.W_qh, objective.b_q)
         if objective.kind == "cross-entropy":
@@ -110,31 +105,25 @@ class TorchSubject:
             with forward_mode.dual_level(), torch.backends.mkldnn.flags(enabled=False):
                 return Outputs(*trees.each(tangent, self._run(*self._placed(case, dual))))
 
-    def _placed(self, case: Case, change: Callable[[str, Any], Any]) -> tuple[nn.Module, Case]:
-        """The module with the numbers of the case; and the case with ``change(name, tensor)`` in place of each array,
-        whose parameters are the module's own."""
-        module = self.module(case)
+    def _placed(self, case: Case, change: Callable[[str, Any], Any]) -> tuple[Any, Case]:
+        """What `unroll` gets for the parameters, and the case with ``change(name, tensor)`` in place of each array."""
         at = with_arrays(case, lambda name, array: change(name, self._tensor(case, array)))
-        own = self.parameters(module, case)
-        parameters: dict[str, Any] = named(Gradients(None, own, None))
-        values: dict[str, Any] = named(Gradients(None, at.parameters, None))
-        with torch.no_grad():
-            for name, parameter in parameters.items():
-                parameter.requires_grad_().copy_(values[name])
-        return module, replace(at, parameters=own)
+        parameters, own = self.held(case, at.parameters)
+        return parameters, replace(at, parameters=own)
 
-    def _run(self, module: nn.Module, at: Case) -> tuple[Any, Any]:
+    def _run(self, parameters: Any, at: Case) -> tuple[Any, Any]:
         """y and final states, with the graph cut where the case says."""
         assert not isinstance(at.truncation, Blocks | Window | Last)
         x: Any = at.x
         states: Any = at.initial
         xi = at.truncation.links(len(x)).tolist()
+        lengths = None if at.lengths is None else torch.tensor(at.lengths, device="cpu")
         edges = [0, *(t for t in range(1, len(x)) if xi[t] != 1), len(x)]
         pieces = []
         for start, stop in zip(edges, edges[1:], strict=False):
             if start:
                 states = trees.each(partial(linked, xi=xi[start]), states)
-            y, states = self.unroll(module, at, x[start:stop], states)
+            y, states = self.unroll(at.cell, parameters, x[start:stop], states, lengths)
             pieces.append(y)
         return torch.cat(pieces), states
 
@@ -161,6 +150,28 @@ class TorchSubject:
 
 def _leaf(name: str, tensor: Any) -> Any:
     return tensor.requires_grad_()
+
+
+class ModuleSubject(TorchSubject):
+    """Base of an adapter whose module holds the numbers of a case. `unroll` gets it for the parameters."""
+
+    def module(self, case: Case) -> nn.Module:
+        """A module for cases of this shape and dtype, on the device; whatever its parameters hold is overwritten."""
+        raise NotImplementedError
+
+    def parameters(self, module: nn.Module, case: Case) -> Any:
+        """The module's own parameters, nested and named as those of the case."""
+        raise NotImplementedError
+
+    def held(self, case: Case, parameters: Any) -> tuple[Any, Any]:
+        module = self.module(case)
+        own = self.parameters(module, case)
+        values, places = (named(Gradients(None, tree, None)) for tree in (parameters, own))
+        with torch.no_grad():
+            for name, place in places.items():
+                parameter: Any = place
+                parameter.requires_grad_().copy_(values[name])
+        return module, own
 
 
 def linked(state: Any, xi: float) -> Any:
