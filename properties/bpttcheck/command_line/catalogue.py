@@ -1,6 +1,7 @@
 """``bpttcheck laws`` and ``bpttcheck faults``."""
 
 import click
+from rich.markup import escape
 
 from bpttcheck.catalogue import explain, faults_by_line, faults_in_markdown, laws_in_markdown
 from bpttcheck.command_line import completion
@@ -23,7 +24,7 @@ def list_laws(law_id: str | None, markdown: bool) -> None:
     except click.UsageError as error:
         stop(error)
     for law in chosen:
-        console.print(f"[bold]{law.id}[/]  {law.statement}", highlight=False)
+        console.print(f"[bold]{law.id}[/]  {escape(law.statement)}", highlight=False)
         for heading, text in explain(law).items() if law_id else ():
             console.print(f"    {heading}: {text}", markup=False, highlight=False)
 
