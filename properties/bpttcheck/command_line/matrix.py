@@ -63,10 +63,11 @@ def matrix(
 ) -> None:
     """Judge each TARGET on its own, and show all side by side.
 
-    Each has a process of its own. A TARGET is what `bpttcheck verify` takes, or a file NAME.json that `bpttcheck verify
-    --json` wrote, perhaps elsewhere. Without one: all built-in targets whose library is installed. Exit status: 0 no law
-    failed but as is known; 1 a law failed, or a known failure matches nothing; 2 a target or the command is at fault; 3
-    the reference is in doubt; 130 interrupted.
+    Each has a process of its own. A TARGET is what `bpttcheck verify` takes, or a file NAME.json that
+    `bpttcheck verify --json` wrote, perhaps elsewhere. Without one: all built-in targets whose library is installed.
+
+    Exit status: 0 no law failed but as is known; 1 a law failed, or a known failure matches nothing; 2 a target or the
+    command is at fault; 3 the reference is in doubt; 130 interrupted.
     """
     chosen = list(dict.fromkeys(targets or installed()))
     files = [target for target in chosen if target.endswith(".json")]
