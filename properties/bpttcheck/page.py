@@ -8,12 +8,10 @@ from bpttcheck.explanation import Explanation
 from bpttcheck.laws import LAWS
 from bpttcheck.record import Run
 from bpttcheck.report import reasons
-from bpttcheck.verdict import Result, summary
+from bpttcheck.verdict import BAD, Result, summary
 
 if TYPE_CHECKING:
     from jinja2 import Template
-
-_BAD = ("failed", "error", "unsure")
 
 
 def blank_page(name: str) -> "Template":
@@ -48,7 +46,7 @@ def to_html(run: Run, explained: Sequence[Explanation]) -> str:
 
 
 def _verdict(results: Sequence[Result], interrupted: bool) -> str:
-    bad = {result.subject for result in results if result.status in _BAD}
+    bad = {result.subject for result in results if result.status in BAD}
     if not any(result.status == "passed" for result in results) and not bad:
         said = "Nothing was judged"
     else:

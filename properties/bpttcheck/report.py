@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from bpttcheck.explanation import Explanation
@@ -34,7 +35,7 @@ def print_verdict(console: Console, results: Sequence[Result]) -> None:
     for subject in dict.fromkeys(result.subject for result in results):
         chosen = [result for result in results if result.subject == subject]
         for dtype in dict.fromkeys(result.dtype for result in chosen):
-            console.print(f"\n[bold]{subject}, {dtype}[/]: worst error / tolerance", highlight=False)
+            console.print(f"\n[bold]{escape(subject)}, {dtype}[/]: worst error / tolerance", highlight=False)
             console.print(_table([result for result in chosen if result.dtype == dtype]))
         for reason in reasons(chosen):
             console.print(reason, **_PLAIN)

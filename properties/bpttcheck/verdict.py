@@ -28,6 +28,7 @@ from bpttcheck.oracle import reference_is_confirmed
 from bpttcheck.trial import AdapterError, Comparison, Refused, Trial, Violation
 
 Status: TypeAlias = Literal["passed", "failed", "skipped", "vacuous", "error", "unsure", "unfinished", "known"]
+BAD: tuple[Status, ...] = ("error", "failed", "unsure")
 _TRIES = 100  # smaller cases that are tried before the one that failed is shown as it is
 
 

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import click
-from rich.console import Console
 
 from bpttcheck.adapters import installed
+from bpttcheck.command_line import completion
 from bpttcheck.command_line.catalogue import chosen_laws
 from bpttcheck.command_line.ending import INTERRUPTED, exit_status, stop
+from bpttcheck.command_line.terminal import new_console
 from bpttcheck.known_failures import KnownFailure, read_known_failures
 from bpttcheck.matrix.page import to_html
 from bpttcheck.matrix.processes import Asked, judge
@@ -22,20 +23,30 @@ from bpttcheck.verdict import summary
 
 
 @click.command()
-@click.argument("targets", nargs=-1, metavar="[TARGET]...")
-@click.option("--html", "html_file", type=click.Path(dir_okay=False, path_type=Path), help="The same as one page.")
-@click.option("--law", "law_ids", multiple=True, metavar="ID", help="Only this law; may be repeated.")
-@click.option("--cell", "cells", multiple=True, metavar="NAME", help="Only this cell, e.g. lstm; may be repeated.")
-@click.option("--dtype", "dtypes", multiple=True, metavar="NAME", help="Only this dtype; may be repeated.")
-@click.option("--examples", type=click.IntRange(1), default=40, show_default=True, help="Cases per cell and dtype.")
-@click.option("--seed", type=click.IntRange(0), help="Draw the same cases again.")
+@click.argument("targets", nargs=-1, metavar="[TARGET]...", shell_complete=completion.targets)
+@click.option(
+    "--html",
+    "html_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write the same as one page; needs jinja2.",
+)
+@click.option("--law", "law_ids", multiple=True, metavar="ID", shell_complete=completion.law_ids,
+              help="Only this law; may be repeated.")  # fmt: skip
+@click.option("--cell", "cells", multiple=True, metavar="NAME", shell_complete=completion.cells,
+              help="Only this cell, e.g. lstm; may be repeated.")  # fmt: skip
+@click.option("--dtype", "dtypes", multiple=True, metavar="NAME", shell_complete=completion.dtypes,
+              help="Only this dtype; may be repeated.")  # fmt: skip
+@click.option("--examples", type=click.IntRange(1), default=40, show_default=True, metavar="N",
+              help="Cases per cell and dtype.")  # fmt: skip
+@click.option("--seed", type=click.IntRange(0), metavar="N", help="Draw the same cases again.")
 @click.option(
     "--known-failures",
     "known_file",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Failures that are expected; known-failures.toml if it is there.",
 )
-@click.option("--jobs", "-j", type=click.IntRange(1), default=1, show_default=True, help="Targets judged at a time.")
+@click.option("--jobs", "-j", type=click.IntRange(1), default=1, show_default=True, metavar="N",
+              help="Targets judged at a time.")  # fmt: skip
 @click.option("--timeout", type=click.FloatRange(0, min_open=True), default=3600, show_default=True,
               metavar="SECONDS", help="Stop judging a target after so long.")  # fmt: skip
 def matrix(
@@ -50,12 +61,13 @@ def matrix(
     jobs: int,
     timeout: float,
 ) -> None:
-    """Judge each TARGET in a process of its own, and show all of them side by side.
+    """Judge each TARGET on its own, and show all side by side.
 
-    A TARGET is what `bpttcheck verify` takes, or a file NAME.json that `bpttcheck verify --json` wrote, perhaps
-    elsewhere. Without one: all built-in targets whose library is installed. Exit status: 0 no law failed but as is
-    known; 1 a law failed, or a known failure matches nothing; 2 a target or the command is at fault; 3 the reference
-    is in doubt; 130 interrupted.
+    Each has a process of its own. A TARGET is what `bpttcheck verify` takes, or a file NAME.json that
+    `bpttcheck verify --json` wrote, perhaps elsewhere. Without one: all built-in targets whose library is installed.
+
+    Exit status: 0 no law failed but as is known; 1 a law failed, or a known failure matches nothing; 2 a target or the
+    command is at fault; 3 the reference is in doubt; 130 interrupted.
     """
     chosen = list(dict.fromkeys(targets or installed()))
     files = [target for target in chosen if target.endswith(".json")]
@@ -74,7 +86,7 @@ def matrix(
     if known_file is not None:
         options += ["--known-failures", str(known_file)]
     to_judge = [target for target in chosen if target not in files]
-    console = Console(emoji=False)
+    console = new_console()
 
     def finished(run: Run) -> None:
         (record,) = run.targets

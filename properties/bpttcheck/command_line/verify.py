@@ -15,8 +15,10 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from bpttcheck.adapters import TargetError, cell_named, installed, judged_together, load
 from bpttcheck.case_file import CaseFile
+from bpttcheck.command_line import completion
 from bpttcheck.command_line.catalogue import chosen_laws
 from bpttcheck.command_line.ending import INTERRUPTED, exit_status, stop
+from bpttcheck.command_line.terminal import new_console
 from bpttcheck.contract import Implementation, require
 from bpttcheck.explanation import Explanation, explain
 from bpttcheck.junit import to_junit
@@ -26,17 +28,21 @@ from bpttcheck.page import blank_page, to_html
 from bpttcheck.parallel import Outcome, Question, Share, judge_here, judge_in_processes, shares
 from bpttcheck.record import Record, Run, to_json
 from bpttcheck.report import print_failure, print_verdict
-from bpttcheck.verdict import Own, Result, summary
+from bpttcheck.verdict import BAD, Own, Result, summary
 from bpttcheck.versions import libraries
 
 
 @click.command()
-@click.argument("targets", nargs=-1)
-@click.option("--law", "law_ids", multiple=True, metavar="ID", help="Only this law; may be repeated.")
-@click.option("--cell", "cells", multiple=True, metavar="NAME", help="Only this cell, e.g. lstm; may be repeated.")
-@click.option("--dtype", "dtypes", multiple=True, metavar="NAME", help="Only this dtype; may be repeated.")
+@click.argument("targets", nargs=-1, shell_complete=completion.targets)
+@click.option("--law", "law_ids", multiple=True, metavar="ID", shell_complete=completion.law_ids,
+              help="Only this law; may be repeated.")  # fmt: skip
+@click.option("--cell", "cells", multiple=True, metavar="NAME", shell_complete=completion.cells,
+              help="Only this cell, e.g. lstm; may be repeated.")  # fmt: skip
+@click.option("--dtype", "dtypes", multiple=True, metavar="NAME", shell_complete=completion.dtypes,
+              help="Only this dtype; may be repeated.")  # fmt: skip
 @click.option("--where-declared", is_flag=True, help="Leave out a cell or dtype that no target has, with no complaint.")
-@click.option("--examples", type=click.IntRange(1), default=40, show_default=True, help="Cases per cell and dtype.")
+@click.option("--examples", type=click.IntRange(1), default=40, show_default=True, metavar="N",
+              help="Cases per cell and dtype.")  # fmt: skip
 @click.option("--budget", type=click.FloatRange(0, min_open=True), default=math.inf, metavar="SECONDS",
               help="Stop drawing cases after so long, shared by all cells.")  # fmt: skip
 @click.option("--sizes", callback=lambda _, __, text: _sizes(text), metavar="T=N,B=N,D=N,H=N",
@@ -47,8 +53,9 @@ from bpttcheck.versions import libraries
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="This case alone: an .npz file with x and weights, and perhaps initial states, lengths, cotangents.",
 )
-@click.option("--against", metavar="TARGET", default="", help="The target whose numbers are right, for the reference.")
-@click.option("--seed", type=click.IntRange(0), help="Draw the same cases again.")
+@click.option("--against", metavar="TARGET", default="", shell_complete=completion.targets,
+              help="The target whose numbers are right, in place of the reference.")  # fmt: skip
+@click.option("--seed", type=click.IntRange(0), metavar="N", help="Draw the same cases again.")
 @click.option("--derandomize", "seed", flag_value=0, type=int, help="The same cases on every run: --seed 0, for CI.")
 @click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write every result here.")
 @click.option(
@@ -58,15 +65,19 @@ from bpttcheck.versions import libraries
     show_default=True,
     help="Write each failure here, in a folder of its own.",
 )
-@click.option("--junit", "junit_file", type=click.Path(dir_okay=False, path_type=Path), help="The same as JUnit XML.")
-@click.option("--html", "html_file", type=click.Path(dir_okay=False, path_type=Path), help="The same as one page.")
+@click.option(
+    "--junit", "junit_file", type=click.Path(dir_okay=False, path_type=Path), help="Write the same as JUnit XML."
+)
+@click.option("--html", "html_file", type=click.Path(dir_okay=False, path_type=Path),
+              help="Write the same as one page; needs jinja2.")  # fmt: skip
 @click.option(
     "--known-failures",
     "known_file",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Failures that are expected; known-failures.toml if it is there.",
 )
-@click.option("--jobs", "-j", type=click.IntRange(1), default=1, show_default=True, help="Processes.")
+@click.option("--jobs", "-j", type=click.IntRange(1), default=1, show_default=True, metavar="N", help="Processes.")
+@click.option("--quiet", "-q", is_flag=True, help="Print failures and the closing sentence alone.")
 @click.option("--traceback", is_flag=True, help="Show the traceback where a target or the command is at fault.")
 def verify(
     targets: tuple[str, ...],
@@ -86,13 +97,17 @@ def verify(
     html_file: Path | None,
     known_file: Path | None,
     jobs: int,
+    quiet: bool,
     traceback: bool,
 ) -> None:
-    """Judge TARGETS: a name of `bpttcheck targets`, package.module:object, path/to/file.py:object or "exec:command".
+    """Judge TARGETS by the laws of right backpropagation.
 
-    Without a target, the built-in reference and every supported library that is installed. Exit status: 0 all laws
-    that ran passed; 1 a law failed; 2 a target or the command is at fault; 3 the reference is in doubt; 130
-    interrupted.
+    A target is a name of `bpttcheck targets`, package.module:object, path/to/file.py:object or "exec:command". Without
+    one, the built-in reference and every supported library that is installed are judged. The table [tool.bpttcheck] of
+    a pyproject.toml sets what the command line does not.
+
+    Exit status: 0 all laws that ran passed; 1 a law failed; 2 a target or the command is at fault; 3 the reference is
+    in doubt; 130 interrupted.
     """
     targets = targets or judged_together(installed())
     try:
@@ -111,7 +126,7 @@ def verify(
     except (TargetError, click.UsageError, OSError, ValueError, ImportError) as error:
         stop(error, traceback)
     run = Run(secrets.randbelow(2**32) if seed is None else seed, examples, list(records.values()))
-    console = Console(emoji=False)
+    console, aside = new_console(), new_console(quiet)
     asked = Question(tuple(law.id for law in laws), examples, budget, run.seed, tuple(known), sizes, case, against)
     found: dict[Share, list[Result]] = {}
     explained: list[Explanation] = []
@@ -127,10 +142,10 @@ def verify(
             html_file.write_text(to_html(run, explained), encoding="utf-8")
 
     try:
-        console.print(f"seed {run.seed}, {examples} examples per cell and dtype{own}", markup=False, highlight=False)
+        aside.print(f"seed {run.seed}, {examples} examples per cell and dtype{own}", markup=False, highlight=False)
         for target in subjects:
-            still_failing |= _found_again(console, target, laws, failures, known)
-        for share, outcome in _judged(console, todo, subjects, asked, jobs):
+            still_failing |= _found_again(console, aside, target, laws, failures, known)
+        for share, outcome in _judged(aside, todo, subjects, asked, jobs):
             if isinstance(outcome, list):
                 found[share] = outcome
             elif traceback:
@@ -145,7 +160,7 @@ def verify(
     results = [result for share in todo for result in found.get(share, [])]
     for target, record in records.items():
         record.results = [result for share in todo if share.target == target for result in found.get(share, [])]
-    print_verdict(console, results)
+    print_verdict(console, [result for result in results if result.status in BAD] if quiet else results)
     write()  # also for the case that what follows is interrupted
     stale = []
     if not run.interrupted:
@@ -176,7 +191,7 @@ def _judged(
 ) -> Iterator[tuple[Share, Outcome]]:
     """All shares with their results, or with what went wrong, while the terminal shows where it is."""
     columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
-    with Progress(*columns, console=console, transient=True) as bar:
+    with Progress(*columns, console=console, transient=True, disable=console.quiet or not console.is_terminal) as bar:
         task = bar.add_task("starting", total=None)
 
         def show(result: Result) -> None:
@@ -217,7 +232,7 @@ def _loaded(
 
 
 def _found_again(
-    console: Console, target: str, laws: tuple[Law, ...], failures: Path, known: list[KnownFailure]
+    console: Console, aside: Console, target: str, laws: tuple[Law, ...], failures: Path, known: list[KnownFailure]
 ) -> bool:
     """Put the failures that are on file for a target to it, before new cases are drawn; whether one still fails."""
     failing = False
@@ -229,7 +244,7 @@ def _found_again(
                 expected = any(entry.covers(*place, written["LAW"]) for entry in known)
                 failing |= bool(wrong) and not expected
                 said = f"{'known' if expected else 'FAILED still'}: {wrong}" if wrong else "FIXED"
-                console.print(f"{path}: {said}", markup=False, soft_wrap=True)
+                (console if wrong and not expected else aside).print(f"{path}: {said}", markup=False, soft_wrap=True)
     return failing
 
 

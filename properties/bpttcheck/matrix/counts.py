@@ -4,13 +4,12 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from bpttcheck.record import Record, Run
-from bpttcheck.verdict import Status
+from bpttcheck.verdict import BAD, Status
 from bpttref import CELLS
 
 STATUSES: tuple[Status, ...] = ("error", "failed", "unsure", "known", "passed", "vacuous", "unfinished", "skipped")
 """From what must be seen first to what says least."""
 
-BAD: tuple[Status, ...] = ("error", "failed", "unsure")
 CUSTOM = "custom cells"
 
 

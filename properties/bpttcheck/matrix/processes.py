@@ -52,7 +52,7 @@ async def _judge(target: str, asked: Asked, finished: Callable[[Run], None]) -> 
     with TemporaryDirectory(prefix="bpttcheck-") as name:
         folder = Path(name)
         as_here = [] if os.getcwd() in sys.path else ["-P"]  # -m alone would put this folder on the path
-        command = [sys.executable, *as_here, "-m", "bpttcheck", "verify", *asked.options]
+        command = [sys.executable, *as_here, "-m", "bpttcheck", "--no-settings", "verify", *asked.options]
         command += ["--seed", str(asked.seed), "--examples", str(asked.examples), "--where-declared"]
         command += ["--json", str(folder / "verdict.json"), "--failures", str(folder / "failures"), "--", target]
         with (folder / "stderr").open("wb") as stderr:

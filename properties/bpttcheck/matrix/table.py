@@ -8,9 +8,9 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from bpttcheck.matrix.counts import BAD, broken, count, families, headline, version
+from bpttcheck.matrix.counts import broken, count, families, headline, version
 from bpttcheck.record import Record, Run
-from bpttcheck.verdict import Status, summary
+from bpttcheck.verdict import BAD, Status, summary
 
 _COLOURS = {"passed": "green", "known": "yellow", "vacuous": "yellow", "unfinished": "yellow", "skipped": "dim"}
 _ORDER: tuple[Status, ...] = ("passed", "failed", "error", "unsure", "known", "vacuous", "unfinished", "skipped")
