@@ -32,7 +32,7 @@ def blank_page(name: str) -> "Template":
 
 def to_html(run: Run, explained: Sequence[Explanation]) -> str:
     """The page: a sentence, a table a subject and dtype, what was not judged, and each failure with what shows it."""
-    results = [result for record in run.targets for result in record.results]
+    results = run.results
     subjects = list(dict.fromkeys(result.subject for result in results))
     return blank_page("verdict").render(
         run=run,

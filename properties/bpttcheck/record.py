@@ -42,14 +42,18 @@ class Run:
     when: str = field(default_factory=lambda: f"{datetime.now(UTC):%Y-%m-%d %H:%M}")
     versions: Mapping[str, str] = field(default_factory=versions)
 
+    @property
+    def results(self) -> list[Result]:
+        """Those of all targets."""
+        return [result for record in self.targets for result in record.results]
+
 
 def to_json(run: Run) -> str:
     """All of it; numbers that are not finite and arrays are written as strings."""
     asked = {key: value for key, value in vars(run).items() if key != "targets"}
     targets = [{key: value for key, value in vars(record).items() if key != "results"} for record in run.targets]
     rows = [{"target": record.target} | asdict(result) for record in run.targets for result in record.results]
-    closing = summary([result for record in run.targets for result in record.results])
-    written = {"schema": SCHEMA, **asked, "summary": closing, "targets": targets, "results": rows}
+    written = {"schema": SCHEMA, **asked, "summary": summary(run.results), "targets": targets, "results": rows}
     return json.dumps(_plain(written), indent=1)
 
 

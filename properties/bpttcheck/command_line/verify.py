@@ -5,8 +5,9 @@ import re
 import runpy
 import secrets
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -30,6 +31,31 @@ from bpttcheck.record import Record, Run, to_json
 from bpttcheck.report import print_failure, print_verdict
 from bpttcheck.verdict import BAD, Own, Result, summary
 from bpttcheck.versions import libraries
+
+
+@dataclass(frozen=True)
+class Reports:
+    """The files that a verdict is written to; None where one was not asked for."""
+
+    json_file: Path | None
+    junit_file: Path | None
+    html_file: Path | None
+
+    def prepare(self) -> None:
+        """Find out before the work whether it can be written. Raises OSError, and ImportError without Jinja."""
+        for file in filter(None, (self.json_file, self.junit_file, self.html_file)):
+            file.touch()
+        if self.html_file is not None:
+            blank_page("verdict")
+
+    def write(self, run: Run, explained: Sequence[Explanation] = ()) -> None:
+        """All that is known by now."""
+        if self.junit_file is not None:
+            self.junit_file.write_text(to_junit(run.results), encoding="utf-8")
+        if self.json_file is not None:
+            self.json_file.write_text(to_json(run) + "\n", encoding="utf-8")
+        if self.html_file is not None:
+            self.html_file.write_text(to_html(run, explained), encoding="utf-8")
 
 
 @click.command()
@@ -110,11 +136,9 @@ def verify(
     in doubt; 130 interrupted.
     """
     targets = targets or judged_together(installed())
+    reports = Reports(json_file, junit_file, html_file)
     try:
-        for file in filter(None, (json_file, junit_file, html_file)):
-            file.touch()  # before the work, not after it
-        if html_file is not None:
-            blank_page("verdict")
+        reports.prepare()
         known = read_known_failures(known_file)
         laws = chosen_laws(law_ids)
         subjects, records = _loaded(targets, json_file is not None, traceback)
@@ -129,18 +153,7 @@ def verify(
     console, aside = new_console(), new_console(quiet)
     asked = Question(tuple(law.id for law in laws), examples, budget, run.seed, tuple(known), sizes, case, against)
     found: dict[Share, list[Result]] = {}
-    explained: list[Explanation] = []
     still_failing = False
-
-    def write() -> None:
-        """Every report that was asked for, of what is known by now."""
-        if junit_file is not None:
-            junit_file.write_text(to_junit(results), encoding="utf-8")
-        if json_file is not None:
-            json_file.write_text(to_json(run) + "\n", encoding="utf-8")
-        if html_file is not None:
-            html_file.write_text(to_html(run, explained), encoding="utf-8")
-
     try:
         aside.print(f"seed {run.seed}, {examples} examples per cell and dtype{own}", markup=False, highlight=False)
         for target in subjects:
@@ -157,20 +170,21 @@ def verify(
         run.interrupted = True
         console.print("interrupted: the verdict so far, without what was under way")
     met = {entry for share, its in found.items() for entry in settle(its, share.target, known)}
-    results = [result for share in todo for result in found.get(share, [])]
     for target, record in records.items():
         record.results = [result for share in todo if share.target == target for result in found.get(share, [])]
+    results = run.results
     print_verdict(console, [result for result in results if result.status in BAD] if quiet else results)
-    write()  # also for the case that what follows is interrupted
+    reports.write(run)  # also for the case that what follows is interrupted
     stale = []
     if not run.interrupted:
+        explained = []
         for target, subject in subjects.items():
             for explanation in explain(target, subject, results, failures, own, against):
                 explained.append(explanation)
                 records[target].diagnoses[explanation.first.cell] = explanation.cause()
                 print_failure(console, explanation)
         if explained:
-            write()
+            reports.write(run, explained)
         stale = [entry for entry in known if entry not in met and entry.concerns(subjects, laws, cells, dtypes)]
     for entry in stale:
         console.print(f"FAILED the known failure of {entry.law}, {entry}: it matches nothing; remove it", markup=False)
