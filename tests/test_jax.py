@@ -1,15 +1,18 @@
 """Layers of the JAX family pass every law, and adapters that slip do not."""
 
 import importlib
+from dataclasses import replace
 
 import pytest
 
 from bpttcheck import LAWS, judge
+from bpttref import Full
 
 jax = pytest.importorskip("jax", reason="jax is not installed: python -m pip install '.[jax]', or tox -e jax")
 SMALL = {"T": (3,), "B": (2,), "D": (3,), "H": (4,)}  # one shape to compile
 
 NEEDED = {"pullback-reference", "forward-mode-duality", "regular-reference", "links-reference"}
+OF_A_LOSS = {"loss-reference", "objective-gradient-reference", "objective-truncated-reference", "own-loss-derivative"}
 
 
 def subject_of(module, name, library, **options):
@@ -35,7 +38,7 @@ def failed(found):
 def test_no_false_alarm(module, name, library):
     found = statuses(subject_of(module, name, library))
     assert not failed(found)
-    assert {(law, "passed") for law in NEEDED} <= found
+    assert {(law, "passed") for law in NEEDED | OF_A_LOSS} <= found
 
 
 @pytest.mark.parametrize(
@@ -44,9 +47,9 @@ def test_no_false_alarm(module, name, library):
 def test_other_ways_to_run(options):
     """Without jit each call compiles its loop anew, so that few calls must do."""
     subject = subject_of("equinox", "EquinoxCells", "equinox", **options)
-    laws = [law for law in LAWS if law.id in NEEDED]
+    laws = [law for law in LAWS if law.id in NEEDED | OF_A_LOSS]
     found = statuses(subject, examples=2, laws=laws, cells=["gru-after"], dtypes=["float64"])
-    assert not failed(found) and ("pullback-reference", "passed") in found
+    assert not failed(found) and {(law, "passed") for law in ("pullback-reference", "loss-reference")} <= found
 
 
 def test_a_convention_that_is_forgotten():
@@ -70,8 +73,41 @@ def test_a_state_that_is_not_differentiated():
     subject.unroll = lambda cell, parameters, x, initial, lengths: right(
         cell, parameters, x, jax.lax.stop_gradient(initial), lengths
     )
-    found = failed(statuses(subject, cells=["lstm"], dtypes=["float64"]))
-    assert {"pullback-reference", "own-forward-derivative"} <= found and "forward-reference" not in found
+    laws = [law for law in LAWS if law.id in {"forward-reference", "pullback-reference", "own-forward-derivative"}]
+    found = failed(statuses(subject, laws=laws, cells=["lstm"], dtypes=["float64"]))
+    assert found == {"pullback-reference", "own-forward-derivative"}
+
+
+def test_a_layer_whose_input_is_not_differentiated():
+    """What the first layer of a stack hands on has H = 4 columns, where x has 3."""
+    subject = subject_of("haiku", "HaikuCores", "haiku")
+    right = subject.unroll
+    subject.unroll = lambda cell, parameters, x, initial, lengths: right(
+        cell, parameters, x if x.shape[-1] == 3 else jax.lax.stop_gradient(x), initial, lengths
+    )
+    laws = [
+        law for law in LAWS if law.id in {"forward-reference", "pullback-reference", "objective-gradient-reference"}
+    ]
+    found = failed(statuses(subject, laws=laws, cells=["lstm"], dtypes=["float64"]))
+    assert found == {"pullback-reference", "objective-gradient-reference"}
+
+
+def test_a_loss_that_is_averaged():
+    subject = subject_of("haiku", "HaikuCores", "haiku")
+    right = subject.loss
+    subject.loss = lambda kind, y, *rest: right(kind, y, *rest) / y.shape[0]
+    laws = [law for law in LAWS if law.id in NEEDED | OF_A_LOSS]
+    found = failed(statuses(subject, laws=laws, cells=["lstm"], dtypes=["float64"]))
+    assert found == OF_A_LOSS - {"own-loss-derivative"}
+
+
+def test_a_training_step_that_is_not_cut():
+    subject = subject_of("haiku", "HaikuCores", "haiku")
+    right = subject.loss_and_gradients
+    subject.loss_and_gradients = lambda case: right(replace(case, truncation=Full()))
+    laws = [law for law in LAWS if law.id in NEEDED | OF_A_LOSS]
+    found = failed(statuses(subject, laws=laws, cells=["lstm"], dtypes=["float64"]))
+    assert found == {"objective-truncated-reference"}
 
 
 @jax.custom_vjp
@@ -97,7 +133,9 @@ def minimal(tanh):
     return minimal_gated_unit
 
 
-@pytest.mark.parametrize(("tanh", "broken"), [(jax.numpy.tanh, set()), (wrong_tanh, {"own-forward-derivative"})])
+@pytest.mark.parametrize(
+    ("tanh", "broken"), [(jax.numpy.tanh, set()), (wrong_tanh, {"own-forward-derivative", "own-loss-derivative"})]
+)
 def test_a_function_without_an_adapter(tanh, broken):
     from bpttcheck.adapters.jax_function import JaxFunction
 
@@ -105,6 +143,7 @@ def test_a_function_without_an_adapter(tanh, broken):
         minimal(tanh),
         parameters=lambda D, H: {"W_f": (D, H), "U_f": (H, H), "W_n": (D, H), "U_n": (H, H)},
         forward_mode=not broken,
+        objectives=("squared-error",),
         sizes=SMALL,
     )
     found = statuses(subject)

@@ -24,8 +24,12 @@ class EquinoxCells(JaxSubject):
     def capabilities(self) -> Capabilities:
         return Capabilities(
             cells=(LSTM(), GRU("after")),
+            layers=2,
             truncations=(Regular, Links),
+            objectives=("cross-entropy", "squared-error", "linear"),
+            loss_weights=True,
             sizes=self.sizes,
+            refuses=self.refuses,
             conventions={"reset gate": "after the recurrent product", "biases": "one, and one more for the GRU's n"},
         )
 

@@ -27,10 +27,14 @@ class FlaxLinen(JaxSubject):
     def capabilities(self) -> Capabilities:
         return Capabilities(
             cells=(RNN("tanh"), LSTM(), GRU("after")),
+            layers=2,
             bidirectional=True,
             inputs=("dense", "initial", "lengths"),
             truncations=(Regular, Links),
+            objectives=("cross-entropy", "squared-error", "linear"),
+            loss_weights=True,
             sizes=self.sizes,
+            refuses=self.refuses,
             conventions={"reset gate": "after the recurrent product", "biases": "one, and one more for the GRU's n"},
         )
 

@@ -27,10 +27,14 @@ class FlaxNnx(JaxSubject):
         return Capabilities(
             cells=(RNN("tanh"), LSTM(), GRU("after")),
             biases=1,
+            layers=2,
             bidirectional=True,
             inputs=("dense", "initial", "lengths"),
             truncations=(Regular, Links),
+            objectives=("cross-entropy", "squared-error", "linear"),
+            loss_weights=True,
             sizes=self.sizes,
+            refuses=self.refuses,
             conventions={"reset gate": "after the recurrent product", "biases": "one"},
         )
 

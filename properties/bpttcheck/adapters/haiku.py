@@ -24,8 +24,12 @@ class HaikuCores(JaxSubject):
     def capabilities(self) -> Capabilities:
         return Capabilities(
             cells=(RNN("relu"), LSTM(), GRU("before")),
+            layers=2,
             truncations=(Regular, Links),
+            objectives=("cross-entropy", "squared-error", "linear"),
+            loss_weights=True,
             sizes=self.sizes,
+            refuses=self.refuses,
             conventions={
                 "reset gate": "before the recurrent product",
                 "update gate": "h' = (1 - z) h + z n: the weights of z are negated",
