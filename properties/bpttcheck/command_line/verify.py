@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import click
 from rich.console import Console
@@ -172,32 +173,49 @@ def verify(
     met = {entry for share, its in found.items() for entry in settle(its, share.target, known)}
     for target, record in records.items():
         record.results = [result for share in todo if share.target == target for result in found.get(share, [])]
-    results = run.results
-    print_verdict(console, [result for result in results if result.status in BAD] if quiet else results)
+    print_verdict(console, [result for result in run.results if result.status in BAD or not quiet])
     reports.write(run)  # also for the case that what follows is interrupted
     stale = []
     if not run.interrupted:
-        explained = []
-        for target, subject in subjects.items():
-            for explanation in explain(target, subject, results, failures, own, against):
-                explained.append(explanation)
-                records[target].diagnoses[explanation.first.cell] = explanation.cause()
-                print_failure(console, explanation)
-        if explained:
+        if explained := _explained(console, records, subjects, failures, own, against):
             reports.write(run, explained)
         stale = [entry for entry in known if entry not in met and entry.concerns(subjects, laws, cells, dtypes)]
     for entry in stale:
         console.print(f"FAILED the known failure of {entry.law}, {entry}: it matches nothing; remove it", markup=False)
-    console.print(f"\n{summary(results)}", markup=False, highlight=False)
-    if any(not subject.capabilities().gradients for subject in subjects.values()):
+    forward_only = any(not subject.capabilities().gradients for subject in subjects.values())
+    _close(console, run, forward_only, failing=still_failing or bool(stale))
+
+
+def _explained(
+    console: Console,
+    records: dict[str, Record],
+    subjects: dict[str, Implementation],
+    failures: Path,
+    own: Own,
+    against: str,
+) -> list[Explanation]:
+    """What is to be said of each cell that fails, which is printed and goes into the records."""
+    explained = []
+    for target, subject in subjects.items():
+        for explanation in explain(target, subject, records[target].results, failures, own, against):
+            explained.append(explanation)
+            records[target].diagnoses[explanation.first.cell] = explanation.cause()
+            print_failure(console, explanation)
+    return explained
+
+
+def _close(console: Console, run: Run, forward_only: bool, failing: bool) -> NoReturn:
+    """The closing sentences, and the exit status."""
+    console.print(f"\n{summary(run.results)}", markup=False, highlight=False)
+    if forward_only:
         console.print("[bold yellow]A forward-only subject was judged: nothing is said about its gradients.[/]")
-    spoiled = [sentence for record in records.values() for sentence in record.errors]
+    spoiled = [sentence for record in run.targets for sentence in record.errors]
     for sentence in spoiled:
         click.echo(f"bpttcheck: {sentence}", err=True)
     if run.interrupted:
         sys.exit(INTERRUPTED)
-    statuses = {result.status for result in results}
-    sys.exit(exit_status(statuses, at_fault=bool(spoiled), failing=still_failing or bool(stale)))
+    statuses = {result.status for result in run.results}
+    sys.exit(exit_status(statuses, at_fault=bool(spoiled), failing=failing))
 
 
 def _judged(
