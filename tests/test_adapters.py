@@ -10,6 +10,7 @@ import pytest
 from bpttcheck import LAWS, Capabilities, CustomCell, Outputs, judge
 from bpttcheck.adapters import TargetError, load
 from bpttcheck.adapters.reference import Reference
+from bpttcheck.trial import Refused
 from bpttref import GRU, LSTM, RNN, Links, Random, Regular
 
 README = Path(__file__).parents[1] / "README.md"
@@ -114,6 +115,42 @@ def test_an_unknown_cell_is_judged_by_its_own_forward_pass():
     assert "own-forward-derivative" in failed(Leaky(0.6))
 
 
+@pytest.mark.parametrize("name", ["x", "y", "loss", "W_qh", "layer1.V", "initial.h"])
+@pytest.mark.parametrize("what", ["parameters", "states"])
+def test_names_that_belong_to_other_arrays(what, name):
+    shapes = {"parameters": {"V": (2, 2)}, "states": {"h": (2,)}, what: {name: (2,)}}
+    cell = CustomCell("leaky", lambda D, H: shapes["parameters"], lambda H: shapes["states"])
+    subject = Own()
+    subject.declared = Capabilities(cells=(cell,))
+    with pytest.raises(ValueError, match=f"must not be called '{name}'"):
+        list(judge(subject, LAWS, examples=1))
+
+
+class Unused(Leaky):
+    """It has a parameter of which nothing depends, with a name like the beginning of another's place in a stack."""
+
+    def capabilities(self):
+        cell = CustomCell("leaky", lambda D, H: {"V": (H, D), "layered": (H,)}, lambda H: {"h": (H,)})
+        return Capabilities(cells=(cell,), dtypes=("float64",))
+
+    def vjp(self, case):
+        outputs, pullback = super().vjp(case)
+
+        def with_zeros(cotangents):
+            gradients = pullback(cotangents)
+            ((parameters,),) = gradients.parameters
+            zeros = np.zeros_like(case.parameters[0][0]["layered"])
+            return gradients._replace(parameters=(({**parameters, "layered": zeros},),))
+
+        return outputs, with_zeros
+
+
+def test_what_nothing_depends_on_is_named():
+    laws = [law for law in LAWS if law.id == "linear-in-cotangents"]
+    (result,) = judge(Unused(0.5), laws, examples=10, seed=5)
+    assert result.status == "passed" and result.dead == ("layered",)
+
+
 class WithPushforward(Own):
     """The reference with a pushforward by differences of outputs: right, or off by a factor."""
 
@@ -132,6 +169,18 @@ class WithPushforward(Own):
             for p, m in zip(ends[0].final, ends[1].final, strict=True)
         )
         return Outputs(y, states)
+
+
+def test_a_pushforward_may_be_refused_for_a_case():
+    subject = WithPushforward()
+
+    def jvp(case, tangents):
+        raise Refused("there is none for it")
+
+    subject.jvp = jvp
+    laws = [law for law in LAWS if law.id == "forward-mode-duality"]
+    (result,) = judge(subject, laws, examples=3)
+    assert result.status == "vacuous" and "there is none for it" in result.reason
 
 
 def test_duality_catches_a_wrong_pushforward():

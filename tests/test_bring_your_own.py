@@ -161,7 +161,7 @@ def test_a_built_in_name_is_not_taken(offering):
 
 @pytest.mark.parametrize(("name", "sentence"), [
     ("broken", "broken cannot be loaded: RuntimeError: no driver"),
-    ("placeless", "'mine' is neither reference,"),
+    ("placeless", "'mine' is neither a name of"),
     ("twice", "twice is offered by several libraries; name one of mine:MyRNN, mine:Other"),
 ])  # fmt: skip
 def test_a_broken_entry_point_is_one_sentence(offering, name, sentence):

@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from bpttcheck.record import from_json
+
 
 def run(*arguments, cwd=None):
     command = [sys.executable, "-m", "bpttcheck", *arguments]
@@ -20,6 +22,9 @@ def test_verdict_and_json(tmp_path):
     assert "seed 7" in done.stdout and done.stdout.splitlines()[-1].startswith("ran ")
     results = json.loads((tmp_path / "v.json").read_text())["results"]
     assert {r["cell"] for r in results} == {"lstm"} and {r["seed"] for r in results} == {7}
+    read = from_json((tmp_path / "v.json").read_text())
+    assert (read.seed, read.examples, read.interrupted) == (7, 5, False)
+    assert len(read.targets[0].results) == len(results) and read.targets[0].target == "reference"
 
 
 def test_a_fault_exits_with_1_and_shows_a_case(tmp_path):
@@ -33,7 +38,7 @@ def test_a_fault_exits_with_1_and_shows_a_case(tmp_path):
 
 
 @pytest.mark.parametrize(("arguments", "sentence"), [
-    (["nonsense"], "neither reference, torch, equinox, flax-linen, flax-nnx, haiku, onnx, onnxruntime nor"),
+    (["nonsense"], "'nonsense' is neither a name of `bpttcheck targets` nor package.module:object"),
     (["nowhere.py:Thing"], "there is no file nowhere.py"),
     (["no.such.module:Thing"], "cannot be loaded: ModuleNotFoundError"),
     (["fault:unheard-of"], "there is no fault"),
@@ -96,15 +101,64 @@ def test_lists():
     assert "dW-overwrite" in run("faults").stdout
 
 
-def test_interrupt_prints_the_verdict_so_far(tmp_path):
-    command = [sys.executable, "-m", "bpttcheck", "verify", "reference", "--examples", "100000", "--json", "v.json"]
+def test_interrupt_prints_and_writes_the_verdict_so_far(tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "import os\nfrom dataclasses import replace\nfrom bpttcheck.adapters.reference import Reference\n"
+        "class Raising(Reference):\n    name = 'raising'\n"
+        "    def capabilities(self): return replace(super().capabilities(), refuses=lambda case: 1 / 0)\n"
+        "class Telling(Reference):\n    name = 'telling'\n"
+        "    def vjp(self, case): os.write(1, b'under way\\n'); return super().vjp(case)\n"
+    )
+    command = [sys.executable, "-m", "bpttcheck", "verify", "mine.py:Raising", "mine.py:Telling", "--cell", "lstm",
+               "--dtype", "float32", "--examples", "100000", "--json", "v.json", "--html", "v.html"]  # fmt: skip
     heeds = {
         "preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
     }  # also where tests run in the background
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=tmp_path, **heeds) as running:
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, cwd=tmp_path, **pipes, **heeds) as running:
         assert running.stdout is not None
         assert running.stdout.readline().startswith("seed")
+        assert running.stdout.readline() == "under way\n"
         running.send_signal(signal.SIGINT)
-        said, _ = running.communicate(timeout=60)
+        said, complaints = running.communicate(timeout=60)
     assert running.returncode == 130
-    assert "interrupted" in said and (tmp_path / "v.json").read_text()
+    run = from_json((tmp_path / "v.json").read_text())
+    assert "interrupted" in said and run.interrupted
+    assert "<h1>Interrupted" in (tmp_path / "v.html").read_text()
+    assert run.targets[0].errors == ["mine.py:Raising, lstm float32: division by zero"]
+    assert complaints == "bpttcheck: mine.py:Raising, lstm float32: division by zero\n"
+
+
+def test_a_checkout_that_is_not_installed_is_judged_like_any(tmp_path):
+    """Its version cannot be looked up."""
+    hidden = (
+        "import importlib.metadata as m\n"
+        "look_up = m.version\n"
+        "def version(name):\n"
+        "    if name == 'bpttcheck': raise m.PackageNotFoundError(name)\n"
+        "    return look_up(name)\n"
+        "m.version = version\n"
+        "from bpttcheck.command_line import main\nmain()"
+    )
+    line = [
+        sys.executable,
+        "-c",
+        hidden,
+        "verify",
+        "reference",
+        "--law",
+        "causality",
+        "--cell",
+        "lstm",
+        "--examples",
+        "4",
+    ]
+    done = subprocess.run([*line, "--json", "v.json"], capture_output=True, text=True, cwd=tmp_path, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "v.json").read_text())["versions"]["bpttcheck"] == "(not installed)"
+
+
+def test_a_cell_that_no_target_has_may_be_left_out(tmp_path):
+    done = run("verify", "reference", "--cell", "unheard-of", "--where-declared", "--json", "v.json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "v.json").read_text())["results"] == []

@@ -133,7 +133,7 @@ def test_a_custom_cell_has_no_bound_and_no_gates(tmp_path):
 
 
 @pytest.mark.parametrize(("arguments", "sentence"), [
-    (["nonsense"], "neither reference, torch"),
+    (["nonsense"], "neither a name of"),
     (["--cell", "unheard-of"], "reference has no cell 'unheard-of'; there are rnn-tanh, "),
     (["leaky.py:Hidden"], "leaky cannot be analysed: it is declared not to return the final states"),
     (["leaky.py:Forgetful"], "initial.h is missing"),

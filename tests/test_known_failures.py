@@ -31,6 +31,8 @@ def test_what_fails_as_expected_does_not_fail_the_run(jobs, tmp_path):
 @pytest.mark.parametrize(("entry", "said"), [
     (KNOWN.replace("pullback-reference", "causality"), "it passes, though a failure is expected, since di is i"),
     (KNOWN + 'cell = "gru-after"\n', "it matches nothing"),
+    (KNOWN + 'cell = ["lstm", "gru-after"]\n', "it matches nothing"),
+    (KNOWN.replace('"pullback-reference"', '["causality", "pullback-twice"]'), "it passes, though a failure"),
 ])  # fmt: skip
 def test_an_entry_that_is_not_true_fails_the_run(entry, said, tmp_path):
     written(tmp_path, KNOWN + entry)
@@ -44,6 +46,7 @@ def test_an_entry_that_is_not_true_fails_the_run(entry, said, tmp_path):
     KNOWN + 'requires = ["numpy<1"]\ncell = "gru-after"\n',
     KNOWN + 'requires = ["absent-library"]\ncell = "gru-after"\n',
     KNOWN + 'dtype = "float32"\n',
+    KNOWN.replace('"pullback-reference"', '["pullback-reference", "pullback-twice"]'),
 ])  # fmt: skip
 def test_an_entry_of_another_run_is_left_alone(entry, tmp_path):
     written(tmp_path, KNOWN + entry)

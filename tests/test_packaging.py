@@ -2,16 +2,20 @@
 
 import importlib
 import pkgutil
+import subprocess
 import sys
+import tarfile
+import zipfile
 from pathlib import Path
 
 import pytest
 
 import bpttcheck
 import bpttref
+from bpttcheck.adapters import BUILT_IN
 from bpttcheck.catalogue import faults_in_markdown, laws_in_markdown
 
-LIBRARIES = {"torch", "jax", "equinox", "flax", "haiku", "onnx", "onnxruntime"}
+LIBRARIES = {"jax", *(library for _, _, library in BUILT_IN.values() if library)}
 ROOT = Path(__file__).parents[1]
 
 
@@ -29,7 +33,10 @@ def test_every_module_is_there_and_imports(package, source):
             assert name.startswith("bpttcheck.adapters.") and error.name in LIBRARIES
 
 
-@pytest.mark.parametrize("source", ["properties/_bpttcheck_pytest.py", "properties/bpttcheck/templates/*.py"])
+@pytest.mark.parametrize("source", [
+    "properties/_bpttcheck_pytest.py", "properties/bpttcheck/templates/*.py", "properties/bpttcheck/*.jinja",
+    "properties/bpttcheck/*.css",
+])  # fmt: skip
 def test_what_is_not_a_module_of_the_packages_is_there(source):
     sources = list(ROOT.glob(source))
     installed = Path(bpttcheck.__file__).parents[1]
@@ -40,6 +47,55 @@ def test_what_is_not_a_module_of_the_packages_is_there(source):
 
 def test_there_is_one_copy():
     assert not {"reference", "properties"} & sys.modules.keys()
+
+
+@pytest.fixture(scope="module")
+def archives(tmp_path_factory):
+    """Names and contents in the sdist, in the wheel, and in the wheel that is built from the sdist."""
+    pytest.importorskip("hatchling", reason="hatchling is not installed: python -m pip install hatchling")
+    folder = tmp_path_factory.mktemp("archives")
+
+    def build(source, *kinds):
+        made = folder / source.name
+        command = [sys.executable, "-m", "hatchling", "build", "--directory", made, *kinds]
+        subprocess.run(command, cwd=source, check=True, capture_output=True, timeout=120)
+        (wheel,) = made.glob("*.whl")
+        with zipfile.ZipFile(wheel) as opened:
+            return made, {name: opened.read(name) for name in opened.namelist()}
+
+    made, wheel = build(ROOT, "--target", "sdist", "--target", "wheel")
+    (sdist,) = made.glob("*.tar.gz")
+    with tarfile.open(sdist) as opened:
+        opened.extractall(folder, filter="data")
+    source = folder / sdist.name.removesuffix(".tar.gz")
+    names = {str(file.relative_to(source)) for file in source.rglob("*") if file.is_file()}
+    return names, wheel, build(source, "--target", "wheel")[1]
+
+
+def test_the_wheel_holds_the_packages_and_nothing_else(archives):
+    _, wheel, _ = archives
+    folders = {name.partition("/")[0] for name in wheel}
+    assert {name.split("-")[0] for name in folders} == {"bpttref", "bpttcheck", "_bpttcheck_pytest.py"}
+    for package, source in (("bpttref", "reference"), ("bpttcheck", "properties")):
+        files = [file for file in (ROOT / source / package).rglob("*") if file.is_file() and file.suffix != ".pyc"]
+        assert {str(file.relative_to(ROOT / source)) for file in files} <= set(wheel)
+    assert {"bpttref/py.typed", "bpttcheck/py.typed", "bpttcheck/templates/numpy.py"} <= set(wheel)
+    assert any(name.endswith(".jinja") for name in wheel)
+
+
+def test_the_sdist_holds_what_tests_and_benchmarks_need(archives):
+    names, _, _ = archives
+    for needed in (
+        "tests/test_packaging.py", "asv_bench/asv.conf.json", "docs/in-ci.md", "docs/examples/lstm.mjs", "tox.ini",
+        "LICENSE", "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "pyproject.toml",
+    ):  # fmt: skip
+        assert needed in names
+    assert not [name for name in names if "__pycache__" in name or name.startswith((".tox", ".asv", "bpttcheck-fail"))]
+
+
+def test_the_wheel_from_the_sdist_is_the_same(archives):
+    _, wheel, again = archives
+    assert again == wheel
 
 
 @pytest.mark.parametrize("package", [bpttref, bpttcheck])

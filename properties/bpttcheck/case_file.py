@@ -18,7 +18,7 @@ import numpy as np
 from bpttcheck.blocks import Named
 from bpttcheck.contract import Capabilities, Case, Cotangents, CustomCell, Shapes
 from bpttcheck.dtypes import rounded
-from bpttcheck.shapes import parameter_shapes, state_shapes
+from bpttcheck.shapes import output_width, parameter_shapes, state_shapes
 from bpttref import Cell
 from bpttref.inputs import is_tokens
 
@@ -57,7 +57,7 @@ class CaseFile:
         D = rest[0] if rest else shapes.get("W_hx", (0,))[-1]
 
         def parameters_of(layer: int) -> Shapes:
-            return parameter_shapes(cell, H * directions if layer else D, H, capabilities.biases)
+            return parameter_shapes(cell, directions * output_width(cell, H) if layer else D, H, capabilities.biases)
 
         def states_of(layer: int) -> Shapes:
             return {name: (B, *shape) for name, shape in state_shapes(cell, H).items()}
@@ -92,7 +92,7 @@ class CaseFile:
             tree("", "initial.", states_of) if any("initial." in name for name in arrays) else None,
             arrays.pop("lengths", None),
         )
-        y = taken("cotangent.y", (steps, B, H * directions)) if "cotangent.y" in arrays else None
+        y = taken("cotangent.y", (steps, B, directions * output_width(cell, H))) if "cotangent.y" in arrays else None
         ends = any("cotangent." in name for name in arrays)
         cotangents = Cotangents(y, tree("cotangent.", "final.", states_of) if ends else None)
         if arrays:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from bpttcheck.case_file import CaseFile, Held
 from bpttcheck.contract import Capabilities, Case, Cotangents, CustomCell, Outputs
 from bpttcheck.dtypes import FORMATS, rounded
-from bpttcheck.shapes import parameter_shapes, state_shapes
+from bpttcheck.shapes import output_width, parameter_shapes, state_shapes
 from bpttref import RNN, Cell, Objective, trees, vjp
 from bpttref.arrays import Array
 from bpttref.cells import State
@@ -183,7 +183,7 @@ def realise(draw: Draw, cell: Cell | CustomCell, dtype: str, capabilities: Capab
         rows = {name: (draw.B, *shape) for name, shape in state_shapes(cell, draw.H).items()}
         initial.append(tuple({name: values(*s, scale=0.5) for name, s in rows.items()} for _ in range(directions)))
         final.append(tuple({name: values(*s) for name, s in rows.items()} for _ in range(directions)))
-        width = draw.H * directions
+        width = directions * output_width(cell, draw.H)
     lengths = None
     if draw.ragged:
         shortest = 0 if capabilities.empty and rng.random() < 0.3 else 1

@@ -93,7 +93,8 @@ def parametrize_with_laws(
 ) -> "pytest.MarkDecorator":
     """A decorator for a test function with the argument ``check``: a test per implementation, cell, dtype and law.
 
-    ``check()`` raises AssertionError with what is wrong, or skips the test with the reason for which the law says
+    implementations: objects, not classes. laws: all, or those chosen from `LAWS`. examples, seed: as `judge` takes
+    them. ``check()`` raises AssertionError with what is wrong, or skips the test with the reason for which the law says
     nothing. A cell and dtype is judged at its first test, by all ``laws``. Raises ImportError without pytest.
     """
     import pytest

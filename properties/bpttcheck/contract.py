@@ -31,20 +31,25 @@ Shapes: TypeAlias = Mapping[str, tuple[int, ...]]
 class CustomCell:
     """A cell that bpttref does not know. It is judged against its own forward pass.
 
-    parameters: from (D, H) to the shape of each parameter. states: from H to the shape of each state of one row.
+    name: what ``--cell`` takes. parameters: from (D, H) to the shape of each parameter. states: from H to the shape of
+    each state of one row. Their names have no dot, and are none of x, y, loss, W_qh and b_q. width: from H to the
+    features of y in one direction.
     """
 
     name: str
     parameters: Callable[[int, int], Shapes]
     states: Callable[[int], Shapes]
+    width: Callable[[int], int] = lambda H: H
 
 
 @dataclass(frozen=True, eq=False)
 class Case:
     """One problem.
 
-    x: ``(T, B, D)``, or integer tokens ``(T, B)`` that stand for one-hot vectors. initial: None where the subject
-    starts from zeros. lengths: ``(B,)``, None where all rows have T steps. objective: for `OneShot` subjects.
+    cell: of bpttref, or a `CustomCell`. dtype: the name of a format; the arrays have it. parameters, initial: by layer,
+    direction and name, ``parameters[0][0]["W_hh"]``; initial is None where the subject starts from zeros. x:
+    ``(T, B, D)``, or integer tokens ``(T, B)`` that stand for one-hot vectors. lengths: ``(B,)``, None where all rows
+    have T steps. truncation: the strategy to follow. objective: for `OneShot` subjects.
     """
 
     cell: Cell | CustomCell
@@ -82,7 +87,7 @@ class Capabilities:
     """What an implementation can be asked for. What it does not declare is not asked, and listed as not judged.
 
     cells: of bpttref (``RNN("tanh")``, ``LSTM()``, ``GRU("after")``, ..) or `CustomCell`. dtypes: names, of
-    `bpttcheck.dtypes.FORMATS`; arrays of a case in "bfloat16" are float32 arrays of bfloat16's numbers.
+    ``bpttcheck.dtypes.FORMATS``; arrays of a case in "bfloat16" are float32 arrays of bfloat16's numbers.
     biases: how many vectors the parameters hold: 2 (``b_hx`` and ``b_hh``), 1 (``b_hx``) or 0.
     layers: the deepest stack. bidirectional: whether it takes two directions.
     inputs: of "dense" and "tokens" (what x may be), "initial" (states; without it, it starts from zeros), "lengths".
@@ -101,6 +106,8 @@ class Capabilities:
     sizes: the sizes that it takes, e.g. ``{"T": (4, 8), "B": (2,)}`` for a compiler that is slow on new shapes; any
     where nothing is said. refuses: called with a case, answers why it cannot be run, or None: ``T = 0``, say.
     conventions: declared choices, for the report.
+
+    Raises ValueError, with a sentence that names the field, where a declaration makes no sense.
     """
 
     cells: tuple[Cell | CustomCell, ...]
@@ -124,7 +131,6 @@ class Capabilities:
     conventions: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Raises ValueError, with a sentence that names the field, where a declaration makes no sense."""
         for name, known in _SETS.items():
             declared = getattr(self, name)
             if isinstance(declared, str) or not isinstance(declared, Collection) or set(declared) - known:
@@ -185,30 +191,35 @@ class Implementation(Protocol):
     """An adapter: a name, what it can do, and one or more of the methods of `TwoPhase`, `OneShot`, `ForwardMode`."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """What reports call it."""
 
-    def capabilities(self) -> Capabilities: ...
+    def capabilities(self) -> Capabilities:
+        """What it can be asked for, the same at every call."""
 
 
 @runtime_checkable
 class TwoPhase(Implementation, Protocol):
     """The first door. The pullback may be called later and more than once; a forward-only subject returns None."""
 
-    def vjp(self, case: Case) -> tuple[Outputs, Pullback | None]: ...
+    def vjp(self, case: Case) -> tuple[Outputs, Pullback | None]:
+        """Outputs now, and a pullback from `Cotangents` to `Gradients` for later."""
 
 
 @runtime_checkable
 class OneShot(Implementation, Protocol):
     """The second door: ``Outputs.loss`` is the value of ``case.objective``, ``Gradients.readout`` has "W_qh", "b_q"."""
 
-    def loss_and_gradients(self, case: Case) -> tuple[Outputs, Gradients]: ...
+    def loss_and_gradients(self, case: Case) -> tuple[Outputs, Gradients]:
+        """The loss, as ``Outputs(None, None, loss)``, and its gradients."""
 
 
 @runtime_checkable
 class ForwardMode(Implementation, Protocol):
     """An implementation that offers a pushforward, too: from tangents of the inputs to tangents of the outputs."""
 
-    def jvp(self, case: Case, tangents: Gradients) -> Outputs: ...
+    def jvp(self, case: Case, tangents: Gradients) -> Outputs:
+        """Tangents of the outputs, from tangents shaped as gradients are."""
 
 
 def require(

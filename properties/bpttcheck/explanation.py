@@ -37,6 +37,13 @@ class Explanation:
         """The result to begin with."""
         return min(self.broken, key=lambda result: (result.status != "failed", result.worst is None))
 
+    def cause(self) -> dict[str, str]:
+        """What was found out about the fault, by heading."""
+        found = {"diagnosis": self.diagnosis} if self.diagnosis else {}
+        if self.xray is not None:
+            found[f"X-ray of {_ASKED}"] = f"{self.xray.in_words(_ASKED)}; declared: {in_words(self.xray.declared)}"
+        return found
+
     def lines(self) -> Iterator[tuple[str, str]]:
         """Headings and texts, the first of which has no heading if there are numbers to show."""
         first, worst = self.first, self.first.worst
@@ -52,10 +59,7 @@ class Explanation:
                 others.setdefault(result.law, []).append(result.dtype)
         if others:
             yield "also broken", ", ".join(f"{law} ({', '.join(dtypes)})" for law, dtypes in others.items())
-        if self.diagnosis:
-            yield "diagnosis", self.diagnosis
-        if self.xray is not None:
-            yield f"X-ray of {_ASKED}", f"{self.xray.in_words(_ASKED)}; declared: {in_words(self.xray.declared)}"
+        yield from self.cause().items()
         if self.files:
             yield "reproduce", f"python {self.files[0]}"
         if len(self.files) > 1:

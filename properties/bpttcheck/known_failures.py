@@ -9,21 +9,26 @@
     requires = ["torch>=2.4,<2.14"]   # applies only where these versions are installed
     link = "https://example.org/issues/7"
 
+Each of law, target, cell and dtype may also be a list: an entry for each combination.
+
 What fails as expected does not fail the run. What passes all the same does, and so does an entry that matches nothing
 that was asked: the file says no more than what is true.
 """
 
 import tomllib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, fields
 from importlib.metadata import PackageNotFoundError, version
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 from packaging.requirements import InvalidRequirement, Requirement
 
-from bpttcheck.laws import LAWS
+from bpttcheck.laws import LAWS, Law
 from bpttcheck.verdict import Result
+
+_USUAL = Path("known-failures.toml")
 
 
 @dataclass(frozen=True)
@@ -48,17 +53,30 @@ class KnownFailure:
         """Whether what is installed here is what it requires."""
         return all(map(_installed, self.requires))
 
+    def concerns(
+        self, targets: Collection[str], laws: Collection[Law], cells: Collection[str], dtypes: Collection[str]
+    ) -> bool:
+        """Whether a run judges what it speaks of. cells, dtypes: what the run is restricted to, if there are any."""
+        chosen = self.law in {law.id for law in laws} and self.target in {None, *targets}
+        filters = ((self.cell, cells), (self.dtype, dtypes))
+        return chosen and self.applies and all(not only or own in (None, *only) for own, only in filters)
+
     def __str__(self) -> str:
         return f"{self.reason} ({self.link})" if self.link else self.reason
 
 
-def read_known_failures(file: Path) -> list[KnownFailure]:
-    """The entries of a file. Raises ValueError, with a sentence that names the entry, and OSError."""
+def read_known_failures(file: Path | None) -> list[KnownFailure]:
+    """The entries of a file, or of known-failures.toml if it is there.
+
+    Raises ValueError, with a sentence that names the entry, and OSError.
+    """
+    if file is None:
+        return read_known_failures(_USUAL) if _USUAL.is_file() else []
     try:
         entries: Any = tomllib.loads(file.read_text(encoding="utf-8")).get("known-failure", [])
     except tomllib.TOMLDecodeError as error:
         raise ValueError(f"{file} is not TOML: {error}") from error
-    return [_entry(file, k, entry) for k, entry in enumerate(entries, 1)]
+    return [entry for k, written in enumerate(entries, 1) for entry in _entries(file, k, written)]
 
 
 def settle(results: Sequence[Result], target: str, known: Sequence[KnownFailure]) -> Iterator[KnownFailure]:
@@ -77,7 +95,8 @@ def settle(results: Sequence[Result], target: str, known: Sequence[KnownFailure]
                     result.reason = f"it passes, though a failure is expected, since {entry}: remove the entry"
 
 
-def _entry(file: Path, number: int, entry: Any) -> KnownFailure:
+def _entries(file: Path, number: int, entry: Any) -> Iterator[KnownFailure]:
+    """What a table says, one by one."""
     where = f"known-failure {number} of {file}"
     if not isinstance(entry, dict):
         raise ValueError(f"{where} is no table: write [[known-failure]]")
@@ -86,13 +105,20 @@ def _entry(file: Path, number: int, entry: Any) -> KnownFailure:
         raise ValueError(f"{where} has {', '.join(sorted(unknown))}; an entry takes {', '.join(sorted(allowed))}")
     if missing := {"law", "reason"} - set(entry):
         raise ValueError(f"{where} has no {' and no '.join(sorted(missing))}")
-    if entry["law"] not in {law.id for law in LAWS}:
-        raise ValueError(f"{where}: there is no law {entry['law']!r}; `bpttcheck laws` lists them")
+    places = {name: _listed(entry[name]) for name in ("law", "target", "cell", "dtype") if name in entry}
+    for law in places["law"]:
+        if law not in {known.id for known in LAWS}:
+            raise ValueError(f"{where}: there is no law {law!r}; `bpttcheck laws` lists them")
     try:
         requires = tuple(str(Requirement(text)) for text in entry.get("requires", ()))
     except InvalidRequirement as error:
         raise ValueError(f"{where}: {error}") from error
-    return replace(KnownFailure(**entry), requires=requires)
+    for values in product(*places.values()):
+        yield KnownFailure(**entry | dict(zip(places, values, strict=True)) | {"requires": requires})
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
 
 
 def _installed(requirement: str) -> bool:

@@ -1,38 +1,43 @@
 """A verdict as one page that needs no network, for a person; the template is `verdict.html.jinja` beside this file."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
 from bpttcheck.explanation import Explanation
 from bpttcheck.laws import LAWS
+from bpttcheck.record import Run
 from bpttcheck.report import reasons
-from bpttcheck.verdict import Result, summary
+from bpttcheck.verdict import BAD, Result, summary
 
 if TYPE_CHECKING:
     from jinja2 import Template
 
-_BAD = ("failed", "error", "unsure")
 
-
-def blank_page() -> "Template":
-    """The template. Raises ImportError, with a sentence, without Jinja."""
+def blank_page(name: str) -> "Template":
+    """The template ``{name}.html.jinja``. Raises ImportError, with a sentence, without Jinja."""
     try:
-        from jinja2 import Environment, StrictUndefined
+        from jinja2 import Environment, FunctionLoader, StrictUndefined
     except ImportError as error:
         raise ImportError("a page needs Jinja: python -m pip install 'bpttcheck[html]'") from error
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    return environment.from_string(files("bpttcheck").joinpath("verdict.html.jinja").read_text(encoding="utf-8"))
+    environment = Environment(
+        loader=FunctionLoader(lambda file: files("bpttcheck").joinpath(file).read_text(encoding="utf-8")),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(f"{name}.html.jinja")
 
 
-def to_html(results: Sequence[Result], explained: Sequence[Explanation], versions: Mapping[str, str]) -> str:
+def to_html(run: Run, explained: Sequence[Explanation]) -> str:
     """The page: a sentence, a table a subject and dtype, what was not judged, and each failure with what shows it."""
+    results = run.results
     subjects = list(dict.fromkeys(result.subject for result in results))
-    return blank_page().render(
-        verdict=_verdict(results),
+    return blank_page("verdict").render(
+        run=run,
+        verdict=_verdict(results, run.interrupted),
         summary=summary(results),
-        seeds=sorted({result.seed for result in results}),
-        versions=versions,
         tables=[_table(results, subject, dtype) for subject in subjects for dtype in _dtypes(results, subject)],
         reasons={subject: list(reasons([r for r in results if r.subject == subject])) for subject in subjects},
         explained=explained,
@@ -40,11 +45,13 @@ def to_html(results: Sequence[Result], explained: Sequence[Explanation], version
     )
 
 
-def _verdict(results: Sequence[Result]) -> str:
-    bad = {result.subject for result in results if result.status in _BAD}
+def _verdict(results: Sequence[Result], interrupted: bool) -> str:
+    bad = {result.subject for result in results if result.status in BAD}
     if not any(result.status == "passed" for result in results) and not bad:
-        return "Nothing was judged"
-    return f"Broken: {', '.join(sorted(bad))}" if bad else "No law that was asked is broken"
+        said = "Nothing was judged"
+    else:
+        said = f"Broken: {', '.join(sorted(bad))}" if bad else "No law that was asked is broken"
+    return f"Interrupted. {said} so far" if interrupted else said
 
 
 def _dtypes(results: Sequence[Result], subject: str) -> list[str]:

@@ -1,21 +1,18 @@
-"""A verdict as a table for people and as JSON for programs, from the same results."""
+"""A verdict as a table for people."""
 
-import json
-import platform
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from bpttcheck.explanation import Explanation
 from bpttcheck.pictures import new_figure
-from bpttcheck.verdict import Result, summary
+from bpttcheck.verdict import Result
 from bpttcheck.xray import Xray, in_words
 from bpttref import Strategy
 
@@ -38,7 +35,7 @@ def print_verdict(console: Console, results: Sequence[Result]) -> None:
     for subject in dict.fromkeys(result.subject for result in results):
         chosen = [result for result in results if result.subject == subject]
         for dtype in dict.fromkeys(result.dtype for result in chosen):
-            console.print(f"\n[bold]{subject}, {dtype}[/]: worst error / tolerance", highlight=False)
+            console.print(f"\n[bold]{escape(subject)}, {dtype}[/]: worst error / tolerance", highlight=False)
             console.print(_table([result for result in chosen if result.dtype == dtype]))
         for reason in reasons(chosen):
             console.print(reason, **_PLAIN)
@@ -92,26 +89,6 @@ def reasons(results: Sequence[Result]) -> Iterator[str]:
         of = set().union(*laws.values())
         where = f" on {', '.join(sorted(of))}" if of != cells else ""
         yield f"{status} {names}{where}: {reason}".replace("  ", " ")
-
-
-def versions() -> dict[str, str]:
-    """What takes part in every result, for the JSON of any command."""
-    return {"bpttcheck": version("bpttcheck"), "numpy": np.__version__, "python": platform.python_version()}
-
-
-def to_json(results: Sequence[Result], versions: dict[str, str]) -> str:
-    """Every result and the versions in play; numbers that are not finite and arrays are written as strings."""
-
-    def plain(value: object) -> object:
-        if isinstance(value, dict):
-            return {key: plain(v) for key, v in value.items()}
-        if isinstance(value, tuple):
-            return [plain(v) for v in value]
-        readable = value is None or isinstance(value, str | int) or (isinstance(value, float) and np.isfinite(value))
-        return value if readable else str(value)
-
-    rows = [plain(asdict(result)) for result in results]
-    return json.dumps({"schema": 1, "versions": versions, "summary": summary(results), "results": rows}, indent=1)
 
 
 def print_xray(console: Console, name: str, asked: Strategy, seen: Xray) -> None:

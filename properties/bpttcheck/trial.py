@@ -127,7 +127,7 @@ class Trial:
             warnings.simplefilter("always")
             try:
                 yield
-            except AdapterError:  # says it already
+            except (AdapterError, Refused):  # says it already
                 raise
             except Exception as error:
                 raise AdapterError(f"{name} raised {type(error).__name__}: {error}") from error
@@ -135,8 +135,7 @@ class Trial:
 
     def push(self, tangents: Gradients) -> Outputs:
         """The tangents of the outputs, by the subject's pushforward."""
-        with self.watched("jvp"):
-            pushed = self.subject.jvp(with_arrays(self.case, lambda _, array: array.copy()), tangents)
+        pushed = self._called("jvp", lambda case: self.subject.jvp(case, tangents), self.case)
         if not isinstance(pushed, Outputs):
             raise AdapterError(f"jvp returned {type(pushed).__name__}; expected Outputs")
         return pushed

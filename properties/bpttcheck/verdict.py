@@ -5,6 +5,7 @@ outputs, reference and tolerance. A law that fails is then run alone, on smaller
 """
 
 import math
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -27,12 +28,21 @@ from bpttcheck.oracle import reference_is_confirmed
 from bpttcheck.trial import AdapterError, Comparison, Refused, Trial, Violation
 
 Status: TypeAlias = Literal["passed", "failed", "skipped", "vacuous", "error", "unsure", "unfinished", "known"]
+BAD: tuple[Status, ...] = ("error", "failed", "unsure")
 _TRIES = 100  # smaller cases that are tried before the one that failed is shown as it is
 
 
 @dataclass
 class Result:
-    """What became of one law on one cell in one dtype."""
+    """What became of one law on one cell of a subject in one dtype, by their names and ids.
+
+    status: "passed", "failed", "skipped" (not asked), "vacuous" (no case could prove anything), "error" (the subject
+    raised), "unsure" (the reference is in doubt), "unfinished" (the time was up) or "known" (failed as was known).
+    seed: of the run. examples: cases in which the law compared something; vacuous: cases that proved nothing. dead:
+    arrays that were looked at and in no case above the tolerance. warnings: what the subject warned of. margin: the
+    largest error over tolerance. seconds: that it took. reason: the sentence behind a status. case: the smallest that
+    fails. worst: the comparison behind the margin.
+    """
 
     subject: str
     cell: str
@@ -40,11 +50,11 @@ class Result:
     law: str
     seed: int
     status: Status = "unfinished"
-    examples: int = 0  # cases in which the law compared something
-    vacuous: int = 0  # cases that proved nothing
-    dead: tuple[str, ...] = ()  # blocks that were looked at and in no case above the tolerance
-    warnings: tuple[str, ...] = ()  # what the subject warned of
-    margin: float = 0.0  # the largest error over tolerance
+    examples: int = 0
+    vacuous: int = 0
+    dead: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    margin: float = 0.0
     seconds: float = 0.0
     reason: str = ""
     case: Draw | None = None
@@ -117,8 +127,7 @@ def evaluate(law: Law, trial: Trial) -> Finding:
         return Finding(refused=str(refusal))
     alive: dict[str, bool] = {}
     for comparison in comparisons:
-        array = comparison.block.split("[t=")[0].split("reverse.")[-1]
-        array = array.partition(".")[2] if array.startswith("layer") else array  # one of all layers and directions
+        array = re.sub(r"^(layer\d+\.)?(reverse\.)?|\[t=.*", "", comparison.block)  # one of all layers and directions
         alive[array] = alive.get(array, False) or comparison.alive
     return Finding(max(comparisons, key=lambda c: c.margin, default=None), alive=alive)
 
@@ -137,13 +146,13 @@ def judge(
     own: Own = NOTHING,
     progress: Callable[[Result], None] = lambda result: None,
 ) -> Iterator[Result]:
-    """Judge a subject: yields a result per cell, dtype and law, skipped ones included.
+    """Judge a subject by laws: yields a `Result` per cell, dtype and law, skipped ones included.
 
-    cells, dtypes: restrict what the subject declares. seconds: for drawing the cases of a cell and dtype; there
-    is one at least. Laws to which none could prove anything by then are "unfinished". shrink: whether to look for the
-    smallest case of each failure, but for those of the laws ``as_drawn``, by id. own: what the user asks for instead of
-    what is drawn and known here.
-    progress: called with a result each time it has changed.
+    cells, dtypes: restrict what the subject declares, by name. examples: cases drawn for a cell and dtype. seconds: for
+    drawing them; there is one at least. seed: other cases for another one. Laws to which none could prove anything by
+    then are "unfinished". shrink: whether to look for the smallest case of each failure, but for those of the laws
+    ``as_drawn``, by id. own: what the user asks for instead of what is drawn and known here. progress: called with a
+    result each time it has changed. Raises ValueError where the sizes of ``own`` are not declared.
     """
     capabilities = subject.capabilities()
     drawing = capabilities.at(own.sizes)

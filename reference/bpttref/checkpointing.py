@@ -25,7 +25,11 @@ def checkpointed_vjp(
     strategy: LinkStrategy = Full(),
     piece: int | None = None,
 ) -> tuple[Outputs, Pullback]:
-    """As `bpttref.network.vjp` for a stack of one direction, with ``piece`` steps between checkpoints (sqrt(T))."""
+    """As `vjp` for a stack of one direction, with ``piece`` steps between checkpoints (sqrt(T) if None).
+
+    cell, parameters, x, initial, lengths, strategy: as there; the strategy is one of links. The pullback runs each
+    piece forward again (Chen et al., 2016). Raises ValueError for two directions, and where `vjp` does.
+    """
     if any(len(directions) > 1 for directions in parameters):
         raise ValueError("checkpoints follow time forwards: a network with a reverse direction cannot be checkpointed")
     T = len(x)

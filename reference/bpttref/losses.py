@@ -23,7 +23,8 @@ from bpttref.arrays import Array, bias_gradient, project, weight_gradient
 
 
 class Evaluated(NamedTuple):
-    """An objective at some outputs: its value, the cotangent ``dy``, and the gradients of the readout."""
+    """An objective at some outputs: its value, the ``loss``; the cotangent ``dy``, shaped as they are; and the
+    gradients of the readout, ``W_qh (Q, directions*H)`` and ``b_q (Q,)``, by name."""
 
     loss: Any  # a number; with replicates an array of them
     dy: Array
@@ -32,7 +33,12 @@ class Evaluated(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Objective:
-    """See the module. ``weights (T,)`` are ones if None; ``W_qh (Q, directions*H)`` and ``b_q (Q,)`` the readout."""
+    """What turns outputs into one number: ``scale * sum over t of weights[t] * l(W_qh y_t + b_q, targets[t])``.
+
+    kind: "cross-entropy", with integer targets ``(T, B)``; "squared-error", half of it, with targets ``(T, B, Q)``; or
+    "linear", the sum of targets ``(T, B, directions*H)`` times y, without a readout. W_qh ``(Q, directions*H)`` and b_q
+    ``(Q,)``: the readout. weights: ``(T,)``, ones if None. scale: 1/T is the mean over time of D2L, 9.7.1.
+    """
 
     kind: Literal["cross-entropy", "squared-error", "linear"]
     targets: Array
@@ -51,7 +57,10 @@ class Objective:
         return replace(self, W_qh=readout.get("W_qh"), b_q=readout.get("b_q"))
 
     def __call__(self, y: Array, start: int = 0) -> Evaluated:
-        """Evaluate on ``y (L, ..., B, directions*H)``, the outputs of steps ``start <= t < start + L``."""
+        """Evaluate on ``y (L, ..., B, directions*H)``, the outputs of steps ``start <= t < start + L``.
+
+        Raises ValueError without a readout, unless the objective is linear.
+        """
         steps, replicates = slice(start, start + len(y)), y.ndim - 3
         targets = self.targets[steps]
         targets = targets.reshape(len(targets), *(1,) * replicates, *targets.shape[1:])

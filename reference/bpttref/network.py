@@ -26,7 +26,8 @@ AllParameters: TypeAlias = tuple[tuple[Parameters, ...], ...]
 
 
 class Outputs(NamedTuple):
-    """y: ``(T, B, directions*H)``, read-only. final: the states after each row's last step. loss: of an objective."""
+    """y: ``(T, B, directions*H)``, read-only. final: the states after each row's last step, by layer, direction and
+    name, ``(B, H)`` each. loss: of an objective."""
 
     y: Array | None
     final: States | None
@@ -34,14 +35,17 @@ class Outputs(NamedTuple):
 
 
 class Cotangents(NamedTuple):
-    """What a caller hands a pullback, shaped as the outputs; None stands for zeros."""
+    """What a caller hands a pullback: y and final, shaped as in the outputs; None stands for zeros."""
 
     y: Array | None = None
     final: States | None = None
 
 
 class Gradients(NamedTuple):
-    """Gradients, shaped and keyed as what they belong to. ``x`` is None where the inputs are tokens."""
+    """Gradients of x, parameters, initial states and the readout of an objective, shaped and keyed as these are.
+
+    ``x`` is None where the inputs are tokens.
+    """
 
     x: Array | None
     parameters: AllParameters | None
@@ -50,10 +54,13 @@ class Gradients(NamedTuple):
 
 
 Pullback: TypeAlias = Callable[[Cotangents], Gradients]
+"""From `Cotangents` of the outputs to `Gradients`: the transposed derivative, of all losses that the cotangents stand
+for at once."""
 
 
 def zero_states(cell: Cell, parameters: AllParameters, batch: int) -> States:
-    """Initial states that are zero: for each layer and direction, ``(..., B, H)`` per state."""
+    """Initial states of zeros for ``batch`` rows: by the layers and directions of ``parameters``, and by the names of
+    the states of ``cell``, arrays ``(..., B, H)``."""
     return tuple(
         tuple({name: _zeros_before(p["W_hh"], batch) for name in cell.states} for p in directions)
         for directions in parameters
@@ -77,9 +84,10 @@ def vjp(
 ) -> tuple[Outputs, Pullback]:
     """Outputs now, gradients when asked.
 
-    x: ``(T, B, D)``, or integer tokens ``(T, B)``. initial: states, zeros if None. lengths: ``(B,)``, the steps of
-    each row, T if None. pull_inputs: whether the gradient of ``x`` is wanted. The pullback may be called any number of
-    times; it keeps the O(T) tape of the forward pass.
+    parameters: by layer, direction and name, ``W_hx (G*H, D)``, ``W_hh (G*H, H)``, ``b_hx`` and ``b_hh (G*H,)``, as the
+    cell's equations use them. x: ``(T, B, D)``, or integer tokens ``(T, B)``. initial: states, zeros if None. lengths:
+    ``(B,)``, the steps of each row, T if None. strategy: how to truncate. pull_inputs: whether the gradient of ``x`` is
+    wanted. The pullback may be called any number of times; it keeps the O(T) tape of the forward pass.
 
     Truncation is defined forward in time: with two directions the strategy must be `Full`.
     Raises ValueError where shapes, dtypes or the strategy do not fit.

@@ -36,7 +36,7 @@ class Full:
 
 @dataclass(frozen=True)
 class Regular:
-    """Cut before steps tau, 2 tau, 3 tau, .."""
+    """Cut before steps tau, 2 tau, 3 tau, .. Raises ValueError unless ``tau >= 1``."""
 
     tau: int
 
@@ -54,7 +54,8 @@ class Random:
     """Keep each link with probability ``pi`` (a number, or one per step; the first belongs to the link from h0).
 
     The pattern is a function of ``seed``; the pattern for T steps is the beginning of that for more. Kept links are
-    multiplied by ``1/pi`` if ``reweighted``, which makes the gradient an unbiased estimate of the full one.
+    multiplied by ``1/pi`` if ``reweighted``, which makes the gradient an unbiased estimate of the full one (Tallec and
+    Ollivier, 2017). Raises ValueError unless ``0 < pi <= 1``.
     """
 
     pi: float | tuple[float, ...]
@@ -85,7 +86,7 @@ class Random:
 
 @dataclass(frozen=True)
 class Links:
-    """The multipliers themselves, one per step; the first belongs to the link from h0 and must be 1."""
+    """The multipliers ``xi`` themselves, one per step; the first, of the link from h0, is 1 (else ValueError)."""
 
     xi: tuple[float, ...]
 
@@ -100,7 +101,10 @@ class Links:
 
 @dataclass(frozen=True)
 class Blocks:
-    """k1/k2 truncation: after every k1 steps, go back over k2 of them (k1 <= k2)."""
+    """k1/k2 truncation: after every k1 steps, go back over k2 of them (Williams and Peng, 1990).
+
+    Raises ValueError unless ``1 <= k1 <= k2``.
+    """
 
     k1: int
     k2: int
@@ -113,7 +117,7 @@ class Blocks:
 
 @dataclass(frozen=True)
 class Window:
-    """Every loss reaches back over tau cells: t, t-1, .., t-tau+1."""
+    """Every loss reaches back over tau cells: t, t-1, .., t-tau+1. Raises ValueError unless ``tau >= 1``."""
 
     tau: int
 
@@ -123,7 +127,10 @@ class Window:
 
 @dataclass(frozen=True)
 class Last:
-    """Only the last k steps are differentiated; losses before them contribute nothing."""
+    """Only the last k steps are differentiated; losses before them contribute nothing.
+
+    Raises ValueError unless ``k >= 1``.
+    """
 
     k: int
 
@@ -140,12 +147,13 @@ class Last:
 
 LinkStrategy: TypeAlias = Full | Regular | Random | Links
 Strategy: TypeAlias = LinkStrategy | Blocks | Window | Last
+"""Any of these records; `weights` says which contributions it keeps."""
 
 
 def weights(strategy: Strategy, T: int) -> Array:
     """The triangle ``M (T, T+1)`` of a strategy: row t for the loss at t, column s + 1 for the use at step s.
 
-    Column 0 is the use of the initial state.
+    Column 0 is the use of the initial state. Raises ValueError where the strategy names its links, for fewer than T.
 
     >>> weights(Regular(2), 4)
     array([[1., 1., 0., 0., 0.],

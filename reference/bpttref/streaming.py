@@ -41,9 +41,10 @@ def streamed_gradients(
 ) -> tuple[float, Gradients, States]:
     """The loss, its gradients, and the final states, for a stack of one direction.
 
-    chunks: inputs ``(L, B, D)`` or tokens ``(L, B)``, of any lengths L, in order of time. objective: called once per
-    piece, in order; `bpttref.losses.Objective` or any function of its signature. receive_dx: called with the first
-    step and the ``dx`` of each piece. `Gradients.x` is None.
+    cell, parameters: as `vjp` takes them. chunks: inputs ``(L, B, D)`` or tokens ``(L, B)``, of any lengths L, in order
+    of time. objective: called once per piece, in order; `Objective` or any function of its signature. initial: states,
+    e.g. `zero_states`. strategy: one of links. receive_dx: called with the first step and the ``dx`` of each piece.
+    ``Gradients.x`` is None. Raises ValueError where `vjp` does.
     """
     loss, readout, state = 0.0, None, initial
     total = Gradients(None, None, None)

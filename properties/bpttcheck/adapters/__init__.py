@@ -6,6 +6,8 @@ An adapter is one small file, imported only when it is asked for.
 import importlib
 import importlib.util
 import sys
+from collections.abc import Iterable
+from functools import partial
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
@@ -16,13 +18,26 @@ from bpttref import Cell
 BUILT_IN = {
     "reference": ("bpttcheck.adapters.reference", "Reference", None),
     "torch": ("bpttcheck.adapters.torch", "TorchLayers", "torch"),
+    "torch-batch-first": ("bpttcheck.adapters.torch", "TorchBatchFirst", "torch"),
+    "torch-cells": ("bpttcheck.adapters.torch_cells", "TorchCells", "torch"),
+    "torch-16-bits": ("bpttcheck.adapters.torch", "TorchIn16Bits", "torch"),
+    "torch-cuda": ("bpttcheck.adapters.torch", "TorchOnCuda", "torch"),
     "equinox": ("bpttcheck.adapters.equinox", "EquinoxCells", "equinox"),
     "flax-linen": ("bpttcheck.adapters.flax_linen", "FlaxLinen", "flax"),
     "flax-nnx": ("bpttcheck.adapters.flax_nnx", "FlaxNnx", "flax"),
     "haiku": ("bpttcheck.adapters.haiku", "HaikuCores", "haiku"),
+    "autograd": ("bpttcheck.adapters.autograd", "Autograd", "autograd"),
+    "mygrad": ("bpttcheck.adapters.mygrad", "MyGrad", "mygrad"),
     "onnx": ("bpttcheck.adapters.onnx", "OnnxReference", "onnx"),
     "onnxruntime": ("bpttcheck.adapters.onnxruntime", "OnnxRuntime", "onnxruntime"),
+    "tinygrad": ("bpttcheck.adapters.tinygrad", "TinygradCells", "tinygrad"),
+    "mlx": ("bpttcheck.adapters.mlx", "MlxLayers", "mlx"),
+    "keras-jax": ("bpttcheck.adapters.keras_jax", "KerasJax", "keras"),
+    "keras-torch": ("bpttcheck.adapters.keras_torch", "KerasTorch", "keras"),
 }  # name: module, class, the library and extra that it needs
+
+# Targets of which a process judges one, since Keras takes its backend once, and the library behind each.
+KERAS_BACKENDS = {"keras-jax": "jax", "keras-torch": "torch"}
 
 GROUP = "bpttcheck.implementations"  # of the entry points by which other libraries offer theirs
 
@@ -34,8 +49,20 @@ class TargetError(Exception):
 
 
 def installed() -> list[str]:
-    """The built-in targets whose library is there."""
-    return [name for name, (_, _, library) in BUILT_IN.items() if not library or importlib.util.find_spec(library)]
+    """The built-in targets whose library is there. Those for a device are left out: they are judged when named."""
+    needed = {
+        name: (library, KERAS_BACKENDS.get(name))
+        for name, (_, _, library) in BUILT_IN.items()
+        if not name.endswith("-cuda")
+    }
+    return [name for name, them in needed.items() if all(importlib.util.find_spec(one) for one in them if one)]
+
+
+def judged_together(targets: Iterable[str]) -> tuple[str, ...]:
+    """The targets that one process can judge: all but those of Keras after the first."""
+    targets = tuple(targets)
+    keras = [name for name in targets if name in KERAS_BACKENDS]
+    return tuple(name for name in targets if name not in keras[1:])
 
 
 def offered() -> list[EntryPoint]:
@@ -47,7 +74,8 @@ def load(target: str, folder: Path = Path()) -> Implementation:
     """The implementation for a built-in name, ``package.module:object``, ``path/to/file.py:object``, ``fault:id`` or
     ``exec:command``, or for the name of an entry point, which built-in names hide.
 
-    A class is called without arguments. folder: where paths and commands start from. Raises TargetError.
+    A class or a `functools.partial` is called without arguments. folder: where paths and commands start from.
+    Raises TargetError.
     """
     if target.startswith("fault:"):
         return _fault(target.removeprefix("fault:"))
@@ -59,13 +87,11 @@ def load(target: str, folder: Path = Path()) -> Implementation:
         place = _place(target)
         module, colon, name = place.rpartition(":")
         if not colon:
-            known = ", ".join(BUILT_IN)
-            raise TargetError(
-                f"{place!r} is neither {known} nor package.module:object nor path/to/file.py:object nor exec:command"
-            )
+            others = "package.module:object nor path/to/file.py:object nor exec:command"
+            raise TargetError(f"{place!r} is neither a name of `bpttcheck targets` nor {others}")
     try:
         found = getattr(_import(module, folder), name)
-        subject = found() if isinstance(found, type) else found
+        subject = found() if isinstance(found, type | partial) else found
     except TargetError:
         raise
     except (Exception, SystemExit) as error:

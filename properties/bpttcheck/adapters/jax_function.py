@@ -12,7 +12,9 @@ class JaxFunction(JaxSubject):
     """``function(parameters, x, states) -> (y, states)``, with x ``(T, B, D)``, a mapping of parameters, and one of
     states ``(B, ..)``.
 
+    function: run under jax.jit unless jit is False. name: of the cell, that of the function if empty.
     parameters: from (D, H) to the shape of each parameter. states: from H to the shape of each state of one row.
+    width: from H to the number of outputs a step.
     forward_mode: False where a ``jax.custom_vjp`` leaves no ``jax.jvp``. declared: what else goes into its
     `Capabilities`. Truncated, it is run step by step, and the states handed on.
     """
@@ -23,6 +25,7 @@ class JaxFunction(JaxSubject):
         *,
         parameters: Callable[[int, int], Shapes],
         states: Callable[[int], Shapes] = lambda H: {"h": (H,)},
+        width: Callable[[int], int] = lambda H: H,
         name: str = "",
         jit: bool = True,
         forward_mode: bool = True,
@@ -34,7 +37,7 @@ class JaxFunction(JaxSubject):
         self.name = name or getattr(function, "__name__", "function")
         self._function = function
         usual = {"truncations": (Regular, Links), "sizes": self.sizes}
-        self._declared = Capabilities(cells=(CustomCell(self.name, parameters, states),), **(usual | declared))
+        self._declared = Capabilities(cells=(CustomCell(self.name, parameters, states, width),), **(usual | declared))
 
     def capabilities(self) -> Capabilities:
         return self._declared

@@ -25,7 +25,8 @@ class StepFunction:
 
     The step is built of functions that NumPy has for complex numbers (``np.abs`` is not one: its derivative is lost,
     and the pullback raises ValueError). cell: of bpttref, or the name of one's own; then parameters is from (D, H) to
-    the shape of each, and states from H to the shape of each state of one row.
+    the shape of each, and states from H to the shape of each state of one row, width from H to the
+    number of outputs a step.
     """
 
     def __init__(
@@ -35,11 +36,12 @@ class StepFunction:
         cell: Cell | str = "",
         parameters: Callable[[int, int], Shapes] = lambda D, H: {},
         states: Callable[[int], Shapes] = lambda H: {"h": (H,)},
+        width: Callable[[int], int] = lambda H: H,
         **declared: Any,
     ) -> None:
         self._step = step
         name = getattr(step, "__name__", "step")
-        known = CustomCell(cell or name, parameters, states) if isinstance(cell, str) else cell
+        known = CustomCell(cell or name, parameters, states, width) if isinstance(cell, str) else cell
         self.name = f"the step {name}"
         self._declared = Capabilities(cells=(known,), **declared)
 

@@ -1,23 +1,36 @@
 """The command ``bpttcheck``: arguments and exit codes, nothing else; one file a command."""
 
+from pathlib import Path
+
 import click
 
 from bpttcheck.command_line.catalogue import list_faults, list_laws
+from bpttcheck.command_line.ending import stop
 from bpttcheck.command_line.gradients import gradients
 from bpttcheck.command_line.init import init
+from bpttcheck.command_line.matrix import matrix
 from bpttcheck.command_line.remedies import remedies
 from bpttcheck.command_line.replay import replay
+from bpttcheck.command_line.settings import read_settings
 from bpttcheck.command_line.strategies import strategies
 from bpttcheck.command_line.targets import targets
 from bpttcheck.command_line.verify import verify
 from bpttcheck.command_line.xray import xray
+from bpttcheck.versions import own_version
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="bpttcheck")
-def main() -> None:
+@click.version_option(own_version())
+@click.option("--no-settings", is_flag=True, help="Leave [tool.bpttcheck] of pyproject.toml aside.")
+@click.pass_context
+def main(context: click.Context, no_settings: bool) -> None:
     """Is this backpropagation through time right?"""
+    if context.invoked_subcommand == "verify" and not no_settings:
+        try:
+            context.default_map = {"verify": read_settings(verify, Path.cwd())}
+        except (ValueError, OSError) as error:
+            stop(error)
 
 
-for command in (verify, init, targets, replay, xray, gradients, remedies, strategies, list_laws, list_faults):
+for command in (verify, matrix, init, targets, replay, xray, gradients, remedies, strategies, list_laws, list_faults):
     main.add_command(command)

@@ -1,36 +1,41 @@
 """``bpttcheck laws`` and ``bpttcheck faults``."""
 
 import click
-from rich.console import Console
+from rich.markup import escape
 
 from bpttcheck.catalogue import explain, faults_by_line, faults_in_markdown, laws_in_markdown
+from bpttcheck.command_line import completion
 from bpttcheck.command_line.ending import stop
+from bpttcheck.command_line.terminal import new_console
 from bpttcheck.laws import LAWS, Law
 
 
 @click.command("laws")
-@click.argument("law_id", required=False)
-@click.option("--markdown", is_flag=True, help="The whole catalogue, for the docs.")
+@click.argument("law_id", metavar="[ID]", required=False, shell_complete=completion.law_ids)
+@click.option("--markdown", is_flag=True, help="Print the whole catalogue in Markdown.")
 def list_laws(law_id: str | None, markdown: bool) -> None:
-    """List the laws, or explain one."""
+    """List the laws, or explain the one of this ID."""
     if markdown:
         click.echo(laws_in_markdown(), nl=False)
         return
-    console = Console()
+    console = new_console()
     try:
         chosen = chosen_laws((law_id,) if law_id else ())
     except click.UsageError as error:
         stop(error)
     for law in chosen:
-        console.print(f"[bold]{law.id}[/]  {law.statement}", highlight=False)
+        console.print(f"[bold]{law.id}[/]  {escape(law.statement)}", highlight=False)
         for heading, text in explain(law).items() if law_id else ():
             console.print(f"    {heading}: {text}", markup=False, highlight=False)
 
 
 @click.command("faults")
-@click.option("--markdown", is_flag=True, help="The whole catalogue, for the docs.")
+@click.option("--markdown", is_flag=True, help="Print the whole catalogue in Markdown.")
 def list_faults(markdown: bool) -> None:
-    """List the planted faults; `bpttcheck verify fault:ID` judges one."""
+    """List the planted faults.
+
+    `bpttcheck verify fault:ID` judges one.
+    """
     click.echo(faults_in_markdown() if markdown else "\n".join(faults_by_line()), nl=not markdown)
 
 

@@ -3,15 +3,16 @@
 from pathlib import Path
 
 import click
-from rich.console import Console
 
 from bpttcheck.adapters import TargetError, cell_named, load
+from bpttcheck.command_line import completion
 from bpttcheck.command_line.ending import stop
+from bpttcheck.command_line.terminal import new_console
 from bpttcheck.gradients import Setting, analyse
 from bpttcheck.gradients_report import draw_analyses, print_analyses, to_json
 from bpttcheck.pictures import new_figure
-from bpttcheck.report import versions
 from bpttcheck.trial import AdapterError, Refused, Violation
+from bpttcheck.versions import versions
 
 _SIDE_BY_SIDE = ("rnn-tanh", "lstm", "gru-after")  # of the reference, which has more
 _DEFAULT = Setting()
@@ -19,24 +20,42 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 
 
 @click.command()
-@click.argument("target", default="reference")
-@click.option("--cell", "cells", multiple=True, metavar="NAME", help="Only this cell, e.g. lstm; may be repeated.")
-@click.option("--length", type=int, default=_DEFAULT.length, show_default=True, help="Steps of the sequence.")
-@click.option("--units", type=int, default=_DEFAULT.units, show_default=True, help="Hidden units.")
-@click.option("--inputs", type=int, default=_DEFAULT.inputs, show_default=True, help="Features of an input.")
+@click.argument("target", default="reference", shell_complete=completion.targets)
+@click.option("--cell", "cells", multiple=True, metavar="NAME", shell_complete=completion.cells,
+              help="Only this cell, e.g. lstm; may be repeated.")  # fmt: skip
 @click.option(
-    "--scale", type=float, default=_DEFAULT.scale, show_default=True, help="About the spectral radius of W_hh."
+    "--length", type=int, metavar="N", default=_DEFAULT.length, show_default=True, help="Steps of the sequence."
+)
+@click.option("--units", type=int, metavar="N", default=_DEFAULT.units, show_default=True, help="Hidden units.")
+@click.option(
+    "--inputs", type=int, metavar="N", default=_DEFAULT.inputs, show_default=True, help="Features of an input."
+)
+@click.option(
+    "--scale",
+    type=float,
+    metavar="X",
+    default=_DEFAULT.scale,
+    show_default=True,
+    help="About the spectral radius of W_hh.",
 )
 @click.option(
     "--gate-bias",
     type=float,
+    metavar="X",
     default=_DEFAULT.gate_bias,
     show_default=True,
     help="Added to the gate that keeps: f of LSTM, z of GRU.",
 )
-@click.option("--seed", type=click.IntRange(0), default=_DEFAULT.seed, show_default=True, help="Of weights and inputs.")
-@click.option("--png", type=_FILE, help="Draw the curves here.")
-@click.option("--svg", type=_FILE, help="Draw the curves here.")
+@click.option(
+    "--seed",
+    type=click.IntRange(0),
+    default=_DEFAULT.seed,
+    show_default=True,
+    metavar="N",
+    help="Of weights and inputs.",
+)
+@click.option("--png", type=_FILE, help="Draw the curves here; needs matplotlib.")
+@click.option("--svg", type=_FILE, help="Draw the curves here; needs matplotlib.")
 @click.option("--json", "json_file", type=_FILE, help="Write every number here.")
 def gradients(
     target: str,
@@ -51,9 +70,13 @@ def gradients(
     svg: Path | None,
     json_file: Path | None,
 ) -> None:
-    """Show how the gradients of TARGET's cells vanish or explode with the lag, and what float32 sees of them."""
+    """Show how gradients vanish or explode with the lag.
+
+    TARGET is what `bpttcheck verify` takes, and the reference if it is not given. Norms, eigenvalues, the lag beyond
+    which float32 sees nothing, and what the gates have to do with it.
+    """
     pictures = {kind: file for kind, file in (("png", png), ("svg", svg)) if file is not None}
-    console = Console()
+    console = new_console()
     try:
         setting = Setting(length, units, inputs, scale, gate_bias, seed)
         subject = load(target)

@@ -7,10 +7,11 @@ from concurrent.futures import BrokenExecutor
 from pathlib import Path
 
 import click
-from rich.console import Console
 from rich.progress import Progress
 
+from bpttcheck.command_line import completion
 from bpttcheck.command_line.ending import INTERRUPTED, stop
+from bpttcheck.command_line.terminal import new_console
 from bpttcheck.jobs import executor
 from bpttcheck.pictures import new_figure
 from bpttcheck.remedies import REMEDIES, Run, measure
@@ -20,14 +21,19 @@ _File = click.Path(dir_okay=False, path_type=Path)
 
 
 @click.command()
-@click.option("--remedy", "names", multiple=True, metavar="NAME", help="Only this remedy; may be repeated.")
-@click.option("--seeds", type=click.IntRange(1), default=5, show_default=True, help="Networks per remedy.")
-@click.option("--steps", type=click.IntRange(1), default=200, show_default=True, help="Steps of gradient descent.")
-@click.option("--seed", type=click.IntRange(0), help="Draw the same problem and networks again.")
-@click.option("--jobs", "-j", type=click.IntRange(1), default=os.cpu_count(), help="Processes.  [default: the cores]")
+@click.option("--remedy", "names", multiple=True, metavar="NAME",
+              shell_complete=completion.among(remedy.name for remedy in REMEDIES),
+              help="Only this remedy; may be repeated.")  # fmt: skip
+@click.option("--seeds", type=click.IntRange(1), default=5, show_default=True, metavar="N", help="Networks per remedy.")
+@click.option(
+    "--steps", type=click.IntRange(1), default=200, show_default=True, metavar="N", help="Steps of gradient descent."
+)
+@click.option("--seed", type=click.IntRange(0), metavar="N", help="Draw the same problem and networks again.")
+@click.option("--jobs", "-j", type=click.IntRange(1), default=os.cpu_count(), show_default="the cores",
+              metavar="N", help="Processes.")  # fmt: skip
 @click.option("--json", "json_file", type=_File, help="Write every run here.")
-@click.option("--png", type=_File, help="Draw the learning curves here.")
-@click.option("--svg", type=_File, help="Draw the learning curves here.")
+@click.option("--png", type=_File, help="Draw the learning curves here; needs matplotlib.")
+@click.option("--svg", type=_File, help="Draw the learning curves here; needs matplotlib.")
 def remedies(
     names: tuple[str, ...],
     seeds: int,
@@ -38,7 +44,10 @@ def remedies(
     png: Path | None,
     svg: Path | None,
 ) -> None:
-    """Measure remedies for gradients that explode, all on one problem: clipping, starts, gates, truncation, .."""
+    """Measure remedies for gradients that explode.
+
+    Clipping, initialisations, gates and truncation, all on one problem.
+    """
     known = [remedy.name for remedy in REMEDIES]
     pictures = [file for file in (png, svg) if file is not None]
     try:
@@ -53,12 +62,15 @@ def remedies(
         stop(error)
     seed = secrets.randbelow(2**32) if seed is None else seed
     names = names or tuple(known)
-    console = Console()
+    console = new_console()
     console.print(f"seed {seed}, {seeds} networks per remedy, {steps} steps", highlight=False)
     runs: list[Run] = []
     interrupted = False
     try:
-        with Progress(console=console, transient=True) as progress, executor(jobs) as pool:
+        with (
+            Progress(console=console, transient=True, disable=not console.is_terminal) as progress,
+            executor(jobs) as pool,
+        ):
             task = progress.add_task("starting", total=len(names) * seeds)
             for run in measure(names, seed, seeds, steps, pool):
                 runs.append(run)

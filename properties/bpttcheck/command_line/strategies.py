@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from bpttcheck.command_line.ending import INTERRUPTED, stop
+from bpttcheck.command_line.terminal import new_console
 from bpttcheck.comparison.findings import findings
 from bpttcheck.comparison.pictures import draw_cuts, draw_quality, draw_training
 from bpttcheck.comparison.report import print_answers, print_cuts, print_tables, write_json
@@ -25,22 +26,41 @@ from bpttref import CELLS
 @click.command()
 @click.argument("file", required=False, type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--output", type=click.Path(file_okay=False, path_type=Path), default=Path("bpttcheck-strategies"),
-              show_default=True, help="The folder of results; a study that is there is continued.")  # fmt: skip
-@click.option("--cell", type=click.Choice([c.name for c in CELLS]), default="gru-after", show_default=True)
+              show_default=True, metavar="FOLDER", help="For results; a study that is there is continued.")  # fmt: skip
+@click.option("--cell", type=click.Choice([c.name for c in CELLS]), default="gru-after", show_default=True,
+              metavar="NAME", help="The cell that learns, e.g. lstm.")  # fmt: skip
 @click.option("--window", "windows", type=click.IntRange(2), multiple=True, default=(4, 16, 32), show_default=True,
-              help="Steps of a segment, exact or mean; repeat it.")  # fmt: skip
-@click.option("--length", type=click.IntRange(4), default=64, show_default=True, help="T, steps of a sequence.")
-@click.option("--batch", type=click.IntRange(1), default=16, show_default=True, help="B, sequences of a minibatch.")
-@click.option("--units", type=click.IntRange(1), default=64, show_default=True, help="H, hidden units.")
-@click.option("--steps", type=click.IntRange(1), default=200, show_default=True, help="Minibatches of a training.")
-@click.option("--rate", type=click.FloatRange(0, min_open=True), help="Learning rate; 1 for an RNN, 4 if gated.")
-@click.option("--seeds", type=click.IntRange(2), default=3, show_default=True, help="Trainings of each kind.")
+              metavar="N", help="Steps of a segment, exact or mean; repeat it.")  # fmt: skip
 @click.option(
-    "--little", type=click.IntRange(1), default=4000, show_default=True, help="Characters of a text to overfit."
+    "--length", type=click.IntRange(4), default=64, show_default=True, metavar="N", help="T, steps of a sequence."
 )
-@click.option("--minibatches", type=click.IntRange(3), default=24, show_default=True, help="Gradients compared.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="The first seed.")
-@click.option("--jobs", "-j", type=click.IntRange(1), default=os.cpu_count(), help="Processes.  [default: the cores]")
+@click.option(
+    "--batch", type=click.IntRange(1), default=16, show_default=True, metavar="N", help="B, sequences of a minibatch."
+)
+@click.option("--units", type=click.IntRange(1), default=64, show_default=True, metavar="N", help="H, hidden units.")
+@click.option(
+    "--steps", type=click.IntRange(1), default=200, show_default=True, metavar="N", help="Minibatches of a training."
+)
+@click.option(
+    "--rate", type=click.FloatRange(0, min_open=True), metavar="X", help="Learning rate; 1 for an RNN, 4 if gated."
+)
+@click.option(
+    "--seeds", type=click.IntRange(2), default=3, show_default=True, metavar="N", help="Trainings of each kind."
+)
+@click.option(
+    "--little",
+    type=click.IntRange(1),
+    default=4000,
+    show_default=True,
+    metavar="N",
+    help="Characters of a text to overfit.",
+)
+@click.option(
+    "--minibatches", type=click.IntRange(3), default=24, show_default=True, metavar="N", help="Gradients compared."
+)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, metavar="N", help="The first seed.")
+@click.option("--jobs", "-j", type=click.IntRange(1), default=os.cpu_count(), show_default="the cores",
+              metavar="N", help="Processes.")  # fmt: skip
 @click.option("--scheduler", metavar="ADDRESS", help="Run on this Dask cluster, e.g. tcp://host:8786.")
 def strategies(
     file: Path | None,
@@ -59,12 +79,13 @@ def strategies(
     jobs: int,
     scheduler: str | None,
 ) -> None:
-    """Full, regularly and randomly truncated BPTT on the text in FILE: what do they cost, and what do they learn?
+    """Compare full and truncated BPTT on the text in FILE.
 
-    Without a FILE, on Python's own documentation topics. Results go to the folder of --output as they come: after an
-    interruption the same command goes on.
+    What do full, regularly and randomly truncated BPTT cost, and what do they learn? Without a FILE, on Python's own
+    documentation topics. Results go to the folder of --output as they come: after an interruption the same command
+    goes on.
     """
-    console = Console()
+    console = new_console()
     rate = rate or (1.0 if cell.startswith("rnn") else 4.0)
     study = Study(
         Model(cell, length, batch, units), tuple(sorted(set(windows))), steps, rate, seeds, little, minibatches, seed

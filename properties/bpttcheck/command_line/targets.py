@@ -9,6 +9,7 @@ import click
 
 from bpttcheck.adapters import BUILT_IN, GROUP, TargetError, load, offered
 from bpttcheck.contract import Capabilities
+from bpttcheck.versions import own_version
 
 _WIDTH = 80
 
@@ -36,7 +37,7 @@ def targets() -> None:
 def _origin(library: str | None) -> str:
     """Which version of its library a built-in target would judge, and the extra that installs it."""
     if library is None:
-        return f"bpttcheck {version('bpttcheck')}"
+        return f"bpttcheck {own_version()}"
     extra = f"bpttcheck[{library}]"
     installed = packages_distributions().get(library)  # haiku comes as dm-haiku
     if not installed:
@@ -50,7 +51,7 @@ def _describe(target: str) -> None:
     except TargetError as error:
         lines = iter([("not available", str(error))])
     for what, text in lines:
-        click.echo(fill(f"{what + ':':13}{text}", _WIDTH, initial_indent="    ", subsequent_indent=" " * 17))
+        click.echo(fill(f"{what + ':':12} {text}", _WIDTH, initial_indent="    ", subsequent_indent=" " * 17))
 
 
 def _abilities(declared: Capabilities) -> Iterator[tuple[str, str]]:

@@ -5,18 +5,22 @@ import re
 import runpy
 import secrets
 import sys
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import click
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from bpttcheck.adapters import TargetError, cell_named, installed, load
+from bpttcheck.adapters import TargetError, cell_named, installed, judged_together, load
 from bpttcheck.case_file import CaseFile
+from bpttcheck.command_line import completion
 from bpttcheck.command_line.catalogue import chosen_laws
-from bpttcheck.command_line.ending import AT_FAULT, FAILED, INTERRUPTED, PASSED, UNSURE, stop
+from bpttcheck.command_line.ending import INTERRUPTED, exit_status, stop
+from bpttcheck.command_line.terminal import new_console
 from bpttcheck.contract import Implementation, require
 from bpttcheck.explanation import Explanation, explain
 from bpttcheck.junit import to_junit
@@ -24,16 +28,48 @@ from bpttcheck.known_failures import KnownFailure, read_known_failures, settle
 from bpttcheck.laws import Law
 from bpttcheck.page import blank_page, to_html
 from bpttcheck.parallel import Outcome, Question, Share, judge_here, judge_in_processes, shares
-from bpttcheck.report import print_failure, print_verdict, to_json, versions
-from bpttcheck.verdict import Own, Result, summary
+from bpttcheck.record import Record, Run, to_json
+from bpttcheck.report import print_failure, print_verdict
+from bpttcheck.verdict import BAD, Own, Result, summary
+from bpttcheck.versions import libraries
+
+
+@dataclass(frozen=True)
+class Reports:
+    """The files that a verdict is written to; None where one was not asked for."""
+
+    json_file: Path | None
+    junit_file: Path | None
+    html_file: Path | None
+
+    def prepare(self) -> None:
+        """Find out before the work whether it can be written. Raises OSError, and ImportError without Jinja."""
+        for file in filter(None, (self.json_file, self.junit_file, self.html_file)):
+            file.touch()
+        if self.html_file is not None:
+            blank_page("verdict")
+
+    def write(self, run: Run, explained: Sequence[Explanation] = ()) -> None:
+        """All that is known by now."""
+        if self.junit_file is not None:
+            self.junit_file.write_text(to_junit(run.results), encoding="utf-8")
+        if self.json_file is not None:
+            self.json_file.write_text(to_json(run) + "\n", encoding="utf-8")
+        if self.html_file is not None:
+            self.html_file.write_text(to_html(run, explained), encoding="utf-8")
 
 
 @click.command()
-@click.argument("targets", nargs=-1)
-@click.option("--law", "law_ids", multiple=True, metavar="ID", help="Only this law; may be repeated.")
-@click.option("--cell", "cells", multiple=True, metavar="NAME", help="Only this cell, e.g. lstm; may be repeated.")
-@click.option("--dtype", "dtypes", multiple=True, metavar="NAME", help="Only this dtype; may be repeated.")
-@click.option("--examples", type=click.IntRange(1), default=40, show_default=True, help="Cases per cell and dtype.")
+@click.argument("targets", nargs=-1, shell_complete=completion.targets)
+@click.option("--law", "law_ids", multiple=True, metavar="ID", shell_complete=completion.law_ids,
+              help="Only this law; may be repeated.")  # fmt: skip
+@click.option("--cell", "cells", multiple=True, metavar="NAME", shell_complete=completion.cells,
+              help="Only this cell, e.g. lstm; may be repeated.")  # fmt: skip
+@click.option("--dtype", "dtypes", multiple=True, metavar="NAME", shell_complete=completion.dtypes,
+              help="Only this dtype; may be repeated.")  # fmt: skip
+@click.option("--where-declared", is_flag=True, help="Leave out a cell or dtype that no target has, with no complaint.")
+@click.option("--examples", type=click.IntRange(1), default=40, show_default=True, metavar="N",
+              help="Cases per cell and dtype.")  # fmt: skip
 @click.option("--budget", type=click.FloatRange(0, min_open=True), default=math.inf, metavar="SECONDS",
               help="Stop drawing cases after so long, shared by all cells.")  # fmt: skip
 @click.option("--sizes", callback=lambda _, __, text: _sizes(text), metavar="T=N,B=N,D=N,H=N",
@@ -44,8 +80,9 @@ from bpttcheck.verdict import Own, Result, summary
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="This case alone: an .npz file with x and weights, and perhaps initial states, lengths, cotangents.",
 )
-@click.option("--against", metavar="TARGET", default="", help="The target whose numbers are right, for the reference.")
-@click.option("--seed", type=click.IntRange(0), help="Draw the same cases again.")
+@click.option("--against", metavar="TARGET", default="", shell_complete=completion.targets,
+              help="The target whose numbers are right, in place of the reference.")  # fmt: skip
+@click.option("--seed", type=click.IntRange(0), metavar="N", help="Draw the same cases again.")
 @click.option("--derandomize", "seed", flag_value=0, type=int, help="The same cases on every run: --seed 0, for CI.")
 @click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write every result here.")
 @click.option(
@@ -55,21 +92,26 @@ from bpttcheck.verdict import Own, Result, summary
     show_default=True,
     help="Write each failure here, in a folder of its own.",
 )
-@click.option("--junit", "junit_file", type=click.Path(dir_okay=False, path_type=Path), help="The same as JUnit XML.")
-@click.option("--html", "html_file", type=click.Path(dir_okay=False, path_type=Path), help="The same as one page.")
+@click.option(
+    "--junit", "junit_file", type=click.Path(dir_okay=False, path_type=Path), help="Write the same as JUnit XML."
+)
+@click.option("--html", "html_file", type=click.Path(dir_okay=False, path_type=Path),
+              help="Write the same as one page; needs jinja2.")  # fmt: skip
 @click.option(
     "--known-failures",
     "known_file",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Failures that are expected; known-failures.toml if it is there.",
 )
-@click.option("--jobs", "-j", type=click.IntRange(1), default=1, show_default=True, help="Processes.")
+@click.option("--jobs", "-j", type=click.IntRange(1), default=1, show_default=True, metavar="N", help="Processes.")
+@click.option("--quiet", "-q", is_flag=True, help="Print failures and the closing sentence alone.")
 @click.option("--traceback", is_flag=True, help="Show the traceback where a target or the command is at fault.")
 def verify(
     targets: tuple[str, ...],
     law_ids: tuple[str, ...],
     cells: tuple[str, ...],
     dtypes: tuple[str, ...],
+    where_declared: bool,
     examples: int,
     budget: float,
     sizes: dict[str, int],
@@ -82,70 +124,98 @@ def verify(
     html_file: Path | None,
     known_file: Path | None,
     jobs: int,
+    quiet: bool,
     traceback: bool,
 ) -> None:
-    """Judge TARGETS: a name of `bpttcheck targets`, package.module:object, path/to/file.py:object or "exec:command".
+    """Judge TARGETS by the laws of right backpropagation.
 
-    Without a target, the built-in reference and every supported library that is installed. Exit status: 0 all laws
-    that ran passed; 1 a law failed; 2 a target or the command is at fault; 3 the reference is in doubt; 130
-    interrupted.
+    A target is a name of `bpttcheck targets`, package.module:object, path/to/file.py:object or "exec:command". Without
+    one, the built-in reference and every supported library that is installed are judged. The table [tool.bpttcheck] of
+    a pyproject.toml sets what the command line does not.
+
+    Exit status: 0 all laws that ran passed; 1 a law failed; 2 a target or the command is at fault; 3 the reference is
+    in doubt; 130 interrupted.
     """
-    targets = targets or tuple(installed())
+    targets = targets or judged_together(installed())
+    reports = Reports(json_file, junit_file, html_file)
     try:
-        for file in filter(None, (json_file, junit_file, html_file)):
-            file.touch()  # before the work, not after it
-        if html_file is not None:
-            blank_page()
-        known = _known(known_file)
+        reports.prepare()
+        known = read_known_failures(known_file)
         laws = chosen_laws(law_ids)
-        subjects, spoiled = _loaded(targets, traceback)
-        _check_selection(list(subjects.values()), cells, dtypes)
+        subjects, records = _loaded(targets, json_file is not None, traceback)
+        if not where_declared:
+            _check_selection(list(subjects.values()), cells, dtypes)
         case = CaseFile(case_file.resolve()) if case_file else None
         own = Own(sizes, case, load(against) if against else None)
         todo = _fitting(shares(subjects, cells, dtypes), subjects, own)
     except (TargetError, click.UsageError, OSError, ValueError, ImportError) as error:
         stop(error, traceback)
-    seed = secrets.randbelow(2**32) if seed is None else seed
-    console = Console()
-    asked = Question(tuple(law.id for law in laws), examples, budget, seed, tuple(known), sizes, case, against)
+    run = Run(secrets.randbelow(2**32) if seed is None else seed, examples, list(records.values()))
+    console, aside = new_console(), new_console(quiet)
+    asked = Question(tuple(law.id for law in laws), examples, budget, run.seed, tuple(known), sizes, case, against)
     found: dict[Share, list[Result]] = {}
-    interrupted = still_failing = False
+    still_failing = False
     try:
-        console.print(f"seed {seed}, {examples} examples per cell and dtype{own}", markup=False, highlight=False)
+        aside.print(f"seed {run.seed}, {examples} examples per cell and dtype{own}", markup=False, highlight=False)
         for target in subjects:
-            still_failing |= _found_again(console, target, laws, failures, known)
-        for share, outcome in _judged(console, todo, subjects, asked, jobs):
+            still_failing |= _found_again(console, aside, target, laws, failures, known)
+        for share, outcome in _judged(aside, todo, subjects, asked, jobs):
             if isinstance(outcome, list):
                 found[share] = outcome
             elif traceback:
                 raise outcome
             else:
-                spoiled.append(f"{share.target}, {share.cell} {share.dtype}: {outcome or type(outcome).__name__}")
+                sentence = f"{share.target}, {share.cell} {share.dtype}: {outcome or type(outcome).__name__}"
+                records[share.target].errors.append(sentence)
     except KeyboardInterrupt:
-        interrupted = True
+        run.interrupted = True
         console.print("interrupted: the verdict so far, without what was under way")
-    met = {entry for share, own in found.items() for entry in settle(own, share.target, known)}
-    results = [result for share in todo for result in found.get(share, [])]
-    _finish(console, results, json_file, junit_file)
-    if interrupted:
-        console.print(summary(results), markup=False, highlight=False)
-        sys.exit(INTERRUPTED)
-    explained: list[Explanation] = []
-    for target, subject in subjects.items():
-        for explanation in explain(target, subject, results, failures, own, against):
-            explained.append(explanation)
-            print_failure(console, explanation)
-    if html_file is not None:
-        html_file.write_text(to_html(results, explained, versions()), encoding="utf-8")
-    stale = [entry for entry in known if entry not in met and _selected(entry, subjects, laws, cells, dtypes)]
+    met = {entry for share, its in found.items() for entry in settle(its, share.target, known)}
+    for target, record in records.items():
+        record.results = [result for share in todo if share.target == target for result in found.get(share, [])]
+    print_verdict(console, [result for result in run.results if result.status in BAD or not quiet])
+    reports.write(run)  # also for the case that what follows is interrupted
+    stale = []
+    if not run.interrupted:
+        if explained := _explained(console, records, subjects, failures, own, against):
+            reports.write(run, explained)
+        stale = [entry for entry in known if entry not in met and entry.concerns(subjects, laws, cells, dtypes)]
     for entry in stale:
         console.print(f"FAILED the known failure of {entry.law}, {entry}: it matches nothing; remove it", markup=False)
-    console.print(f"\n{summary(results)}", markup=False, highlight=False)
-    if any(not subject.capabilities().gradients for subject in subjects.values()):
+    forward_only = any(not subject.capabilities().gradients for subject in subjects.values())
+    _close(console, run, forward_only, failing=still_failing or bool(stale))
+
+
+def _explained(
+    console: Console,
+    records: dict[str, Record],
+    subjects: dict[str, Implementation],
+    failures: Path,
+    own: Own,
+    against: str,
+) -> list[Explanation]:
+    """What is to be said of each cell that fails, which is printed and goes into the records."""
+    explained = []
+    for target, subject in subjects.items():
+        for explanation in explain(target, subject, records[target].results, failures, own, against):
+            explained.append(explanation)
+            records[target].diagnoses[explanation.first.cell] = explanation.cause()
+            print_failure(console, explanation)
+    return explained
+
+
+def _close(console: Console, run: Run, forward_only: bool, failing: bool) -> NoReturn:
+    """The closing sentences, and the exit status."""
+    console.print(f"\n{summary(run.results)}", markup=False, highlight=False)
+    if forward_only:
         console.print("[bold yellow]A forward-only subject was judged: nothing is said about its gradients.[/]")
+    spoiled = [sentence for record in run.targets for sentence in record.errors]
     for sentence in spoiled:
         click.echo(f"bpttcheck: {sentence}", err=True)
-    sys.exit(_exit_status(results, bool(spoiled), still_failing or bool(stale)))
+    if run.interrupted:
+        sys.exit(INTERRUPTED)
+    statuses = {result.status for result in run.results}
+    sys.exit(exit_status(statuses, at_fault=bool(spoiled), failing=failing))
 
 
 def _judged(
@@ -153,7 +223,7 @@ def _judged(
 ) -> Iterator[tuple[Share, Outcome]]:
     """All shares with their results, or with what went wrong, while the terminal shows where it is."""
     columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
-    with Progress(*columns, console=console, transient=True) as bar:
+    with Progress(*columns, console=console, transient=True, disable=console.quiet or not console.is_terminal) as bar:
         task = bar.add_task("starting", total=None)
 
         def show(result: Result) -> None:
@@ -168,48 +238,33 @@ def _judged(
             yield share, outcome
 
 
-def _exit_status(results: list[Result], spoiled: bool, failing: bool) -> int:
-    statuses = {result.status for result in results}
-    if spoiled or "error" in statuses:
-        return AT_FAULT
-    if failing or "failed" in statuses:
-        return FAILED
-    return UNSURE if "unsure" in statuses else PASSED
+def _loaded(
+    targets: tuple[str, ...], in_detail: bool, traceback: bool
+) -> tuple[dict[str, Implementation], dict[str, Record]]:
+    """The targets that can be loaded, and a record of each. Raises TargetError if there is none to judge.
 
-
-def _loaded(targets: tuple[str, ...], traceback: bool) -> tuple[dict[str, Implementation], list[str]]:
-    """The targets that can be loaded, and a sentence for each other. Raises TargetError if there is none to judge."""
+    in_detail: whether the records name the libraries, which takes a moment.
+    """
     subjects: dict[str, Implementation] = {}
+    records: dict[str, Record] = {}
     errors: list[TargetError] = []
     for target in targets:
         try:
-            subjects[target] = load(target)
+            subject = subjects[target] = load(target)
+            named = libraries(subject) if in_detail else {}
+            records[target] = Record(target, subject.name, named, subject.capabilities().conventions)
         except TargetError as error:
             if traceback:
                 raise
             errors.append(error)
+            records[target] = Record(target, errors=[str(error)])
     if not subjects:
         raise errors[0]
-    return subjects, [str(error) for error in errors]
-
-
-def _known(file: Path | None) -> list[KnownFailure]:
-    """The known failures of a file, or of the usual one if it is there. Raises ValueError and OSError."""
-    usual = Path("known-failures.toml")
-    return read_known_failures(file or usual) if file or usual.is_file() else []
-
-
-def _selected(
-    entry: KnownFailure, subjects: Collection[str], laws: tuple[Law, ...], cells: Sequence[str], dtypes: Sequence[str]
-) -> bool:
-    """Whether this run was to judge what an entry speaks of."""
-    chosen = entry.law in {law.id for law in laws} and entry.target in {None, *subjects}
-    filters = ((entry.cell, cells), (entry.dtype, dtypes))
-    return chosen and entry.applies and all(not only or own in (None, *only) for own, only in filters)
+    return subjects, records
 
 
 def _found_again(
-    console: Console, target: str, laws: tuple[Law, ...], failures: Path, known: list[KnownFailure]
+    console: Console, aside: Console, target: str, laws: tuple[Law, ...], failures: Path, known: list[KnownFailure]
 ) -> bool:
     """Put the failures that are on file for a target to it, before new cases are drawn; whether one still fails."""
     failing = False
@@ -221,7 +276,7 @@ def _found_again(
                 expected = any(entry.covers(*place, written["LAW"]) for entry in known)
                 failing |= bool(wrong) and not expected
                 said = f"{'known' if expected else 'FAILED still'}: {wrong}" if wrong else "FIXED"
-                console.print(f"{path}: {said}", markup=False, soft_wrap=True)
+                (console if wrong and not expected else aside).print(f"{path}: {said}", markup=False, soft_wrap=True)
     return failing
 
 
@@ -254,7 +309,7 @@ def _fitting(todo: list[Share], subjects: dict[str, Implementation], own: Own) -
             fitting.append(share)
         except ValueError as error:
             reasons.append(error)
-    if not fitting:
+    if reasons and not fitting:
         raise reasons[0]
     return fitting
 
@@ -268,11 +323,3 @@ def _check_selection(subjects: list[Implementation], cells: tuple[str, ...], dty
         for name in chosen:
             if name not in known:
                 raise click.UsageError(f"no target has the {what} {name!r}; there are {', '.join(known)}")
-
-
-def _finish(console: Console, results: list[Result], json_file: Path | None, junit_file: Path | None) -> None:
-    print_verdict(console, results)
-    if junit_file is not None:
-        junit_file.write_text(to_junit(results), encoding="utf-8")
-    if json_file is not None:
-        json_file.write_text(to_json(results, versions()) + "\n")

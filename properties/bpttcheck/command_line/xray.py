@@ -5,10 +5,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import click
-from rich.console import Console
 
 from bpttcheck.adapters import TargetError, cell_named, load
+from bpttcheck.command_line import completion
 from bpttcheck.command_line.ending import FAILED, PASSED, stop
+from bpttcheck.command_line.terminal import new_console
 from bpttcheck.report import draw_xray, print_xray
 from bpttcheck.trial import AdapterError, Refused
 from bpttcheck.xray import in_words
@@ -17,14 +18,30 @@ from bpttref import Blocks, Full, Last, Regular, Strategy, Window
 
 
 @click.command()
-@click.argument("target")
-@click.option("--cell", "cell_name", help="The cell; the target's first if it is not given.")
-@click.option("--strategy", type=click.Choice(["full", "regular", "window", "blocks", "last"]), default="regular")
-@click.option("--tau", type=click.IntRange(1), default=4, show_default=True, help="tau, k2 of blocks, k of last.")
-@click.option("--k1", type=click.IntRange(1), default=2, show_default=True, help="k1 of blocks.")
-@click.option("--length", type=click.IntRange(2), default=12, show_default=True, help="Steps of the sequence.")
-@click.option("--png", type=click.Path(dir_okay=False, path_type=Path), help="Draw the matrices here.")
-@click.option("--svg", type=click.Path(dir_okay=False, path_type=Path), help="Draw the matrices here.")
+@click.argument("target", shell_complete=completion.targets)
+@click.option("--cell", "cell_name", metavar="NAME", shell_complete=completion.cells,
+              help="The cell; the target's first if it is not given.")  # fmt: skip
+@click.option("--strategy", type=click.Choice(["full", "regular", "window", "blocks", "last"]), default="regular",
+              show_default=True, metavar="NAME",
+              help="Ask for full, regular, window, blocks or last.")  # fmt: skip
+@click.option(
+    "--tau",
+    type=click.IntRange(1),
+    default=4,
+    show_default=True,
+    metavar="N",
+    help="Steps: tau, k2 of blocks, k of last.",
+)
+@click.option("--k1", type=click.IntRange(1), default=2, show_default=True, metavar="N", help="Steps: k1 of blocks.")
+@click.option(
+    "--length", type=click.IntRange(2), default=12, show_default=True, metavar="N", help="Steps of the sequence."
+)
+@click.option(
+    "--png", type=click.Path(dir_okay=False, path_type=Path), help="Draw the matrices here; needs matplotlib."
+)
+@click.option(
+    "--svg", type=click.Path(dir_okay=False, path_type=Path), help="Draw the matrices here; needs matplotlib."
+)
 def xray(
     target: str,
     cell_name: str | None,
@@ -35,7 +52,11 @@ def xray(
     png: Path | None,
     svg: Path | None,
 ) -> None:
-    """Show which matrix M[t, s] the truncation of TARGET really applies: from the loss at t to the use at s."""
+    """Show what the truncation of TARGET really keeps.
+
+    That is the matrix M[t, s], from the loss at t to the use at s. Exit status: 0 it is what was asked for; 1 it is
+    not; 2 the target or the command is at fault.
+    """
     makers: dict[str, Callable[[], Strategy]] = {
         "full": Full,
         "regular": lambda: Regular(tau),
@@ -43,7 +64,7 @@ def xray(
         "blocks": lambda: Blocks(k1, tau),
         "last": lambda: Last(tau),
     }
-    console = Console()
+    console = new_console()
     try:
         asked = makers[strategy]()
         subject = load(target)

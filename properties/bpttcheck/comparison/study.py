@@ -12,7 +12,6 @@ import json
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
@@ -20,6 +19,7 @@ from bpttcheck.comparison.quality import Quality
 from bpttcheck.comparison.text import Text
 from bpttcheck.comparison.training import Model, Training
 from bpttcheck.jobs import Result, run
+from bpttcheck.versions import own_version
 
 Progress: TypeAlias = Callable[[int, int, str], None]  # how many jobs are done, of how many, and the last one
 
@@ -106,7 +106,7 @@ class Study:
         """
         folder.mkdir(parents=True, exist_ok=True)
         file = folder / "study.json"
-        made_by = {"text": text.name, "digest": text.digest, "bpttcheck": version("bpttcheck")}
+        made_by = {"text": text.name, "digest": text.digest, "bpttcheck": own_version()}
         settings = {**asdict(self), **made_by}
         for grows in ("seeds", "windows"):
             del settings[grows]

@@ -40,5 +40,6 @@ _FAMILIES = (
 LAWS: tuple[Law, ...] = tuple(
     replace(law, family=family.__name__.rpartition(".")[2]) for family in _FAMILIES for law in family.LAWS
 )
+"""All laws, a tuple of `Law`, family by family: what `judge` is given unless some are chosen."""
 
 __all__ = ["LAWS", "Law"]

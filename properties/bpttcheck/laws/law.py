@@ -52,14 +52,14 @@ class Law:
     """A property that every correct implementation has.
 
     id: never changes. statement: one sentence. equation, source: what it says in symbols, and where that comes from.
-    check: yields a `Comparison` per block looked at; none at all means that the case proved nothing. Raises
-    `Violation` where it is broken in a way that has no size. needs: without them it is skipped.
+    check: yields a ``Comparison`` per block looked at; none at all means that the case proved nothing. Raises
+    ``Violation`` where it is broken in a way that has no size. needs: without them it is skipped.
     smallest: the sizes below which it proves nothing. door: the protocol that a subject must have.
     decisive: no other law is put to a case on which it fails. every_case: whether it is put to each case that is drawn;
     the other laws of a family take turns. cost: how often another law has its turn for one of this.
     direct: whether what is compared are the numbers of a single call, so that a failure can be shown without the law.
     kept: why it is there, if other laws catch all that it catches. family: the file that it stands in.
-    `bpttcheck.faults` says which planted faults it catches.
+    ``bpttcheck.faults`` says which planted faults it catches.
     """
 
     id: str

@@ -6,5 +6,6 @@ from bpttref.cells.lstm import LSTM
 from bpttref.cells.rnn import RNN
 
 CELLS: tuple[Cell, ...] = (RNN("tanh"), RNN("relu"), RNN("identity"), LSTM(), GRU("after"), GRU("before"))
+"""All cells with all their options, a tuple of `Cell`."""
 
 __all__ = ["CELLS", "Cell", "GRU", "LSTM", "RNN", "State", "Tape"]

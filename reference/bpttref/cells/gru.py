@@ -26,7 +26,9 @@ from bpttref.cells.cell import State, Tape
 
 @dataclass(frozen=True)
 class GRU:
-    """Gated recurrent unit with ``reset`` "after" or "before" the recurrent product; gates ``r, z, n``."""
+    """Gated recurrent unit (Cho et al., 2014) with ``reset`` "after" or "before" the recurrent product; state ``h``,
+    gates ``r, z, n``. Raises ValueError for another place of the reset gate.
+    """
 
     reset: Literal["after", "before"] = "after"
 

@@ -20,7 +20,10 @@ from bpttref.cells.cell import State, Tape
 
 @dataclass(frozen=True)
 class RNN:
-    """Plain recurrent cell with ``activation`` "tanh", "relu" or "identity"."""
+    """Plain recurrent cell (Elman, 1990) with ``activation`` "tanh", "relu" or "identity"; state ``h``, one gate.
+
+    Raises ValueError for another activation.
+    """
 
     activation: Literal["tanh", "relu", "identity"] = "tanh"
 

@@ -1,0 +1,77 @@
+"""The site: the Markdown files of the repository as they are, in the order of CONTENTS. `tox -e docs` builds it."""
+
+import shutil
+from importlib.metadata import version as version_of
+from pathlib import Path
+
+from docutils.nodes import Element, reference
+from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
+from sphinx.util.nodes import make_refnode
+
+CONTENTS = {
+    "bpttcheck": ["Start here <self>"],
+    "Verify your own RNN": [
+        "docs/your-own",
+        "docs/any-language",
+        "docs/in-ci",
+        "docs/libraries",
+        "docs/matrix",
+        "docs/findings",
+    ],
+    "Understand a verdict": ["docs/failures", "docs/honest-limits"],
+    "What is checked": ["docs/laws", "docs/faults", "docs/detection", "docs/false-alarms"],
+    "Strategies and gradients": ["docs/gradients", "docs/remedies", "docs/strategies"],
+    "Inside": ["docs/how-it-works", "docs/performance", "asv_bench/README", "CONTRIBUTING"],
+    "Reference": ["docs/api", "CHANGELOG"],
+}  # page titles are in the pages
+
+project = "bpttcheck"
+version = release = version_of("bpttcheck")
+extensions = ["myst_parser", "sphinx.ext.autodoc"]
+root_doc = "README"
+include_patterns = ["*.md", "docs/*.md", "asv_bench/README.md"]
+exclude_patterns = ["build", ".*"]
+
+myst_heading_anchors = 3
+if not (Path(__file__).parent / "matrix.html").exists():  # `tox -e matrix` makes it, and a page links to it
+    suppress_warnings = ["myst.xref_missing"]
+default_role = "py:obj"  # `name` in a docstring is on the API page
+nitpick_ignore = [("py:class", "collections.abc.Callable")]
+autodoc_mock_imports = ["torch", "jax"]
+autodoc_member_order = "bysource"
+autodoc_preserve_defaults = True
+autodoc_typehints = "none"  # shapes are in the docstrings
+add_module_names = False
+
+html_theme = "furo"
+html_title = f"bpttcheck {version}"
+html_show_copyright = False
+html_show_sourcelink = html_copy_source = False
+
+
+def add_contents(app: Sphinx, docname: str, source: list[str]) -> None:
+    """Put the table of contents below the start page, which a code host shows without it."""
+    if docname == root_doc:
+        for caption, pages in CONTENTS.items():
+            source[0] += "\n".join(["\n```{toctree}", ":hidden:", f":caption: {caption}", *pages, "```\n"])
+
+
+def find_public_name(app: Sphinx, env: BuildEnvironment, node: Element, shown: Element) -> reference | None:
+    """A docstring calls what is on the API page by its bare name, wherever it is imported from."""
+    for name, found in env.domains.python_domain.objects.items():
+        if node["refdomain"] == "py" and name.rpartition(".")[2] == node["reftarget"]:
+            return make_refnode(app.builder, node["refdoc"], found.docname, found.node_id, shown, name)
+    return None
+
+
+def open_with_the_start_page(app: Sphinx, exception: Exception | None) -> None:
+    """Make it the page that a server shows for the folder."""
+    if not exception:
+        shutil.copy(Path(app.outdir) / f"{root_doc}.html", Path(app.outdir) / "index.html")
+
+
+def setup(app: Sphinx) -> None:
+    app.connect("source-read", add_contents)
+    app.connect("missing-reference", find_public_name)
+    app.connect("build-finished", open_with_the_start_page)

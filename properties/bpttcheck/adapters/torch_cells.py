@@ -1,0 +1,54 @@
+"""PyTorch's cells in a loop over time: nn.RNNCell (tanh, relu), nn.LSTMCell, nn.GRUCell.
+
+Conventions: those of the layers (`bpttcheck.adapters.torch`). The loop and its list of outputs are the adapter's.
+"""
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from bpttcheck.adapters.torch import NAMES
+from bpttcheck.adapters.torch_subject import ModuleSubject
+from bpttcheck.contract import Capabilities, Case, CustomCell
+from bpttref import GRU, LSTM, RNN, Cell, Links, Regular
+
+
+class TorchCells(ModuleSubject):
+    """``torch.nn``'s cells."""
+
+    name = f"torch-cells {torch.__version__}"
+
+    def capabilities(self) -> Capabilities:
+        return Capabilities(
+            cells=(RNN("tanh"), RNN("relu"), LSTM(), GRU("after")),
+            truncations=(Regular, Links),
+            objectives=("cross-entropy", "squared-error", "linear"),
+            refuses=lambda case: "a loop without steps makes no y" if len(case.x) == 0 else None,
+            conventions={
+                "reset gate": "after the recurrent product",
+                "biases": "two",
+                "float32": "TF32 is switched off",
+            },
+        )
+
+    def module(self, case: Case) -> nn.Module:
+        D, H = case.x.shape[2], case.parameters[0][0]["W_hh"].shape[1]
+        options: dict[str, Any] = {"dtype": getattr(torch, case.dtype), "device": self.device}
+        if isinstance(case.cell, RNN):
+            return nn.RNNCell(D, H, nonlinearity=case.cell.activation, **options)
+        return nn.LSTMCell(D, H, **options) if isinstance(case.cell, LSTM) else nn.GRUCell(D, H, **options)
+
+    def parameters(self, module: nn.Module, case: Case) -> Any:
+        return (({name: getattr(module, NAMES[name]) for name in case.parameters[0][0]},),)
+
+    def unroll(self, cell: Cell | CustomCell, module: Any, x: Any, initial: Any, lengths: Any) -> tuple[Any, Any]:
+        state, y = initial[0][0], []
+        for x_t in x:
+            if isinstance(cell, LSTM):
+                h, c = module(x_t, (state["h"], state["c"]))
+                state = {"h": h, "c": c}
+            else:
+                state = {"h": module(x_t, state["h"])}
+            y.append(state["h"])
+        return torch.stack(y), ((state,),)

@@ -1,0 +1,155 @@
+"""``bpttcheck matrix``."""
+
+import secrets
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from bpttcheck.adapters import installed
+from bpttcheck.command_line import completion
+from bpttcheck.command_line.catalogue import chosen_laws
+from bpttcheck.command_line.ending import INTERRUPTED, exit_status, stop
+from bpttcheck.command_line.terminal import new_console
+from bpttcheck.known_failures import KnownFailure, read_known_failures
+from bpttcheck.matrix.page import to_html
+from bpttcheck.matrix.processes import Asked, judge
+from bpttcheck.matrix.table import print_matrix
+from bpttcheck.page import blank_page
+from bpttcheck.record import Record, Run, from_json
+from bpttcheck.verdict import summary
+
+
+@click.command()
+@click.argument("targets", nargs=-1, metavar="[TARGET]...", shell_complete=completion.targets)
+@click.option(
+    "--html",
+    "html_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write the same as one page; needs jinja2.",
+)
+@click.option("--law", "law_ids", multiple=True, metavar="ID", shell_complete=completion.law_ids,
+              help="Only this law; may be repeated.")  # fmt: skip
+@click.option("--cell", "cells", multiple=True, metavar="NAME", shell_complete=completion.cells,
+              help="Only this cell, e.g. lstm; may be repeated.")  # fmt: skip
+@click.option("--dtype", "dtypes", multiple=True, metavar="NAME", shell_complete=completion.dtypes,
+              help="Only this dtype; may be repeated.")  # fmt: skip
+@click.option("--examples", type=click.IntRange(1), default=40, show_default=True, metavar="N",
+              help="Cases per cell and dtype.")  # fmt: skip
+@click.option("--seed", type=click.IntRange(0), metavar="N", help="Draw the same cases again.")
+@click.option(
+    "--known-failures",
+    "known_file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Failures that are expected; known-failures.toml if it is there.",
+)
+@click.option("--jobs", "-j", type=click.IntRange(1), default=1, show_default=True, metavar="N",
+              help="Targets judged at a time.")  # fmt: skip
+@click.option("--timeout", type=click.FloatRange(0, min_open=True), default=3600, show_default=True,
+              metavar="SECONDS", help="Stop judging a target after so long.")  # fmt: skip
+def matrix(
+    targets: tuple[str, ...],
+    html_file: Path | None,
+    law_ids: tuple[str, ...],
+    cells: tuple[str, ...],
+    dtypes: tuple[str, ...],
+    examples: int,
+    seed: int | None,
+    known_file: Path | None,
+    jobs: int,
+    timeout: float,
+) -> None:
+    """Judge each TARGET on its own, and show all side by side.
+
+    Each has a process of its own. A TARGET is what `bpttcheck verify` takes, or a file NAME.json that
+    `bpttcheck verify --json` wrote, perhaps elsewhere. Without one: all built-in targets whose library is installed.
+
+    Exit status: 0 no law failed but as is known; 1 a law failed, or a known failure matches nothing; 2 a target or the
+    command is at fault; 3 the reference is in doubt; 130 interrupted.
+    """
+    chosen = list(dict.fromkeys(targets or installed()))
+    files = [target for target in chosen if target.endswith(".json")]
+    try:
+        known = read_known_failures(known_file)
+        laws = chosen_laws(law_ids)
+        runs = {file: _read(Path(file)) for file in files}
+        if html_file is not None:
+            blank_page("matrix")
+            html_file.touch()  # before the work, not after it
+    except (click.UsageError, OSError, ValueError, ImportError) as error:
+        stop(error)
+    seed = secrets.randbelow(2**32) if seed is None else seed
+    chosen_by = {"--law": law_ids, "--cell": cells, "--dtype": dtypes}
+    options = [word for option, values in chosen_by.items() for value in values for word in (option, value)]
+    if known_file is not None:
+        options += ["--known-failures", str(known_file)]
+    to_judge = [target for target in chosen if target not in files]
+    console = new_console()
+
+    def finished(run: Run) -> None:
+        (record,) = run.targets
+        runs[record.target] = run
+        said = " ".join([summary(record.results)] * bool(record.results) + record.errors)
+        console.print(f"{record.target}: {said or 'nothing was asked'}", markup=False, highlight=False)
+
+    interrupted = False
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends the processes, too
+    try:
+        console.print(f"{len(to_judge)} targets, seed {seed}, {examples} examples per cell and dtype", highlight=False)
+        judge(to_judge, Asked(seed, examples, options, timeout), jobs, finished)
+    except KeyboardInterrupt:
+        interrupted = True
+        console.print("interrupted: the matrix so far")
+        for target in to_judge:
+            runs.setdefault(target, Run(seed, examples, [Record(target, errors=["interrupted before its turn"])]))
+    in_order = [runs[target] for target in chosen]
+    records = [record for run in in_order for record in run.targets]
+    print_matrix(console, in_order)
+    if html_file is not None:
+        html_file.write_text(to_html(in_order), encoding="utf-8")
+    if interrupted:
+        sys.exit(INTERRUPTED)
+    troubled = any(record.errors for record in records)
+    if not troubled:
+        _check_selection(records, cells, dtypes)
+    in_question = [entry for entry in known if entry.concerns([r.target for r in records], laws, cells, dtypes)]
+    unmet = [] if troubled else [entry for entry in in_question if not _is_met(entry, records)]
+    for entry in unmet:
+        console.print(f"FAILED the known failure of {entry.law}, {entry}: it matches nothing; remove it", markup=False)
+    statuses = {result.status for record in records for result in record.results}
+    sys.exit(exit_status(statuses, at_fault=troubled, failing=bool(unmet)))
+
+
+def _read(file: Path) -> Run:
+    """The run in a file. Raises ValueError, with a sentence that names it, and OSError."""
+    try:
+        run = from_json(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{file} is no verdict: {error}") from error
+    if run.interrupted:
+        for record in run.targets:
+            record.errors.append("interrupted: not all of it was judged")
+    return run
+
+
+def _is_met(entry: KnownFailure, records: Sequence[Record]) -> bool:
+    """Whether it speaks of something that was judged."""
+    return any(
+        entry.covers(record.target, result.cell, result.dtype, result.law)
+        for record in records
+        for result in record.results
+    )
+
+
+def _check_selection(records: Sequence[Record], cells: tuple[str, ...], dtypes: tuple[str, ...]) -> None:
+    """A selection that matches nothing has judged nothing, which must not look like success."""
+    results = [result for record in records for result in record.results]
+    for what, chosen, met in (
+        ("cell", cells, {r.cell for r in results}),
+        ("dtype", dtypes, {r.dtype for r in results}),
+    ):
+        for name in chosen:
+            if name not in met:
+                stop(click.UsageError(f"no target has the {what} {name!r}"))

@@ -1,0 +1,67 @@
+"""The pages of the documentation, taken apart: code, commands and what they print, links."""
+
+import re
+import shlex
+import textwrap
+from itertools import takewhile
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted(
+    [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "asv_bench" / "README.md"], key=lambda page: str(page)
+)
+_FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+_LINK = re.compile(r"\]\(([^)\s]+)\)")
+_INDENTED = re.compile(r"(?:^ {4}.*\n|^\n(?=\n* {4}))+", re.MULTILINE)
+
+
+class Shown(NamedTuple):
+    """A command at a prompt, and the lines below it."""
+
+    command: str
+    output: list[str]
+
+
+def snippets(page: Path, language: str = "python") -> list[str]:
+    return [code for written_in, code in _FENCE.findall(page.read_text()) if written_in == language]
+
+
+def links(page: Path) -> list[str]:
+    """The targets of links and images that are no addresses of other hosts."""
+    text = re.sub(r"`[^`\n]*`", "", _FENCE.sub("", page.read_text()))
+    return [target for target in _LINK.findall(text) if "://" not in target]
+
+
+def anchors(page: Path) -> set[str]:
+    headings = re.findall(r"^#+ (.+)$", _FENCE.sub("", page.read_text()), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def _blocks(page: Path) -> list[str]:
+    """What is indented or in a fence that is not a program, without the indentation and with lines joined at ``\\``."""
+    text = page.read_text()
+    fenced = [code for language, code in _FENCE.findall(text) if language in ("", "sh", "console", "yaml")]
+    indented = [textwrap.dedent(block) for block in _INDENTED.findall(_FENCE.sub("", text))]
+    return [re.sub(r" \\\n\s*", " ", block) for block in [*indented, *fenced]]
+
+
+def commands(page: Path) -> list[list[str]]:
+    """The words of each call of bpttcheck, in blocks and in backticks."""
+    lines = [command for command, _ in shown(page)]
+    lines += [line for block in _blocks(page) if "$ " not in block for line in block.splitlines()]
+    lines += re.findall(r"`(bpttcheck [^`]+)`", _FENCE.sub("", page.read_text()).replace("\n", " "))
+    calls = [call for line in lines for call in re.findall(r"(?:^|&& |run: |\d )bpttcheck (.*)", line.strip())]
+    return [
+        list(takewhile(lambda word: word not in ("&&", "|", ">"), shlex.split(call, comments=True))) for call in calls
+    ]
+
+
+def shown(page: Path) -> list[Shown]:
+    """The commands at a prompt ``$``, with what stands below each of them."""
+    found = []
+    for block in _blocks(page):
+        for session in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
+            command, *output = session.rstrip().splitlines()
+            found.append(Shown(command, output))
+    return found

@@ -1,0 +1,43 @@
+"""The site that `tox -e docs` builds."""
+
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from .pages import PAGES, ROOT
+
+SITE = ROOT / "build" / "site"
+pytestmark = pytest.mark.skipif(not SITE.exists(), reason="tox -e docs builds the site")
+
+
+class Loads(HTMLParser):
+    """What a browser fetches for a page: sources, and links that are no anchors."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.addresses = []
+        self.feed(page.read_text())
+
+    def handle_starttag(self, tag, attributes):
+        named = dict(attributes)
+        wanted = ["src", "srcset", "data", "poster"] + ["href"] * (tag in ("link", "image", "use"))
+        self.addresses += [named[name] for name in wanted if named.get(name)]
+
+
+def test_each_page_is_there_and_the_folder_opens_with_the_first():
+    for page in PAGES:
+        assert (SITE / page.relative_to(ROOT)).with_suffix(".html").exists()
+    assert (SITE / "index.html").read_text() == (SITE / "README.html").read_text()
+
+
+def test_pages_load_nothing_from_other_hosts():
+    addresses = {address for page in SITE.rglob("*.html") for address in Loads(page).addresses}
+    assert addresses and not {address for address in addresses if "//" in address}
+
+
+def test_styles_and_scripts_load_nothing_from_other_hosts():
+    for style in SITE.rglob("*.css"):
+        assert not re.search(r"(?:url\(|@import)\s*[\"']?(?:https?:)?//", style.read_text()), style
+    for script in SITE.rglob("*.js"):
+        assert not re.search(r"(?:import|fetch|src\s*=)\s*\(?[\"'`](?:https?:)?//", script.read_text()), script
