@@ -47,6 +47,7 @@ def test_an_entry_that_is_not_true_fails_the_run(entry, said, tmp_path):
     KNOWN + 'requires = ["absent-library"]\ncell = "gru-after"\n',
     KNOWN + 'dtype = "float32"\n',
     KNOWN.replace('"pullback-reference"', '["pullback-reference", "pullback-twice"]'),
+    KNOWN.replace("pullback-reference", "causality") + "strict = false\n",
 ])  # fmt: skip
 def test_an_entry_of_another_run_is_left_alone(entry, tmp_path):
     written(tmp_path, KNOWN + entry)
@@ -58,6 +59,7 @@ def test_an_entry_of_another_run_is_left_alone(entry, tmp_path):
     ('[[known-failure]]\nlaw = "causality"\n', "known-failure 1 of known-failures.toml has no reason"),
     (KNOWN.replace("pullback-reference", "unheard-of"), "there is no law 'unheard-of'"),
     (KNOWN + 'laws = "all"\n', "has laws; an entry takes cell, dtype, law"),
+    (KNOWN + 'strict = "no"\n', "strict must be true or false; it is 'no'"),
     (KNOWN + 'requires = ["what is this"]\n', "known-failure 1 of known-failures.toml: "),
     ("known-failure = [1]\n", "is no table"),
 ])  # fmt: skip

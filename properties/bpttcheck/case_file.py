@@ -45,6 +45,8 @@ class CaseFile:
         Raises ValueError, with a sentence, where the file does not fit the cell and the capabilities, and OSError.
         """
         arrays = dict(_read(self.path))
+        if odd := [name for name, array in arrays.items() if not np.all(np.isfinite(array))]:
+            raise ValueError(f"{', '.join(odd)} in {self.path} is not finite in each place")
         shapes = {name: array.shape for name, array in arrays.items()}
         layers = 1 + max((int(found[1]) for name in arrays if (found := re.match(r"layer(\d+)\.", name))), default=0)
         directions = 1 + any("reverse." in name for name in arrays)
@@ -113,5 +115,5 @@ def _read(path: Path) -> Named:
     try:
         with np.load(path, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
-    except (ValueError, EOFError, zipfile.BadZipFile, AttributeError) as error:
+    except (ValueError, EOFError, TypeError, zipfile.BadZipFile, AttributeError) as error:
         raise ValueError(f"{path} is not an .npz file of arrays: {error}") from error

@@ -135,6 +135,9 @@ class Capabilities:
             declared = getattr(self, name)
             if isinstance(declared, str) or not isinstance(declared, Collection) or set(declared) - known:
                 raise ValueError(f"{name} must be a collection of {', '.join(sorted(known))}; it is {declared!r}")
+        for name in ("cells", "dtypes", "truncations"):
+            if isinstance(getattr(self, name), str) or not isinstance(getattr(self, name), Collection):
+                raise ValueError(f"{name} must be a tuple; it is {getattr(self, name)!r}")
         for cell in self.cells:
             if not isinstance(cell, CustomCell | LSTM | GRU | RNN):
                 raise ValueError(f"cells must hold cells such as LSTM() or a CustomCell; there is {cell!r}")

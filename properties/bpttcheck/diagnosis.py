@@ -59,7 +59,9 @@ class Diagnosis:
         wrong = "; ".join(", ".join(blocks) + (f" ({said})" if said else "") for said, blocks in by_factor.items())
         where = f"with {self.level}, wrong: {wrong}"
         if self.names:
-            return f"the numbers are those of the planted fault {' or '.join(self.names)}; {where}."
+            statements = {fault.id: fault.statement.rstrip(".") for fault in FAULTS}
+            named = " or ".join(f"{name} ({statements[name]})" if name in statements else name for name in self.names)
+            return f"the numbers are those of the planted fault {named}; {where}."
         lags = f" {self.lags}" if self.lags else ""
         return f"no planted fault gives these numbers; {where}; right: {', '.join(self.right) or 'nothing'}.{lags}"
 
@@ -90,14 +92,14 @@ def diagnose(
         except Exception as error:
             raise AdapterError(f"the subject raised {type(error).__name__}: {error}") from error
         true = _true(trial)
-        margins = _margins(trial, results, true)
+        margins, seen_in = _margins(trial, results, true)
         bad = {block for block, margin in margins.items() if margin > 1}
         found.append((trial, results))
         if bad:
             broken.append((trial, results))
         if bad and level == (where := where or level):
             wrong |= bad
-            right |= margins.keys() - bad
+            right |= seen_in - bad
             for block, seen in _factors(trial, results, true, bad).items():
                 factors[block] = factors.get(block, seen) & seen
     moody = any(_differs_again(trial, before) for trial, before in found[:1] + broken[:1])
@@ -112,7 +114,7 @@ def diagnose(
     right -= wrong | again | _FLAGS
     wrong = wrong - again | telling
     said = {block: min(seen, key=list(_FACTORS).index) for block, seen in factors.items() if seen}
-    lags = "" if names or not where else _lags(subject, cell, dtype)
+    lags = "" if names or not where or "truncation" in where else _lags(subject, cell, dtype)
     return Diagnosis(tuple(names), where, tuple(sorted(wrong)), tuple(sorted(right)), said, lags, moody)
 
 
@@ -137,7 +139,7 @@ def _factors(trial: Trial, got: Named, true: Measured, bad: set[str]) -> dict[st
     for said, factor in _FACTORS.items() if T and B else ():
         by = factor(T, B)
         scaled = Measured({n: by * a for n, a in true.values.items()}, {n: abs(by) * a for n, a in true.spread.items()})
-        margins = _margins(trial, got, scaled)
+        margins, _ = _margins(trial, got, scaled)
         for block in bad:
             if margins.get(block, 2.0) <= 1:
                 found[block].add(said)
@@ -217,9 +219,10 @@ def _true(trial: Trial) -> Measured:
     return Measured(values, spread)
 
 
-def _margins(trial: Trial, got: Named, expected: Measured) -> dict[str, float]:
-    """The largest margin of each array, by gate; steps of a sequence count as one."""
+def _margins(trial: Trial, got: Named, expected: Measured) -> tuple[dict[str, float], set[str]]:
+    """The largest margin of each array, by gate, and those in which a wrong number would show; steps count as one."""
     worst: dict[str, float] = {}
+    alive: set[str] = set()
     objective = trial.case.objective if "loss" in got else None
     required = trial.expected() | (objective.readout if objective else {})
     flags = {name: np.zeros_like(got[name]) for name in _FLAGS & got.keys()}
@@ -237,7 +240,8 @@ def _margins(trial: Trial, got: Named, expected: Measured) -> dict[str, float]:
         for c in trial.compare({plain: got[name]}, {plain: array}, Measured({}, scale)):
             block = (_SECOND if name.startswith(_AGAIN) else "") + c.block.split("[t=")[0]
             worst[block] = max(worst.get(block, 0.0), c.margin)
-    return worst
+            alive |= {block} if c.alive else set()
+    return worst, alive
 
 
 def _has_gates(fault: Fault, cell: Cell) -> bool:
@@ -265,6 +269,6 @@ def _gives(fault: Fault, found: Sequence[tuple[Trial, Named]]) -> bool:
         scale = {n: 4 * true.spread[n] + eps * np.abs(numbers[n]) for n in same}
         values = {n: a for n, a in numbers.items() if n not in flags}
         got = {n: a for n, a in results.items() if n not in flags}
-        if any(margin > 1 for margin in _margins(trial, got, Measured(values, scale)).values()):
+        if any(margin > 1 for margin in _margins(trial, got, Measured(values, scale))[0].values()):
             return False
     return True

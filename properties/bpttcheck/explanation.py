@@ -15,22 +15,24 @@ from bpttcheck.laws import LAWS
 from bpttcheck.trial import AdapterError, Refused, Violation
 from bpttcheck.verdict import NOTHING, Own, Result
 from bpttcheck.xray import Xray, in_words, xray
-from bpttref import Cell, Regular
+from bpttref import Blocks, Cell, Full, Last, Regular, Strategy, Window
 
 _SHOWN = 8  # a block of up to so many numbers is written out
-_ASKED, _STEPS = Regular(3), 8  # of an X-ray
+_ASKED: tuple[Strategy, ...] = (Regular(3), Window(3), Blocks(2, 3), Last(3))  # of an X-ray
+_STEPS = 8
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """broken: what failed on one cell, float64 first. xray: if a law of truncation failed. files: a folder each, or
-    none, with the reason in ``unwritten``."""
+    """broken: what failed on one cell, float64 first. xray, asked: if a law of truncation failed, what that kind of
+    truncation really is. files: a folder each, or none, with the reason in ``unwritten``."""
 
     broken: Sequence[Result]
     diagnosis: str
     xray: Xray | None
     files: Sequence[Path]
     unwritten: str = ""
+    asked: Strategy = _ASKED[0]
 
     @property
     def first(self) -> Result:
@@ -41,7 +43,9 @@ class Explanation:
         """What was found out about the fault, by heading."""
         found = {"diagnosis": self.diagnosis} if self.diagnosis else {}
         if self.xray is not None:
-            found[f"X-ray of {_ASKED}"] = f"{self.xray.in_words(_ASKED)}; declared: {in_words(self.xray.declared)}"
+            found[f"X-ray of {self.asked}"] = (
+                f"{self.xray.in_words(self.asked)}; declared: {in_words(self.xray.declared)}"
+            )
         return found
 
     def lines(self) -> Iterator[tuple[str, str]]:
@@ -50,8 +54,9 @@ class Explanation:
         if worst is not None and worst.got is not None and worst.expected is not None and worst.got.size <= _SHOWN:
             numbers = f"got {np.array2string(worst.got)}, expected {np.array2string(worst.expected)}"
             yield "", numbers.replace("\n", "")
-        yield "smallest case found", str(first.case)
-        if first.margin:
+        put = worst.case.truncation if worst is not None and worst.case is not None else Full()
+        yield "smallest case found", f"{first.case}{'' if put == Full() else f', {put}'}"
+        if first.margin and not (worst is not None and worst.exact):
             yield "error over tolerance", f"{first.margin:.2g}"
         others: dict[str, list[str]] = {}
         for result in self.broken:
@@ -87,15 +92,16 @@ def explain(
         broken = sorted((r for r in failed if r.cell == name), key=lambda r: r.dtype, reverse=True)
         first, *_ = problems = [realise(_drawn(r), cells[name], r.dtype, capabilities) for r in broken]
         diagnosis = "" if own.against else _diagnosis(subject, cells[name], broken[0].dtype, first)
-        seen = _seen(subject, cells[name], broken)
+        asked = _asked(broken)
+        seen = _seen(subject, cells[name], broken, asked)
         try:
             files = [
                 write_failure(failures, target, subject, r.law, r.reason, *problem, r.worst, against)
                 for r, problem in zip(broken, problems, strict=True)
             ]
-            yield Explanation(broken, diagnosis, seen, files)
+            yield Explanation(broken, diagnosis, seen, files, "", asked)
         except OSError as error:
-            yield Explanation(broken, diagnosis, seen, (), str(error))
+            yield Explanation(broken, diagnosis, seen, (), str(error), asked)
 
 
 def _drawn(result: Result) -> Draw:
@@ -111,11 +117,17 @@ def _diagnosis(subject: Implementation, cell: Cell | CustomCell, dtype: str, pro
     return ""
 
 
-def _seen(subject: Implementation, cell: Cell | CustomCell, broken: Sequence[Result]) -> Xray | None:
-    """An X-ray of regular truncation if a law of truncation is broken and the subject can be X-rayed."""
+def _asked(broken: Sequence[Result]) -> Strategy:
+    """A truncation of the kind of which a law is broken; regular truncation where none is named."""
+    words = {word for result in broken for word in result.law.split("-")}
+    return next((asked for asked in _ASKED if type(asked).__name__.lower() in words), _ASKED[0])
+
+
+def _seen(subject: Implementation, cell: Cell | CustomCell, broken: Sequence[Result], asked: Strategy) -> Xray | None:
+    """An X-ray of a truncation if a law of truncation is broken and the subject can be X-rayed."""
     of_truncation = {law.id for law in LAWS if law.family in ("truncation", "xray")}
     if of_truncation.isdisjoint(result.law for result in broken):
         return None
     with suppress(ValueError, AdapterError, Refused, Violation):
-        return xray(subject, cell, _ASKED, _STEPS)
+        return xray(subject, cell, asked, _STEPS)
     return None

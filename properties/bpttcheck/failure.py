@@ -25,7 +25,7 @@ Run it:  python {name}    or:  bpttcheck replay {name}
 import sys
 from pathlib import Path
 
-from numpy import array, float32, float64, inf, nan, uint32  # noqa: F401
+from numpy import array, empty, float32, float64, inf, nan, uint32  # noqa: F401
 
 from bpttcheck import Case, Cotangents
 from bpttcheck.adapters import load
@@ -33,6 +33,7 @@ from bpttref import *  # noqa: F403
 
 TARGET = {target!r}
 LAW = {law!r}
+AGAINST = {against!r}
 subject = load(TARGET, Path(__file__).resolve().parent / {folder!r})
 {right}case = Case(
 {case}
@@ -59,7 +60,7 @@ _BY_LAW = """    from bpttcheck.failure import again
     return finding.sentence() if finding.failed else ""
 """
 
-_RIGHT = "right = load({against!r}, Path(__file__).resolve().parent / {folder!r})\n"
+_RIGHT = "right = load(AGAINST, Path(__file__).resolve().parent / {folder!r})\n"
 
 _BY_NUMBERS = """    expected = {expected}
     allowed = {allowed!r}
@@ -123,12 +124,14 @@ def write_failure(
             name="replay.py",
             target=target,
             folder=start,
-            right=_RIGHT.format(against=against, folder=start) if against else "",
+            against=against,
+            right=_RIGHT.format(folder=start) if against else "",
             case="\n".join(f"    {field.name}={_source(field.name, case)}," for field in fields(case)),
             y=repr(cotangents.y),
             final=repr(cotangents.final),
             check=check,
         )
+    text = re.sub(r"array\(\[\], shape=(\([^)]*\)), dtype=(\w+)\)", r"empty(\1, dtype=\2)", text)  # as NumPy shows it
     (own / "replay.py").write_text(text)
     return own / "replay.py"
 

@@ -57,6 +57,11 @@ class Comparison:
     case: Case | None = field(default=None, repr=False)  # where it is not the trial's
 
     @property
+    def exact(self) -> bool:
+        """Whether next to nothing is allowed: the smallest normal number for each operation."""
+        return self.tolerance < 1e-30
+
+    @property
     def margin(self) -> float:
         """Error over tolerance: above 1 the law is broken. A result that is not a number breaks it, too."""
         return self.error / self.tolerance if np.isfinite(self.error) else float("inf")
@@ -112,7 +117,7 @@ class Trial:
         outputs, gradients = returned
         if outputs.loss is None:
             raise AdapterError("loss_and_gradients returned Outputs without the loss")
-        return _named_arrays(gradients) | {"loss": np.asarray(outputs.loss)}
+        return self._declared(_named_arrays(gradients)) | {"loss": np.asarray(outputs.loss)}
 
     def _called(self, name: str, method: Callable[[Case], Any], case: Case) -> Any:
         if reason := self.capabilities.refusal(case):
@@ -141,8 +146,8 @@ class Trial:
         return pushed
 
     def pull(self, pullback: Pullback | None, cotangents: Cotangents, *, copy: bool = True) -> Named:
-        """The gradients of a pullback by name."""
-        return _named_arrays(self.pulled(pullback, cotangents, copy=copy))
+        """The gradients of a pullback by name; those that are not declared are left out."""
+        return self._declared(_named_arrays(self.pulled(pullback, cotangents, copy=copy)))
 
     def pulled(self, pullback: Pullback | None, cotangents: Cotangents, *, copy: bool = True) -> Gradients:
         """The gradients of a pullback, which is called with arrays of its own unless ``copy`` is False."""
@@ -273,10 +278,14 @@ class Trial:
 
     def expected(self) -> Named:
         """The arrays that the subject must return gradients for, the readout aside."""
+        return self._declared(case_arrays(replace(self.case, objective=None)))
+
+    def _declared(self, gradients: Named) -> Named:
+        """Those of the kinds that the capabilities have."""
         kinds = self.capabilities.gradients
         return {
             name: array
-            for name, array in case_arrays(replace(self.case, objective=None)).items()
+            for name, array in gradients.items()
             if ("x" if name == "x" else "initial" if "initial." in name else "parameters") in kinds
         }
 

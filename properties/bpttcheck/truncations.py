@@ -1,4 +1,7 @@
-"""Truncations to try on a sequence of T steps: drawn ones, ones that cut nothing, ones that cut everything."""
+"""Truncations to try on a sequence of T steps: drawn ones, ones that cut nothing, ones that cut everything.
+
+None is drawn that ends at the initial state: whether a window of T steps reaches it is a matter of taste.
+"""
 
 from collections.abc import Callable, Mapping
 from typing import TypeAlias
@@ -19,7 +22,8 @@ def _tau(rng: np.random.Generator, T: int) -> int:
 def _blocks(rng: np.random.Generator, T: int) -> Blocks:
     """Short blocks and short ways back: the two ends of both lie inside the sequence."""
     k1 = int(rng.integers(2, max(4, T // 3)))
-    return Blocks(k1, k1 + int(rng.integers(0, 3)))
+    k2 = k1 + int(rng.integers(0, 3))
+    return Blocks(k1, k2 + (k2 == T))
 
 
 def _links(rng: np.random.Generator, T: int) -> Links:
@@ -34,9 +38,9 @@ def _random(rng: np.random.Generator, T: int) -> Random:
 
 DRAWN: Mapping[type[Strategy], Callable[[np.random.Generator, int], Strategy]] = {
     Regular: lambda rng, T: Regular(_tau(rng, T)),
-    Window: lambda rng, T: Window(int(rng.integers(2, max(3, T)))),
+    Window: lambda rng, T: Window(int(rng.integers(2, T)) if T > 2 else 1),
     Blocks: _blocks,
-    Last: lambda rng, T: Last(int(rng.integers(1, T + 1))),
+    Last: lambda rng, T: Last(int(rng.integers(1, max(2, T)))),
     Links: _links,
     Random: _random,
 }

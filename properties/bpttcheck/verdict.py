@@ -83,7 +83,8 @@ class Finding:
     def sentence(self) -> str:
         if self.violation or self.worst is None:
             return self.violation
-        return f"{self.worst.block} is off by {self.worst.error:.3g}, where {self.worst.tolerance:.3g} is allowed"
+        allowed = "nothing" if self.worst.exact else f"{self.worst.tolerance:.3g}"
+        return f"{self.worst.block} is off by {self.worst.error:.3g}, where {allowed} is allowed"
 
 
 @dataclass(frozen=True)

@@ -87,6 +87,8 @@ def load(target: str, folder: Path = Path()) -> Implementation:
         place = _place(target)
         module, colon, name = place.rpartition(":")
         if not colon:
+            if place.endswith(".py"):
+                raise TargetError(f"{place} needs the name of what is in it, too: {place}:MyRNN")
             others = "package.module:object nor path/to/file.py:object nor exec:command"
             raise TargetError(f"{place!r} is neither a name of `bpttcheck targets` nor {others}")
     try:

@@ -158,7 +158,7 @@ def verify(
     try:
         aside.print(f"seed {run.seed}, {examples} examples per cell and dtype{own}", markup=False, highlight=False)
         for target in subjects:
-            still_failing |= _found_again(console, aside, target, laws, failures, known)
+            still_failing |= _found_again(console, aside, target, against, laws, failures, known)
         for share, outcome in _judged(aside, todo, subjects, asked, jobs):
             if isinstance(outcome, list):
                 found[share] = outcome
@@ -209,7 +209,11 @@ def _close(console: Console, run: Run, forward_only: bool, failing: bool) -> NoR
     console.print(f"\n{summary(run.results)}", markup=False, highlight=False)
     if forward_only:
         console.print("[bold yellow]A forward-only subject was judged: nothing is said about its gradients.[/]")
+    if failing:
+        console.print("Failures on file, or known failures that match nothing, make this run fail: see above.")
     spoiled = [sentence for record in run.targets for sentence in record.errors]
+    if run.results and all(result.status == "skipped" for result in run.results):
+        spoiled.append("nothing was judged: what was selected asks for what is not declared")
     for sentence in spoiled:
         click.echo(f"bpttcheck: {sentence}", err=True)
     if run.interrupted:
@@ -264,14 +268,22 @@ def _loaded(
 
 
 def _found_again(
-    console: Console, aside: Console, target: str, laws: tuple[Law, ...], failures: Path, known: list[KnownFailure]
+    console: Console,
+    aside: Console,
+    target: str,
+    against: str,
+    laws: tuple[Law, ...],
+    failures: Path,
+    known: list[KnownFailure],
 ) -> bool:
     """Put the failures that are on file for a target to it, before new cases are drawn; whether one still fails."""
     failing = False
     for path in sorted(failures.glob("*/replay.py")) if failures.is_dir() else []:
         with suppress(Exception):  # a file that no longer runs is replay's affair
             written = runpy.run_path(str(path))
-            if written["TARGET"] == target and written["LAW"] in {law.id for law in laws}:
+            if (written["TARGET"], written.get("AGAINST", "")) != (target, against):
+                continue
+            if written["LAW"] in {law.id for law in laws}:
                 wrong, place = written["check"](), (target, written["case"].cell.name, written["case"].dtype)
                 expected = any(entry.covers(*place, written["LAW"]) for entry in known)
                 failing |= bool(wrong) and not expected
@@ -283,8 +295,9 @@ def _found_again(
 def _sizes(text: str | None) -> dict[str, int]:
     """What ``T=70,B=4`` says. Raises click.UsageError."""
     pairs = re.findall(r"(?:^|,)([TBDH])=([1-9][0-9]*)(?=,|$)", text or "")
-    if text is not None and ",".join(f"{name}={size}" for name, size in pairs) != text:
-        raise click.UsageError(f"--sizes {text}: write T=70,B=4,D=5,H=6; any of the four may be left out")
+    said_once = len(dict(pairs)) == len(pairs) > 0
+    if text is not None and not (said_once and ",".join(f"{name}={size}" for name, size in pairs) == text):
+        raise click.UsageError(f"--sizes {text}: write T=70,B=4,D=5,H=6, each once; some may be left out")
     return {name: int(size) for name, size in pairs}
 
 

@@ -56,7 +56,7 @@ def _sum_over_rows(trial: Trial) -> Iterator[Comparison]:
         for name in trial.expected():
             if name != "x" and "initial." not in name:
                 total[name] = total.get(name, 0) + row[name].astype(np.float64)
-    yield from trial.compare(total, trial.gradients, trial.measured, trial.measured)
+    yield from trial.compare(trial.gradients, total, trial.measured, trial.measured)
 
 
 LAWS = (

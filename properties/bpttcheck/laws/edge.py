@@ -36,7 +36,7 @@ def named_states(trial: Trial) -> dict[str, Array]:
 def _saturated(trial: Trial) -> Iterator[Comparison]:
     for name, array in trial.results(saturated(trial.case), trial.cotangents).items():
         if not np.isfinite(array).all():
-            raise Violation(f"{name} is not finite where the gates are saturated")
+            raise Violation(f"{name} is not finite where input weights and biases are made 1e4, each with its sign")
         yield Comparison(name, 0.0, 1.0)
 
 

@@ -103,7 +103,7 @@ def right_numbers(strategy: type[Strategy] = Full) -> Need:
             return not isinstance(asked.cell, CustomCell)
         return strategy in (Full, *asked.against.capabilities().truncations)
 
-    return Need(there_are, "there is no reference for it; --against names an implementation that is right")
+    return Need(there_are, "neither the reference knows it nor an implementation named by --against")
 
 
 known_cell = Need(lambda asked: not isinstance(asked.cell, CustomCell), "the cell is not one of the reference's")

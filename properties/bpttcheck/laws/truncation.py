@@ -12,6 +12,7 @@ from bpttcheck.laws.law import (
     NO_REFERENCE,
     RIGHT_NUMBERS,
     Law,
+    Need,
     gradients,
     known_cell,
     outputs,
@@ -74,6 +75,11 @@ def _objective(trial: Trial) -> Iterator[Comparison]:
             yield replace(comparison, case=case)
 
 
+single_steps = Need(
+    lambda asked: NO_TEMPORAL_TERM.keys() & {*asked.capabilities.truncations},
+    "no truncation to single steps is declared",
+)
+
 LAWS = (
     Law(
         "tau-covers-is-full",
@@ -90,6 +96,7 @@ LAWS = (
         "Dive into Deep Learning, 9.7.1.2",
         _leaves_states,
         (truncations,),
+        {"T": 1},
         kept=NO_REFERENCE,
     ),
     Law(
@@ -98,7 +105,7 @@ LAWS = (
         "M = identity",
         "Dive into Deep Learning, 9.7.1.2",
         _no_temporal_term,
-        (gradients, outputs("y"), truncations),
+        (gradients, outputs("y"), truncations, single_steps),
         {"T": 2},
     ),
     *(
