@@ -245,3 +245,17 @@ def test_a_library_that_is_missing_is_named_with_the_extra_that_brings_it(monkey
     monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(TargetError, match=r"^torch needs torch: python -m pip install 'bpttcheck\[torch\]'$"):
         load("torch")
+
+
+def test_what_is_not_declared_is_not_looked_at():
+    class WrongInputs(Reference):
+        def capabilities(self):
+            return replace(super().capabilities(), cells=(RNN("tanh"),), gradients=("parameters",), objectives=())
+
+        def vjp(self, case):
+            outputs, pullback = super().vjp(case)
+            return outputs, lambda c: (g := pullback(c))._replace(x=None if g.x is None else g.x + 1)
+
+    results = list(judge(WrongInputs(), LAWS, dtypes=["float64"], examples=24, seed=1, shrink=False))
+    assert not [r for r in results if r.status in ("failed", "error")]
+    assert {(r.law, r.status) for r in results} >= {("pullback-reference", "passed"), ("regular-reference", "passed")}

@@ -8,7 +8,8 @@ from bpttcheck import Capabilities
 from bpttcheck.adapters.reference import Reference
 from bpttcheck.cases import KINDS, draw_case, realise, smaller_draws
 from bpttcheck.tolerance import measure
-from bpttref import LSTM, RNN
+from bpttcheck.truncations import DRAWN
+from bpttref import LSTM, RNN, Blocks, Last, Window
 
 ALL = Reference().capabilities()
 DRAWS = [draw_case(np.random.default_rng([5, k]), ALL, k) for k in range(400)]
@@ -78,3 +79,13 @@ def test_declared_sizes_are_kept_to():
         draw = draw_case(np.random.default_rng(k), declared, k)
         assert draw.T in (4, 9) and draw.B == 2 and draw.H == 8
         assert not (draw.tokens or draw.ragged or draw.bidirectional) and draw.layers == 1
+
+
+def test_no_truncation_is_drawn_that_ends_at_the_initial_state():
+    """Libraries differ in whether a window of T steps reaches it."""
+    rng = np.random.default_rng(1)
+    for T in range(2, 12):
+        for _ in range(50):
+            assert DRAWN[Last](rng, T).k < T
+            assert DRAWN[Window](rng, T).tau != T
+            assert DRAWN[Blocks](rng, T).k2 != T

@@ -162,3 +162,8 @@ def test_a_cell_that_no_target_has_may_be_left_out(tmp_path):
     done = run("verify", "reference", "--cell", "unheard-of", "--where-declared", "--json", "v.json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert json.loads((tmp_path / "v.json").read_text())["results"] == []
+
+
+def test_a_selection_that_asks_for_nothing_is_no_success(tmp_path):
+    done = run("verify", "reference", "--cell", "rnn-relu", "--law", "taylor-remainder", cwd=tmp_path)
+    assert done.returncode == 2 and "nothing was judged" in done.stderr

@@ -12,6 +12,7 @@ from bpttcheck import LAWS, judge
 from bpttcheck.adapters.reference import Reference
 from bpttcheck.cases import Draw, realise
 from bpttcheck.diagnosis import diagnose
+from bpttcheck.explanation import explain
 from bpttcheck.failure import write_failure
 from bpttcheck.faults import FAULTS, Faulty
 from bpttcheck.oracle import reference_is_confirmed
@@ -179,3 +180,38 @@ def test_the_xray_says_what_it_lacks():
     subject = Faulty(BY_ID["loss-not-over-T"])
     with pytest.raises(ValueError, match="cannot be X-rayed: it has no vjp"):
         xray(subject, RNN("tanh"), Full(), 4)
+
+
+def test_arrays_in_which_nothing_would_show_are_not_called_right():
+    """From zeros, one step has no gradient of W_hh, whatever the code does."""
+
+    class FromZeros(Faulty):
+        def capabilities(self):
+            return replace(super().capabilities(), inputs=("dense",), gradients=("x", "parameters"))
+
+    found = diagnose(FromZeros(BY_ID["di-uses-i"]), LSTM(), "float64", ())
+    assert found.level.startswith("one step") and "W_hx[gate g]" in found.right
+    assert not [block for block in (*found.right, *found.wrong) if block.startswith("W_hh")]
+
+
+@pytest.mark.parametrize(("asked", "fault_id"), [("regular", "segments-one-longer"), ("last", "last-one-more")])
+def test_the_truncation_that_fails_is_named_and_looked_through(tmp_path, asked, fault_id):
+    class OneMore(Reference):
+        name = fault_id
+
+        def capabilities(self):
+            return replace(super().capabilities(), cells=(RNN("tanh"),), dtypes=("float64",))
+
+        def vjp(self, case):
+            if isinstance(case.truncation, Last):
+                case = replace(case, truncation=Last(case.truncation.k + 1))
+            return super().vjp(case)
+
+    subject = Faulty(BY_ID[fault_id]) if fault_id in BY_ID else OneMore()
+    laws = [law for law in LAWS if law.id == f"{asked}-reference"]
+    cells = [subject.capabilities().cells[0].name]
+    results = list(judge(subject, laws, cells=cells, dtypes=["float64"], examples=16, seed=1))
+    (explanation,) = explain("target", subject, results, tmp_path)
+    said = dict(explanation.lines())
+    assert f", {asked.capitalize()}(" in said["smallest case found"]
+    assert any(heading.startswith(f"X-ray of {asked.capitalize()}(") for heading in said)

@@ -76,6 +76,16 @@ def test_a_wrong_readout_is_caught():
     assert found["objective-gradient-reference"] == found["own-loss-derivative"] == "failed"
 
 
+def test_a_loop_that_clips_at_a_bound_which_few_gradients_reach():
+    class Clipping(Lecture):
+        def loss_and_gradients(self, case):
+            outputs, gradients = super().loss_and_gradients(case)
+            clipped = {name: np.clip(a, -50, 50) for name, a in gradients.parameters[0][0].items()}
+            return outputs, gradients._replace(parameters=((clipped,),))
+
+    assert statuses(Clipping())["objective-gradient-reference"] == "failed"
+
+
 @pytest.mark.parametrize(("returned", "sentence"), [
     ((Outputs(None, None), Gradients(None, None, None)), "without the loss"),
     (1.5, "loss_and_gradients returned float"),

@@ -196,7 +196,7 @@ def realise(draw: Draw, cell: Cell | CustomCell, dtype: str, capabilities: Capab
         x,
         tuple(initial) if "initial" in capabilities.inputs else None,
         lengths,
-        objective=_objective(rng, values, (draw.T, draw.B, width), capabilities),
+        objective=_objective(rng, values, (draw.T, draw.B, width), capabilities, draw.seed % 4 == 3),
     )
     dy = values(draw.T, draw.B, width) if "y" in capabilities.outputs else None
     cotangents = Cotangents(dy, tuple(final) if "final" in capabilities.outputs else None)
@@ -217,17 +217,22 @@ def _tokens(draw: Draw, rng: np.random.Generator, capabilities: Capabilities) ->
 
 
 def _objective(
-    rng: np.random.Generator, values: Callable[..., Array], shape: tuple[int, int, int], capabilities: Capabilities
+    rng: np.random.Generator,
+    values: Callable[..., Array],
+    shape: tuple[int, int, int],
+    capabilities: Capabilities,
+    large: bool,
 ) -> Objective | None:
-    """An objective of one of the declared kinds for outputs of this ``shape``."""
+    """An objective of one of the declared kinds for outputs of this ``shape``. In each fourth case the readout is 8
+    times as large, so that gradients pass the bounds at which training loops clip them."""
     if not capabilities.objectives:
         return None
     T, B, width = shape
     kind: Any = str(rng.choice(sorted(capabilities.objectives)))
     scales = {"given": 2.0 ** rng.integers(-2, 3), "sum": 1, "mean-of-steps": 1 / T, "mean": 1 / (T * B)}
     weights = rng.integers(1, 9, T) / 4 if capabilities.loss_weights else None
-    readouts = int(rng.integers(2, 5))
-    W_qh, b_q = (None, None) if kind == "linear" else (values(readouts, width), values(readouts))
+    readouts, size = int(rng.integers(2, 5)), 8.0 if large else 1.0
+    W_qh, b_q = (None, None) if kind == "linear" else (values(readouts, width, scale=size), values(readouts))
     if kind == "cross-entropy":
         targets = rng.integers(0, readouts, (T, B))
     else:

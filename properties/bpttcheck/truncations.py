@@ -38,7 +38,7 @@ def _random(rng: np.random.Generator, T: int) -> Random:
 
 DRAWN: Mapping[type[Strategy], Callable[[np.random.Generator, int], Strategy]] = {
     Regular: lambda rng, T: Regular(_tau(rng, T)),
-    Window: lambda rng, T: Window(int(rng.integers(2, T)) if T > 2 else 1),
+    Window: lambda rng, T: Window(int(rng.integers(2, T)) if T > 2 else T + 1),
     Blocks: _blocks,
     Last: lambda rng, T: Last(int(rng.integers(1, max(2, T)))),
     Links: _links,

@@ -170,7 +170,9 @@ def _duality(trial: Trial) -> Iterator[Comparison]:
     tangents: Named = {}
 
     def draw(name: str, array: Array) -> Array:
-        tangents[name] = rounded(trial.rng.standard_normal(array.shape), trial.case.dtype)
+        """Nothing moves of which there is no gradient."""
+        drawn = trial.rng.standard_normal(array.shape) * (name in trial.gradients)
+        tangents[name] = rounded(drawn, trial.case.dtype)
         return tangents[name]
 
     def terms(a: Named, b: Named) -> list[Array]:
