@@ -45,8 +45,6 @@ class CaseFile:
         Raises ValueError, with a sentence, where the file does not fit the cell and the capabilities, and OSError.
         """
         arrays = dict(_read(self.path))
-        if odd := [name for name, array in arrays.items() if not np.all(np.isfinite(array))]:
-            raise ValueError(f"{', '.join(odd)} in {self.path} is not finite in each place")
         shapes = {name: array.shape for name, array in arrays.items()}
         layers = 1 + max((int(found[1]) for name in arrays if (found := re.match(r"layer(\d+)\.", name))), default=0)
         directions = 1 + any("reverse." in name for name in arrays)
@@ -114,6 +112,9 @@ def _units(parameters: Callable[[int], Shapes], shapes: dict[str, tuple[int, ...
 def _read(path: Path) -> Named:
     try:
         with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
+            arrays = {name: file[name] for name in file.files}
     except (ValueError, EOFError, TypeError, zipfile.BadZipFile, AttributeError) as error:
         raise ValueError(f"{path} is not an .npz file of arrays: {error}") from error
+    if odd := [name for name, array in arrays.items() if not np.all(np.isfinite(array))]:
+        raise ValueError(f"{', '.join(odd)} in {path} is not finite in each place")
+    return arrays
