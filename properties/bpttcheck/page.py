@@ -31,14 +31,14 @@ def blank_page(name: str) -> "Template":
 
 
 def to_html(run: Run, explained: Sequence[Explanation]) -> str:
-    """The page: a sentence, a table a subject and dtype, what was not judged, and each failure with what shows it."""
+    """The page: a sentence, each failure with what shows it, a table a subject, and what was not judged."""
     results = run.results
     subjects = list(dict.fromkeys(result.subject for result in results))
     return blank_page("verdict").render(
         run=run,
         verdict=_verdict(results, run.interrupted),
         summary=summary(results),
-        tables=[_table(results, subject, dtype) for subject in subjects for dtype in _dtypes(results, subject)],
+        tables=[_table([result for result in results if result.subject == subject]) for subject in subjects],
         reasons={subject: list(reasons([r for r in results if r.subject == subject])) for subject in subjects},
         explained=explained,
         statements={law.id: law.statement for law in LAWS},
@@ -47,22 +47,28 @@ def to_html(run: Run, explained: Sequence[Explanation]) -> str:
 
 def _verdict(results: Sequence[Result], interrupted: bool) -> str:
     bad = {result.subject for result in results if result.status in BAD}
+    good = {result.subject for result in results if result.status == "passed"} - bad
     if not any(result.status == "passed" for result in results) and not bad:
         said = "Nothing was judged"
     else:
         said = f"Broken: {', '.join(sorted(bad))}" if bad else "No law that was asked is broken"
+        said += f"; right, as far as was asked: {', '.join(sorted(good))}" if bad and good else ""
     return f"Interrupted. {said} so far" if interrupted else said
 
 
-def _dtypes(results: Sequence[Result], subject: str) -> list[str]:
-    return list(dict.fromkeys(result.dtype for result in results if result.subject == subject))
+def _table(results: Sequence[Result]) -> dict[str, object]:
+    """A subject's results: a caption, the dtypes by cell, and by law a result for each of them or None.
 
-
-def _table(results: Sequence[Result], subject: str, dtype: str) -> dict[str, object]:
-    """A caption, the cells, and by law a result for each cell or None."""
-    chosen = [result for result in results if (result.subject, result.dtype) == (subject, dtype)]
-    cells = list(dict.fromkeys(result.cell for result in chosen))
-    by_place = {(result.law, result.cell): result for result in chosen}
-    laws = dict.fromkeys(result.law for result in chosen)
-    rows = {law: [by_place.get((law, cell)) for cell in cells] for law in laws}
-    return {"caption": f"{subject}, {dtype}", "cells": cells, "rows": rows}
+    Laws that were skipped throughout are left to the reasons.
+    """
+    dtypes: dict[str, list[str]] = {}
+    for cell, dtype in dict.fromkeys((result.cell, result.dtype) for result in results):
+        dtypes.setdefault(cell, []).append(dtype)
+    by_place = {(result.law, result.cell, result.dtype): result for result in results}
+    asked = {result.law for result in results if result.status != "skipped"}
+    rows = {
+        law: [by_place.get((law, cell, dtype)) for cell, own in dtypes.items() for dtype in own]
+        for law in dict.fromkeys(result.law for result in results)
+        if law in asked
+    }
+    return {"caption": results[0].subject, "dtypes": dtypes, "rows": rows}
