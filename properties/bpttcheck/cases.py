@@ -223,15 +223,16 @@ def _objective(
     capabilities: Capabilities,
     large: bool,
 ) -> Objective | None:
-    """An objective of one of the declared kinds for outputs of this ``shape``. In each fourth case the readout is 8
-    times as large, so that gradients pass the bounds at which training loops clip them."""
+    """An objective of one of the declared kinds for outputs of this ``shape``. In each fourth case the readout is
+    large, so that gradients pass the bounds at which training loops clip them, but not so large that the logarithm of a
+    softmax in float32 overflows."""
     if not capabilities.objectives:
         return None
     T, B, width = shape
     kind: Any = str(rng.choice(sorted(capabilities.objectives)))
     scales = {"given": 2.0 ** rng.integers(-2, 3), "sum": 1, "mean-of-steps": 1 / T, "mean": 1 / (T * B)}
     weights = rng.integers(1, 9, T) / 4 if capabilities.loss_weights else None
-    readouts, size = int(rng.integers(2, 5)), 8.0 if large else 1.0
+    readouts, size = int(rng.integers(2, 5)), 8 / width**0.5 if large else 1.0
     W_qh, b_q = (None, None) if kind == "linear" else (values(readouts, width, scale=size), values(readouts))
     if kind == "cross-entropy":
         targets = rng.integers(0, readouts, (T, B))
