@@ -34,8 +34,6 @@ include_patterns = ["*.md", "docs/*.md", "asv_bench/README.md"]
 exclude_patterns = ["build", ".*"]
 
 myst_heading_anchors = 3
-if not (Path(__file__).parent / "matrix.html").exists():  # `tox -e matrix` makes it, and a page links to it
-    suppress_warnings = ["myst.xref_missing"]
 default_role = "py:obj"  # `name` in a docstring is on the API page
 nitpick_ignore = [("py:class", "collections.abc.Callable")]
 autodoc_mock_imports = ["torch", "jax"]
