@@ -17,8 +17,8 @@ class TorchModule(ModuleSubject):
     factory: from (D, H) to a module, whose parameters are filled with those of the case; their names have a slash for a
     dot: ``layer/weight``. states: from H to the shape of each state of one row, that of the first ending with H.
     width: from H to the number of outputs a step. name: of the cell, that of the factory if empty. device: where it
-    runs, such as "cuda". forward_mode: False where a ``torch.autograd.Function`` leaves no jvp. declared: what else goes into
-    its `Capabilities`.
+    runs, such as "cuda". forward_mode: False where a ``torch.autograd.Function`` leaves no jvp. declared: what else
+    goes into its `Capabilities`.
     """
 
     def __init__(
