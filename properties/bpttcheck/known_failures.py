@@ -50,6 +50,10 @@ class KnownFailure:
         wanted = ((self.law, law), (self.target, target), (self.cell, cell), (self.dtype, dtype))
         return all(own in (None, given) for own, given in wanted) and self.applies
 
+    def is_met_by(self, target: str, result: Result) -> bool:
+        """Whether it speaks of a result that was judged."""
+        return result.status != "skipped" and self.covers(target, result.cell, result.dtype, result.law)
+
     @property
     def applies(self) -> bool:
         """Whether what is installed here is what it requires."""
@@ -91,7 +95,7 @@ def settle(results: Sequence[Result], target: str, known: Sequence[KnownFailure]
     """
     for entry in known:
         for result in results:
-            if result.status != "skipped" and entry.covers(target, result.cell, result.dtype, result.law):
+            if entry.is_met_by(target, result):
                 yield entry
                 if result.status == "failed":
                     result.status, result.reason = "known", f"{entry}: {result.reason}"

@@ -198,6 +198,7 @@ class _Run:
         families: dict[str, list[Law]] = {}
         for law in self._running:
             families.setdefault(law.id if law.every_case else law.family or law.id, []).append(law)
+        held = None if self._case is None else self._case.holds(*self._asked.place)
         for k in range(examples):
             if all(self._settled(law) for law in self._running):
                 break
@@ -205,10 +206,10 @@ class _Run:
                 self._out_of_time = True
                 break
             rng_of_case = np.random.default_rng([*seed, k])
-            if self._case is None:
+            if self._case is None or held is None:
                 draw = draw_case(rng_of_case, self._asked.drawing, k)
             else:
-                draw = draw_around(rng_of_case, self._case, self._case.holds(*self._asked.place))
+                draw = draw_around(rng_of_case, self._case, held)
             trial = _trial(self._asked, draw)
             if trial is None:
                 continue

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from bpttcheck.adapters import installed
-from bpttcheck.command_line import completion
+from bpttcheck.command_line import completion, options
 from bpttcheck.command_line.catalogue import chosen_laws
 from bpttcheck.command_line.ending import INTERRUPTED, exit_status, stop
 from bpttcheck.command_line.terminal import new_console
@@ -24,27 +24,13 @@ from bpttcheck.verdict import summary
 
 @click.command()
 @click.argument("targets", nargs=-1, metavar="[TARGET]...", shell_complete=completion.targets)
-@click.option(
-    "--html",
-    "html_file",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Write the same as one page; needs jinja2.",
-)
-@click.option("--law", "law_ids", multiple=True, metavar="ID", shell_complete=completion.law_ids,
-              help="Only this law; may be repeated.")  # fmt: skip
-@click.option("--cell", "cells", multiple=True, metavar="NAME", shell_complete=completion.cells,
-              help="Only this cell, e.g. lstm; may be repeated.")  # fmt: skip
-@click.option("--dtype", "dtypes", multiple=True, metavar="NAME", shell_complete=completion.dtypes,
-              help="Only this dtype; may be repeated.")  # fmt: skip
-@click.option("--examples", type=click.IntRange(1), default=40, show_default=True, metavar="N",
-              help="Cases per cell and dtype.")  # fmt: skip
-@click.option("--seed", type=click.IntRange(0), metavar="N", help="Draw the same cases again.")
-@click.option(
-    "--known-failures",
-    "known_file",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Failures that are expected; known-failures.toml if it is there.",
-)
+@options.html
+@options.law
+@options.cell
+@options.dtype
+@options.examples
+@options.seed
+@options.known_failures
 @click.option("--jobs", "-j", type=click.IntRange(1), default=1, show_default=True, metavar="N",
               help="Targets judged at a time.")  # fmt: skip
 @click.option("--timeout", type=click.FloatRange(0, min_open=True), default=3600, show_default=True,
@@ -82,9 +68,9 @@ def matrix(
         stop(error)
     seed = secrets.randbelow(2**32) if seed is None else seed
     chosen_by = {"--law": law_ids, "--cell": cells, "--dtype": dtypes}
-    options = [word for option, values in chosen_by.items() for value in values for word in (option, value)]
+    restriction = [word for option, values in chosen_by.items() for value in values for word in (option, value)]
     if known_file is not None:
-        options += ["--known-failures", str(known_file)]
+        restriction += ["--known-failures", str(known_file)]
     to_judge = [target for target in chosen if target not in files]
     console = new_console()
 
@@ -98,7 +84,7 @@ def matrix(
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends the processes, too
     try:
         console.print(f"{len(to_judge)} targets, seed {seed}, {examples} examples per cell and dtype", highlight=False)
-        judge(to_judge, Asked(seed, examples, options, timeout), jobs, finished)
+        judge(to_judge, Asked(seed, examples, restriction, timeout), jobs, finished)
     except KeyboardInterrupt:
         interrupted = True
         console.print("interrupted: the matrix so far")
@@ -136,12 +122,7 @@ def _read(file: Path) -> Run:
 
 def _is_met(entry: KnownFailure, records: Sequence[Record]) -> bool:
     """Whether it speaks of something that was judged."""
-    return any(
-        entry.covers(record.target, result.cell, result.dtype, result.law)
-        for record in records
-        for result in record.results
-        if result.status != "skipped"
-    )
+    return any(entry.is_met_by(record.target, result) for record in records for result in record.results)
 
 
 def _check_selection(records: Sequence[Record], cells: tuple[str, ...], dtypes: tuple[str, ...]) -> None:

@@ -17,7 +17,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from bpttcheck.adapters import TargetError, cell_named, installed, judged_together, load
 from bpttcheck.case_file import CaseFile
-from bpttcheck.command_line import completion
+from bpttcheck.command_line import completion, options
 from bpttcheck.command_line.catalogue import chosen_laws
 from bpttcheck.command_line.ending import INTERRUPTED, exit_status, stop
 from bpttcheck.command_line.terminal import new_console
@@ -61,15 +61,11 @@ class Reports:
 
 @click.command()
 @click.argument("targets", nargs=-1, shell_complete=completion.targets)
-@click.option("--law", "law_ids", multiple=True, metavar="ID", shell_complete=completion.law_ids,
-              help="Only this law; may be repeated.")  # fmt: skip
-@click.option("--cell", "cells", multiple=True, metavar="NAME", shell_complete=completion.cells,
-              help="Only this cell, e.g. lstm; may be repeated.")  # fmt: skip
-@click.option("--dtype", "dtypes", multiple=True, metavar="NAME", shell_complete=completion.dtypes,
-              help="Only this dtype; may be repeated.")  # fmt: skip
+@options.law
+@options.cell
+@options.dtype
 @click.option("--where-declared", is_flag=True, help="Leave out a cell or dtype that no target has, with no complaint.")
-@click.option("--examples", type=click.IntRange(1), default=40, show_default=True, metavar="N",
-              help="Cases per cell and dtype.")  # fmt: skip
+@options.examples
 @click.option("--budget", type=click.FloatRange(0, min_open=True), default=math.inf, metavar="SECONDS",
               help="Stop drawing cases after so long, shared by all cells.")  # fmt: skip
 @click.option("--sizes", callback=lambda _, __, text: _sizes(text), metavar="T=N,B=N,D=N,H=N",
@@ -82,7 +78,7 @@ class Reports:
 )
 @click.option("--against", metavar="TARGET", default="", shell_complete=completion.targets,
               help="The target whose numbers are right, in place of the reference.")  # fmt: skip
-@click.option("--seed", type=click.IntRange(0), metavar="N", help="Draw the same cases again.")
+@options.seed
 @click.option("--derandomize", "seed", flag_value=0, type=int, help="The same cases on every run: --seed 0, for CI.")
 @click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write every result here.")
 @click.option(
@@ -95,14 +91,8 @@ class Reports:
 @click.option(
     "--junit", "junit_file", type=click.Path(dir_okay=False, path_type=Path), help="Write the same as JUnit XML."
 )
-@click.option("--html", "html_file", type=click.Path(dir_okay=False, path_type=Path),
-              help="Write the same as one page; needs jinja2.")  # fmt: skip
-@click.option(
-    "--known-failures",
-    "known_file",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Failures that are expected; known-failures.toml if it is there.",
-)
+@options.html
+@options.known_failures
 @click.option("--jobs", "-j", type=click.IntRange(1), default=1, show_default=True, metavar="N", help="Processes.")
 @click.option("--quiet", "-q", is_flag=True, help="Print failures and the closing sentence alone.")
 @click.option("--traceback", is_flag=True, help="Show the traceback where a target or the command is at fault.")
