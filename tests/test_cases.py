@@ -38,6 +38,12 @@ def test_interesting_cases_turn_up(what, least, condition):
     assert share(condition) >= least
 
 
+def test_two_directions_alone():
+    """`reverse-is-flipped` can say something of each of them."""
+    draws = DRAWS[KINDS.index("two directions") :: len(KINDS)]
+    assert all(d.bidirectional and d.layers == 1 and not d.ragged for d in draws)
+
+
 def test_gradients_are_alive():
     """In most cases every block of every gradient is far above what rounding could make of it."""
     alive = []

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import bpttcheck.oracle
-from bpttcheck import LAWS, judge
+from bpttcheck import LAWS, Gradients, Outputs, judge
 from bpttcheck.adapters.reference import Reference
 from bpttcheck.cases import Draw, realise
 from bpttcheck.diagnosis import diagnose
@@ -44,6 +44,34 @@ def test_where_the_error_sits():
     found = diagnose(Faulty(BY_ID["di-uses-i"]), LSTM(), "float64", ())
     assert found.names == () and found.level.startswith("one step")
     assert "W_hx[gate i]" in found.wrong and "W_hx[gate g]" in found.right
+
+
+@pytest.mark.parametrize(("cell", "taken"), [(LSTM(), "f i o g"), (LSTM(), "i o f g"), (GRU("after"), "z n r")])
+def test_the_order_of_gates_is_named(cell, taken):
+    """Whoever takes the blocks in another order is told in which."""
+    H = np.arange(3)
+
+    class Permuted(Reference):
+        def capabilities(self):
+            few = {"outputs": ("y",), "gradients": ("parameters",), "layers": 1, "bidirectional": False}
+            return replace(super().capabilities(), **few, sizes={"H": (3,)})
+
+        def vjp(self, case):
+            def change(leaf, move):
+                return (({n: move(a) for n, a in leaf.items()},),)
+
+            rows = np.concatenate([3 * taken.split().index(gate) + H for gate in cell.gates])
+            outputs, pullback = super().vjp(replace(case, parameters=change(case.parameters[0][0], lambda a: a[rows])))
+
+            def pull(cotangents):
+                gradients = pullback(cotangents)
+                back = np.argsort(rows)
+                return Gradients(None, change(gradients.parameters[0][0], lambda a: a[back]), None)
+
+            return Outputs(outputs.y, None), pull
+
+    found = diagnose(Permuted(), cell, "float64")
+    assert found.names == ("gates-taken-as-" + taken.replace(" ", "-"),)
 
 
 @pytest.mark.parametrize(("fault_id", "block", "factor"), [

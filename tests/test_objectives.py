@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from bpttcheck import LAWS, Capabilities, Gradients, Outputs, judge
+from bpttcheck.diagnosis import diagnose
 from bpttref import RNN, Regular
 
 
@@ -12,8 +13,8 @@ class Lecture:
 
     name = "lecture"
 
-    def __init__(self, scale=1.0):
-        self.scale = scale
+    def __init__(self, scale=1.0, carry=1.0):
+        self.scale, self.carry = scale, carry
 
     def capabilities(self):
         return Capabilities(
@@ -49,7 +50,7 @@ class Lecture:
                 np.add.at(grads["W_hx"].T, case.x[t], da)
                 grads["W_hh"] += da.T @ h[t - 1]
                 grads["b_hx"] += da.sum(axis=0)
-                carried = da @ p["W_hh"]
+                carried = self.carry * da @ p["W_hh"]
         readout = {name: np.asarray(self.scale * grads.pop(name), case.dtype) for name in ("W_qh", "b_q")}
         return Outputs(None, None, loss), Gradients(None, ((grads,),), None, readout)
 
@@ -74,6 +75,11 @@ def test_a_right_loop_passes_and_the_first_door_is_listed_as_absent():
 def test_a_wrong_readout_is_caught():
     found = statuses(Lecture(scale=1.01))
     assert found["objective-gradient-reference"] == found["own-loss-derivative"] == "failed"
+
+
+def test_a_fault_of_the_recursion_is_named_behind_the_second_door_too():
+    found = diagnose(Lecture(carry=0), RNN("tanh"), "float64")
+    assert found.names == ("rnn-no-carry",)
 
 
 def test_a_loop_that_clips_at_a_bound_which_few_gradients_reach():

@@ -67,19 +67,18 @@ def draw_case(rng: np.random.Generator, capabilities: Capabilities, k: int) -> D
 
     Sizes are distinct and above 1, but in some kinds: "equal" has equal ones, since a wrong shape may fit by chance;
     "edge" has sizes of 1; "large" has one size that is several times the others, and weights with which a long sequence
-    neither explodes nor becomes chaotic.
+    neither explodes nor becomes chaotic. "ragged", "equal", "edge" and "anything" mix depth, directions and lengths.
     """
     kind = KINDS[k % len(KINDS)]
     sizes: dict[str, Any] = _sizes(rng, capabilities, kind, _GROWING[k // len(KINDS) % len(_GROWING)])
-    mixed = kind in ("equal", "edge", "anything")
+    mixed = kind in ("ragged", "equal", "edge", "anything")
     dense, tokens = "dense" in capabilities.inputs, "tokens" in capabilities.inputs
-    deep = kind == "stack" or rng.random() < (0.5 if mixed else 0.2)
+    deep = kind == "stack" or (mixed and rng.random() < 0.5)
     return Draw(
         **sizes,
         layers=int(rng.integers(min(2, capabilities.layers), capabilities.layers + 1)) if deep else 1,
         bidirectional=capabilities.bidirectional and (kind == "two directions" or (mixed and rng.random() < 0.4)),
-        ragged="lengths" in capabilities.inputs
-        and (kind == "ragged" or (mixed or kind == "two directions") and rng.random() < 0.4),
+        ragged="lengths" in capabilities.inputs and (kind == "ragged" or (mixed and rng.random() < 0.4)),
         tokens=tokens and (not dense or rng.random() < 0.3),
         rounded=rng.random() < 0.3,
         weight_scale=float(rng.choice(WEIGHT_SCALES[:3] if kind == "large" else WEIGHT_SCALES)),

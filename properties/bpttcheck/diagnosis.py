@@ -1,7 +1,8 @@
 """What is wrong: the name of a planted fault that gives the subject's numbers, or else where the error sits.
 
-A battery of fresh problems, full and truncated, is put to the subject, to the reference and to the planted faults. A
-fault is named only if it repeats the subject's numbers, right and wrong ones, within tolerance on every problem.
+A battery of fresh problems, full and truncated, is put to the subject, to the reference and to the planted faults, and
+to the cell with its gates in each other order. A fault is named only if it repeats the subject's numbers, right and
+wrong ones, within tolerance on every problem.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +16,7 @@ from bpttcheck.blocks import Named, case_arrays, named
 from bpttcheck.cases import Draw, near_kink, only_y, realise, with_arrays
 from bpttcheck.contract import Case, Cotangents, CustomCell, Implementation, TwoPhase
 from bpttcheck.dtypes import FORMATS
-from bpttcheck.faults import FAULTS, Fault, Faulty
+from bpttcheck.faults import FAULTS, Fault, Faulty, gate_orders
 from bpttcheck.tolerance import Measured
 from bpttcheck.trial import AdapterError, Trial, copied
 from bpttref import Cell, trees
@@ -103,8 +104,9 @@ def diagnose(
             for block, seen in _factors(trial, results, true, bad).items():
                 factors[block] = factors.get(block, seen) & seen
     moody = any(_differs_again(trial, before) for trial, before in found[:1] + broken[:1])
-    door = "vjp" if isinstance(subject, TwoPhase) else "loss_and_gradients"
-    candidates = [fault for fault in faults if fault.door == door and _has_gates(fault, cell) and where]
+    doors = ("vjp",) if isinstance(subject, TwoPhase) else ("vjp", "loss_and_gradients")
+    everything = (*faults, *gate_orders(cell)) if where else ()
+    candidates = [fault for fault in everything if fault.door in doors and _has_gates(fault, cell)]
     likely = [fault for fault in candidates if _gives(fault, broken)] or candidates  # what remembers must see them all
     names = [fault.id for fault in likely if _gives(fault, found)]
     again = {block for block in wrong | right if block.startswith(_SECOND)}
@@ -178,17 +180,18 @@ def _results(trial: Trial) -> Named:
     changed = []
     if isinstance(trial.subject, TwoPhase):
         outputs, pullback = trial.subject.vjp(case)
-        results = {name: np.array(array) for name, array in named(outputs).items()}
+        results = {name: np.array(array) for name, array in trial.declared(named(outputs)).items()}
         if pullback is not None:
-            results |= {name: np.array(array) for name, array in named(pullback(cotangents)).items()}
+            results |= {n: np.array(array) for n, array in trial.declared(named(pullback(cotangents))).items()}
             if trial.capabilities.reusable:
                 trial.subject.vjp(with_arrays(trial.case, lambda name, a: (0.5 * a + 0.25).astype(a.dtype)))
-                changed = [not np.array_equal(results[n], a, equal_nan=True) for n, a in named(outputs).items()]
-                again = named(pullback(copied(trial.cotangents)))
+                kept = trial.declared(named(outputs))
+                changed = [not np.array_equal(results[n], a, equal_nan=True) for n, a in kept.items()]
+                again = trial.declared(named(pullback(copied(trial.cotangents))))
                 results |= {f"{_AGAIN}{name}": np.array(array) for name, array in again.items()}
     else:
         outputs, gradients = trial.subject.loss_and_gradients(case)
-        results = {name: np.array(array) for name, array in named(gradients).items()}
+        results = {name: np.array(array) for name, array in trial.declared(named(gradients)).items()}
         results["loss"] = np.array(outputs.loss)
     others = [array.dtype != FORMATS[trial.case.dtype].storage for array in results.values()]
     arguments = zip(_given(trial.case, trial.cotangents), _given(case, cotangents), strict=True)
@@ -251,7 +254,7 @@ def _has_gates(fault: Fault, cell: Cell) -> bool:
 
 def _gives(fault: Fault, found: Sequence[tuple[Trial, Named]]) -> bool:
     """Whether a fault gives the subject's numbers on each of these problems, put to it in the same order."""
-    planted = Faulty(fault)
+    planted = Faulty(fault, scored=not isinstance(found[0][0].subject, TwoPhase))
     for trial, results in found:
         try:
             numbers = _results(Trial(planted, trial.capabilities, trial.case, trial.cotangents))

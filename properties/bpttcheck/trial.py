@@ -117,7 +117,7 @@ class Trial:
         outputs, gradients = returned
         if outputs.loss is None:
             raise AdapterError("loss_and_gradients returned Outputs without the loss")
-        return self._declared(_named_arrays(gradients)) | {"loss": np.asarray(outputs.loss)}
+        return self.declared(_named_arrays(gradients)) | {"loss": np.asarray(outputs.loss)}
 
     def _called(self, name: str, method: Callable[[Case], Any], case: Case) -> Any:
         if reason := self.capabilities.refusal(case):
@@ -147,7 +147,7 @@ class Trial:
 
     def pull(self, pullback: Pullback | None, cotangents: Cotangents, *, copy: bool = True) -> Named:
         """The gradients of a pullback by name; those that are not declared are left out."""
-        return self._declared(_named_arrays(self.pulled(pullback, cotangents, copy=copy)))
+        return self.declared(_named_arrays(self.pulled(pullback, cotangents, copy=copy)))
 
     def pulled(self, pullback: Pullback | None, cotangents: Cotangents, *, copy: bool = True) -> Gradients:
         """The gradients of a pullback, which is called with arrays of its own unless ``copy`` is False."""
@@ -278,16 +278,18 @@ class Trial:
 
     def expected(self) -> Named:
         """The arrays that the subject must return gradients for, the readout aside."""
-        return self._declared(case_arrays(replace(self.case, objective=None)))
+        return self.declared(case_arrays(replace(self.case, objective=None)))
 
-    def _declared(self, gradients: Named) -> Named:
-        """Those of the kinds that the capabilities have."""
-        kinds = self.capabilities.gradients
-        return {
-            name: array
-            for name, array in gradients.items()
-            if ("x" if name == "x" else "initial" if "initial." in name else "parameters") in kinds
-        }
+    def declared(self, arrays: Named) -> Named:
+        """Those outputs and gradients that the capabilities have."""
+        kinds = {*self.capabilities.outputs, *self.capabilities.gradients}
+
+        def kind(name: str) -> str:
+            return (
+                name if name in ("x", "y") else next((k for k in ("final", "initial") if f"{k}." in name), "parameters")
+            )
+
+        return {name: array for name, array in arrays.items() if kind(name) in kinds}
 
     def compare(
         self, got: Named, expected: Named, *measures: Measured, alive: Named | None = None

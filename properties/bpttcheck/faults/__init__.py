@@ -7,6 +7,7 @@ leaves behind for the next, in truncation, in the loss. The tests hold every fau
 
 from bpttcheck.faults import equations, pulling, remembering, scoring, truncating
 from bpttcheck.faults.planting import Fault, Faulty
+from bpttcheck.faults.pulling import gate_orders
 
 FAULTS: tuple[Fault, ...] = (
     *equations.FAULTS,
@@ -16,4 +17,4 @@ FAULTS: tuple[Fault, ...] = (
     *scoring.FAULTS,
 )
 
-__all__ = ["FAULTS", "Fault", "Faulty"]
+__all__ = ["FAULTS", "Fault", "Faulty", "gate_orders"]

@@ -31,20 +31,38 @@ class Fault:
 
 
 class Faulty:
-    """A fault as a subject."""
+    """A fault as a subject; if ``scored``, behind the second door, also one that is planted behind the first."""
 
-    def __init__(self, fault: Fault) -> None:
+    def __init__(self, fault: Fault, *, scored: bool = False) -> None:
         self.name = f"fault:{fault.id}"
         self._fault = fault
+        made: Any = fault.make()
         if fault.door == "jvp":
             self.vjp = correct
-        setattr(self, fault.door, fault.make())
+        if scored and fault.door == "vjp":
+            self.loss_and_gradients = with_loss(made)
+        else:
+            setattr(self, fault.door, made)
 
     def capabilities(self) -> Capabilities:
         return replace(Reference().capabilities(), cells=self._fault.cells)
 
 
 correct = Reference().vjp  # the reference, which every fault changes in one place
+
+
+def with_loss(vjp: Vjp) -> LossAndGradients:
+    """Loss and gradients from outputs and pullback, which are there for the whole sequence."""
+
+    def loss_and_gradients(case: Case) -> tuple[Outputs, Gradients]:
+        assert case.objective is not None
+        outputs, pullback = vjp(case)
+        assert outputs.y is not None
+        evaluated = case.objective(outputs.y)
+        gradients = pullback(Cotangents(evaluated.dy))
+        return Outputs(None, None, float(evaluated.loss)), gradients._replace(readout=evaluated.readout)
+
+    return loss_and_gradients
 
 
 def altered(mixin: type) -> Callable[[], Vjp]:

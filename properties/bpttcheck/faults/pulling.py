@@ -1,15 +1,16 @@
 """Faults of the pullback and of the outputs that need no other equations: what is dropped, doubled or misplaced."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from itertools import permutations
 from typing import Any
 
 import numpy as np
 
 from bpttcheck.cases import behind
-from bpttcheck.contract import Case, Cotangents, Gradients, Outputs, Pullback
+from bpttcheck.contract import Case, Cotangents, CustomCell, Gradients, Outputs, Pullback
 from bpttcheck.faults.planting import Fault, Vjp, correct, pulled, with_parameters
-from bpttref import GRU, LSTM, RNN, Links, Regular, trees
+from bpttref import GRU, LSTM, RNN, Cell, Links, Regular, trees
 from bpttref.arrays import Array
 from bpttref.inputs import is_tokens
 
@@ -105,21 +106,42 @@ def times_steps(case: Case, pullback: Pullback, cotangents: Cotangents) -> Gradi
     return gradients._replace(parameters=trees.scale(gradients.parameters, len(case.x)))
 
 
-def gates_in_another_order() -> Vjp:
-    """The first two gates are exchanged, as between two libraries' conventions, forward and backward."""
+def gates_taken_as(*taken: int) -> Callable[[], Vjp]:
+    """The k-th block of the weights is taken for gate ``taken[k]``, as by another convention, forward and backward."""
+
+    def moved(parameters: Gradients, order: Sequence[int] | Array) -> Gradients:
+        def blocks(k: int, d: int, name: str, array: Array) -> Array:
+            parts = np.split(array, len(order))
+            return np.concatenate([parts[place] for place in order])
+
+        return with_parameters(parameters, blocks)
 
     def faulty(case: Case) -> tuple[Outputs, Pullback]:
-        H = case.parameters[0][0]["W_hh"].shape[-1]
+        others = moved(Gradients(None, case.parameters, None), np.argsort(taken)).parameters
+        assert others is not None
+        outputs, pullback = correct(replace(case, parameters=others))
+        return outputs, lambda cotangents: moved(pullback(cotangents), taken)
 
-        def exchanged(k: int, d: int, name: str, array: Array) -> Array:
-            return np.concatenate([array[H : 2 * H], array[:H], array[2 * H :]])
+    return lambda: faulty
 
-        other = with_parameters(Gradients(None, case.parameters, None), exchanged).parameters
-        assert other is not None
-        outputs, pullback = correct(replace(case, parameters=other))
-        return outputs, lambda cotangents: with_parameters(pullback(cotangents), exchanged)
+
+def first_two_exchanged() -> Vjp:
+    """The first two gates are taken for each other."""
+
+    def faulty(case: Case) -> tuple[Outputs, Pullback]:
+        assert not isinstance(case.cell, CustomCell)
+        return gates_taken_as(1, 0, *range(2, len(case.cell.gates)))()(case)
 
     return faulty
+
+
+def gate_orders(cell: Cell) -> Iterator[Fault]:
+    """Each order of a cell's gates but its own and that of `first_two_exchanged`, for a diagnosis to try."""
+    own = tuple(range(len(cell.gates)))
+    for order in sorted(set(permutations(own)) - {own, (1, 0, *own[2:])}):
+        name = "gates-taken-as-" + "-".join(cell.gates[gate] for gate in order)
+        statement = "The blocks of the weights are taken for the gates in another order."
+        yield Fault(name, statement, "", (), (cell,), gates_taken_as(*order))
 
 
 def aligned_to_the_end(case: Case, pullback: Pullback, cotangents: Cotangents) -> Gradients:
@@ -609,7 +631,7 @@ FAULTS = tuple(
             "",
             ("forward-reference", "pullback-reference"),
             (LSTM(), GRU("after"), GRU("before")),
-            gates_in_another_order,
+            first_two_exchanged,
         ),
         (
             "negated",

@@ -4,8 +4,8 @@ from dataclasses import replace
 from typing import Any
 
 from bpttcheck.adapters.reference import Reference
-from bpttcheck.contract import Case, Cotangents, Gradients, Outputs
-from bpttcheck.faults.planting import Fault, Jvp, LossAndGradients
+from bpttcheck.contract import Case, Gradients, Outputs
+from bpttcheck.faults.planting import Fault, Jvp, LossAndGradients, correct, with_loss
 from bpttref import LSTM, RNN, Full, Last, Regular, trees
 
 _correct = Reference().loss_and_gradients
@@ -84,16 +84,7 @@ def target_subtracted_twice() -> LossAndGradients:
 
 def everything_kept() -> LossAndGradients:
     """Truncated gradients from a tape of the whole sequence."""
-
-    def faulty(case: Case) -> tuple[Outputs, Gradients]:
-        assert case.objective is not None
-        outputs, pullback = Reference().vjp(case)
-        assert outputs.y is not None
-        evaluated = case.objective(outputs.y)
-        gradients = pullback(Cotangents(evaluated.dy))
-        return Outputs(None, None, float(evaluated.loss)), gradients._replace(readout=evaluated.readout)
-
-    return faulty
+    return with_loss(correct)
 
 
 def constant_added() -> LossAndGradients:
