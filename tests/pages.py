@@ -1,7 +1,10 @@
 """The pages of the documentation, taken apart: code, commands and what they print, links."""
 
+import os
 import re
 import shlex
+import subprocess
+import sys
 import textwrap
 from itertools import takewhile
 from pathlib import Path
@@ -65,3 +68,26 @@ def shown(page: Path) -> list[Shown]:
             command, *output = session.rstrip().splitlines()
             found.append(Shown(command, output))
     return found
+
+
+def assert_prints(session: Shown, folder: Path) -> None:
+    """A command that is run in a folder prints what is shown, where ``..`` stands for anything."""
+    here = f'bpttcheck() {{ "{sys.executable}" -m bpttcheck "$@"; }}; python() {{ "{sys.executable}" "$@"; }}; '
+    done = run(["bash", "-c", here + session.command], folder)
+    printed, expected = (_without_rounding(text) for text in (done.stdout + done.stderr, "\n".join(session.output)))
+    pattern = ".*".join(re.escape(part.strip()) for part in re.split(r"(?:^| )\.\.(?= |$)", expected))
+    assert re.fullmatch(pattern, printed), f"{session.command} printed\n{printed}\nbut shown is\n{expected}"
+
+
+def _without_rounding(text: str) -> str:
+    """The words: pages show lines as a terminal of 80 columns breaks them.
+
+    Errors of rounding differ between machines: 1.2e-15, and the sign of 0.00.
+    """
+    words = re.sub(r"(?<=[\w.])-\n\s*", "-", text).replace("-0.00", " 0.00").split()
+    return re.sub(r"\d(\.\d+)?e[-+]\d+", "#", " ".join(words))
+
+
+def run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"COLUMNS": "80"}
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, env=environment)

@@ -74,10 +74,20 @@ def test_failures_on_file_are_tried_first(tmp_path):
 
 
 def test_failures_that_cannot_be_written_are_one_sentence(tmp_path):
-    (tmp_path / "bpttcheck-failures").write_text("in the way")
-    done = run("verify", "fault:di-uses-i", "--law", "pullback-reference", "--examples", "5", cwd=tmp_path)
+    arguments = "verify", "fault:di-uses-i", "--law", "pullback-reference", "--examples", "5"
+    (tmp_path / "bpttcheck-failures").mkdir()
+    for dtype in ("float32", "float64"):
+        (tmp_path / f"bpttcheck-failures/fault_di_uses_i_lstm_{dtype}_pullback_reference").write_text("in the way")
+    done = run(*arguments, cwd=tmp_path)
     assert done.returncode == 1 and "Traceback" not in done.stdout + done.stderr
     assert "the failures could not be written" in done.stdout
+
+
+def test_files_that_are_in_each_others_way_are_seen_before_the_work(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    assert "is a file" in run("verify", "reference", "--failures", "file", cwd=tmp_path).stderr
+    done = run("verify", "reference", "--json", "file", "--html", "./file", cwd=tmp_path)
+    assert done.returncode == 2 and "the same file" in done.stderr and (tmp_path / "file").read_text() == "mine"
 
 
 def test_xray(tmp_path):

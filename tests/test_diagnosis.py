@@ -1,5 +1,6 @@
 """On failure: the fault is named, the failure is written and replayed, the reference is tried before the subject."""
 
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -127,6 +128,29 @@ def test_a_failure_is_written_and_replayed(tmp_path, law_id, target, said):
     path.write_text("import nowhere")
     done = subprocess.run([*replay, str(path)], capture_output=True, text=True)
     assert done.stdout.startswith("ERROR: ModuleNotFoundError") and done.returncode == 2
+
+
+def test_a_case_that_a_subject_does_not_survive_is_written_and_replayed(tmp_path):
+    code = """
+from bpttcheck.adapters.reference import Reference
+
+class FourRows(Reference):
+    name = "four rows"
+
+    def vjp(self, case):
+        if case.x.shape[1] == 4:
+            raise RuntimeError("four rows are too many")
+        return super().vjp(case)
+"""
+    (tmp_path / "mine.py").write_text(code)
+    verify = [sys.executable, "-m", "bpttcheck", "verify", "mine.py:FourRows", "--seed", "1", "--examples", "8"]
+    only = ["--cell", "lstm", "--dtype", "float64", "--law", "causality", "--law", "pullback-reference"]
+    done = subprocess.run([*verify, *only], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 2 and "ERROR pullback-reference on lstm float64: vjp raised RuntimeError" in done.stdout
+    assert re.search(r"^    case: T=\d+, B=4, ", done.stdout, re.MULTILINE) and "error over" not in done.stdout
+    (path,) = tmp_path.glob("bpttcheck-failures/*pullback_reference/replay.py")
+    done = subprocess.run([sys.executable, "-m", "bpttcheck", "replay", str(path)], capture_output=True, text=True)
+    assert "four rows are too many" in done.stdout and done.returncode == 2
 
 
 def test_a_written_case_can_be_loaded(tmp_path):

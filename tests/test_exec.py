@@ -88,6 +88,8 @@ BAD = {
     "endless": ("\n        while True: stdout.write(b'x' * 1000)", "bytes without an end of line where a header was"),
     "too-much": ("read(); say({'arrays': [['y', 'float64', [1]]]}, bytes(8) + b'abc')",
                  "wrote more than its answer announced: 'abc'"),
+    "misspelt": ("read(); zeros(y, ['finale.h', [B, H]])",
+                 "listed 'finale.h' in an answer that may have y, final.h"),
     "error": ("read(); say({'error': 'five is odd'}); sys.exit(1)", "five is odd"),
     "silent": ("os.close(1); time.sleep(60)", "closed its standard output without an answer"),
 }  # fmt: skip

@@ -14,6 +14,7 @@ from bpttcheck import LAWS, Case, Cotangents, judge
 from bpttcheck.adapters import load
 from bpttref import RNN
 
+from .pages import assert_prints, shown
 from .programs import becomes_true, command
 
 EXAMPLES = Path(__file__).parents[1] / "docs" / "examples"
@@ -67,15 +68,36 @@ def test_a_bug_in_an_example_is_named_and_replayed_from_anywhere(tmp_path, name)
     assert command("replay", str(replay), cwd="/").stdout.startswith("FIXED")
 
 
+PAGE = EXAMPLES.parent / "any-language.md"
+ALLOCATED = "double *h = zeros((T + 1) * B * H);"
+REFUSAL = 'if (T > 30) { fputs("rnn.c: more than 30 steps\\n", stderr); abort(); }'
+
+
+@needs("cc")
+@pytest.mark.parametrize(("which", "before", "after"), [
+    (0, BUGS["rnn.c"][0], BUGS["rnn.c"][1]), (1, ALLOCATED, ALLOCATED + REFUSAL),
+], ids=["wrong", "broken"])  # fmt: skip
+def test_what_the_page_shows_of_a_bug(tmp_path, which, before, after):
+    built(tmp_path, "rnn.c", before, after)
+    assert_prints(shown(PAGE)[which], tmp_path)
+
+
+@pytest.mark.parametrize("session", shown(PAGE)[2:], ids=lambda session: session.command.split()[-1])
+def test_what_the_page_shows_of_a_program_that_does_not_start(tmp_path, session):
+    (tmp_path / "text").write_text("no program")
+    (tmp_path / "greet").write_text("#!/bin/sh\nread request\necho loading weights\n")
+    (tmp_path / "greet").chmod(0o755)
+    assert_prints(session, tmp_path)
+
+
 @needs("cc", "tee")
 def test_the_exchange_in_the_docs(tmp_path):
     """What the page shows is what is sent, and what the example answers."""
-    page = (EXAMPLES.parent / "any-language.md").read_text()
-    shown = {">": b"", "<": b""}
-    for line in page.splitlines():
+    exchange = {">": b"", "<": b""}
+    for line in PAGE.read_text().splitlines():
         if line.startswith(("    > ", "    < ")):
             text = line[6:]
-            shown[line[4]] += text.encode() + b"\n" if text.startswith("{") else bytes.fromhex(text.split("    ")[0])
+            exchange[line[4]] += text.encode() + b"\n" if text.startswith("{") else bytes.fromhex(text.split("    ")[0])
     built(tmp_path, "rnn.c")
     subject = load("exec:sh -c 'tee sent | ./rnn | tee answered'", tmp_path)
 
@@ -85,8 +107,8 @@ def test_the_exchange_in_the_docs(tmp_path):
     layer = {"W_hx": array(0.5, 2), "W_hh": array(2, 2), "b_hx": array(0.25, 1)}
     _, pullback = subject.vjp(Case(RNN("tanh"), "float32", ((layer,),), array(1, 3), (({"h": array(-0.5, 2)},),)))
     pullback(Cotangents(array(1, 3)))
-    assert becomes_true(lambda: (tmp_path / "sent").read_bytes() == shown[">"] != b"")
-    assert becomes_true(lambda: (tmp_path / "answered").read_bytes() == shown["<"] != b"")
+    assert becomes_true(lambda: (tmp_path / "sent").read_bytes() == exchange[">"] != b"")
+    assert becomes_true(lambda: (tmp_path / "answered").read_bytes() == exchange["<"] != b"")
 
 
 @needs("node")

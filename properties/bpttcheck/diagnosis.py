@@ -269,9 +269,15 @@ def _gives(fault: Fault, found: Sequence[tuple[Trial, Named]]) -> bool:
             return False
         eps, true = FORMATS[trial.case.dtype].eps, _true(trial)
         same = [n for n, s in true.spread.items() if n in numbers and numbers[n].shape == s.shape]
-        scale = {n: 4 * true.spread[n] + eps * np.abs(numbers[n]) for n in same}
+        scale = {n: 4 * _growth(numbers[n], true.values[n]) * true.spread[n] + eps * np.abs(numbers[n]) for n in same}
         values = {n: a for n, a in numbers.items() if n not in flags}
         got = {n: a for n, a in results.items() if n not in flags}
         if any(margin > 1 for margin in _margins(trial, got, Measured(values, scale))[0].values()):
             return False
     return True
+
+
+def _growth(numbers: Array, true: Array) -> float:
+    """How much larger a fault's numbers are than the true ones, as then are their errors; at least 1."""
+    sizes = [float(np.abs(array).max(initial=0)) for array in (numbers, true)]
+    return max(1.0, sizes[0] / sizes[1]) if sizes[1] else 1.0

@@ -1,4 +1,4 @@
-"""What is said of a cell that fails: its laws, the smallest case, a diagnosis, an X-ray, and the files that show it."""
+"""What is said of a cell that fails or raises: laws, the smallest case, a diagnosis, an X-ray, files that show it."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -13,7 +13,7 @@ from bpttcheck.diagnosis import diagnose
 from bpttcheck.failure import write_failure
 from bpttcheck.laws import LAWS
 from bpttcheck.trial import AdapterError, Refused, Violation
-from bpttcheck.verdict import NOTHING, Own, Result
+from bpttcheck.verdict import BAD, NOTHING, Own, Result
 from bpttcheck.xray import Xray, in_words, xray
 from bpttref import Blocks, Cell, Full, Last, Regular, Strategy, Window
 
@@ -55,7 +55,8 @@ class Explanation:
             numbers = f"got {np.array2string(worst.got)}, expected {np.array2string(worst.expected)}"
             yield "", numbers.replace("\n", "")
         put = worst.case.truncation if worst is not None and worst.case is not None else Full()
-        yield "smallest case found", f"{first.case}{'' if put == Full() else f', {put}'}"
+        heading = "case" if first.status == "error" else "smallest case found"
+        yield heading, f"{first.case}{'' if put == Full() else f', {put}'}"
         if first.margin and not (worst is not None and worst.exact):
             yield "error over tolerance", f"{first.margin:.2g}"
         others: dict[str, list[str]] = {}
@@ -85,7 +86,7 @@ def explain(
 
     own: as they were judged. against: the target that is right, if it is not the reference.
     """
-    failed = [r for r in results if r.subject == subject.name and r.status in ("failed", "unsure") and r.case]
+    failed = [r for r in results if r.subject == subject.name and r.status in BAD and r.case]
     capabilities = subject.capabilities().at(own.sizes)
     cells = {cell.name: cell for cell in capabilities.cells}
     for name in dict.fromkeys(result.cell for result in failed):

@@ -74,10 +74,10 @@ def reasons(results: Sequence[Result]) -> Iterator[str]:
     """Each reason for which laws of a subject were not judged, once, and what was noticed beside the verdict."""
     groups: dict[tuple[str, str], dict[str, set[str]]] = {}
     for result in results:
-        if result.status in ("error", "known", "skipped", "vacuous", "unfinished"):
+        if result.status in ("known", "skipped", "vacuous", "unfinished"):
             groups.setdefault((result.status, result.reason), {}).setdefault(result.law, set()).add(result.cell)
-        if result.status == "failed" and result.case is None:
-            groups.setdefault(("FAILED", result.reason), {}).setdefault(result.law, set()).add(result.cell)
+        if result.status in ("failed", "error") and result.case is None:
+            groups.setdefault((result.status.upper(), result.reason), {}).setdefault(result.law, set()).add(result.cell)
         if result.status == "passed" and result.dead:
             said = f"nothing above rounding was seen in {', '.join(result.dead)}"
             groups.setdefault(("in part vacuous", said), {}).setdefault(result.law, set()).add(result.cell)

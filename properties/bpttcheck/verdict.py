@@ -237,6 +237,7 @@ class _Run:
                 finding = Finding(violation=str(error))
                 if not settled:
                     result.status, result.reason, result.case = "error", str(error), draw
+                    result.margin, result.worst = 0.0, None
             result.seconds += time.perf_counter() - started
             result.warnings = tuple(sorted({*result.warnings, *trial.warnings}))
             trial.warnings.clear()

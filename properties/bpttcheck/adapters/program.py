@@ -6,7 +6,7 @@ goes wrong is an AdapterError, and the next request goes to a new process.
 
 import os
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from bpttcheck.adapters.messages import encoded
 from bpttcheck.adapters.process import Hang, Process
 from bpttcheck.blocks import Named, named
 from bpttcheck.contract import Capabilities, Case, Cotangents, CustomCell, Gradients, Outputs, Pullback
+from bpttcheck.shapes import state_shapes
 from bpttcheck.trial import AdapterError
 from bpttref import CELLS, Cell, Full, Links, Regular
 from bpttref.inputs import is_tokens
@@ -60,11 +61,13 @@ class Program:
         about |= {"layers": len(case.parameters), "directions": len(case.parameters[0])}
         given = self._given(case)
         _, outputs = self._asked({"ask": "forward"} | about, given)
+        _check_names(outputs, ["y", *_final_names(case)])
 
         def pullback(cotangents: Cotangents) -> Gradients:
             known = named(cotangents)
             pulled = {f"cotangent.{name}": known.get(name, np.zeros_like(array)) for name, array in outputs.items()}
             _, found = self._asked({"ask": "pullback"} | about, given | pulled)
+            _check_names(found, ["x", *named(Gradients(None, case.parameters, case.initial))])
             dx = found.pop("x", None)
             return Gradients(dx, _nested(case, found, ""), _nested(case, found, "initial."))
 
@@ -131,6 +134,18 @@ def _are_shapes(said: Mapping[str, Any], letters: str) -> bool:
 
 def _shapes(said: Mapping[str, Any], D: int, H: int) -> dict[str, tuple[int, ...]]:
     return {name: tuple({"D": D, "H": H}.get(size, size) for size in shape) for name, shape in said.items()}
+
+
+def _final_names(case: Case) -> Named:
+    """The final states of a case by name, each one row of zeros."""
+    row = {name: np.zeros(shape) for name, shape in state_shapes(case.cell, 1).items()}
+    return named(Outputs(None, tuple((row,) * len(directions) for directions in case.parameters)))
+
+
+def _check_names(answer: Named, known: Sequence[str]) -> None:
+    """Raises AdapterError if an answer has an array that is not called as one of the ``known``."""
+    if strange := [name for name in answer if name not in known]:
+        raise AdapterError(f"the program listed {strange[0]!r} in an answer that may have {', '.join(known)}")
 
 
 def _nested(case: Case, arrays: Named, kind: str) -> Any:

@@ -43,8 +43,14 @@ class Reports:
     html_file: Path | None
 
     def prepare(self) -> None:
-        """Find out before the work whether it can be written. Raises OSError, and ImportError without Jinja."""
-        for file in filter(None, (self.json_file, self.junit_file, self.html_file)):
+        """Find out before the work whether it can be written.
+
+        Raises OSError, ValueError if two are one file, and ImportError without Jinja.
+        """
+        files = [file.resolve() for file in (self.json_file, self.junit_file, self.html_file) if file is not None]
+        if len(set(files)) < len(files):
+            raise ValueError("--json, --junit and --html ask for the same file: give each a name of its own")
+        for file in files:
             file.touch()
         if self.html_file is not None:
             blank_page("verdict")
@@ -83,7 +89,7 @@ class Reports:
 @click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write every result here.")
 @click.option(
     "--failures",
-    type=click.Path(path_type=Path),
+    type=click.Path(file_okay=False, path_type=Path),
     default=Path("bpttcheck-failures"),
     show_default=True,
     help="Write each failure here, in a folder of its own.",

@@ -10,6 +10,7 @@ from bpttcheck.adapters import TargetError, cell_named, load
 from bpttcheck.command_line import completion
 from bpttcheck.command_line.ending import FAILED, PASSED, stop
 from bpttcheck.command_line.terminal import new_console
+from bpttcheck.pictures import new_figure
 from bpttcheck.report import draw_xray, print_xray
 from bpttcheck.trial import AdapterError, Refused
 from bpttcheck.xray import in_words
@@ -66,6 +67,8 @@ def xray(
     }
     console = new_console()
     try:
+        if png or svg:
+            new_figure(1, 1)  # found out before the work
         asked = makers[strategy]()
         subject = load(target)
         cell = cell_named(subject, cell_name) if cell_name else subject.capabilities().cells[0]
