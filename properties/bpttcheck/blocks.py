@@ -31,9 +31,14 @@ def case_arrays(case: Case) -> Named:
     return named(Gradients(x, case.parameters, case.initial, case.objective.readout if case.objective else None))
 
 
+def place(layer: int, direction: int) -> str:
+    """What names of arrays begin with: "layer1.reverse."; nothing for the first direction of the first layer."""
+    return f"layer{layer}." * (layer > 0) + "reverse." * direction
+
+
 def _leaves(tree: AllParameters | States | None, prefix: str) -> Named:
     return {
-        f"layer{layer}." * (layer > 0) + "reverse." * direction + prefix + name: array
+        place(layer, direction) + prefix + name: array
         for layer, directions in enumerate(tree or ())
         for direction, mapping in enumerate(directions)
         for name, array in mapping.items()

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bpttcheck.blocks import Named
+from bpttcheck.blocks import Named, place
 from bpttcheck.contract import Capabilities, Case, Cotangents, CustomCell, Shapes
 from bpttcheck.dtypes import rounded
 from bpttcheck.shapes import output_width, parameter_shapes, state_shapes
@@ -66,7 +66,7 @@ class CaseFile:
             """What is taken out of the arrays, rounded, in layers and directions."""
             found = []
             for k in range(layers):
-                prefixes = [f"{before}{f'layer{k}.' * (k > 0)}{'reverse.' * d}{after}" for d in range(directions)]
+                prefixes = [before + place(k, d) + after for d in range(directions)]
                 found.append(tuple({n: taken(p + n, s) for n, s in shapes_of(k).items()} for p in prefixes))
             return tuple(found)
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
+from bpttcheck.blocks import place
 from bpttcheck.case_file import CaseFile, Held
 from bpttcheck.contract import Capabilities, Case, Cotangents, CustomCell, Outputs
 from bpttcheck.dtypes import FORMATS, rounded
@@ -249,10 +250,7 @@ def with_arrays(case: Case, change: Callable[[str, Array], Array]) -> Case:
     def tree(layers: Any, prefix: str) -> Any:
         return layers and tuple(
             tuple(
-                {
-                    name: change(f"layer{k}." * (k > 0) + "reverse." * d + prefix + name, array)
-                    for name, array in leaf.items()
-                }
+                {name: change(place(k, d) + prefix + name, array) for name, array in leaf.items()}
                 for d, leaf in enumerate(directions)
             )
             for k, directions in enumerate(layers)

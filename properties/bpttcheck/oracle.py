@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from bpttcheck.blocks import place
 from bpttcheck.contract import Case, Cotangents, CustomCell
 from bpttcheck.tolerance import FACTOR, measure
 from bpttref import Full
@@ -35,7 +36,7 @@ def reference_is_confirmed(case: Case, cotangents: Cotangents) -> bool:
     by_differences, by_forward_mode = differences(problem), _by_forward_mode(problem)
     for path, gradient in complex_step(problem).items():
         kind, layer, name = path if len(path) == 3 else ("", 0, "x")
-        full_name = f"layer{layer}." * (layer > 0) + "initial." * (kind == "initial") + name
+        full_name = place(layer, 0) + "initial." * (kind == "initial") + name
         true = measured.values[full_name]
         scale = FACTOR * measured.spread[full_name] + 1e-12 * np.abs(true).max(initial=0) + 1e-300
         value, error = by_differences[path]

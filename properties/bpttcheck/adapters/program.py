@@ -14,7 +14,7 @@ import numpy as np
 
 from bpttcheck.adapters.messages import encoded
 from bpttcheck.adapters.process import Hang, Process
-from bpttcheck.blocks import Named, named
+from bpttcheck.blocks import Named, named, place
 from bpttcheck.contract import Capabilities, Case, Cotangents, CustomCell, Gradients, Outputs, Pullback
 from bpttcheck.shapes import state_shapes
 from bpttcheck.trial import AdapterError
@@ -152,9 +152,9 @@ def _nested(case: Case, arrays: Named, kind: str) -> Any:
     """The arrays that are named as of this ``kind``, as tuples over layers of tuples over directions of mappings."""
     by_place: dict[str, Named] = {}
     for name, array in arrays.items():
-        place, dot, last = name.rpartition(".")
-        by_place.setdefault(place + dot, {})[last] = array
+        before, dot, last = name.rpartition(".")
+        by_place.setdefault(before + dot, {})[last] = array
     return tuple(
-        tuple(by_place.get(f"layer{k}." * (k > 0) + "reverse." * d + kind, {}) for d in range(len(directions)))
+        tuple(by_place.get(place(k, d) + kind, {}) for d in range(len(directions)))
         for k, directions in enumerate(case.parameters)
     )
