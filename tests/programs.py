@@ -2,9 +2,11 @@
 
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager, suppress
 
 import numpy as np
 
@@ -79,3 +81,16 @@ def command(*arguments, cwd=None, **environment):
         [sys.executable, "-m", "bpttcheck", *arguments],
         capture_output=True, text=True, cwd=cwd, timeout=120, env=os.environ | environment,
     )  # fmt: skip
+
+
+@contextmanager
+def started(*arguments, cwd, **options):
+    """A command that heeds Ctrl-C, also where the tests run in the background; with the block its whole group ends."""
+    heeds = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL), "start_new_session": True}
+    line = [sys.executable, "-m", "bpttcheck", *arguments]
+    with subprocess.Popen(line, stdout=subprocess.PIPE, text=True, cwd=cwd, **heeds, **options) as running:
+        try:
+            yield running
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(running.pid, signal.SIGKILL)

@@ -9,6 +9,8 @@ import pytest
 
 from bpttcheck.record import from_json
 
+from .programs import started
+
 
 def run(*arguments, cwd=None):
     command = [sys.executable, "-m", "bpttcheck", *arguments]
@@ -119,14 +121,9 @@ def test_interrupt_prints_and_writes_the_verdict_so_far(tmp_path):
         "class Telling(Reference):\n    name = 'telling'\n"
         "    def vjp(self, case): os.write(1, b'under way\\n'); return super().vjp(case)\n"
     )
-    command = [sys.executable, "-m", "bpttcheck", "verify", "mine.py:Raising", "mine.py:Telling", "--cell", "lstm",
-               "--dtype", "float32", "--examples", "100000", "--json", "v.json", "--html", "v.html"]  # fmt: skip
-    heeds = {
-        "preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
-    }  # also where tests run in the background
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    with subprocess.Popen(command, cwd=tmp_path, **pipes, **heeds) as running:
-        assert running.stdout is not None
+    command = ("verify", "mine.py:Raising", "mine.py:Telling", "--cell", "lstm", "--dtype", "float32",
+               "--examples", "100000", "--json", "v.json", "--html", "v.html")  # fmt: skip
+    with started(*command, cwd=tmp_path, stderr=subprocess.PIPE) as running:
         assert running.stdout.readline().startswith("seed")
         assert running.stdout.readline() == "under way\n"
         running.send_signal(signal.SIGINT)

@@ -23,6 +23,7 @@ from bpttcheck.jobs import executor, run
 from bpttref import CELLS, Full, Random, Regular, Window, weights
 
 from .problems import close
+from .programs import started
 
 TINY = Model("gru-after", T=12, B=3, H=5)
 COMMAND = ("strategies", "--steps", "6", "--seeds", "2", "--length", "12", "--batch", "4", "--units", "6",
@@ -231,9 +232,8 @@ def test_without_matplotlib_there_are_no_pictures_but_all_else(tmp_path):
 
 def test_interrupted_and_continued(tmp_path):
     text(tmp_path)
-    line = [sys.executable, "-m", "bpttcheck", *COMMAND, "--steps", "150", "text.txt", "-j", "2"]
-    heeds = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL), "env": environment()}
-    with subprocess.Popen(line, stdout=subprocess.PIPE, text=True, cwd=tmp_path, **heeds) as running:
+    line = (*COMMAND, "--steps", "150", "text.txt", "-j", "2")
+    with started(*line, cwd=tmp_path, env=environment()) as running:
         for said in running.stdout:
             if said.startswith("2 of"):
                 break
@@ -242,7 +242,7 @@ def test_interrupted_and_continued(tmp_path):
     assert running.returncode == 130 and "the same command goes on" in rest
     done = {file: file.stat().st_mtime_ns for file in tmp_path.glob("bpttcheck-strategies/*-seed-*.npz")}
     assert len(done) >= 2
-    again = command(*line[3:], cwd=tmp_path)
+    again = command(*line, cwd=tmp_path)
     assert again.returncode == 0, again.stderr
     assert all(file.stat().st_mtime_ns == when for file, when in done.items())
 
@@ -296,8 +296,8 @@ def test_a_cluster_that_loses_a_worker(tmp_path):
             assert time.monotonic() < deadline, (tmp_path / "dask_worker.log").read_text()
             time.sleep(0.2)
         address = json.loads(file.read_text())["address"]
-        line = [sys.executable, "-m", "bpttcheck", *COMMAND, "--steps", "150", "text.txt", "--scheduler", address]
-        with subprocess.Popen(line, stdout=subprocess.PIPE, text=True, cwd=tmp_path, env=environment()) as running:
+        line = (*COMMAND, "--steps", "150", "text.txt", "--scheduler", address)
+        with started(*line, cwd=tmp_path, env=environment()) as running:
             for said in running.stdout:
                 if said.startswith("3 of"):
                     lost.kill()

@@ -3,12 +3,10 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 
 import pytest
 
-from .programs import alive, becomes_true, command, gone, written
+from .programs import alive, becomes_true, command, gone, started, written
 
 
 @pytest.mark.parametrize(("name", "target", "sentence"), [
@@ -44,15 +42,10 @@ def test_interrupt_leaves_nothing_behind(tmp_path):
     """Neither SIGINT nor the end of its input ends this program."""
     begin = "signal.signal(signal.SIGINT, signal.SIG_IGN); open('pid', 'w').write(str(os.getpid()))"
     target = written(tmp_path, begin + "; capabilities['sizes'] = {'T': [5]}", "open('asked', 'w'); time.sleep(60)")
-    heeds = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
-    running = subprocess.Popen(
-        [sys.executable, "-m", "bpttcheck", "verify", target], stdout=subprocess.PIPE, text=True, cwd=tmp_path,
-        env=os.environ | {"BPTTCHECK_TIMEOUT": "60"}, **heeds,
-    )  # fmt: skip
-    with running:
+    with started("verify", target, cwd=tmp_path, env=os.environ | {"BPTTCHECK_TIMEOUT": "60"}) as running:
         assert becomes_true((tmp_path / "asked").exists, 60)
         pid = int((tmp_path / "pid").read_text())
         assert alive(pid)
         running.send_signal(signal.SIGINT)
         said, _ = running.communicate(timeout=30)
-    assert running.returncode == 130 and "interrupted" in said and gone(pid)
+        assert running.returncode == 130 and "interrupted" in said and gone(pid)

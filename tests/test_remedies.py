@@ -41,6 +41,8 @@ from bpttcheck.remedies import (
 from bpttcheck.remedies_report import summary
 from bpttref import GRU, LSTM, RNN, Full
 
+from .programs import started
+
 NAMED = {remedy.name: remedy for remedy in REMEDIES}
 
 
@@ -208,21 +210,13 @@ def test_without_matplotlib_a_picture_is_refused(command, tmp_path):
 @pytest.mark.parametrize("seconds", [0.2, 1.2, 6])  # while processes start, import, train
 def test_interrupt_prints_what_is_done_so_far(seconds, tmp_path):
     """Ctrl-C reaches the workers, too: the signal goes to the whole group."""
-    command = [sys.executable, "-m", "bpttcheck", "remedies", "--remedy", "none", "--seeds", "10000", "--steps", "2",
-               "--json", "r.json", "--svg", "r.svg", "-j", "2"]  # fmt: skip
-    heeds = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL), "start_new_session": True}
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path, **heeds
-    ) as running:
-        assert running.stdout is not None
+    command = ("remedies", "--remedy", "none", "--seeds", "10000", "--steps", "2", "--json", "r.json",
+               "--svg", "r.svg", "-j", "2")  # fmt: skip
+    with started(*command, cwd=tmp_path, stderr=subprocess.PIPE) as running:
         assert running.stdout.readline().startswith("seed")
         time.sleep(seconds)
         os.killpg(running.pid, signal.SIGINT)
-        try:
-            said, errors = running.communicate(timeout=60)
-        except subprocess.TimeoutExpired:
-            os.killpg(running.pid, signal.SIGKILL)
-            raise
+        said, errors = running.communicate(timeout=60)
     assert running.returncode == 130 and not errors, errors
     done = int(said.split("interrupted: ")[1].split(" of 10000 runs")[0])
     remedies = json.loads((tmp_path / "r.json").read_text())["remedies"]
