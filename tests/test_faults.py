@@ -5,6 +5,7 @@ import pytest
 from bpttcheck import LAWS, judge
 from bpttcheck.adapters.reference import Reference
 from bpttcheck.faults import FAULTS, Faulty
+from bpttref import CELLS
 
 EXAMPLES = 40
 
@@ -33,11 +34,13 @@ def test_a_law_is_needed(law):
         results = judge(Faulty(fault), LAWS, examples=EXAMPLES, seed=1, shrink=False, **one)
         return {r.law for r in results if r.status == "failed"}
 
-    assert any(failed(fault) == {law.id} for fault in FAULTS if fault.caught_by == (law.id,))
+    alone = any(failed(fault) == {law.id} for fault in FAULTS if fault.caught_by == (law.id,))
+    assert alone, "no fault is caught by this law alone: plant one, or say in Law.kept why the law stays"
 
 
 def test_the_reference_passes_every_law():
-    cells = ["rnn-relu", "lstm", "gru-before"]  # the others: asv_bench/false_alarms.py
+    like_another = {"rnn-tanh", "rnn-identity", "gru-after"}  # these are left to asv_bench/false_alarms.py
+    cells = [cell.name for cell in CELLS if cell.name not in like_another]
     results = list(judge(Reference(), LAWS, examples=EXAMPLES, seed=1, cells=cells))
     assert {r.status for r in results} == {"passed", "skipped"}
     assert {r.law for r in results if r.status == "skipped"} == {"saturated-is-finite", "taylor-remainder"}

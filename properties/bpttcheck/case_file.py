@@ -114,7 +114,7 @@ def _read(path: Path) -> Named:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
     except (ValueError, EOFError, TypeError, zipfile.BadZipFile, AttributeError) as error:
-        raise ValueError(f"{path} is not an .npz file of arrays: {error}") from error
+        raise ValueError(f"{path} is not an .npz file of arrays, as numpy.savez writes it") from error
     if odd := [name for name, array in arrays.items() if not np.all(np.isfinite(array))]:
         raise ValueError(f"{', '.join(odd)} in {path} is not finite in each place")
     return arrays

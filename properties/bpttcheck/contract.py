@@ -20,7 +20,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
 from bpttcheck.dtypes import FORMATS
-from bpttref import GRU, LSTM, RNN, Cell, Cotangents, Full, Gradients, Objective, Outputs, Pullback, Strategy
+from bpttref import CELLS, Cell, Cotangents, Full, Gradients, Objective, Outputs, Pullback, Strategy
 from bpttref.arrays import Array
 from bpttref.network import AllParameters, States
 
@@ -139,7 +139,7 @@ class Capabilities:
             if isinstance(getattr(self, name), str) or not isinstance(getattr(self, name), Collection):
                 raise ValueError(f"{name} must be a tuple; it is {getattr(self, name)!r}")
         for cell in self.cells:
-            if not isinstance(cell, CustomCell | LSTM | GRU | RNN):
+            if not isinstance(cell, (CustomCell, *map(type, CELLS))):
                 raise ValueError(f"cells must hold cells such as LSTM() or a CustomCell; there is {cell!r}")
         for rule in self.truncations:
             if not isinstance(rule, type):

@@ -23,7 +23,7 @@ from bpttref import Cell, trees
 from bpttref.arrays import Array
 
 _AGAIN, _SECOND = "again ", "second pullback's "
-_FLAGS = {"arguments kept", "outputs kept", "dtypes"}
+_FLAGS = {"arguments overwritten", "outputs overwritten", "other dtypes"}
 
 
 @dataclass(frozen=True)
@@ -196,7 +196,7 @@ def _results(trial: Trial) -> Named:
     others = [array.dtype != FORMATS[trial.case.dtype].storage for array in results.values()]
     arguments = zip(_given(trial.case, trial.cotangents), _given(case, cotangents), strict=True)
     overwritten = [not np.array_equal(a, b, equal_nan=True) for a, b in arguments]
-    flags = {"arguments kept": overwritten, "outputs kept": changed, "dtypes": others}
+    flags = {"arguments overwritten": overwritten, "outputs overwritten": changed, "other dtypes": others}
     return results | {name: np.array(flag, float) for name, flag in flags.items()}
 
 

@@ -92,7 +92,8 @@ def explain(
     for name in dict.fromkeys(result.cell for result in failed):
         broken = sorted((r for r in failed if r.cell == name), key=lambda r: r.dtype, reverse=True)
         first, *_ = problems = [realise(_drawn(r), cells[name], r.dtype, capabilities) for r in broken]
-        diagnosis = "" if own.against else _diagnosis(subject, cells[name], broken[0].dtype, first)
+        doubtful = own.against or broken[0].status == "unsure"  # then nobody knows what is right
+        diagnosis = "" if doubtful else _diagnosis(subject, cells[name], broken[0].dtype, first)
         asked = _asked(broken)
         seen = _seen(subject, cells[name], broken, asked)
         try:

@@ -99,7 +99,7 @@ def print_xray(console: Console, name: str, asked: Strategy, seen: Xray) -> None
             words = seen.in_words(asked) if what == "through inputs" else in_words(M, asked)
             console.print(f"\n{what}: {words}", **_PLAIN)
             for row in range(len(M)):
-                numbers = " ".join(f"{M[row, s]:5.2f}" for s in range(row + 1))
+                numbers = " ".join(f"{number:5.2f}" for number in M[row, : row + 1].round(2) + 0.0)  # no -0.00
                 console.print(f"  t={row:<3d}{numbers}", markup=False, highlight=False, soft_wrap=True)
     console.print(f"\ndeclared: {in_words(seen.declared)}", markup=False, highlight=False)
 

@@ -95,7 +95,7 @@ class Trial:
         """Run the subject on arrays of its own; what it raises becomes an `AdapterError`."""
         returned = self._called("vjp", self.subject.vjp, case)
         if not (isinstance(returned, tuple) and len(returned) == 2 and isinstance(returned[0], Outputs)):
-            raise AdapterError(f"vjp returned {type(returned).__name__}; expected a tuple of Outputs and a pullback")
+            raise AdapterError(f"vjp returned {_kind(returned)}; expected a tuple of Outputs and a pullback")
         self._check_shapes(case, _named_arrays(returned[0]))
         return returned
 
@@ -112,7 +112,7 @@ class Trial:
         """The subject's gradients for the case's objective by name, and its value as "loss"."""
         returned = self._called("loss_and_gradients", self.subject.loss_and_gradients, case)
         if not (isinstance(returned, tuple) and [type(part) for part in returned] == [Outputs, Gradients]):
-            what = type(returned).__name__
+            what = _kind(returned)
             raise AdapterError(f"loss_and_gradients returned {what}; expected a tuple of Outputs and Gradients")
         outputs, gradients = returned
         if outputs.loss is None:
@@ -134,7 +134,7 @@ class Trial:
                 yield
             except (AdapterError, Refused):  # says it already
                 raise
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 raise AdapterError(f"{name} raised {type(error).__name__}: {error}") from error
         self.warnings |= {f"{w.category.__name__}: {w.message}" for w in caught}
 
@@ -335,6 +335,13 @@ def _named_arrays(result: Outputs | Gradients) -> Named:
         if not isinstance(array, np.ndarray):
             raise AdapterError(f"{name} in {type(result).__name__} is a {type(array).__name__}; expected a NumPy array")
     return found
+
+
+def _kind(returned: Any) -> str:
+    """What was returned instead, by type."""
+    if type(returned) is tuple:
+        return f"a tuple of {' and '.join(type(part).__name__ for part in returned) or 'nothing'}"
+    return type(returned).__name__
 
 
 def copied(cotangents: Cotangents) -> Cotangents:

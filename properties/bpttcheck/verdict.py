@@ -194,10 +194,10 @@ class _Run:
 
     def draw_cases(self, examples: int, deadline: float) -> None:
         seed = [self._seed, crc32(f"{self._asked.cell.name} {self._asked.dtype}".encode())]
-        rng = np.random.default_rng(seed)
         families: dict[str, list[Law]] = {}
         for law in self._running:
             families.setdefault(law.id if law.every_case else law.family or law.id, []).append(law)
+        turns = {name: np.random.default_rng([*seed, crc32(name.encode())]) for name in families}
         held = None if self._case is None else self._case.holds(*self._asked.place)
         for k in range(examples):
             if all(self._settled(law) for law in self._running):
@@ -213,8 +213,8 @@ class _Run:
             trial = _trial(self._asked, draw)
             if trial is None:
                 continue
-            for family in families.values():
-                if self._put_to_one(family, trial, draw, rng):
+            for name, family in families.items():
+                if self._put_to_one(family, trial, draw, turns[name]):
                     break
 
     def _put_to_one(self, family: Sequence[Law], trial: Trial, draw: Draw, rng: np.random.Generator) -> bool:

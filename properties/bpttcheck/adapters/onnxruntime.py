@@ -12,7 +12,7 @@ from onnx import ModelProto
 
 from bpttcheck.adapters.onnx_graph import CONVENTIONS, OnnxSubject
 from bpttcheck.contract import Capabilities
-from bpttref import CELLS
+from bpttref import GRU, LSTM, RNN
 from bpttref.arrays import Array
 
 
@@ -23,7 +23,7 @@ class OnnxRuntime(OnnxSubject):
 
     def capabilities(self) -> Capabilities:
         return Capabilities(
-            cells=CELLS,
+            cells=(RNN("tanh"), RNN("relu"), RNN("identity"), LSTM(), GRU("after"), GRU("before")),
             dtypes=("float16", "float32"),
             layers=3,
             bidirectional=True,

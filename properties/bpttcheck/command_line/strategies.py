@@ -1,5 +1,6 @@
 """``bpttcheck strategies``."""
 
+import math
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -42,7 +43,10 @@ from bpttref import CELLS
     "--steps", type=click.IntRange(1), default=200, show_default=True, metavar="N", help="Minibatches of a training."
 )
 @click.option(
-    "--rate", type=click.FloatRange(0, min_open=True), metavar="X", help="Learning rate; 1 for an RNN, 4 if gated."
+    "--rate",
+    type=click.FloatRange(0, 1e6, min_open=True, max_open=True),
+    metavar="X",
+    help="Learning rate; 1 for an RNN, 4 if gated.",
 )
 @click.option(
     "--seeds", type=click.IntRange(2), default=3, show_default=True, metavar="N", help="Trainings of each kind."
@@ -91,6 +95,8 @@ def strategies(
         Model(cell, length, batch, units), tuple(sorted(set(windows))), steps, rate, seeds, little, minibatches, seed
     )
     try:
+        if not math.isfinite(rate):
+            raise ValueError(f"--rate must be a number, not {rate}")
         if max(windows) >= length:
             raise ValueError(f"a window must be shorter than the sequences of {length} steps, not {max(windows)}")
         text = read_text(file, length)

@@ -26,7 +26,7 @@ _MEANINGS: dict[Status, str] = {
     "unsure": "our own reference is in doubt",
     "known": "broken, as its known failures say",
     "vacuous": "no case could show anything",
-    "unfinished": "the time was up",
+    "unfinished": "not asked: a law that comes first was broken in every case, or the time was up",
     "skipped": "not declared, so not asked",
 }
 

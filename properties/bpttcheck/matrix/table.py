@@ -30,7 +30,8 @@ def print_matrix(console: Console, runs: Sequence[Run]) -> None:
         for sentence in record.errors:
             said = sentence.removeprefix(f"{record.target}, ")
             console.print(Text.assemble(("NOT JUDGED", _style("error")), f" {record.target}: {said}"))
-    closing = f"{headline(runs)}. {len(records)} targets: {summary([r for record in records for r in record.results])}"
+    targets = f"{len(records)} target{'s' * (len(records) != 1)}"
+    closing = f"{headline(runs)}. {targets}: {summary([r for record in records for r in record.results])}"
     console.print(f"\n{closing}", markup=False, highlight=False)
 
 
