@@ -214,8 +214,16 @@ def test_a_subject_that_raises_is_at_fault():
     assert {r.reason for r in results if r.status == "error"} == {"vjp raised ZeroDivisionError: division by zero"}
 
 
+def test_a_subject_that_ends_the_process_is_at_fault():
+    subject = Own()
+    subject.vjp = lambda case: sys.exit(3)
+    reasons = {r.reason for r in judge(subject, LAWS, examples=3, seed=1) if r.status == "error"}
+    assert reasons == {"vjp raised SystemExit: 3"}
+
+
 @pytest.mark.parametrize(("returned", "sentence"), [
     (None, "vjp returned NoneType; expected a tuple of Outputs and a pullback"),
+    ((1.0, 2), "vjp returned a tuple of float and int; expected a tuple of Outputs and a pullback"),
     ((Outputs([1.0], None), None), "y in Outputs is a list; expected a NumPy array"),
     ((Outputs(np.ones(1), {"h": 1}), None), "Outputs are not nested as layers, directions, names"),
 ])  # fmt: skip

@@ -133,6 +133,49 @@ def test_the_rung_lengths(tmp_path):
     assert done.returncode == 0 and "different lengths are not declared" not in done.stdout, done.stdout
 
 
+WRONG = ('dp["W_hh"] += da.T @ h[t]', 'dp["W_hh"] += 2 * da.T @ h[t]')
+
+
+def test_two_targets_of_one_name_are_told_apart(tmp_path):
+    """Ann and Bob began from the same template; what Ann did wrong is not lost behind what Bob did right."""
+    for person, changes in {"ann": (WRONG,), "bob": (), "eve": (WRONG,)}.items():
+        (tmp_path / person).mkdir()
+        edited(tmp_path / person, "numpy", *changes)
+    targets = [f"{person}/mine.py:MyRNN" for person in ("ann", "bob", "eve")]
+    law = ("--law", "pullback-reference", "--examples", "8", "--seed", "1")
+    done = run("verify", *targets, *law, "--html", "v.html", "--junit", "v.xml", cwd=tmp_path)
+    assert done.returncode == 1
+    files = {name: (tmp_path / name).read_text() for name in ("v.html", "v.xml")}
+    for target, good in zip(targets, (False, True, False), strict=True):
+        name = f"my-rnn ({target})"
+        assert f"{name}, float64: worst" in done.stdout
+        assert (f"FAILED pullback-reference of {name} on rnn-tanh" in done.stdout) == (not good)
+        assert f"<caption>{name}" in files["v.html"] and f'testsuite name="{name}"' in files["v.xml"]
+    folders = [folder.name for folder in (tmp_path / "bpttcheck-failures").iterdir()]
+    assert sorted(name.split("_rnn_tanh")[0] for name in folders) == 2 * ["my_rnn_ann_mine_py_MyRNN"] + 2 * [
+        "my_rnn_eve_mine_py_MyRNN"
+    ]
+
+
+def without_the_folder(*arguments, cwd):
+    """As the installed command runs, which does not look for modules where it is called."""
+    line = [sys.executable, "-P", "-m", "bpttcheck", *arguments]
+    return subprocess.run(line, cwd=cwd, capture_output=True, text=True, timeout=120)
+
+
+def test_an_adapter_imports_the_network_beside_it(tmp_path):
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        edited(tmp_path / folder, "numpy")
+        (tmp_path / folder / "mine.py").write_text("import net\n" + (tmp_path / folder / "mine.py").read_text())
+        (tmp_path / folder / "net.py").write_text("")
+    law = ("--law", "causality", "--examples", "2")
+    assert without_the_folder("verify", "one/mine.py:MyRNN", *law, cwd=tmp_path).returncode == 0
+    assert without_the_folder("verify", "mine:MyRNN", *law, "-j", "2", cwd=tmp_path / "one").returncode == 0
+    both = without_the_folder("verify", "one/mine.py:MyRNN", "two/mine.py:MyRNN", *law, cwd=tmp_path)
+    assert both.returncode == 2 and "are both called net: judge them in two commands" in both.stderr
+
+
 @pytest.fixture
 def offering(tmp_path):
     """A folder in which a library is installed that offers implementations, some of them not well."""

@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -90,6 +91,7 @@ def test_files_that_are_in_each_others_way_are_seen_before_the_work(tmp_path):
     assert "is a file" in run("verify", "reference", "--failures", "file", cwd=tmp_path).stderr
     done = run("verify", "reference", "--json", "file", "--html", "./file", cwd=tmp_path)
     assert done.returncode == 2 and "the same file" in done.stderr and (tmp_path / "file").read_text() == "mine"
+    assert "Is a directory" in run("verify", "reference", "--json", "", cwd=tmp_path).stderr
 
 
 def test_xray(tmp_path):
@@ -134,6 +136,30 @@ def test_interrupt_prints_and_writes_the_verdict_so_far(tmp_path):
     assert "<h1>Interrupted" in (tmp_path / "v.html").read_text()
     assert run.targets[0].errors == ["mine.py:Raising, lstm float32: division by zero"]
     assert complaints == "bpttcheck: mine.py:Raising, lstm float32: division by zero\n"
+
+
+def test_an_interrupt_while_a_target_is_loaded(tmp_path):
+    """Exit status 1 would say that a law was broken."""
+    (tmp_path / "slow.py").write_text("print('begun', flush=True)\nimport time\ntime.sleep(60)")
+    with started("verify", "slow.py:Slow", cwd=tmp_path, stderr=subprocess.PIPE) as running:
+        assert running.stdout.readline() == "begun\n"
+        running.send_signal(signal.SIGINT)
+        _, complaints = running.communicate(timeout=60)
+    assert running.returncode == 130 and complaints == "interrupted\n"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_is_one_sentence(tmp_path):
+    done = run("verify", "reference", "--law", "causality", "--cell", "lstm", "--json", "/dev/full", cwd=tmp_path)
+    assert done.returncode == 2 and "ran 2 of 2 laws" in done.stdout
+    assert done.stderr.startswith("bpttcheck: the verdict could not be written: ")
+
+
+def test_what_is_no_failure_is_not_replayed(tmp_path):
+    (tmp_path / "other.py").write_text("check = None; del check")
+    done = run("replay", "other.py", cwd=tmp_path)
+    assert done.returncode == 2 and done.stdout == "ERROR: ValueError: other.py is not the replay.py of a failure\n"
+    assert run("replay", "nowhere", cwd=tmp_path).returncode == 2
 
 
 def test_a_checkout_that_is_not_installed_is_judged_like_any(tmp_path):

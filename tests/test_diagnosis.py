@@ -119,7 +119,7 @@ def test_a_failure_is_written_and_replayed(tmp_path, law_id, target, said):
     """A law that looks at the numbers of one call is shown by the right numbers, another by itself."""
     failure, subject = one_failure(law_id), Faulty(BY_ID["dW-overwrite"])
     problem = realise(failure.case, LSTM(), "float32", subject.capabilities())
-    path = write_failure(tmp_path / "new", target, subject, law_id, failure.reason, *problem, failure.worst)
+    path = write_failure(tmp_path / "new", target, subject.name, law_id, failure.reason, *problem, failure.worst)
     assert ("expected = array" in path.read_text()) == law_id.endswith("-reference")
     replay = [sys.executable, "-m", "bpttcheck", "replay"]
     for command in ([sys.executable, str(path)], [*replay, str(path)], [*replay, str(path.parent)]):
@@ -155,7 +155,7 @@ class FourRows(Reference):
 
 def test_a_written_case_can_be_loaded(tmp_path):
     case, cotangents = realise(CASE, LSTM(), "float64", Reference().capabilities())
-    path = write_failure(tmp_path, "reference", Reference(), "causality", "", case, cotangents)
+    path = write_failure(tmp_path, "reference", "reference", "causality", "", case, cotangents)
     with np.load(path.parent / "case.npz") as arrays:
         assert {"x", "W_hh", "initial.c", "cotangent.y", "cotangent.final.h"} <= arrays.keys()
         np.testing.assert_array_equal(arrays["W_hh"], case.parameters[0][0]["W_hh"])
@@ -164,7 +164,7 @@ def test_a_written_case_can_be_loaded(tmp_path):
 def test_written_numbers_are_exact(tmp_path):
     subject = Reference()
     case, cotangents = realise(replace(CASE, rounded=False), RNN("tanh"), "float32", subject.capabilities())
-    path = write_failure(tmp_path, "reference", subject, "forward-reference", "", case, cotangents)
+    path = write_failure(tmp_path, "reference", "reference", "forward-reference", "", case, cotangents)
     namespace = {"__file__": str(path)}
     exec(path.read_text().replace('__name__ == "__main__"', "False"), namespace)
     np.testing.assert_array_equal(namespace["case"].x, case.x)

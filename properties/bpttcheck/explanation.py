@@ -84,9 +84,9 @@ def explain(
 ) -> Iterator[Explanation]:
     """For each cell of a subject that failed, what is wrong; each failure is written to a folder in ``failures``.
 
-    own: as they were judged. against: the target that is right, if it is not the reference.
+    results: the subject's alone. own: as they were judged. against: the target that is right, if not the reference.
     """
-    failed = [r for r in results if r.subject == subject.name and r.status in BAD and r.case]
+    failed = [r for r in results if r.status in BAD and r.case]
     capabilities = subject.capabilities().at(own.sizes)
     cells = {cell.name: cell for cell in capabilities.cells}
     for name in dict.fromkeys(result.cell for result in failed):
@@ -98,7 +98,7 @@ def explain(
         seen = _seen(subject, cells[name], broken, asked)
         try:
             files = [
-                write_failure(failures, target, subject, r.law, r.reason, *problem, r.worst, against)
+                write_failure(failures, target, r.subject, r.law, r.reason, *problem, r.worst, against)
                 for r, problem in zip(broken, problems, strict=True)
             ]
             yield Explanation(broken, diagnosis, seen, files, "", asked)

@@ -85,7 +85,7 @@ def again(
 def write_failure(
     folder: Path,
     target: str,
-    subject: Implementation,
+    name: str,
     law_id: str,
     reason: str,
     case: Case,
@@ -95,6 +95,7 @@ def write_failure(
 ) -> Path:
     """Write one failure into a folder of its own inside ``folder``; returns the file that shows it.
 
+    name: the subject's, as in the results.
     worst: the comparison that failed; of a law that compares the numbers of one call, the file holds the right ones.
     against: the target that is right, if it is not the reference.
     Raises OSError where that is not possible.
@@ -105,7 +106,7 @@ def write_failure(
         check = _by_numbers(law, case, worst)
     else:
         check = _BY_LAW.format(against=", right" if against else "")
-    own = folder / re.sub(r"[^A-Za-z0-9]+", "_", f"{subject.name} {case.cell.name} {case.dtype} {law_id}")
+    own = folder / re.sub(r"[^A-Za-z0-9]+", "_", f"{name} {case.cell.name} {case.dtype} {law_id}")
     own.mkdir(parents=True, exist_ok=True)
     if law.door is not OneShot:
         case = replace(case, objective=None)
@@ -115,7 +116,7 @@ def write_failure(
     with np.printoptions(floatmode="unique", threshold=2**31, linewidth=110):
         text = _FILE.format(
             law=law_id,
-            subject=subject.name,
+            subject=name,
             cell=case.cell.name,
             dtype=case.dtype,
             statement=law.statement,

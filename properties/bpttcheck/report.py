@@ -41,10 +41,14 @@ def print_verdict(console: Console, results: Sequence[Result]) -> None:
             console.print(reason, **_PLAIN)
 
 
-def print_failure(console: Console, explained: Explanation) -> None:
-    """What is wrong with one cell: the first law that it breaks, on the smallest case, and the others by name."""
+def print_failure(console: Console, explained: Explanation, *, named: bool = False) -> None:
+    """What is wrong with one cell: the first law that it breaks, on the smallest case, and the others by name.
+
+    named: whether to say whose cell it is.
+    """
     first = explained.first
-    console.print(f"\n{_MARKS[first.status]} {first.law} on {first.cell} {first.dtype}: ", end="")
+    of = f" of {escape(first.subject)}" if named else ""
+    console.print(f"\n{_MARKS[first.status]} {first.law}{of} on {first.cell} {first.dtype}: ", end="", highlight=False)
     console.print(first.reason, **_PLAIN)
     for heading, text in explained.lines():
         console.print(

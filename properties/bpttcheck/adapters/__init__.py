@@ -41,6 +41,9 @@ KERAS_BACKENDS = {"keras-jax": "jax", "keras-torch": "torch"}
 
 GROUP = "bpttcheck.implementations"  # of the entry points by which other libraries offer theirs
 
+_FOLDERS: set[Path] = set()  # from which targets may import
+_FILES: set[Path] = set()  # that are targets: nobody imports them by name
+
 _EXPECTED = "an implementation has name, capabilities, and vjp or loss_and_gradients"
 
 
@@ -74,8 +77,8 @@ def load(target: str, folder: Path = Path()) -> Implementation:
     """The implementation for a built-in name, ``package.module:object``, ``path/to/file.py:object``, ``fault:id`` or
     ``exec:command``, or for the name of an entry point, which built-in names hide.
 
-    A class or a `functools.partial` is called without arguments. folder: where paths and commands start from.
-    Raises TargetError.
+    A class or a `functools.partial` is called without arguments. folder: where paths and commands start from. A file
+    may import what lies beside it, and a module be found in ``folder``. Raises TargetError.
     """
     if target.startswith("fault:"):
         return _fault(target.removeprefix("fault:"))
@@ -92,7 +95,7 @@ def load(target: str, folder: Path = Path()) -> Implementation:
             others = "package.module:object nor path/to/file.py:object nor exec:command"
             raise TargetError(f"{place!r} is neither a name of `bpttcheck targets` nor {others}")
     try:
-        found = getattr(_import(module, folder), name)
+        found = getattr(importlib.import_module(module) if target in BUILT_IN else _import(module, folder), name)
         subject = found() if isinstance(found, type | partial) else found
     except TargetError:
         raise
@@ -126,6 +129,17 @@ def _place(target: str) -> str:
     return places[0] if places else target
 
 
+def _look_in(folder: Path) -> None:
+    """Let modules be imported from a folder. Raises TargetError where one was imported that hides another there."""
+    for name, module in list(sys.modules.items()):
+        file = Path(getattr(module, "__file__", None) or "")
+        if file.parent in _FOLDERS - {folder} and file not in _FILES and (folder / file.name).is_file():
+            raise TargetError(f"{file} and {folder / file.name} are both called {name}: judge them in two commands")
+    if folder not in _FOLDERS:
+        sys.path.insert(0, str(folder))
+        _FOLDERS.add(folder)
+
+
 def cell_named(subject: Implementation, name: str) -> Cell | CustomCell:
     """The cell of a subject by its name. Raises TargetError."""
     cells = {cell.name: cell for cell in subject.capabilities().cells}
@@ -157,10 +171,13 @@ def _program(target: str, folder: Path) -> Implementation:
 
 def _import(module: str, folder: Path) -> ModuleType:
     if not module.endswith(".py"):
+        _look_in(folder.resolve())
         return importlib.import_module(module)
-    path = folder / module
+    path = (folder / module).resolve()
     if not path.is_file():
         raise TargetError(f"there is no file {module}")
+    _FILES.add(path)
+    _look_in(path.parent)
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None and spec.loader is not None
     loaded = importlib.util.module_from_spec(spec)

@@ -1,11 +1,12 @@
 """The command ``bpttcheck``: arguments and exit codes, nothing else; one file a command."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from bpttcheck.command_line.catalogue import list_faults, list_laws
-from bpttcheck.command_line.ending import stop
+from bpttcheck.command_line.ending import INTERRUPTED, stop
 from bpttcheck.command_line.gradients import gradients
 from bpttcheck.command_line.init import init
 from bpttcheck.command_line.matrix import matrix
@@ -19,7 +20,18 @@ from bpttcheck.command_line.xray import xray
 from bpttcheck.versions import own_version
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _Commands(click.Group):
+    """Ctrl-C that no command has an answer to ends with the status of an interruption."""
+
+    def invoke(self, context: click.Context) -> Any:
+        try:
+            return super().invoke(context)
+        except KeyboardInterrupt:
+            click.echo("interrupted", err=True)
+            context.exit(INTERRUPTED)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(own_version())
 @click.option("--no-settings", is_flag=True, help="Leave [tool.bpttcheck] of pyproject.toml aside.")
 @click.pass_context

@@ -10,15 +10,19 @@ from bpttcheck.command_line.ending import AT_FAULT, FAILED, PASSED
 
 
 @click.command()
-@click.argument("path", type=click.Path(path_type=Path))
+@click.argument("path", type=click.Path(exists=True, path_type=Path))
 def replay(path: Path) -> None:
     """Put a failure on file to its subject again.
 
     PATH is a folder that verify wrote, or the replay.py in it. The answer is FIXED, FAILED (exit status 1) or ERROR
     (exit status 2).
     """
+    file = path / "replay.py" if path.is_dir() else path
     try:
-        wrong = runpy.run_path(str(path / "replay.py" if path.is_dir() else path))["check"]()
+        written = runpy.run_path(str(file))
+        if "check" not in written:
+            raise ValueError(f"{file} is not the replay.py of a failure")
+        wrong = written["check"]()
     except Exception as error:
         click.echo(f"ERROR: {type(error).__name__}: {error}")
         sys.exit(AT_FAULT)

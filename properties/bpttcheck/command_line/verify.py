@@ -5,9 +5,10 @@ import re
 import runpy
 import secrets
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -51,18 +52,22 @@ class Reports:
         if len(set(files)) < len(files):
             raise ValueError("--json, --junit and --html ask for the same file: give each a name of its own")
         for file in files:
-            file.touch()
+            file.open("a").close()
         if self.html_file is not None:
             blank_page("verdict")
 
-    def write(self, run: Run, explained: Sequence[Explanation] = ()) -> None:
-        """All that is known by now."""
-        if self.junit_file is not None:
-            self.junit_file.write_text(to_junit(run.results), encoding="utf-8")
-        if self.json_file is not None:
-            self.json_file.write_text(to_json(run) + "\n", encoding="utf-8")
-        if self.html_file is not None:
-            self.html_file.write_text(to_html(run, explained), encoding="utf-8")
+    def write(self, run: Run, explained: Sequence[Explanation] = ()) -> str:
+        """All that is known by now; returns why that could not be done, or nothing."""
+        try:
+            if self.junit_file is not None:
+                self.junit_file.write_text(to_junit(run.results), encoding="utf-8")
+            if self.json_file is not None:
+                self.json_file.write_text(to_json(run) + "\n", encoding="utf-8")
+            if self.html_file is not None:
+                self.html_file.write_text(to_html(run, explained), encoding="utf-8")
+        except OSError as error:
+            return f"the verdict could not be written: {error}"
+        return ""
 
 
 @click.command()
@@ -157,7 +162,7 @@ def verify(
             still_failing |= _found_again(console, aside, target, against, laws, failures, known)
         for share, outcome in _judged(aside, todo, subjects, asked, jobs):
             if isinstance(outcome, list):
-                found[share] = outcome
+                found[share] = [replace(result, subject=records[share.target].name) for result in outcome]
             elif traceback:
                 raise outcome
             else:
@@ -170,16 +175,16 @@ def verify(
     for target, record in records.items():
         record.results = [result for share in todo if share.target == target for result in found.get(share, [])]
     print_verdict(console, [result for result in run.results if result.status in BAD or not quiet])
-    reports.write(run)  # also for the case that what follows is interrupted
+    unwritten = reports.write(run)  # also for the case that what follows is interrupted
     stale = []
     if not run.interrupted:
         if explained := _explained(console, records, subjects, failures, own, against):
-            reports.write(run, explained)
+            unwritten = reports.write(run, explained)
         stale = [entry for entry in known if entry not in met and entry.concerns(subjects, laws, cells, dtypes)]
     for entry in stale:
         console.print(f"FAILED the known failure of {entry.law}, {entry}: it matches nothing; remove it", markup=False)
     forward_only = any(not subject.capabilities().gradients for subject in subjects.values())
-    _close(console, run, forward_only, failing=still_failing or bool(stale))
+    _close(console, run, unwritten, forward_only, failing=still_failing or bool(stale))
 
 
 def _explained(
@@ -196,11 +201,11 @@ def _explained(
         for explanation in explain(target, subject, records[target].results, failures, own, against):
             explained.append(explanation)
             records[target].diagnoses[explanation.first.cell] = explanation.cause()
-            print_failure(console, explanation)
+            print_failure(console, explanation, named=len(subjects) > 1)
     return explained
 
 
-def _close(console: Console, run: Run, forward_only: bool, failing: bool) -> NoReturn:
+def _close(console: Console, run: Run, unwritten: str, forward_only: bool, failing: bool) -> NoReturn:
     """The closing sentences, and the exit status."""
     console.print(f"\n{summary(run.results)}", markup=False, highlight=False)
     if forward_only:
@@ -208,6 +213,7 @@ def _close(console: Console, run: Run, forward_only: bool, failing: bool) -> NoR
     if failing:
         console.print("Failures on file, or known failures that match nothing, make this run fail: see above.")
     spoiled = [sentence for record in run.targets for sentence in record.errors]
+    spoiled += [unwritten] if unwritten else []
     if run.results and all(result.status == "skipped" for result in run.results):
         spoiled.append("nothing was judged: what was selected asks for what is not declared")
     for sentence in spoiled:
@@ -241,9 +247,10 @@ def _judged(
 def _loaded(
     targets: tuple[str, ...], in_detail: bool, traceback: bool
 ) -> tuple[dict[str, Implementation], dict[str, Record]]:
-    """The targets that can be loaded, and a record of each. Raises TargetError if there is none to judge.
+    """The targets that can be loaded, and a record of each, by a name that no other has.
 
-    in_detail: whether the records name the libraries, which takes a moment.
+    in_detail: whether the records name the libraries, which takes a moment. Raises TargetError if there is none to
+    judge.
     """
     subjects: dict[str, Implementation] = {}
     records: dict[str, Record] = {}
@@ -251,8 +258,8 @@ def _loaded(
     for target in targets:
         try:
             subject = subjects[target] = load(target)
-            named = libraries(subject) if in_detail else {}
-            records[target] = Record(target, subject.name, named, subject.capabilities().conventions)
+            used = libraries(subject) if in_detail else {}
+            records[target] = Record(target, subject.name, used, subject.capabilities().conventions)
         except TargetError as error:
             if traceback:
                 raise
@@ -260,6 +267,10 @@ def _loaded(
             records[target] = Record(target, errors=[str(error)])
     if not subjects:
         raise errors[0]
+    named = Counter(subject.name for subject in subjects.values())
+    for target, subject in subjects.items():
+        if named[subject.name] > 1:  # two files that were begun from one template, say
+            records[target].name = f"{subject.name} ({target})"
     return subjects, records
 
 
