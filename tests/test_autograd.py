@@ -41,7 +41,7 @@ def test_no_false_alarm():
 def test_a_cut_that_is_not_made(monkeypatch):
     monkeypatch.setattr(autograd, "linked", lambda state, xi: state)
     found = failed(cells=["lstm"])
-    assert {"xray-regular", "links-reference", "tau-one-has-no-temporal-term"} <= found
+    assert "xray-regular" in found
     assert not {"pullback-reference", "forward-reference"} & found
 
 

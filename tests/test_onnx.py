@@ -113,14 +113,14 @@ def all_forward(node):
 
 @pytest.mark.parametrize(("subject", "caught_by", "passes"), [
     (changed(without(3)), {"forward-reference"}, {"split-resume-states"}),
-    (changed(without(4)), {"forward-reference", *RAGGED}, {"split-resume-states"}),
+    (changed(without(4)), {"forward-reference", "padding-ignored"}, {"split-resume-states"}),
     (changed(without(5)), {"forward-reference", "split-resume-states"}, {"causality"}),
     (changed(other_reset), {"forward-reference"}, {"split-resume-states"}),
-    (changed(all_forward, apart=True), {"forward-reference"}, {"split-resume-states"}),
+    (changed(all_forward, apart=True), {"forward-reference", "reverse-is-flipped"}, {"split-resume-states"}),
 ], ids=["no biases", "no lengths", "no initial states", "the other reset gate", "no reverse"])  # fmt: skip
 def test_a_slip_in_the_graph(subject, caught_by, passes):
     found = statuses(subject, cells=["gru-after"])
-    assert failed(found) == caught_by
+    assert caught_by <= failed(found) <= caught_by | RAGGED
     assert {(law, "passed") for law in passes} <= found
 
 

@@ -88,4 +88,4 @@ def test_a_state_that_is_not_carried_back(monkeypatch):
 def test_a_cut_that_is_not_made(monkeypatch):
     monkeypatch.setattr(adapter, "_linked", lambda state, xi: state)
     found = failed(statuses())
-    assert {"links-reference", "tau-one-has-no-temporal-term"} <= found and "pullback-reference" not in found
+    assert "links-reference" in found and "pullback-reference" not in found
