@@ -244,6 +244,11 @@ def viewed_not_transposed(case: Case) -> Case:
     return replace(case, x=case.x.swapaxes(0, 1).reshape(case.x.shape))
 
 
+def forgotten_without_steps(case: Case, outputs: Outputs) -> Outputs:
+    """Final states of a sequence without steps are zeros."""
+    return outputs if len(case.x) else outputs._replace(final=trees.scale(outputs.final, 0))
+
+
 def lost_without_steps(case: Case, pullback: Pullback, cotangents: Cotangents) -> Gradients:
     """The loop's variables are those of step 0: without steps the cotangents of final states are lost."""
     gradients = pullback(cotangents)
@@ -544,6 +549,14 @@ FAULTS = tuple(
             ("empty-sequence",),
             (LSTM(),),
             pulled(lost_without_steps),
+        ),
+        (
+            "empty-forgets-initial",
+            "Without steps the final states are zeros instead of the initial ones.",
+            "https://github.com/onnx/onnx/issues/1674",
+            ("empty-sequence",),
+            (GRU("after"),),
+            with_outputs(forgotten_without_steps),
         ),
         (
             "view-instead-of-transpose",
