@@ -68,6 +68,19 @@ def test_declared_limits_are_not_faults(changes):
     assert not failed(subject)
 
 
+def test_a_case_that_is_refused_is_put_by_no_law():
+    class Even(Own):
+        def vjp(self, case):
+            if len(case.x) % 2:
+                raise RuntimeError("an odd number of steps")
+            return super().vjp(case)
+
+    subject = Even()
+    subject.declared = replace(Own.declared, refuses=lambda case: "it is odd" if len(case.x) % 2 else None)
+    results = list(judge(subject, LAWS, examples=15, seed=1))
+    assert not [r for r in results if r.status == "error"] and "passed" in {r.status for r in results}
+
+
 def test_forward_only():
     subject = Own()
     subject.declared = replace(Own.declared, gradients=())

@@ -98,7 +98,7 @@ def test_a_gradient_that_is_missing():
 def test_a_cut_that_is_not_made():
     subject = slip(subject_of(), "vjp", lambda right, case: right(replace(case, truncation=Full())))
     found = failed(statuses(subject, cells=["rnn-tanh"]))
-    assert {"links-reference", "xray-regular"} <= found and "pullback-reference" not in found
+    assert "xray-regular" in found and "pullback-reference" not in found
 
 
 def test_a_second_backend_in_one_process():
