@@ -13,6 +13,7 @@ CONTENTS = {
     "bpttcheck": ["Start here <self>"],
     "Verify your own RNN": [
         "docs/your-own",
+        "docs/numpy-lstm",
         "docs/any-language",
         "docs/in-ci",
         "docs/libraries",

@@ -10,6 +10,8 @@ from itertools import takewhile
 from pathlib import Path
 from typing import NamedTuple
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(
     [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "asv_bench" / "README.md"], key=lambda page: str(page)
@@ -28,6 +30,15 @@ class Shown(NamedTuple):
 
 def snippets(page: Path, language: str = "python") -> list[str]:
     return [code for written_in, code in _FENCE.findall(page.read_text()) if written_in == language]
+
+
+def save_programs(page: Path, folder: Path) -> None:
+    """Those that the text below them says to save as a file."""
+    parts = _FENCE.split(page.read_text())[1:]
+    for language, code, below in zip(parts[::3], parts[1::3], parts[2::3], strict=True):
+        name = re.search(r"Save it as `(\w+\.py)`", below)
+        if language == "python" and name:
+            (folder / name[1]).write_text(code)
 
 
 def links(page: Path) -> list[str]:
@@ -71,12 +82,17 @@ def shown(page: Path) -> list[Shown]:
 
 
 def assert_prints(session: Shown, folder: Path) -> None:
-    """A command that is run in a folder prints what is shown, where ``..`` stands for anything."""
+    """A command that is run in a folder prints what is shown, where ``..`` stands for anything.
+
+    Lines may break elsewhere; the message has them as they are.
+    """
     here = f'bpttcheck() {{ "{sys.executable}" -m bpttcheck "$@"; }}; python() {{ "{sys.executable}" "$@"; }}; '
     done = run(["bash", "-c", here + session.command], folder)
-    printed, expected = (_without_rounding(text) for text in (done.stdout + done.stderr, "\n".join(session.output)))
-    pattern = ".*".join(re.escape(part.strip()) for part in re.split(r"(?:^| )\.\.(?= |$)", expected))
-    assert re.fullmatch(pattern, printed), f"{session.command} printed\n{printed}\nbut shown is\n{expected}"
+    printed, expected = done.stdout + done.stderr, "\n".join(session.output)
+    pieces = re.split(r"(?:^| )\.\.(?= |$)", _without_rounding(expected))
+    pattern = ".*".join(re.escape(part.strip()) for part in pieces)
+    if not re.fullmatch(pattern, _without_rounding(printed)):
+        pytest.fail(f"{session.command}\n\nprinted\n\n{printed}\nbut shown is\n\n{expected}\n", pytrace=False)
 
 
 def _without_rounding(text: str) -> str:

@@ -13,7 +13,7 @@ import bpttcheck
 import bpttref
 from bpttcheck.command_line import main
 
-from .pages import PAGES, ROOT, anchors, assert_prints, commands, links, run, shown, snippets
+from .pages import PAGES, ROOT, anchors, assert_prints, commands, links, run, save_programs, shown, snippets
 from .test_packaging import LIBRARIES
 
 BOTH = pytest.mark.parametrize("package", [bpttref, bpttcheck])
@@ -23,6 +23,7 @@ EACH_PAGE = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.rel
 RUN = {
     "README.md": slice(2),
     "docs/your-own.md": slice(2),
+    "docs/numpy-lstm.md": slice(None),
     "docs/failures.md": slice(None),
     "docs/gradients.md": slice(1, None),
     "docs/how-it-works.md": slice(None),
@@ -114,6 +115,7 @@ def test_programs_run_and_print_what_is_shown(page, tmp_path):
     for call in commands(page):
         if call[0] == "init":
             run([sys.executable, "-m", "bpttcheck", *call], tmp_path)
+    save_programs(page, tmp_path)
     for program in snippets(page):
         done = run([sys.executable, "-c", program], tmp_path)
         missing = re.search(r"No module named '(\w+)", done.stderr)
@@ -130,5 +132,6 @@ def test_programs_run_and_print_what_is_shown(page, tmp_path):
 @pytest.mark.parametrize(("page", "which"), RUN.items())
 def test_commands_print_what_is_shown(page, which, tmp_path):
     (tmp_path / "docs").symlink_to(ROOT / "docs")
+    save_programs(ROOT / page, tmp_path)
     for session in shown(ROOT / page)[which]:
         assert_prints(session, tmp_path)
