@@ -2,10 +2,13 @@
 
 import importlib
 import pkgutil
+import re
 import subprocess
 import sys
 import tarfile
+import tomllib
 import zipfile
+from configparser import ConfigParser
 from pathlib import Path
 
 import pytest
@@ -43,6 +46,27 @@ def test_what_is_not_a_module_of_the_packages_is_there(source):
     assert sources
     for file in sources:
         assert (installed / file.relative_to(ROOT / "properties")).read_text() == file.read_text()
+
+
+EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+
+
+def with_those_in_it(extra):
+    """An extra, and the extras that it is made of."""
+    inside = ",".join(re.findall(r"bpttcheck\[([\w,]+)\]", " ".join(EXTRAS[extra])))
+    return {extra}.union(*(with_those_in_it(one) for one in inside.split(",") if one))
+
+
+@pytest.mark.parametrize("target", [name for name, (_, _, library) in BUILT_IN.items() if library])
+def test_each_library_is_described_can_be_installed_and_is_in_the_matrix(target):
+    extra = BUILT_IN[target][2]
+    rows = re.findall(r"^\| (`[^|]+) \|", (ROOT / "docs/libraries.md").read_text(), re.MULTILINE)
+    assert f"`{target}`" in ", ".join(rows).split(", "), f"{target} has no row in docs/libraries.md"
+    assert extra in EXTRAS, f"{target} has no extra in pyproject.toml"
+    tox = ConfigParser(interpolation=None)
+    tox.read(ROOT / "tox.ini")
+    there = set().union(*(with_those_in_it(one) for one in tox["testenv:matrix"]["extras"].split()))
+    assert extra in there, f"tox -e matrix does not install {target}"
 
 
 def test_there_is_one_copy():
@@ -106,4 +130,5 @@ def test_exports_exist(package):
 
 @pytest.mark.parametrize(("page", "made"), [("laws.md", laws_in_markdown), ("faults.md", faults_in_markdown)])
 def test_the_catalogues_in_the_docs_are_those_of_the_registry(page, made):
-    assert (ROOT / "docs" / page).read_text() == made()
+    renew = f"bpttcheck {page.removesuffix('.md')} --markdown > docs/{page}"
+    assert (ROOT / "docs" / page).read_text() == made(), f"the page is of another catalogue; this renews it: {renew}"
