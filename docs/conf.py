@@ -1,13 +1,17 @@
 """The site: the Markdown files of the repository as they are, in the order of CONTENTS. `tox -e docs` builds it."""
 
+import re
 import shutil
 from importlib.metadata import version as version_of
 from pathlib import Path
+from typing import Any
 
-from docutils.nodes import Element, reference
+from docutils.nodes import Element, image, reference
+from sphinx.addnodes import download_reference
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 from sphinx.util.nodes import make_refnode
+from sphinx.util.osutil import relative_uri
 
 CONTENTS = {
     "bpttcheck": ["Start here <self>"],
@@ -45,6 +49,7 @@ add_module_names = False
 
 html_theme = "furo"
 html_title = f"bpttcheck {version}"
+html_static_path, html_css_files = ["_static"], ["site.css"]
 html_show_copyright = False
 html_show_sourcelink = html_copy_source = False
 
@@ -64,6 +69,21 @@ def find_public_name(app: Sphinx, env: BuildEnvironment, node: Element, shown: E
     return None
 
 
+def name_functions(app: Sphinx, what: str, name: str, of: object, options: object, shown: str | None, _: object) -> Any:
+    """A default of a dataclass that is a function is shown as in other signatures, and not as an object."""
+    named = re.sub(r"<function [^>]*<lambda>>", "lambda ...", shown or "")
+    return (named, None) if named != (shown or "") else None
+
+
+def show_pictures(app: Sphinx, tree: Element, docname: str) -> None:
+    """A picture that links to itself is opened, not saved."""
+    for link in list(tree.findall(download_reference)):
+        for picture in link.findall(image):
+            file = f"_images/{app.env.images[picture['uri']][1]}"
+            address = relative_uri(app.builder.get_target_uri(docname), file)
+            link.replace_self(reference("", "", picture, refuri=address, internal=True))
+
+
 def open_with_the_start_page(app: Sphinx, exception: Exception | None) -> None:
     """Make it the page that a server shows for the folder."""
     if not exception:
@@ -73,4 +93,6 @@ def open_with_the_start_page(app: Sphinx, exception: Exception | None) -> None:
 def setup(app: Sphinx) -> None:
     app.connect("source-read", add_contents)
     app.connect("missing-reference", find_public_name)
+    app.connect("autodoc-process-signature", name_functions)
+    app.connect("doctree-resolved", show_pictures)
     app.connect("build-finished", open_with_the_start_page)
