@@ -1,5 +1,6 @@
 """The site: the Markdown files of the repository as they are, in the order of CONTENTS. `tox -e docs` builds it."""
 
+import inspect
 import re
 import shutil
 from importlib.metadata import version as version_of
@@ -75,6 +76,14 @@ def name_functions(app: Sphinx, what: str, name: str, of: object, options: objec
     return (named, None) if named != (shown or "") else None
 
 
+def give_fields_a_line(app: Sphinx, what: str, name: str, of: Any, options: object, lines: list[str]) -> None:
+    """What a docstring says of each argument of a class, ``name: ...``, begins on a line of its own."""
+    if what == "class":
+        field = f"(?:{'|'.join(inspect.signature(of).parameters)})"
+        said = re.sub(rf"(?:^|(?<=[.)]) )({field}(?:, {field})*):(?=\s)", r"\n\n**\1**:", "\n".join(lines), flags=re.M)
+        lines[:] = said.splitlines()
+
+
 def show_pictures(app: Sphinx, tree: Element, docname: str) -> None:
     """A picture that links to itself is opened, not saved."""
     for link in list(tree.findall(download_reference)):
@@ -94,5 +103,6 @@ def setup(app: Sphinx) -> None:
     app.connect("source-read", add_contents)
     app.connect("missing-reference", find_public_name)
     app.connect("autodoc-process-signature", name_functions)
+    app.connect("autodoc-process-docstring", give_fields_a_line)
     app.connect("doctree-resolved", show_pictures)
     app.connect("build-finished", open_with_the_start_page)
