@@ -98,6 +98,15 @@ def test_from_which_lag_on(fault_id, words):
     assert words in diagnose(Faulty(fault), fault.cells[0], "float64", ()).sentence()
 
 
+def test_a_declared_output_that_is_not_returned_is_wrong():
+    class Silent(Reference):
+        def vjp(self, case):
+            outputs, pullback = super().vjp(case)
+            return outputs._replace(y=None), pullback
+
+    assert diagnose(Silent(), RNN("tanh"), "float64").wrong == ("y",)
+
+
 def test_a_right_subject_has_nothing_wrong():
     assert diagnose(Reference(), GRU("before"), "float32").wrong == ()
 

@@ -227,7 +227,8 @@ def _margins(trial: Trial, got: Named, expected: Measured) -> tuple[dict[str, fl
     worst: dict[str, float] = {}
     alive: set[str] = set()
     objective = trial.case.objective if "loss" in got else None
-    required = trial.expected() | (objective.readout if objective else {})
+    declared = {name for name in trial.declared(expected.values) if not name.startswith(_AGAIN) and "loss" not in got}
+    required = {*trial.expected(), *declared, *(objective.readout if objective else {})}
     flags = {name: np.zeros_like(got[name]) for name in _FLAGS & got.keys()}
     for name, array in (flags | expected.values).items():
         if name not in got:
