@@ -55,8 +55,7 @@ class Explanation:
             numbers = f"got {np.array2string(worst.got)}, expected {np.array2string(worst.expected)}"
             yield "", numbers.replace("\n", "")
         put = worst.case.truncation if worst is not None and worst.case is not None else Full()
-        heading = "case" if first.status == "error" else "smallest case found"
-        yield heading, f"{first.case}{'' if put == Full() else f', {put}'}"
+        yield first.heading, f"{first.case}{'' if put == Full() else f', {put}'}"
         if first.margin and not (worst is not None and worst.exact):
             yield "error over tolerance", f"{first.margin:.2g}"
         others: dict[str, list[str]] = {}

@@ -24,6 +24,6 @@ def to_junit(results: Sequence[Result]) -> str:
             if result.status != _PASSED:
                 said = f"{result.status}: {result.reason}"
                 shown = xml.SubElement(case, _ELEMENTS.get(result.status, "skipped"), message=said)
-                shown.text = f"{said}\nsmallest case found: {result.case}\nseed {result.seed}" if result.case else said
+                shown.text = f"{said}\n{result.heading}: {result.case}\nseed {result.seed}" if result.case else said
     xml.indent(suites)
     return xml.tostring(suites, encoding="unicode", xml_declaration=True) + "\n"

@@ -60,6 +60,11 @@ class Result:
     case: Draw | None = None
     worst: Comparison | None = field(default=None, repr=False)
 
+    @property
+    def heading(self) -> str:
+        """What its case is: errors and known failures are shown on the case that was drawn."""
+        return "smallest case found" if self.status in ("failed", "unsure") else "case"
+
 
 @dataclass(frozen=True)
 class Finding:
