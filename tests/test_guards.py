@@ -1,13 +1,26 @@
 """Guards: what makes no sense is refused, with a sentence that says what would."""
 
+import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from bpttcheck import LAWS, Capabilities, judge
+from bpttcheck.adapters import TargetError, load
 from bpttcheck.adapters.reference import Reference
+from bpttcheck.diagnosis import diagnose
+from bpttcheck.gradients import Setting, analyse, problem
+from bpttcheck.jobs import executor
+from bpttcheck.trial import AdapterError
 from bpttref import GRU, LSTM, RNN, Links, Objective, Regular, checkpointed_vjp, vjp, zero_states
+
+
+class WithoutBiases(Reference):
+    def capabilities(self):
+        return replace(super().capabilities(), biases=0)
+
 
 X = np.zeros((3, 2, 4))
 LAYER = {"W_hx": np.zeros((5, 4)), "W_hh": np.zeros((5, 5))}
@@ -26,6 +39,10 @@ TANH = (RNN("tanh"),)
     (lambda: Capabilities(cells=RNN("tanh")), "cells must be a tuple"),
     (lambda: Capabilities(cells=(RNN("tanh"),), truncations=(Regular(2),)), "must hold classes such as Regular"),
     (lambda: Capabilities(cells=TANH, sizes={"T": (3,)}).at({"T": 4}), "T = 4 is not among the declared sizes"),
+    (lambda: Setting(units=0), "at least one unit and one input"),
+    (lambda: Setting(scale=0), "scale must be above 0 and at most 1000, not 0"),
+    (lambda: Setting(gate_bias=1001), "gate bias must lie between -1000 and 1000, not 1001"),
+    (lambda: problem(WithoutBiases(), LSTM(), Setting(8)), "has no biases: choose --gate-bias 0"),
 ])  # fmt: skip
 def test_it_is_refused_in_a_sentence(call, sentence):
     with pytest.raises(ValueError, match=sentence.replace("(", r"\(")):
@@ -47,6 +64,82 @@ def test_an_adapter_that_returns_something_else(method, returned, sentence):
 
     setattr(Odd, method, returned)
     reasons = {
-        r.reason for r in judge(Odd(), LAWS, dtypes=["float64"], examples=2, shrink=False) if r.status == "error"
+        r.reason for r in judge(Odd(), LAWS, dtypes=["float64"], examples=8, shrink=False) if r.status == "error"
     }
     assert any(sentence in reason for reason in reasons)
+
+
+TARGETS = """
+from types import SimpleNamespace
+from bpttcheck.adapters.reference import Reference
+
+right = Reference()
+silent = SimpleNamespace(name="silent", vjp=right.vjp)
+doorless = SimpleNamespace(name="doorless", capabilities=right.capabilities)
+nameless = SimpleNamespace(capabilities=right.capabilities, vjp=right.vjp)
+odd = SimpleNamespace(name="odd", capabilities=lambda: {}, vjp=right.vjp)
+raising = SimpleNamespace(name="raising", capabilities=lambda: 1 / 0, vjp=right.vjp)
+"""
+
+
+@pytest.mark.parametrize(("target", "sentence"), [
+    ("mine.py:silent", "mine.py:silent has no method capabilities"),
+    ("mine.py:doorless", "mine.py:doorless has neither vjp nor loss_and_gradients"),
+    ("mine.py:nameless", "mine.py:nameless has no name"),
+    ("mine.py:odd", "capabilities of mine.py:odd are a dict; expected bpttcheck.Capabilities"),
+    ("mine.py:raising", "capabilities of mine.py:raising raised ZeroDivisionError"),
+    ("mine.py", "mine.py needs the name of what is in it, too: mine.py:MyRNN"),
+    ("exec:", "exec:: it names no program"),
+])  # fmt: skip
+def test_what_is_no_implementation_is_no_target(target, sentence, tmp_path):
+    (tmp_path / "mine.py").write_text(TARGETS)
+    with pytest.raises(TargetError, match=sentence):
+        load(target, tmp_path)
+
+
+@pytest.mark.parametrize(("spoil", "sentence"), [
+    (lambda initial: None, "initial.h is missing"),
+    (lambda initial: (({"h": initial[0][0]["h"][:, 1:]},),), r"initial.h has shape \(1, 15\) where \(1, 16\)"),
+], ids=["missing", "smaller"])  # fmt: skip
+def test_what_cannot_be_analysed_says_why(spoil, sentence):
+    class Spoilt(Reference):
+        def vjp(self, case):
+            outputs, pullback = super().vjp(case)
+
+            def spoilt(cotangents):
+                gradients = pullback(cotangents)
+                return gradients._replace(initial=spoil(gradients.initial))
+
+            return outputs, spoilt
+
+    with pytest.raises(AdapterError, match=sentence):
+        analyse(Spoilt(), RNN("tanh"), Setting(8))
+
+
+def test_a_subject_that_raises_is_not_diagnosed():
+    class Raising(Reference):
+        def vjp(self, case):
+            raise RuntimeError("no driver")
+
+    with pytest.raises(AdapterError, match="the subject raised RuntimeError: no driver"):
+        diagnose(Raising(), RNN("tanh"), "float64")
+
+
+@pytest.mark.parametrize(("threads", "sentence"), [
+    ({}, "the scheduler at tcp://somewhere has no workers; start one"),
+    ({"a": 1, "b": 2}, "workers must have one thread each"),
+], ids=["none", "two"])  # fmt: skip
+def test_workers_that_will_not_do(threads, sentence, monkeypatch):
+    class Client:
+        def __init__(self, address, timeout):
+            self.nthreads = lambda: threads
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+    monkeypatch.setitem(sys.modules, "distributed", SimpleNamespace(Client=Client))
+    with pytest.raises(ValueError, match=sentence), executor(1, "tcp://somewhere"):
+        pass
