@@ -17,7 +17,7 @@ def test_fault_is_caught(fault):
     results = list(judge(Faulty(fault), laws, examples=EXAMPLES, seed=1, shrink=False))
     for cell in fault.cells:
         failed = {r.law for r in results if r.cell == cell.name and r.status == "failed"}
-        assert set(fault.caught_by) <= failed
+        assert set(fault.caught_by) <= failed, f"on {cell.name} {set(fault.caught_by) - failed} does not catch it"
 
 
 def test_every_law_catches_a_fault():
