@@ -1,5 +1,6 @@
 """The suite itself is tested: every planted fault is caught by its laws, every law catches one, no law cries wolf."""
 
+import numpy as np
 import pytest
 
 from bpttcheck import LAWS, judge
@@ -36,6 +37,24 @@ def test_a_law_is_needed(law):
 
     alone = any(failed(fault) == {law.id} for fault in FAULTS if fault.caught_by == (law.id,))
     assert alone, "no fault is caught by this law alone: plant one, or say in Law.kept why the law stays"
+
+
+def test_gradients_that_are_a_step_late_are_not_causal():
+    """The faults that are planted for this law show in outputs, and it looks at gradients as well."""
+
+    class Late(Reference):
+        def vjp(self, case):
+            outputs, pullback = super().vjp(case)
+
+            def late(cotangents):
+                gradients = pullback(cotangents)
+                return gradients._replace(x=None if gradients.x is None else np.roll(gradients.x, 1, axis=0))
+
+            return outputs, late
+
+    laws = [law for law in LAWS if law.id == "causality"]
+    (result,) = judge(Late(), laws, cells=["lstm"], dtypes=["float64"], examples=EXAMPLES, seed=1, shrink=False)
+    assert result.status == "failed" and result.reason.startswith("x[t=")
 
 
 def test_the_reference_passes_every_law():

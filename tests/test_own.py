@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from bpttcheck import LAWS, Capabilities, Case, Cotangents, judge
+from bpttcheck import LAWS, Capabilities, Case, Cotangents, CustomCell, judge
 from bpttcheck.adapters import load
 from bpttcheck.adapters.step_function import StepFunction
 from bpttcheck.blocks import case_arrays, named
 from bpttcheck.case_file import CaseFile
 from bpttcheck.cases import Draw, realise
 from bpttcheck.command_line import main
+from bpttcheck.tolerance import FACTOR, measure_right
 from bpttcheck.verdict import Own
 from bpttref import CELLS, LSTM, RNN, vjp
 
@@ -270,3 +271,25 @@ def test_a_step_that_is_no_function_of_complex_numbers():
     case, cotangents = realise(draw, step.capabilities().cells[0], "float64", step.capabilities())
     with pytest.raises(ValueError, match=r"such as np\.abs"):
         step.vjp(case)[1](Cotangents(cotangents.y))
+
+
+def test_saturated_units_err_by_the_roundoff_of_their_value():
+    """1 - y^2 in single precision is off by as much as it is large; weights and cotangents multiply that."""
+    cell = CustomCell("squash", parameters=lambda D, H: {"V": (H, D)}, states=lambda H: {})
+    x, V, dy = (np.full((1, 1, 1), n, np.float32) for n in (0.01, 900, 1e6))
+    case = Case(cell, "float32", (({"V": V[0]},),), x)
+
+    def run(dtype):
+        def results(case, cotangents):
+            V, dy = case.parameters[0][0]["V"].astype(dtype), cotangents.y.astype(dtype)
+            y = np.tanh(case.x.astype(dtype) @ V.T)
+            da = (1 - y * y) * dy
+            return {"y": y, "x": da @ V, "V": da[0].T @ case.x[0].astype(dtype)}
+
+        return results
+
+    measured = measure_right(run(np.float64), case, Cotangents(dy))
+    got = run(np.float32)(case, Cotangents(dy))
+    for name, true in measured.values.items():
+        assert np.all(np.abs(got[name] - true) <= FACTOR * (measured.spread[name] + 1e-7 * np.abs(true))), name
+    assert np.abs(got["x"] - measured.values["x"]) > 0.5 * np.abs(measured.values["x"])
