@@ -62,6 +62,7 @@ def test_an_entry_of_another_run_is_left_alone(entry, tmp_path):
     (KNOWN + 'strict = "no"\n', "strict must be true or false; it is 'no'"),
     (KNOWN + 'requires = ["what is this"]\n', "known-failure 1 of known-failures.toml: "),
     ("known-failure = [1]\n", "is no table"),
+    (KNOWN + "[other]\n", "has other; there is nothing in it but [[known-failure]]"),
 ])  # fmt: skip
 def test_a_file_that_cannot_be_read_is_one_sentence(text, sentence, tmp_path):
     written(tmp_path, text)
