@@ -278,13 +278,13 @@ def test_a_cluster_that_loses_a_worker(tmp_path):
     """Two workers; one is killed once jobs are under way, and the study ends as it would have on this machine."""
     pytest.importorskip("distributed")
     text(tmp_path)
-    file, started = tmp_path / "scheduler.json", []
+    file, processes = tmp_path / "scheduler.json", []
 
     def start(module, *arguments):
         line = [sys.executable, "-m", f"distributed.cli.{module}", "--scheduler-file", str(file), *arguments]
         with (tmp_path / f"{module}.log").open("a") as log:
-            started.append(subprocess.Popen(line, cwd=tmp_path, env=environment(), stdout=log, stderr=log))
-        return started[-1]
+            processes.append(subprocess.Popen(line, cwd=tmp_path, env=environment(), stdout=log, stderr=log))
+        return processes[-1]
 
     try:
         start("dask_scheduler", "--port", "0", "--no-dashboard")
@@ -305,7 +305,7 @@ def test_a_cluster_that_loses_a_worker(tmp_path):
             rest, _ = running.communicate(timeout=200)
         assert running.returncode == 0, rest
     finally:
-        for process in reversed(started):
+        for process in reversed(processes):
             process.kill()
             process.wait()
     found = json.loads((tmp_path / "bpttcheck-strategies" / "findings.json").read_text())

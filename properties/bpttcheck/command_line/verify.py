@@ -304,7 +304,7 @@ def _sizes(text: str | None) -> dict[str, int]:
     pairs = re.findall(r"(?:^|,)([TBDH])=([1-9][0-9]*)(?=,|$)", text or "")
     said_once = len(dict(pairs)) == len(pairs) > 0
     if text is not None and not (said_once and ",".join(f"{name}={size}" for name, size in pairs) == text):
-        raise click.UsageError(f"--sizes {text}: write T=70,B=4,D=5,H=6, each at least 1; some may be left out")
+        raise click.UsageError(f"--sizes {text}: write T=70,B=4,D=5,H=6, each once, at least 1; some may be left out")
     return {name: int(size) for name, size in pairs}
 
 
