@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from bpttcheck import LAWS, Capabilities, judge
+from bpttcheck import LAWS, Capabilities, CustomCell, judge
 from bpttcheck.adapters import TargetError, load
 from bpttcheck.adapters.reference import Reference
 from bpttcheck.diagnosis import diagnose
@@ -22,6 +22,7 @@ class WithoutBiases(Reference):
         return replace(super().capabilities(), biases=0)
 
 
+BARE = CustomCell("bare", parameters=lambda D, H: {}, states=lambda H: {"h": (H,)})
 X = np.zeros((3, 2, 4))
 LAYER = {"W_hx": np.zeros((5, 4)), "W_hh": np.zeros((5, 5))}
 LSTM_LAYER = {"W_hx": np.zeros((20, 4)), "W_hh": np.zeros((20, 5))}
@@ -43,6 +44,7 @@ TANH = (RNN("tanh"),)
     (lambda: Setting(scale=0), "scale must be above 0 and at most 1000, not 0"),
     (lambda: Setting(gate_bias=1001), "gate bias must lie between -1000 and 1000, not 1001"),
     (lambda: problem(WithoutBiases(), LSTM(), Setting(8)), "has no biases: choose --gate-bias 0"),
+    (lambda: problem(WithoutBiases(), BARE, Setting(8)), "cannot be analysed: bare has no parameters"),
 ])  # fmt: skip
 def test_it_is_refused_in_a_sentence(call, sentence):
     with pytest.raises(ValueError, match=sentence.replace("(", r"\(")):
