@@ -202,6 +202,7 @@ def test_command(tmp_path):
 @pytest.mark.parametrize(("arguments", "sentence"), [
     (["--window", "12"], "a window must be shorter than the sequences of 12 steps"),
     (["--little", "99999999"], "--little must lie between"),
+    (["--rate", "nan"], "--rate must be a number, not nan"),
     (["absent.txt"], "absent.txt"),
     (["binary"], "is not a text in UTF-8"),
     (["short.txt"], "sequences of 12 steps need 130 at least"),

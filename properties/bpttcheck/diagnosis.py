@@ -14,7 +14,7 @@ import numpy as np
 from bpttcheck.battery import LONG, battery
 from bpttcheck.blocks import Named, case_arrays, named
 from bpttcheck.cases import Draw, near_kink, only_y, realise, with_arrays
-from bpttcheck.contract import Case, Cotangents, CustomCell, Implementation, TwoPhase
+from bpttcheck.contract import Case, Cotangents, CustomCell, Gradients, Implementation, Outputs, TwoPhase
 from bpttcheck.dtypes import FORMATS
 from bpttcheck.faults import FAULTS, Fault, Faulty, gate_orders
 from bpttcheck.tolerance import Measured
@@ -178,20 +178,24 @@ def _results(trial: Trial) -> Named:
     case = with_arrays(trial.case, lambda _, array: array.copy(order="K"))
     cotangents = Cotangents(*(trees.each(lambda array: array.copy(order="K"), part) for part in trial.cotangents))
     changed = []
+
+    def taken(returned: Outputs | Gradients) -> Named:
+        """Copies of what is declared."""
+        return {name: np.array(array) for name, array in trial.declared(named(returned)).items()}
+
     if isinstance(trial.subject, TwoPhase):
         outputs, pullback = trial.subject.vjp(case)
-        results = {name: np.array(array) for name, array in trial.declared(named(outputs)).items()}
+        results = taken(outputs)
         if pullback is not None:
-            results |= {n: np.array(array) for n, array in trial.declared(named(pullback(cotangents))).items()}
+            results |= taken(pullback(cotangents))
             if trial.capabilities.reusable:
                 trial.subject.vjp(with_arrays(trial.case, lambda name, a: (0.5 * a + 0.25).astype(a.dtype)))
-                kept = trial.declared(named(outputs))
-                changed = [not np.array_equal(results[n], a, equal_nan=True) for n, a in kept.items()]
-                again = trial.declared(named(pullback(copied(trial.cotangents))))
-                results |= {f"{_AGAIN}{name}": np.array(array) for name, array in again.items()}
+                changed = [not np.array_equal(results[n], a, equal_nan=True) for n, a in taken(outputs).items()]
+                again = taken(pullback(copied(trial.cotangents)))
+                results |= {f"{_AGAIN}{name}": array for name, array in again.items()}
     else:
         outputs, gradients = trial.subject.loss_and_gradients(case)
-        results = {name: np.array(array) for name, array in trial.declared(named(gradients)).items()}
+        results = taken(gradients)
         results["loss"] = np.array(outputs.loss)
     others = [array.dtype != FORMATS[trial.case.dtype].storage for array in results.values()]
     arguments = zip(_given(trial.case, trial.cotangents), _given(case, cotangents), strict=True)

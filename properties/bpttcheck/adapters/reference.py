@@ -1,5 +1,6 @@
 """The built-in NumPy reference as a subject: needs no library, and shows what an adapter looks like."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -25,6 +26,20 @@ from bpttref.arrays import Array
 from bpttref.inputs import is_tokens
 
 _STEP = 2.0**-100
+
+
+def with_loss(vjp: Callable[[Case], tuple[Outputs, Pullback]]) -> Callable[[Case], tuple[Outputs, Gradients]]:
+    """Loss and gradients from outputs and pullback, which are there for the whole sequence."""
+
+    def loss_and_gradients(case: Case) -> tuple[Outputs, Gradients]:
+        assert case.objective is not None
+        outputs, pullback = vjp(case)
+        assert outputs.y is not None
+        evaluated = case.objective(outputs.y)
+        gradients = pullback(Cotangents(evaluated.dy))
+        return outputs._replace(loss=float(evaluated.loss)), gradients._replace(readout=evaluated.readout)
+
+    return loss_and_gradients
 
 
 class Reference:
@@ -68,11 +83,7 @@ class Reference:
         assert not isinstance(case.cell, CustomCell) and case.objective is not None
         one_way = len(case.parameters[0]) == 1 and case.lengths is None
         if not one_way or isinstance(case.truncation, Window | Blocks | Last):
-            outputs, pullback = self.vjp(case)
-            assert outputs.y is not None
-            evaluated = case.objective(outputs.y)
-            gradients = pullback(Cotangents(evaluated.dy))
-            return outputs._replace(loss=float(evaluated.loss)), gradients._replace(readout=evaluated.readout)
+            return with_loss(self.vjp)(case)
         dx = None if is_tokens(case.x) else np.empty_like(case.x)
 
         def receive(start: int, piece: Array) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from bpttcheck.adapters import TargetError, cell_named, load
-from bpttcheck.command_line import completion
+from bpttcheck.command_line import completion, options
 from bpttcheck.command_line.ending import stop
 from bpttcheck.command_line.terminal import new_console
 from bpttcheck.gradients import Setting, analyse
@@ -21,8 +21,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 
 @click.command()
 @click.argument("target", default="reference", shell_complete=completion.targets)
-@click.option("--cell", "cells", multiple=True, metavar="NAME", shell_complete=completion.cells,
-              help="Only this cell, e.g. lstm; may be repeated.")  # fmt: skip
+@options.cell
 @click.option(
     "--length", type=int, metavar="N", default=_DEFAULT.length, show_default=True, help="Steps of the sequence."
 )

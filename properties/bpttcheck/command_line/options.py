@@ -1,35 +1,27 @@
-"""The options that `verify` and `matrix` share."""
+"""Options that several commands share."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
 import click
 
 from bpttcheck.command_line import completion
 
-law = click.option(
-    "--law",
-    "law_ids",
-    multiple=True,
-    metavar="ID",
-    shell_complete=completion.law_ids,
-    help="Only this law; may be repeated.",
-)
-cell = click.option(
-    "--cell",
-    "cells",
-    multiple=True,
-    metavar="NAME",
-    shell_complete=completion.cells,
-    help="Only this cell, e.g. lstm; may be repeated.",
-)
-dtype = click.option(
-    "--dtype",
-    "dtypes",
-    multiple=True,
-    metavar="NAME",
-    shell_complete=completion.dtypes,
-    help="Only this dtype; may be repeated.",
-)
+Decorated = TypeVar("Decorated", bound=Callable[..., Any] | click.Command)
+
+
+def several(
+    option: str, name: str, metavar: str, complete: completion.Completer, what: str
+) -> Callable[[Decorated], Decorated]:
+    """An option that chooses, and may be repeated."""
+    said = f"Only this {what}; may be repeated."
+    return click.option(option, name, multiple=True, metavar=metavar, shell_complete=complete, help=said)
+
+
+law = several("--law", "law_ids", "ID", completion.law_ids, "law")
+cell = several("--cell", "cells", "NAME", completion.cells, "cell, e.g. lstm")
+dtype = several("--dtype", "dtypes", "NAME", completion.dtypes, "dtype")
 examples = click.option(
     "--examples", type=click.IntRange(1), default=40, show_default=True, metavar="N", help="Cases per cell and dtype."
 )

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 from rich.progress import Progress
 
-from bpttcheck.command_line import completion
+from bpttcheck.command_line import completion, options
 from bpttcheck.command_line.ending import INTERRUPTED, stop
 from bpttcheck.command_line.terminal import new_console
 from bpttcheck.jobs import executor
@@ -21,9 +21,7 @@ _File = click.Path(dir_okay=False, path_type=Path)
 
 
 @click.command()
-@click.option("--remedy", "names", multiple=True, metavar="NAME",
-              shell_complete=completion.among(remedy.name for remedy in REMEDIES),
-              help="Only this remedy; may be repeated.")  # fmt: skip
+@options.several("--remedy", "names", "NAME", completion.among(remedy.name for remedy in REMEDIES), "remedy")
 @click.option("--seeds", type=click.IntRange(1), default=5, show_default=True, metavar="N", help="Networks per remedy.")
 @click.option(
     "--steps", type=click.IntRange(1), default=200, show_default=True, metavar="N", help="Steps of gradient descent."

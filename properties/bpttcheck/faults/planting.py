@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
-from bpttcheck.adapters.reference import Reference
+from bpttcheck.adapters.reference import Reference, with_loss
 from bpttcheck.contract import Capabilities, Case, Cotangents, Gradients, Outputs, Pullback
 from bpttref import Cell
 from bpttref.arrays import Array
@@ -49,20 +49,6 @@ class Faulty:
 
 
 correct = Reference().vjp  # the reference, which every fault changes in one place
-
-
-def with_loss(vjp: Vjp) -> LossAndGradients:
-    """Loss and gradients from outputs and pullback, which are there for the whole sequence."""
-
-    def loss_and_gradients(case: Case) -> tuple[Outputs, Gradients]:
-        assert case.objective is not None
-        outputs, pullback = vjp(case)
-        assert outputs.y is not None
-        evaluated = case.objective(outputs.y)
-        gradients = pullback(Cotangents(evaluated.dy))
-        return Outputs(None, None, float(evaluated.loss)), gradients._replace(readout=evaluated.readout)
-
-    return loss_and_gradients
 
 
 def altered(mixin: type) -> Callable[[], Vjp]:

@@ -3,9 +3,9 @@
 from dataclasses import replace
 from typing import Any
 
-from bpttcheck.adapters.reference import Reference
+from bpttcheck.adapters.reference import Reference, with_loss
 from bpttcheck.contract import Case, Gradients, Outputs
-from bpttcheck.faults.planting import Fault, Jvp, LossAndGradients, correct, with_loss
+from bpttcheck.faults.planting import Fault, Jvp, LossAndGradients, correct
 from bpttref import LSTM, RNN, Full, Last, Regular, trees
 
 _correct = Reference().loss_and_gradients
