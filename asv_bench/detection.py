@@ -31,9 +31,11 @@ from rich.progress import track
 
 from bpttcheck import LAWS, Capabilities, Case, Cotangents, Gradients, Outputs, Result, judge
 from bpttcheck.adapters.reference import Reference
-from bpttcheck.blocks import case_arrays, named
-from bpttcheck.cases import Draw, realise, with_arrays
-from bpttcheck.diagnosis import diagnose
+from bpttcheck.cases.blocks import case_arrays, named
+from bpttcheck.cases.changes import with_arrays
+from bpttcheck.cases.drawing import Draw
+from bpttcheck.cases.realising import realise
+from bpttcheck.explaining.diagnosis import diagnose
 from bpttcheck.faults import FAULTS, Fault, Faulty
 from bpttref import CELLS, trees
 from bpttref.arrays import Array

@@ -26,7 +26,7 @@ import click
 from rich.progress import Progress
 
 from bpttcheck import LAWS, judge
-from bpttcheck.adapters import load
+from bpttcheck.targets import load
 
 BATCH = 500  # cases; a batch is seeded by its number
 TURNS = tuple(law if law.every_case else replace(law, family="all") for law in LAWS)

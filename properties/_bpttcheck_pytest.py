@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from bpttcheck import Implementation
-    from bpttcheck.checks import Check, Sitting
+    from bpttcheck.reporting.checks import Check, Sitting
+    from bpttcheck.running.run import Run
 
-_SUBJECTS = pytest.StashKey[dict[str, "Implementation"]]()
+_RUN: "pytest.StashKey[Run]" = pytest.StashKey()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -36,24 +36,28 @@ def pytest_configure(config: pytest.Config) -> None:
     for option, least in (("--bpttcheck-examples", 1), ("--bpttcheck-seed", 0)):
         if config.getoption(option) < least:
             raise pytest.UsageError(f"{option} must be at least {least}, not {config.getoption(option)}")
-    from bpttcheck.adapters import TargetError, load
+    from bpttcheck.running.parallel import Question
+    from bpttcheck.running.run import Run
+    from bpttcheck.targets import TargetError
 
+    asked = Question(examples=config.getoption("--bpttcheck-examples"), seed=config.getoption("--bpttcheck-seed"))
     try:
-        config.stash[_SUBJECTS] = {target: load(target) for target in targets}
+        config.stash[_RUN] = Run.of(targets, asked, raising=True)
     except TargetError as error:
         raise pytest.UsageError(f"bpttcheck: {error}") from error
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
-    subjects = config.stash.get(_SUBJECTS, None)
-    seed, examples = config.getoption("--bpttcheck-seed"), config.getoption("--bpttcheck-examples")
-    said = f"bpttcheck: seed {seed}, {examples} examples per cell and dtype of {', '.join(subjects or ())}"
-    return [said] if subjects else []
+    if _RUN not in config.stash:
+        return []
+    run = config.stash[_RUN]
+    targets = ", ".join(run.subjects)
+    return [f"bpttcheck: seed {run.asked.seed}, {run.asked.examples} examples per cell and dtype of {targets}"]
 
 
 @pytest.hookimpl(tryfirst=True)  # before options such as -k and --lf select
 def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config, items: list[pytest.Item]) -> None:
-    if _SUBJECTS in config.stash:
+    if _RUN in config.stash:
         items.extend(session.genitems(Targets.from_parent(session, path=config.rootpath / "bpttcheck")))
 
 
@@ -61,20 +65,19 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     """Only laws whose tests were selected are judged."""
     for item in session.items:
         if isinstance(item, LawItem):
-            item.check.sitting.laws.append(item.check.law)
+            item.check.sitting.laws.append(item.check.law.id)
 
 
 class Targets(pytest.Directory):
     """The root of all laws: a directory by its name alone, for ids that begin with ``bpttcheck::``."""
 
     def collect(self) -> Iterator[pytest.Collector]:
-        from bpttcheck.checks import sittings
+        from bpttcheck.reporting.checks import Sitting
 
-        examples, seed = self.config.getoption("--bpttcheck-examples"), self.config.getoption("--bpttcheck-seed")
-        for target, subject in self.config.stash[_SUBJECTS].items():
-            for sitting in sittings(subject, (), examples, seed, target):
-                name = f"{target}::{sitting.cell}::{sitting.dtype}"
-                yield CellAndDtype.from_parent(self, name=name, sitting=sitting)
+        run = self.config.stash[_RUN]
+        for share in run.shares:
+            sitting = Sitting(run.subjects[share.target], share, run.asked, [])
+            yield CellAndDtype.from_parent(self, name="::".join(share), sitting=sitting)
 
 
 class CellAndDtype(pytest.Collector):
@@ -85,7 +88,7 @@ class CellAndDtype(pytest.Collector):
 
     def collect(self) -> Iterator[pytest.Item]:
         from bpttcheck import LAWS
-        from bpttcheck.checks import Check
+        from bpttcheck.reporting.checks import Check
 
         for law in LAWS:
             yield LawItem.from_parent(self, name=law.id, check=Check(self.sitting, law))

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from bpttcheck import LAWS, Capabilities, CustomCell, Outputs, judge
-from bpttcheck.adapters import TargetError, load
 from bpttcheck.adapters.reference import Reference
-from bpttcheck.trial import Refused
+from bpttcheck.measuring.calls import Refused
+from bpttcheck.targets import TargetError, load
 from bpttref import GRU, LSTM, RNN, Links, Random, Regular
 
 README = Path(__file__).parents[1] / "README.md"
@@ -171,8 +171,8 @@ class WithPushforward(Own):
     declared = Capabilities(cells=(RNN("identity"),), dtypes=("float64",))
 
     def jvp(self, case, tangents):
-        from bpttcheck.blocks import named
-        from bpttcheck.cases import with_arrays
+        from bpttcheck.cases.blocks import named
+        from bpttcheck.cases.changes import with_arrays
 
         moves, step = named(tangents), 1e-5
         ends = [Reference().vjp(with_arrays(case, lambda n, a, s=s: a + s * moves[n]))[0] for s in (step, -step)]

@@ -6,9 +6,10 @@ from hypothesis import find
 
 from bpttcheck import Capabilities
 from bpttcheck.adapters.reference import Reference
-from bpttcheck.cases import KINDS, draw_case, realise, smaller_draws
-from bpttcheck.tolerance import measure
-from bpttcheck.truncations import DRAWN
+from bpttcheck.cases.drawing import KINDS, draw_case, smaller_draws
+from bpttcheck.cases.realising import realise
+from bpttcheck.cases.truncations import DRAWN
+from bpttcheck.measuring.tolerance import measure
 from bpttref import LSTM, RNN, Blocks, Last, Window
 
 ALL = Reference().capabilities()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bpttcheck.record import from_json
+from bpttcheck.reporting.record import from_json
 
 from .programs import started
 

@@ -14,12 +14,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bpttcheck.comparison.findings import Curves, root
-from bpttcheck.comparison.quality import Quality, compared, jackknife, mean_and_error
-from bpttcheck.comparison.report import cuts
-from bpttcheck.comparison.text import read_text
-from bpttcheck.comparison.training import Model, Training, strategy
-from bpttcheck.jobs import executor, run
+from bpttcheck.studies.jobs import executor, run
+from bpttcheck.studies.strategies.findings import Curves, root
+from bpttcheck.studies.strategies.quality import Quality, compared, jackknife, mean_and_error
+from bpttcheck.studies.strategies.report import cuts
+from bpttcheck.studies.strategies.text import read_text
+from bpttcheck.studies.strategies.training import Model, Training, strategy
 from bpttref import CELLS, Full, Random, Regular, Window, weights
 
 from .problems import close

@@ -5,19 +5,20 @@ import subprocess
 import sys
 from dataclasses import replace
 
+import bpttcheck.oracle
 import numpy as np
 import pytest
 
-import bpttcheck.oracle
 from bpttcheck import LAWS, Gradients, Outputs, judge
 from bpttcheck.adapters.reference import Reference
-from bpttcheck.cases import Draw, realise
-from bpttcheck.diagnosis import diagnose
-from bpttcheck.explanation import explain
-from bpttcheck.failure import write_failure
+from bpttcheck.cases.drawing import Draw
+from bpttcheck.cases.realising import realise
+from bpttcheck.explaining.diagnosis import diagnose
+from bpttcheck.explaining.explanation import explain
+from bpttcheck.explaining.failure import write_failure
+from bpttcheck.explaining.xray import in_words, xray
 from bpttcheck.faults import FAULTS, Faulty
-from bpttcheck.oracle import reference_is_confirmed
-from bpttcheck.xray import in_words, xray
+from bpttcheck.running.oracle import reference_is_confirmed
 from bpttref import GRU, LSTM, RNN, Blocks, Cotangents, Full, Last, Links, Regular, Window, weights
 
 BY_ID = {fault.id: fault for fault in FAULTS}

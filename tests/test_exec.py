@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from bpttcheck import LAWS, Cotangents, judge
-from bpttcheck.adapters import TargetError, load
 from bpttcheck.adapters.messages import Malformed, decoded, encoded
 from bpttcheck.adapters.program import TIMEOUT, Program, declared
-from bpttcheck.trial import AdapterError
+from bpttcheck.measuring.calls import AdapterError
+from bpttcheck.targets import TargetError, load
 from bpttref import Links, Regular
 
 from .programs import alive, gone, problem, written

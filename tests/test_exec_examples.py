@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from bpttcheck import LAWS, Case, Cotangents, judge
-from bpttcheck.adapters import load
+from bpttcheck.targets import load
 from bpttref import RNN
 
 from .pages import assert_prints, shown

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from bpttcheck.adapters.reference import Reference
 from bpttcheck.contract import Case
-from bpttcheck.gradients import Setting, analyse, jacobians, problem
+from bpttcheck.studies.gradients import Setting, analyse, jacobians, problem
 from bpttref import GRU, LSTM, RNN, Cotangents, Objective, Window, analysis, vjp
 from bpttref.oracles import contributions
 from bpttref.oracles.contributions import flatten, step_jacobians

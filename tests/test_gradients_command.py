@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from bpttcheck.adapters.reference import Reference
-from bpttcheck.gradients import Setting, problem
+from bpttcheck.studies.gradients import Setting, problem
 from bpttref import RNN
 
 README = Path(__file__).parents[1] / "README.md"

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from bpttcheck import LAWS, Capabilities, CustomCell, judge
-from bpttcheck.adapters import TargetError, load
 from bpttcheck.adapters.reference import Reference
-from bpttcheck.diagnosis import diagnose
-from bpttcheck.gradients import Setting, analyse, problem
-from bpttcheck.jobs import executor
-from bpttcheck.trial import AdapterError
+from bpttcheck.explaining.diagnosis import diagnose
+from bpttcheck.measuring.calls import AdapterError
+from bpttcheck.studies.gradients import Setting, analyse, problem
+from bpttcheck.studies.jobs import executor
+from bpttcheck.targets import TargetError, load
 from bpttref import GRU, LSTM, RNN, Links, Objective, Regular, checkpointed_vjp, vjp, zero_states
 
 

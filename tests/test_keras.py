@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from bpttcheck import LAWS, judge
-from bpttcheck.adapters import TargetError, load
+from bpttcheck.targets import TargetError, load
 from bpttref import RNN, Full
 
 ON = os.environ.get("KERAS_BACKEND") or "jax"

@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from bpttcheck.cases import Draw
+from bpttcheck.cases.drawing import Draw
 from bpttcheck.laws import LAWS
-from bpttcheck.record import Record, Run, from_json, to_json
-from bpttcheck.verdict import Result
+from bpttcheck.reporting.record import from_json, to_json
+from bpttcheck.running.results import Result
+from bpttcheck.running.run import Record, Run
 from bpttref import CELLS
 
 from .programs import alive, started
@@ -243,7 +244,7 @@ def test_a_run_is_read_as_it_was_written():
 
 
 def test_the_page_of_many_targets_is_small():
-    from bpttcheck.matrix.page import to_html
+    from bpttcheck.reporting.matrix.page import to_html
 
     def results(name):
         return [

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from bpttcheck import LAWS, judge
-from bpttcheck.known_failures import read_known_failures
+from bpttcheck.running.known_failures import read_known_failures
 
 mx = pytest.importorskip("mlx.core", reason="mlx is not installed: python -m pip install '.[mlx]', or tox -e mlx")
 

@@ -11,7 +11,7 @@ for library in ("mygrad", "numba", "scipy"):
     )
 
 from bpttcheck.adapters import mygrad  # noqa: E402
-from bpttcheck.xray import xray  # noqa: E402
+from bpttcheck.explaining.xray import xray  # noqa: E402
 from bpttref import GRU, Window  # noqa: E402
 
 

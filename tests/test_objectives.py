@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from bpttcheck import LAWS, Capabilities, Gradients, Outputs, judge
-from bpttcheck.diagnosis import diagnose
+from bpttcheck.explaining.diagnosis import diagnose
 from bpttref import RNN, Regular
 
 

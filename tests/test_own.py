@@ -8,14 +8,15 @@ import pytest
 from click.testing import CliRunner
 
 from bpttcheck import LAWS, Capabilities, Case, Cotangents, CustomCell, judge
-from bpttcheck.adapters import load
 from bpttcheck.adapters.step_function import StepFunction
-from bpttcheck.blocks import case_arrays, named
-from bpttcheck.case_file import CaseFile
-from bpttcheck.cases import Draw, realise
+from bpttcheck.cases.blocks import case_arrays, named
+from bpttcheck.cases.case_file import CaseFile
+from bpttcheck.cases.drawing import Draw
+from bpttcheck.cases.realising import realise
 from bpttcheck.command_line import main
-from bpttcheck.tolerance import FACTOR, measure_right
-from bpttcheck.verdict import Own
+from bpttcheck.measuring.tolerance import FACTOR, measure_right
+from bpttcheck.running.verdict import Own
+from bpttcheck.targets import load
 from bpttref import CELLS, LSTM, RNN, vjp
 
 ALL = {"cells": CELLS, "layers": 3, "bidirectional": True, "inputs": ("dense", "tokens", "initial", "lengths")}

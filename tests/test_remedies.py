@@ -11,7 +11,7 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 
-from bpttcheck.explosive import (
+from bpttcheck.studies.explosive import (
     RADIUS,
     T,
     explosive,
@@ -23,8 +23,8 @@ from bpttcheck.explosive import (
     sequences,
     start,
 )
-from bpttcheck.jobs import executor
-from bpttcheck.remedies import (
+from bpttcheck.studies.jobs import executor
+from bpttcheck.studies.remedies import (
     BOUND,
     ENTRY_BOUND,
     RATES,
@@ -38,7 +38,7 @@ from bpttcheck.remedies import (
     spectrally_normalised,
     train,
 )
-from bpttcheck.remedies_report import summary
+from bpttcheck.studies.remedies_report import summary
 from bpttref import GRU, LSTM, RNN, Full
 
 from .programs import started

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bpttcheck import LAWS, judge
-from bpttcheck.known_failures import read_known_failures
+from bpttcheck.running.known_failures import read_known_failures
 
 tinygrad = pytest.importorskip(
     "tinygrad", reason="tinygrad is not installed: python -m pip install '.[tinygrad]', or tox -e tinygrad"

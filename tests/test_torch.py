@@ -3,8 +3,9 @@
 import pytest
 
 from bpttcheck import LAWS, judge
-from bpttcheck.adapters import TargetError, load
-from bpttcheck.cases import Draw, realise
+from bpttcheck.cases.drawing import Draw
+from bpttcheck.cases.realising import realise
+from bpttcheck.targets import TargetError, load
 
 torch = pytest.importorskip("torch", reason="torch is not installed: python -m pip install '.[torch]', or tox -e torch")
 

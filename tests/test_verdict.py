@@ -9,10 +9,12 @@ import pytest
 
 from bpttcheck import LAWS, Capabilities, Law, judge
 from bpttcheck.adapters.reference import Reference
-from bpttcheck.cases import Draw, realise
+from bpttcheck.cases.drawing import Draw
+from bpttcheck.cases.realising import realise
 from bpttcheck.faults import FAULTS, Faulty
-from bpttcheck.trial import Comparison, Trial
-from bpttcheck.verdict import evaluate
+from bpttcheck.measuring.comparisons import Comparison
+from bpttcheck.measuring.trial import Trial
+from bpttcheck.running.evaluating import evaluate
 from bpttref import LSTM, RNN, Regular
 
 

@@ -68,7 +68,7 @@ class Verify(Benchmark):
 
             from bpttcheck import LAWS, judge
             from bpttcheck.adapters.reference import Reference
-            from bpttcheck.cases import realise
+            from bpttcheck.cases.realising import realise
             from bpttcheck.faults import Fault
         except ImportError as absent:
             raise SkipNotImplemented(str(absent)) from absent

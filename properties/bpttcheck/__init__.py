@@ -4,7 +4,6 @@ An adapter needs `Capabilities`, `Outputs` and `Gradients` (see `bpttcheck.contr
 `parametrize_with_laws` makes tests of them.
 """
 
-from bpttcheck.checks import parametrize_with_laws
 from bpttcheck.contract import (
     Capabilities,
     Case,
@@ -19,7 +18,9 @@ from bpttcheck.contract import (
     TwoPhase,
 )
 from bpttcheck.laws import LAWS, Law
-from bpttcheck.verdict import Result, judge
+from bpttcheck.reporting.checks import parametrize_with_laws
+from bpttcheck.running.results import Result
+from bpttcheck.running.verdict import judge
 
 __all__ = [
     "Capabilities",

@@ -1,19 +1,9 @@
-"""Adapters that come with bpttcheck, and how a target's name becomes an implementation.
+"""Adapters that come with bpttcheck: one small file a library, imported only when it is needed.
 
-An adapter is one small file, imported only when it is asked for.
+`bpttcheck.targets` turns their names into implementations.
 """
 
-import importlib
-import importlib.util
-import sys
-from collections.abc import Iterable
-from functools import partial
-from importlib.metadata import EntryPoint, entry_points
-from pathlib import Path
-from types import ModuleType
-
-from bpttcheck.contract import Capabilities, CustomCell, Implementation
-from bpttref import Cell
+from typing import Any
 
 BUILT_IN = {
     "reference": ("bpttcheck.adapters.reference", "Reference", None),
@@ -36,151 +26,11 @@ BUILT_IN = {
     "keras-torch": ("bpttcheck.adapters.keras_torch", "KerasTorch", "keras"),
 }  # name: module, class, the library and extra that it needs
 
-# Targets of which a process judges one, since Keras takes its backend once, and the library behind each.
-KERAS_BACKENDS = {"keras-jax": "jax", "keras-torch": "torch"}
 
-GROUP = "bpttcheck.implementations"  # of the entry points by which other libraries offer theirs
+def __getattr__(name: str) -> Any:
+    """``load`` stood here in version 0.1.0, and the replay files that it wrote import it from here."""
+    if name == "load":
+        from bpttcheck.targets import load
 
-_FOLDERS: set[Path] = set()  # from which targets may import
-_FILES: set[Path] = set()  # that are targets: nobody imports them by name
-
-_EXPECTED = "an implementation has name, capabilities, and vjp or loss_and_gradients"
-
-
-class TargetError(Exception):
-    """A target cannot be loaded; the message says what to do."""
-
-
-def installed() -> list[str]:
-    """The built-in targets whose library is there. Those for a device are left out: they are judged when named."""
-    needed = {
-        name: (library, KERAS_BACKENDS.get(name))
-        for name, (_, _, library) in BUILT_IN.items()
-        if not name.endswith("-cuda")
-    }
-    return [name for name, them in needed.items() if all(importlib.util.find_spec(one) for one in them if one)]
-
-
-def judged_together(targets: Iterable[str]) -> tuple[str, ...]:
-    """The targets that one process can judge: all but those of Keras after the first."""
-    targets = tuple(targets)
-    keras = [name for name in targets if name in KERAS_BACKENDS]
-    return tuple(name for name in targets if name not in keras[1:])
-
-
-def offered() -> list[EntryPoint]:
-    """What installed libraries offer, by name."""
-    return sorted(entry_points(group=GROUP), key=lambda entry: entry.name)
-
-
-def load(target: str, folder: Path = Path()) -> Implementation:
-    """The implementation for a built-in name, ``package.module:object``, ``path/to/file.py:object``, ``fault:id`` or
-    ``exec:command``, or for the name of an entry point, which built-in names hide.
-
-    A class or a `functools.partial` is called without arguments. folder: where paths and commands start from. A file
-    may import what lies beside it, and a module be found in ``folder``. Raises TargetError.
-    """
-    if target.startswith("fault:"):
-        return _fault(target.removeprefix("fault:"))
-    if target.startswith("exec:"):
-        return _program(target, folder)
-    if target in BUILT_IN:
-        module, name, _ = BUILT_IN[target]
-    else:
-        place = _place(target)
-        module, colon, name = place.rpartition(":")
-        if not colon:
-            if place.endswith(".py"):
-                raise TargetError(f"{place} needs the name of what is in it, too: {place}:MyRNN")
-            others = "package.module:object nor path/to/file.py:object nor exec:command"
-            raise TargetError(f"{place!r} is neither a name of `bpttcheck targets` nor {others}")
-    try:
-        found = getattr(importlib.import_module(module) if target in BUILT_IN else _import(module, folder), name)
-        subject = found() if isinstance(found, type | partial) else found
-    except TargetError:
-        raise
-    except (Exception, SystemExit) as error:
-        if target in BUILT_IN and isinstance(error, ModuleNotFoundError):  # a library may need others: onnxruntime onnx
-            raise TargetError(
-                f"{target} needs {error.name}: python -m pip install 'bpttcheck[{BUILT_IN[target][2]}]'"
-            ) from error
-        raise TargetError(f"{target} cannot be loaded: {type(error).__name__}: {error}") from error
-    if not callable(getattr(subject, "capabilities", None)):
-        raise TargetError(f"{target} has no method capabilities; {_EXPECTED}")
-    if not any(callable(getattr(subject, door, None)) for door in ("vjp", "loss_and_gradients")):
-        raise TargetError(f"{target} has neither vjp nor loss_and_gradients; {_EXPECTED}")
-    if not isinstance(getattr(subject, "name", None), str):
-        raise TargetError(f"{target} has no name; {_EXPECTED}")
-    implementation: Implementation = subject
-    try:
-        declared = implementation.capabilities()
-    except Exception as error:
-        raise TargetError(f"capabilities of {target} raised {type(error).__name__}: {error}") from error
-    if not isinstance(declared, Capabilities):
-        raise TargetError(f"capabilities of {target} are a {type(declared).__name__}; expected bpttcheck.Capabilities")
-    return implementation
-
-
-def _place(target: str) -> str:
-    """``module:object`` of an entry point; any other target as it is. Raises TargetError where several differ."""
-    places = sorted({entry.value for entry in offered() if entry.name == target})
-    if len(places) > 1:
-        raise TargetError(f"{target} is offered by several libraries; name one of {', '.join(places)}")
-    return places[0] if places else target
-
-
-def _look_in(folder: Path) -> None:
-    """Let modules be imported from a folder. Raises TargetError where one was imported that hides another there."""
-    for name, module in list(sys.modules.items()):
-        file = Path(getattr(module, "__file__", None) or "")
-        if file.parent in _FOLDERS - {folder} and file not in _FILES and (folder / file.name).is_file():
-            raise TargetError(f"{file} and {folder / file.name} are both called {name}: judge them in two commands")
-    if folder not in _FOLDERS:
-        sys.path.insert(0, str(folder))
-        _FOLDERS.add(folder)
-
-
-def cell_named(subject: Implementation, name: str) -> Cell | CustomCell:
-    """The cell of a subject by its name. Raises TargetError."""
-    cells = {cell.name: cell for cell in subject.capabilities().cells}
-    if name not in cells:
-        raise TargetError(f"{subject.name} has no cell {name!r}; there are {', '.join(cells)}")
-    return cells[name]
-
-
-def _fault(fault_id: str) -> Implementation:
-    """A planted fault as a subject."""
-    from bpttcheck.faults import FAULTS, Faulty
-
-    for fault in FAULTS:
-        if fault.id == fault_id:
-            return Faulty(fault)
-    raise TargetError(f"there is no fault {fault_id!r}; `bpttcheck faults` lists them")
-
-
-def _program(target: str, folder: Path) -> Implementation:
-    """A program of any language as a subject."""
-    from bpttcheck.adapters.program import Program
-    from bpttcheck.trial import AdapterError
-
-    try:
-        return Program(target.removeprefix("exec:"), folder)
-    except (AdapterError, TypeError, ValueError) as error:
-        raise TargetError(f"{target}: {error}") from error
-
-
-def _import(module: str, folder: Path) -> ModuleType:
-    if not module.endswith(".py"):
-        _look_in(folder.resolve())
-        return importlib.import_module(module)
-    path = (folder / module).resolve()
-    if not path.is_file():
-        raise TargetError(f"there is no file {module}")
-    _FILES.add(path)
-    _look_in(path.parent)
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None and spec.loader is not None
-    loaded = importlib.util.module_from_spec(spec)
-    sys.modules.setdefault(path.stem, loaded)
-    spec.loader.exec_module(loaded)
-    return loaded
+        return load
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

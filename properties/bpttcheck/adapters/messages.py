@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from bpttcheck.blocks import Named
+from bpttcheck.cases.blocks import Named
 from bpttref.arrays import Array
 
 _DTYPES = ("float16", "float32", "float64", "int64")

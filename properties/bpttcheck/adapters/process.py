@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from bpttcheck.adapters.messages import Malformed, decoded
-from bpttcheck.blocks import Named
-from bpttcheck.trial import AdapterError
+from bpttcheck.cases.blocks import Named
+from bpttcheck.measuring.calls import AdapterError
 
 _PIECE = 2**16  # bytes read or written at a time, and the longest header
 _KEPT, _LINES = 2000, 3  # the last bytes of standard error that are kept, and lines that are shown

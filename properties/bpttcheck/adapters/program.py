@@ -14,10 +14,10 @@ import numpy as np
 
 from bpttcheck.adapters.messages import encoded
 from bpttcheck.adapters.process import Hang, Process
-from bpttcheck.blocks import Named, named, place
+from bpttcheck.cases.blocks import Named, named, place
+from bpttcheck.cases.shapes import state_shapes
 from bpttcheck.contract import Capabilities, Case, Cotangents, CustomCell, Gradients, Outputs, Pullback
-from bpttcheck.shapes import state_shapes
-from bpttcheck.trial import AdapterError
+from bpttcheck.measuring.calls import AdapterError
 from bpttref import CELLS, Cell, Full, Links, Regular
 from bpttref.inputs import is_tokens
 

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from bpttcheck.blocks import named
-from bpttcheck.cases import with_arrays
+from bpttcheck.cases.blocks import named
+from bpttcheck.cases.changes import with_arrays
 from bpttcheck.contract import Capabilities, Case, CustomCell, Gradients, Outputs, Pullback
 from bpttref import (
     CELLS,

@@ -9,8 +9,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from bpttcheck.blocks import case_arrays, named
-from bpttcheck.cases import with_arrays
+from bpttcheck.cases.blocks import case_arrays, named
+from bpttcheck.cases.changes import with_arrays
 from bpttcheck.contract import Capabilities, Case, Cotangents, CustomCell, Gradients, Outputs, Pullback, Shapes
 from bpttref import Cell
 from bpttref.arrays import Array

@@ -15,7 +15,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from bpttcheck.adapters.torch_subject import ModuleSubject
 from bpttcheck.contract import Capabilities, Case, CustomCell, Gradients, Outputs, Shapes
-from bpttcheck.trial import Refused
+from bpttcheck.measuring.calls import Refused
 from bpttref import GRU, LSTM, RNN, Cell, Links, Regular
 
 NAMES = {"W_hx": "weight_ih", "W_hh": "weight_hh", "b_hx": "bias_ih", "b_hh": "bias_hh"}

@@ -21,10 +21,10 @@ import torch
 import torch.autograd.forward_ad as forward_mode
 from torch import Tensor, nn
 
-from bpttcheck.adapters import TargetError
-from bpttcheck.blocks import named
-from bpttcheck.cases import with_arrays
+from bpttcheck.cases.blocks import named
+from bpttcheck.cases.changes import with_arrays
 from bpttcheck.contract import Case, Cotangents, CustomCell, Gradients, Outputs, Pullback
+from bpttcheck.targets import TargetError
 from bpttref import Blocks, Cell, Last, Window, trees
 from bpttref.arrays import Array
 

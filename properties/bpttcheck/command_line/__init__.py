@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from bpttcheck.command_line.catalogue import list_faults, list_laws
-from bpttcheck.command_line.ending import INTERRUPTED, stop
+from bpttcheck.command_line.ending import stop
 from bpttcheck.command_line.gradients import gradients
 from bpttcheck.command_line.init import init
 from bpttcheck.command_line.matrix import matrix
@@ -17,7 +17,8 @@ from bpttcheck.command_line.strategies import strategies
 from bpttcheck.command_line.targets import targets
 from bpttcheck.command_line.verify import verify
 from bpttcheck.command_line.xray import xray
-from bpttcheck.versions import own_version
+from bpttcheck.exit_status import INTERRUPTED
+from bpttcheck.running.versions import own_version
 
 
 class _Commands(click.Group):

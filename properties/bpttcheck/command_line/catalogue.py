@@ -3,11 +3,11 @@
 import click
 from rich.markup import escape
 
-from bpttcheck.catalogue import explain, faults_by_line, faults_in_markdown, laws_in_markdown
 from bpttcheck.command_line import completion
 from bpttcheck.command_line.ending import stop
 from bpttcheck.command_line.terminal import new_console
 from bpttcheck.laws import LAWS, Law
+from bpttcheck.reporting.catalogue import explain, faults_by_line, faults_in_markdown, laws_in_markdown
 
 
 @click.command("laws")

@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterable
 import click
 from click.shell_completion import CompletionItem
 
-from bpttcheck.adapters import installed, offered
 from bpttcheck.dtypes import FORMATS
 from bpttcheck.laws import LAWS
+from bpttcheck.targets import installed, offered
 from bpttref import CELLS
 
 Completer = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]

@@ -4,15 +4,16 @@ from pathlib import Path
 
 import click
 
-from bpttcheck.adapters import TargetError, cell_named, load
 from bpttcheck.command_line import completion, options
 from bpttcheck.command_line.ending import stop
 from bpttcheck.command_line.terminal import new_console
-from bpttcheck.gradients import Setting, analyse
-from bpttcheck.gradients_report import draw_analyses, print_analyses, to_json
-from bpttcheck.pictures import new_figure
-from bpttcheck.trial import AdapterError, Refused, Violation
-from bpttcheck.versions import versions
+from bpttcheck.measuring.calls import AdapterError, Refused, capabilities_of
+from bpttcheck.measuring.comparisons import Violation
+from bpttcheck.running.versions import versions
+from bpttcheck.studies.gradients import Setting, analyse
+from bpttcheck.studies.gradients_report import draw_analyses, print_analyses, to_json
+from bpttcheck.studies.pictures import new_figure
+from bpttcheck.targets import TargetError, cell_named, load
 
 _SIDE_BY_SIDE = ("rnn-tanh", "lstm", "gru-after")  # of the reference, which has more
 _DEFAULT = Setting()
@@ -79,7 +80,7 @@ def gradients(
     try:
         setting = Setting(length, units, inputs, scale, gate_bias, seed)
         subject = load(target)
-        names = cells or (_SIDE_BY_SIDE if target == "reference" else [c.name for c in subject.capabilities().cells])
+        names = cells or (_SIDE_BY_SIDE if target == "reference" else [c.name for c in capabilities_of(subject).cells])
         chosen = [cell_named(subject, name) for name in dict.fromkeys(names)]
         picture = new_figure(11, 8) if pictures else None  # what cannot be drawn or written ends here, before the work
         for file in filter(None, (*pictures.values(), json_file)):

@@ -8,18 +8,21 @@ from pathlib import Path
 
 import click
 
-from bpttcheck.adapters import installed
 from bpttcheck.command_line import completion, options
 from bpttcheck.command_line.catalogue import chosen_laws
-from bpttcheck.command_line.ending import INTERRUPTED, exit_status, stop
+from bpttcheck.command_line.ending import stop
 from bpttcheck.command_line.terminal import new_console
-from bpttcheck.known_failures import KnownFailure, read_known_failures
-from bpttcheck.matrix.page import to_html
-from bpttcheck.matrix.processes import Asked, judge
-from bpttcheck.matrix.table import print_matrix
-from bpttcheck.page import blank_page
-from bpttcheck.record import Record, Run, from_json
-from bpttcheck.verdict import summary
+from bpttcheck.exit_status import INTERRUPTED, exit_status
+from bpttcheck.reporting.matrix.page import to_html
+from bpttcheck.reporting.matrix.processes import Work, judge
+from bpttcheck.reporting.matrix.table import print_matrix
+from bpttcheck.reporting.page import blank_page
+from bpttcheck.reporting.record import from_json
+from bpttcheck.running.known_failures import read_known_failures
+from bpttcheck.running.parallel import Question
+from bpttcheck.running.results import summary
+from bpttcheck.running.run import Record, Run, unmet
+from bpttcheck.targets import installed
 
 
 @click.command()
@@ -58,19 +61,20 @@ def matrix(
     chosen = list(dict.fromkeys(targets or installed()))
     files = [target for target in chosen if target.endswith(".json")]
     try:
-        known = read_known_failures(known_file)
-        laws = chosen_laws(law_ids)
+        asked = Question(
+            laws=tuple(law.id for law in chosen_laws(law_ids)),
+            cells=cells,
+            dtypes=dtypes,
+            examples=examples,
+            seed=secrets.randbelow(2**32) if seed is None else seed,
+            known=tuple(read_known_failures(known_file)),
+        )
         runs = {file: _read(Path(file)) for file in files}
         if html_file is not None:
-            blank_page("matrix")
+            blank_page("matrix/matrix")
             html_file.touch()  # before the work, not after it
     except (click.UsageError, OSError, ValueError, ImportError) as error:
         stop(error)
-    seed = secrets.randbelow(2**32) if seed is None else seed
-    chosen_by = {"--law": law_ids, "--cell": cells, "--dtype": dtypes}
-    restriction = [word for option, values in chosen_by.items() for value in values for word in (option, value)]
-    if known_file is not None:
-        restriction += ["--known-failures", str(known_file)]
     to_judge = [target for target in chosen if target not in files]
     console = new_console()
 
@@ -83,13 +87,15 @@ def matrix(
     interrupted = False
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends the processes, too
     try:
-        console.print(f"{len(to_judge)} targets, seed {seed}, {examples} examples per cell and dtype", highlight=False)
-        judge(to_judge, Asked(seed, examples, restriction, timeout), jobs, finished)
+        console.print(
+            f"{len(to_judge)} targets, seed {asked.seed}, {examples} examples per cell and dtype", highlight=False
+        )
+        judge(to_judge, Work(asked, known_file, timeout), jobs, finished)
     except KeyboardInterrupt:
         interrupted = True
         console.print("interrupted: the matrix so far")
         for target in to_judge:
-            runs.setdefault(target, Run(seed, examples, [Record(target, errors=["interrupted before its turn"])]))
+            runs.setdefault(target, Run(asked, [Record(target, errors=["interrupted before its turn"])]))
     in_order = [runs[target] for target in chosen]
     records = [record for run in in_order for record in run.targets]
     print_matrix(console, in_order)
@@ -100,12 +106,11 @@ def matrix(
     troubled = any(record.errors for record in records)
     if not troubled:
         _check_selection(records, cells, dtypes)
-    in_question = [entry for entry in known if entry.concerns([r.target for r in records], laws, cells, dtypes)]
-    unmet = [] if troubled else [entry for entry in in_question if not _is_met(entry, records)]
-    for entry in unmet:
+    stale = [] if troubled else unmet(asked, records)
+    for entry in stale:
         console.print(f"FAILED the known failure of {entry.law}, {entry}: it matches nothing; remove it", markup=False)
     statuses = {result.status for record in records for result in record.results}
-    sys.exit(exit_status(statuses, at_fault=troubled, failing=bool(unmet)))
+    sys.exit(exit_status(statuses, at_fault=troubled, failing=bool(stale)))
 
 
 def _read(file: Path) -> Run:
@@ -118,11 +123,6 @@ def _read(file: Path) -> Run:
         for record in run.targets:
             record.errors.append("interrupted: not all of it was judged")
     return run
-
-
-def _is_met(entry: KnownFailure, records: Sequence[Record]) -> bool:
-    """Whether it speaks of something that was judged."""
-    return any(entry.is_met_by(record.target, result) for record in records for result in record.results)
 
 
 def _check_selection(records: Sequence[Record], cells: tuple[str, ...], dtypes: tuple[str, ...]) -> None:

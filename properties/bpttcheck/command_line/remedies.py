@@ -10,12 +10,13 @@ import click
 from rich.progress import Progress
 
 from bpttcheck.command_line import completion, options
-from bpttcheck.command_line.ending import INTERRUPTED, stop
+from bpttcheck.command_line.ending import stop
 from bpttcheck.command_line.terminal import new_console
-from bpttcheck.jobs import executor
-from bpttcheck.pictures import new_figure
-from bpttcheck.remedies import REMEDIES, Run, measure
-from bpttcheck.remedies_report import draw_remedies, print_remedies, to_json
+from bpttcheck.exit_status import INTERRUPTED
+from bpttcheck.studies.jobs import executor
+from bpttcheck.studies.pictures import new_figure
+from bpttcheck.studies.remedies import REMEDIES, Run, measure
+from bpttcheck.studies.remedies_report import draw_remedies, print_remedies, to_json
 
 _File = click.Path(dir_okay=False, path_type=Path)
 

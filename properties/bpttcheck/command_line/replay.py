@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from bpttcheck.command_line.ending import AT_FAULT, FAILED, PASSED
+from bpttcheck.exit_status import AT_FAULT, FAILED, PASSED
 
 
 @click.command()

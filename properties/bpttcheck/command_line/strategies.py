@@ -12,15 +12,16 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from bpttcheck.command_line.ending import INTERRUPTED, stop
+from bpttcheck.command_line.ending import stop
 from bpttcheck.command_line.terminal import new_console
-from bpttcheck.comparison.findings import findings
-from bpttcheck.comparison.pictures import draw_cuts, draw_quality, draw_training
-from bpttcheck.comparison.report import print_answers, print_cuts, print_tables, write_json
-from bpttcheck.comparison.study import Study
-from bpttcheck.comparison.text import read_text
-from bpttcheck.comparison.training import Model
-from bpttcheck.jobs import executor
+from bpttcheck.exit_status import INTERRUPTED
+from bpttcheck.studies.jobs import executor
+from bpttcheck.studies.strategies.findings import findings
+from bpttcheck.studies.strategies.pictures import draw_cuts, draw_quality, draw_training
+from bpttcheck.studies.strategies.report import print_answers, print_cuts, print_tables, write_json
+from bpttcheck.studies.strategies.study import Study
+from bpttcheck.studies.strategies.text import read_text
+from bpttcheck.studies.strategies.training import Model
 from bpttref import CELLS
 
 

@@ -7,9 +7,11 @@ from textwrap import fill
 
 import click
 
-from bpttcheck.adapters import BUILT_IN, GROUP, TargetError, load, offered
+from bpttcheck.adapters import BUILT_IN
 from bpttcheck.contract import Capabilities
-from bpttcheck.versions import own_version
+from bpttcheck.measuring.calls import capabilities_of
+from bpttcheck.running.versions import own_version
+from bpttcheck.targets import GROUP, TargetError, load, offered
 
 _WIDTH = 80
 
@@ -47,7 +49,7 @@ def _origin(library: str | None) -> str:
 
 def _describe(target: str) -> None:
     try:
-        lines = _abilities(load(target).capabilities())
+        lines = _abilities(capabilities_of(load(target)))
     except TargetError as error:
         lines = iter([("not available", str(error))])
     for what, text in lines:

@@ -6,15 +6,16 @@ from pathlib import Path
 
 import click
 
-from bpttcheck.adapters import TargetError, cell_named, load
 from bpttcheck.command_line import completion
-from bpttcheck.command_line.ending import FAILED, PASSED, stop
+from bpttcheck.command_line.ending import stop
 from bpttcheck.command_line.terminal import new_console
-from bpttcheck.pictures import new_figure
-from bpttcheck.report import draw_xray, print_xray
-from bpttcheck.trial import AdapterError, Refused
-from bpttcheck.xray import in_words
-from bpttcheck.xray import xray as take_xray
+from bpttcheck.exit_status import FAILED, PASSED
+from bpttcheck.explaining.xray import in_words
+from bpttcheck.explaining.xray import xray as take_xray
+from bpttcheck.measuring.calls import AdapterError, Refused, capabilities_of
+from bpttcheck.reporting.xray import draw_xray, print_xray
+from bpttcheck.studies.pictures import new_figure
+from bpttcheck.targets import TargetError, cell_named, load
 from bpttref import Blocks, Full, Last, Regular, Strategy, Window
 
 
@@ -71,7 +72,7 @@ def xray(
             new_figure(1, 1)  # found out before the work
         asked = makers[strategy]()
         subject = load(target)
-        cell = cell_named(subject, cell_name) if cell_name else subject.capabilities().cells[0]
+        cell = cell_named(subject, cell_name) if cell_name else capabilities_of(subject).cells[0]
         seen = take_xray(subject, cell, asked, length)
         print_xray(console, subject.name, asked, seen)
         for file in filter(None, (png, svg)):

@@ -4,9 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
+import numpy as np
+
 from bpttcheck.adapters.reference import Reference, with_loss
 from bpttcheck.contract import Capabilities, Case, Cotangents, Gradients, Outputs, Pullback
-from bpttref import Cell
+from bpttref import Cell, Full, Links, trees
 from bpttref.arrays import Array
 
 Vjp: TypeAlias = Callable[[Case], tuple[Outputs, Pullback]]
@@ -50,6 +52,8 @@ class Faulty:
 
 correct = Reference().vjp  # the reference, which every fault changes in one place
 
+PULLBACK = ("pullback-reference", "own-forward-derivative")  # laws that catch most faults of a pullback
+
 
 def altered(mixin: type) -> Callable[[], Vjp]:
     """The reference with the cell's equations changed by ``mixin``."""
@@ -86,3 +90,53 @@ def with_parameters(gradients: Gradients, change: Callable[[int, int, str, Array
             for k, layer in enumerate(gradients.parameters or ())
         )
     )
+
+
+def with_case(change: Callable[[Case], Case]) -> Callable[[], Vjp]:
+    """The reference on a changed case."""
+    return lambda: lambda case: correct(change(case))
+
+
+def with_outputs(change: Callable[[Case, Outputs], Outputs]) -> Callable[[], Vjp]:
+    """The reference with its outputs changed and its pullback left alone."""
+
+    def faulty(case: Case) -> tuple[Outputs, Pullback]:
+        outputs, pullback = correct(case)
+        return change(case, outputs), pullback
+
+    return lambda: faulty
+
+
+def by_matrix(kinds: type | tuple[type, ...], matrix: Callable[[Any, int], Array]) -> Callable[[], Vjp]:
+    """The reference with ``matrix(strategy, T)`` for the M of strategies of some kinds, row by row.
+
+    Each row must be a product of multipliers along its way back: nothing comes back after a zero.
+    """
+
+    def faulty(case: Case) -> tuple[Outputs, Pullback]:
+        if not isinstance(case.truncation, kinds):
+            return correct(case)
+        T = len(case.x)
+        M = matrix(case.truncation, T)
+        outputs, _ = correct(replace(case, truncation=Full()))
+
+        def pullback(cotangents: Cotangents) -> Gradients:
+            total: Any = None
+            for t in range(T):
+                dy = None if cotangents.y is None else np.zeros_like(cotangents.y)
+                if dy is not None and cotangents.y is not None:
+                    dy[t] = M[t, t + 1] * cotangents.y[t]
+                xi = np.ones(T)
+                before, after = M[t, 1 : t + 1], M[t, 2 : t + 2]
+                xi[1 : t + 1] = np.divide(before, after, out=np.zeros(t), where=after != 0)
+                _, pull = correct(replace(case, truncation=Links(tuple(xi.tolist()))))
+                row = pull(Cotangents(dy, cotangents.final if t == T - 1 else None))
+                reached = M[t, 0] / M[t, 1] if M[t, 1] else 0.0
+                row = row._replace(initial=trees.scale(row.initial, reached))
+                total = row if total is None else Gradients(*(trees.add(a, b) for a, b in zip(total, row, strict=True)))
+            found: Gradients = total if total is not None else correct(case)[1](cotangents)
+            return found
+
+        return outputs, pullback
+
+    return lambda: faulty

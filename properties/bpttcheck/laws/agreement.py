@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 
 from bpttcheck.laws.law import Law, gradients, right_numbers
-from bpttcheck.trial import Comparison, Trial
+from bpttcheck.measuring.comparisons import Comparison
+from bpttcheck.measuring.trial import Trial
 
 
 def _forward(trial: Trial) -> Iterator[Comparison]:

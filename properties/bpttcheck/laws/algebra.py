@@ -4,11 +4,12 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from bpttcheck.blocks import Named
+from bpttcheck.cases.blocks import Named
 from bpttcheck.contract import Cotangents
 from bpttcheck.laws.law import Law, gradients, reusable, wide_range
-from bpttcheck.tolerance import Measured
-from bpttcheck.trial import Comparison, Trial
+from bpttcheck.measuring.comparisons import Comparison
+from bpttcheck.measuring.tolerance import Measured
+from bpttcheck.measuring.trial import Trial
 from bpttref import trees
 from bpttref.network import States
 

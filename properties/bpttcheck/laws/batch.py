@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from bpttcheck.blocks import Named
+from bpttcheck.cases.blocks import Named
 from bpttcheck.contract import Case, Cotangents
 from bpttcheck.laws.law import NO_REFERENCE, Law, gradients
-from bpttcheck.tolerance import Measured
-from bpttcheck.trial import Comparison, Trial, rows
+from bpttcheck.measuring.comparisons import Comparison, rows
+from bpttcheck.measuring.tolerance import Measured
+from bpttcheck.measuring.trial import Trial
 from bpttref.arrays import Array
 
 

@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator
 
-from bpttcheck.blocks import Named, named
+from bpttcheck.cases.blocks import Named, named
 from bpttcheck.contract import OneShot
 from bpttcheck.dtypes import FORMATS
 from bpttcheck.laws.law import Law, gradients
-from bpttcheck.trial import Comparison, Trial, Violation
+from bpttcheck.measuring.comparisons import Comparison, Violation
+from bpttcheck.measuring.trial import Trial
 
 
 def _outputs(trial: Trial) -> Iterator[Comparison]:

@@ -5,20 +5,22 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bpttcheck.blocks import Named, blocks, case_arrays, named
-from bpttcheck.cases import sides_of_kinks, with_arrays
+from bpttcheck.cases.blocks import Named, blocks, case_arrays, named
+from bpttcheck.cases.changes import with_arrays
+from bpttcheck.cases.kinks import sides_of_kinks
 from bpttcheck.contract import Case, ForwardMode, Gradients, OneShot
 from bpttcheck.dtypes import FORMATS, rounded
 from bpttcheck.laws.law import NO_REFERENCE, Law, fine_format, float64, gradients, smooth_cell
-from bpttcheck.tolerance import FACTOR, Measured, allowed, in_range
-from bpttcheck.trial import Comparison, Trial
+from bpttcheck.measuring.comparisons import Comparison
+from bpttcheck.measuring.tolerance import FACTOR, Measured, allowed, in_range
+from bpttcheck.measuring.trial import Trial
 from bpttref.arrays import Array
 
 
 def _own_forward(trial: Trial) -> Iterator[Comparison]:
     def objective(case: Case) -> tuple[float, float]:
         """``<cotangents, outputs>`` in float64, and the sum of the magnitudes of its terms."""
-        outputs = named(trial.vjp(case)[0])
+        outputs = named(trial.run(case)[0])
         terms = [np.multiply(c, outputs[n], dtype=np.float64) for n, c in cotangents.items() if n in outputs]
         return float(sum(t.sum() for t in terms)), float(sum(np.abs(t).sum() for t in terms))
 
@@ -29,7 +31,7 @@ def _own_forward(trial: Trial) -> Iterator[Comparison]:
 
 def _own_loss(trial: Trial) -> Iterator[Comparison]:
     def objective(case: Case) -> tuple[float, float]:
-        loss = float(trial.loss_and_gradients(case)["loss"])
+        loss = float(trial.score(case)["loss"])
         return loss, abs(loss)
 
     measured = trial.scored_measured
@@ -137,7 +139,7 @@ def _remainder(trial: Trial) -> Iterator[Comparison]:
     def remainder(e: float) -> tuple[float, float, float]:
         """The remainder, the linear term, and the rounding of both."""
         case = with_arrays(trial.case, lambda n, a: a + e * tangents[n] if n in tangents else a)
-        after, moves = named(trial.vjp(case)[0]), case_arrays(case)
+        after, moves = named(trial.run(case)[0]), case_arrays(case)
         change = {n: moves[n] - a for n, a in case_arrays(trial.case).items() if n in tangents}
         linear = {n: trial.gradients[n] * v for n, v in change.items()}
         terms = [c * (after[n] - trial.outputs[n]) for n, c in named(trial.cotangents).items() if n in after]
@@ -179,7 +181,9 @@ def _duality(trial: Trial) -> Iterator[Comparison]:
         return [np.multiply(a[name], b[name], dtype=np.float64) for name in a if name in b]
 
     moved = with_arrays(trial.case, draw)
-    pushed = trial.push(Gradients(moved.x if "x" in tangents else None, moved.parameters, moved.initial))
+    pushed = trial.calls.push(
+        trial.case, Gradients(moved.x if "x" in tangents else None, moved.parameters, moved.initial)
+    )
     forward, backward = terms(named(trial.cotangents), named(pushed)), terms(tangents, trial.gradients)
     left, right = (float(sum(a.sum() for a in products)) for products in (forward, backward))
     size = float(sum(np.abs(a).sum() for a in (*forward, *backward)))

@@ -5,11 +5,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from bpttcheck.blocks import Named
+from bpttcheck.cases.blocks import Named
 from bpttcheck.contract import Cotangents
 from bpttcheck.laws.law import NO_REFERENCE, Law, outputs, two_directions
-from bpttcheck.tolerance import Measured
-from bpttcheck.trial import Comparison, Trial
+from bpttcheck.measuring.comparisons import Comparison
+from bpttcheck.measuring.tolerance import Measured
+from bpttcheck.measuring.trial import Trial
 
 
 def _reverse(trial: Trial) -> Iterator[Comparison]:

@@ -5,11 +5,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from bpttcheck.blocks import named
-from bpttcheck.cases import saturated, with_arrays
+from bpttcheck.cases.blocks import named
+from bpttcheck.cases.changes import saturated, with_arrays
 from bpttcheck.contract import Cotangents
 from bpttcheck.laws.law import Law, carried_cotangents, empty, gradients, saturating_cell, wide_range
-from bpttcheck.trial import Comparison, Refused, Trial, Violation
+from bpttcheck.measuring.calls import AdapterError, Refused
+from bpttcheck.measuring.comparisons import Comparison, Violation
+from bpttcheck.measuring.trial import Trial
 from bpttref.arrays import Array
 
 
@@ -18,7 +20,7 @@ def _empty(trial: Trial) -> Iterator[Comparison]:
         return
     case, final = replace(trial.case, x=trial.case.x[:0]), trial.cotangents.final
     dy = None if trial.cotangents.y is None else trial.cotangents.y[:0]
-    outputs, pullback = trial.vjp(case)
+    outputs, pullback = trial.run(case)
     got, expected = named(outputs), {n.replace("initial.", "final."): a for n, a in named_states(trial).items()}
     yield from trial.compare(got, expected)
     pulled = trial.pull(pullback, Cotangents(dy, final))
@@ -72,10 +74,11 @@ def _layout(trial: Trial) -> Iterator[Comparison]:
     )
     expected = trial.returned  # also refuses what the subject declares that it refuses
     try:
-        outputs, pullback = trial.subject.vjp(with_arrays(trial.case, laid_out))
-        results = named(outputs) | ({} if pullback is None else named(pullback(cotangents)))
-    except Exception as error:
-        raise Refused(f"{layout}: {type(error).__name__}: {error}") from error
+        outputs, pullback = trial.run(with_arrays(trial.case, laid_out), copy=False)
+        results = named(outputs) | ({} if pullback is None else trial.pull(pullback, cotangents, copy=False))
+    except AdapterError as error:
+        cause = error.__cause__ or error
+        raise Refused(f"{layout}: {type(cause).__name__}: {cause}") from error
     yield from trial.compare(results, expected, trial.measured, trial.measured)
 
 

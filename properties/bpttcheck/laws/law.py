@@ -6,7 +6,9 @@ from typing import NamedTuple
 
 from bpttcheck.contract import Capabilities, CustomCell, ForwardMode, Implementation, OneShot, TwoPhase
 from bpttcheck.dtypes import FORMATS
-from bpttcheck.trial import Comparison, Trial
+from bpttcheck.measuring.calls import capabilities_of
+from bpttcheck.measuring.comparisons import Comparison
+from bpttcheck.measuring.trial import Trial
 from bpttref import Cell, Full, Strategy
 
 _DOORS: Mapping[type, str] = {
@@ -101,7 +103,7 @@ def right_numbers(strategy: type[Strategy] = Full) -> Need:
     def there_are(asked: Asked) -> bool:
         if asked.against is None:
             return not isinstance(asked.cell, CustomCell)
-        return strategy in (Full, *asked.against.capabilities().truncations)
+        return strategy in (Full, *capabilities_of(asked.against).truncations)
 
     return Need(there_are, "neither the reference knows it nor an implementation named by --against")
 

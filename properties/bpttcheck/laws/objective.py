@@ -6,13 +6,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from bpttcheck.blocks import case_arrays
-from bpttcheck.cases import with_arrays
+from bpttcheck.cases.blocks import case_arrays
+from bpttcheck.cases.changes import with_arrays
 from bpttcheck.contract import Cotangents, OneShot
 from bpttcheck.dtypes import FORMATS
 from bpttcheck.laws.batch import take
 from bpttcheck.laws.law import RIGHT_NUMBERS, Law, gradients, known_cell, streams, truncation
-from bpttcheck.trial import Comparison, Trial, Violation
+from bpttcheck.measuring.comparisons import Comparison, Violation
+from bpttcheck.measuring.trial import Trial
 from bpttref import Regular
 
 _STEPS, _ROWS = 32, 32
@@ -30,12 +31,11 @@ def _gradients(trial: Trial) -> Iterator[Comparison]:
 
 def _again(trial: Trial) -> Iterator[Comparison]:
     case = with_arrays(trial.case, lambda _, array: array.copy())
-    with trial.watched("loss_and_gradients"):
-        trial.subject.loss_and_gradients(case)
+    trial.score(case, copy=False)
     for name, before in case_arrays(trial.case).items():
         if not np.array_equal(before, case_arrays(case)[name]):
             raise Violation(f"{name} was overwritten")
-    yield from trial.compare(trial.loss_and_gradients(trial.case), trial.scored, trial.scored_measured)
+    yield from trial.compare(trial.score(trial.case), trial.scored, trial.scored_measured)
 
 
 def _flat(trial: Trial) -> Iterator[Comparison]:
@@ -58,7 +58,7 @@ def _flat(trial: Trial) -> Iterator[Comparison]:
         case = replace(case, truncation=Regular(8), objective=objective)
         tracemalloc.start()
         with np.errstate(all="ignore"):
-            trial.loss_and_gradients(case)
+            trial.score(case)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     one_step = case.x[0].nbytes + _BOOKKEEPING + (0 if objective.weights is None else 8)

@@ -5,13 +5,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from bpttcheck.blocks import Named
-from bpttcheck.cases import behind
+from bpttcheck.cases.blocks import Named
+from bpttcheck.cases.changes import behind
 from bpttcheck.contract import Cotangents
 from bpttcheck.laws.batch import take
 from bpttcheck.laws.law import NO_REFERENCE, Law, lengths
-from bpttcheck.tolerance import Measured
-from bpttcheck.trial import Comparison, Trial, rows
+from bpttcheck.measuring.comparisons import Comparison, rows
+from bpttcheck.measuring.tolerance import Measured
+from bpttcheck.measuring.trial import Trial
 
 
 def _ignored(trial: Trial) -> Iterator[Comparison]:

@@ -5,25 +5,22 @@ from dataclasses import replace
 
 import numpy as np
 
-from bpttcheck.blocks import case_arrays, named
-from bpttcheck.cases import with_arrays
+from bpttcheck.cases.blocks import case_arrays, named
+from bpttcheck.cases.changes import copied, with_arrays
 from bpttcheck.contract import Case, Cotangents
 from bpttcheck.laws.batch import take
 from bpttcheck.laws.law import SAYS_PLAINLY, Law, gradients, reusable
-from bpttcheck.trial import Comparison, Refused, Trial, Violation, copied
+from bpttcheck.measuring.comparisons import Comparison, Violation
+from bpttcheck.measuring.trial import Trial
 
 
 def _unchanged(trial: Trial) -> Iterator[Comparison]:
     """The subject gets arrays that nobody else reads; the trial's own show what they were."""
     case, cotangents = with_arrays(trial.case, lambda _, array: array.copy()), copied(trial.cotangents)
-    if reason := trial.capabilities.refusal(case):
-        raise Refused(reason)
-    with trial.watched("vjp"):
-        outputs, pullback = trial.subject.vjp(case)
+    outputs, pullback = trial.run(case, copy=False)
     returned = {name: np.array(array) for name, array in named(outputs).items()}
     if pullback is not None:
-        with trial.watched("the pullback"):
-            pullback(cotangents)
+        trial.calls.pull(pullback, cotangents, copy=False)
     watched = (
         ("", case_arrays(trial.case), case_arrays(case)),
         ("the cotangent of ", named(trial.cotangents), named(cotangents)),
@@ -37,7 +34,7 @@ def _unchanged(trial: Trial) -> Iterator[Comparison]:
 
 
 def _twice(trial: Trial) -> Iterator[Comparison]:
-    outputs, pullback = trial.vjp(trial.case)
+    outputs, pullback = trial.run(trial.case)
     yield from trial.compare(named(outputs), trial.outputs, trial.measured)
     if trial.capabilities.gradients:
         yield from trial.compare(trial.pull(pullback, trial.cotangents), trial.gradients, trial.measured)
@@ -45,7 +42,7 @@ def _twice(trial: Trial) -> Iterator[Comparison]:
 
 def _pulled_twice(trial: Trial) -> Iterator[Comparison]:
     """The second time the same arrays hold other cotangents: their negatives, of which rounding is the same."""
-    _, pullback = trial.vjp(trial.case)
+    _, pullback = trial.run(trial.case)
     cotangents = copied(trial.cotangents)
     first = {name: np.array(array) for name, array in trial.pull(pullback, cotangents, copy=False).items()}
     for array in named(cotangents).values():
@@ -62,14 +59,14 @@ def _other(case: Case) -> Case:
 
 def _two_alive(trial: Trial) -> Iterator[Comparison]:
     """Another problem, with other weights, runs between a call and its pullback."""
-    _, pullback = trial.vjp(trial.case)
-    trial.vjp(_other(trial.case))
+    _, pullback = trial.run(trial.case)
+    trial.run(_other(trial.case))
     yield from trial.compare(trial.pull(pullback, trial.cotangents), trial.gradients, trial.measured)
 
 
 def _results_stay(trial: Trial) -> Iterator[Comparison]:
     """The arrays themselves are watched, not copies, while another problem of the same shapes is run."""
-    outputs, pullback = trial.vjp(trial.case)
+    outputs, pullback = trial.run(trial.case)
     returned = named(outputs)
     if trial.capabilities.gradients:
         returned = returned | trial.pull(pullback, trial.cotangents)

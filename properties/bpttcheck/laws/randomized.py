@@ -6,13 +6,14 @@ from itertools import product
 
 import numpy as np
 
-from bpttcheck.blocks import Named
-from bpttcheck.cases import only_y
+from bpttcheck.cases.blocks import Named
+from bpttcheck.cases.changes import only_y
+from bpttcheck.cases.truncations import DRAWN
 from bpttcheck.contract import Pullback
 from bpttcheck.laws.law import NO_REFERENCE, Law, gradients, outputs, reusable, truncation
 from bpttcheck.laws.xray import rows
-from bpttcheck.trial import Comparison, Trial, Violation
-from bpttcheck.truncations import DRAWN
+from bpttcheck.measuring.comparisons import Comparison, Violation
+from bpttcheck.measuring.trial import Trial
 from bpttref import Links, Random, weights
 from bpttref.arrays import Array
 
@@ -69,7 +70,7 @@ def _own_pattern(trial: Trial) -> Iterator[Comparison]:
     assert isinstance(drawn, Random)
     case = trial.truncated(replace(drawn, reweighted=bool(trial.rng.integers(2))))
     value = np.broadcast_to(1 / np.asarray(drawn.pi) if case.truncation.reweighted else 1.0, T)  # type: ignore[union-attr]
-    _, pullback = trial.vjp(case)
+    _, pullback = trial.run(case)
     xi = np.ones(T)
     for t in range(1, T):
         through = _through_link(trial, t)
@@ -106,7 +107,7 @@ def _frequency(trial: Trial) -> Iterator[Comparison]:
     through = [(t, sent) for t in links if (sent := _through_link(trial, t)) is not None]
     kept: list[list[bool]] = []
     for seed in trial.rng.integers(2**31, size=_SEEDS).tolist():
-        _, pullback = trial.vjp(trial.truncated(Random(pi, seed, reweighted=False)))
+        _, pullback = trial.run(trial.truncated(Random(pi, seed, reweighted=False)))
         kept.append([_kept(trial, t, sent, pullback) for t, sent in through])
     counts = [(f"the link into step {t} was kept", sum(k[i] for k in kept), pi) for i, (t, _) in enumerate(through)]
     if len(through) == 2:

@@ -5,11 +5,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from bpttcheck.blocks import Named, named
+from bpttcheck.cases.blocks import Named, named
 from bpttcheck.contract import Case, Cotangents, Gradients
 from bpttcheck.laws.law import NO_REFERENCE, Law, carried_cotangents, carried_states, gradients
-from bpttcheck.tolerance import Measured
-from bpttcheck.trial import Comparison, Trial
+from bpttcheck.measuring.comparisons import Comparison
+from bpttcheck.measuring.tolerance import Measured
+from bpttcheck.measuring.trial import Trial
 from bpttref import trees
 from bpttref.inputs import is_tokens
 
@@ -27,8 +28,8 @@ def _states(trial: Trial) -> Iterator[Comparison]:
     if not (split := _split(trial)):
         return
     head, k = split
-    first = trial.vjp(head)[0]
-    second = trial.vjp(replace(trial.case, x=trial.case.x[k:], initial=first.final))[0]
+    first = trial.run(head)[0]
+    second = trial.run(replace(trial.case, x=trial.case.x[k:], initial=first.final))[0]
     joined = named(second)
     if first.y is not None and second.y is not None:
         joined["y"] = np.concatenate([first.y, second.y])
@@ -40,9 +41,9 @@ def _pullbacks(trial: Trial) -> Iterator[Comparison]:
     if not (split := _split(trial)) or dy is None:
         return
     head, k = split
-    first, pull_first = trial.vjp(head)
-    _, pull_second = trial.vjp(replace(trial.case, x=trial.case.x[k:], initial=first.final))
-    second = trial.pulled(pull_second, Cotangents(dy[k:], trial.cotangents.final))
+    first, pull_first = trial.run(head)
+    _, pull_second = trial.run(replace(trial.case, x=trial.case.x[k:], initial=first.final))
+    second = trial.calls.pull(pull_second, Cotangents(dy[k:], trial.cotangents.final))
     g1, g2 = trial.pull(pull_first, Cotangents(dy[:k], second.initial)), named(second)
     joined: Named = {}
     for name in g1.keys() & g2.keys():
@@ -60,12 +61,12 @@ def _tied(trial: Trial) -> Iterator[Comparison]:
         return
     state, pullbacks = case.initial, []
     for t in range(len(case.x)):
-        outputs, pullback = trial.vjp(replace(case, x=case.x[t : t + 1], initial=state))
+        outputs, pullback = trial.run(replace(case, x=case.x[t : t + 1], initial=state))
         state = outputs.final
         pullbacks.append(pullback)
     final, total = trial.cotangents.final, None
     for t, pullback in reversed(list(enumerate(pullbacks))):
-        gradients = trial.pulled(pullback, Cotangents(dy[t : t + 1], final))
+        gradients = trial.calls.pull(pullback, Cotangents(dy[t : t + 1], final))
         total, final = trees.add(total, gradients.parameters), gradients.initial
     yield from trial.compare(named(Gradients(None, total, final)), trial.gradients, trial.measured, trial.measured)
 
@@ -77,7 +78,7 @@ def _causality(trial: Trial) -> Iterator[Comparison]:
     _, k = split
     x = trial.case.x.copy()
     x[k:] = (x[k:] + 1) % trial.case.sizes["D"] if is_tokens(x) else -2 * x[k:] + 1
-    moved = named(trial.vjp(replace(trial.case, x=x))[0])
+    moved = named(trial.run(replace(trial.case, x=x))[0])
     if "y" in moved:
         before = {"y": moved["y"][:k]}
         yield from trial.compare(before, {"y": trial.outputs["y"][:k]}, _first(trial, k))

@@ -5,8 +5,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from bpttcheck.blocks import named
-from bpttcheck.cases import only_y
+from bpttcheck.cases.blocks import named
+from bpttcheck.cases.changes import only_y
+from bpttcheck.cases.truncations import COVERING, DRAWN, NO_TEMPORAL_TERM
 from bpttcheck.contract import OneShot
 from bpttcheck.laws.law import (
     NO_REFERENCE,
@@ -20,8 +21,8 @@ from bpttcheck.laws.law import (
     truncation,
     truncations,
 )
-from bpttcheck.trial import Comparison, Trial
-from bpttcheck.truncations import COVERING, DRAWN, NO_TEMPORAL_TERM
+from bpttcheck.measuring.comparisons import Comparison
+from bpttcheck.measuring.trial import Trial
 from bpttref import Blocks, Last, Links, Random, Regular, Strategy, Window
 
 
@@ -38,7 +39,7 @@ def _leaves_states(trial: Trial) -> Iterator[Comparison]:
     if not trial.one_way:
         return
     for kind in trial.capabilities.truncations:
-        got = named(trial.vjp(trial.truncated(DRAWN[kind](trial.rng, len(trial.case.x))))[0])
+        got = named(trial.run(trial.truncated(DRAWN[kind](trial.rng, len(trial.case.x))))[0])
         yield from trial.compare(got, trial.outputs, trial.measured, trial.measured)
 
 
@@ -71,7 +72,7 @@ def _objective(trial: Trial) -> Iterator[Comparison]:
     if trial.one_way and kinds:
         case = trial.truncated(DRAWN[trial.one_of(kinds)](trial.rng, len(trial.case.x)))
         measured = trial.measure_objective(case)
-        for comparison in trial.compare(trial.loss_and_gradients(case), measured.values, measured):
+        for comparison in trial.compare(trial.score(case), measured.values, measured):
             yield replace(comparison, case=case)
 
 

@@ -5,19 +5,20 @@ from dataclasses import replace
 
 import numpy as np
 
-from bpttcheck.cases import only_y
+from bpttcheck.cases.changes import only_y
+from bpttcheck.cases.truncations import DRAWN
 from bpttcheck.contract import Case, OneShot
 from bpttcheck.laws.law import NO_REFERENCE, Law, gradients, loss_weights, outputs, reusable, truncation, truncations
-from bpttcheck.tolerance import Measured
-from bpttcheck.trial import Comparison, Trial
-from bpttcheck.truncations import DRAWN
+from bpttcheck.measuring.comparisons import Comparison
+from bpttcheck.measuring.tolerance import Measured
+from bpttcheck.measuring.trial import Trial
 from bpttref import Blocks, Last, Links, Random, Regular, Strategy, Window, weights
 from bpttref.arrays import Array
 
 
 def rows(trial: Trial, case: Case, M: Array, losses: list[int]) -> Iterator[Comparison]:
     """Rows of the matrix M, seen through the inputs: M[t, s] times what full BPTT sends from t to x_s."""
-    _, truncated = trial.vjp(case)
+    _, truncated = trial.run(case)
     ones = [only_y(trial.cotangents, slice(t, t + 1)) for t in losses]
     for t, one, measured in zip(losses, ones, trial.measure(trial.case, *ones), strict=True):
         full = trial.by_step(trial.pull(trial.forward[1], one))
@@ -53,8 +54,8 @@ def _weighted_losses(trial: Trial) -> Iterator[Comparison]:
     strategy = DRAWN[trial.one_of(kinds)](trial.rng, T)
     t = int(trial.rng.integers(1, T))
     single = replace(trial.case, objective=replace(objective, weights=np.eye(T)[t]))
-    full = trial.by_step(trial.loss_and_gradients(single))
-    got = trial.by_step(trial.loss_and_gradients(replace(single, truncation=strategy)))
+    full = trial.by_step(trial.score(single))
+    got = trial.by_step(trial.score(replace(single, truncation=strategy)))
     scale = trial.by_step(trial.measure_objective(single).spread)
     if full is not None and got is not None and scale is not None:
         yield from _row(trial, got, full, scale, weights(strategy, T)[t, 1:])

@@ -1,0 +1,120 @@
+"""A case of one's own: weights and inputs in an .npz file, named as in `bpttcheck.blocks.named`.
+
+"x" ``(T, B, D)`` and the parameters of the cell, such as "W_hx", "layer1.W_hh", "reverse.b_hx", must be there;
+"initial.h", .., "lengths" ``(B,)`` and the cotangents "cotangent.y", "cotangent.final.h", .. may. The folder of a
+failure holds such a file.
+"""
+
+import re
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from bpttcheck.cases.blocks import Named, place
+from bpttcheck.cases.shapes import output_width, parameter_shapes, state_shapes
+from bpttcheck.contract import Capabilities, Case, Cotangents, CustomCell, Shapes
+from bpttcheck.dtypes import rounded
+from bpttref import Cell
+from bpttref.inputs import is_tokens
+
+_MOST_UNITS = 4096
+
+
+class Held(NamedTuple):
+    """What a file holds: a case, the cotangents that there are, and the number of units."""
+
+    case: Case
+    cotangents: Cotangents
+    H: int
+
+
+@dataclass(frozen=True)
+class CaseFile:
+    """The file; it is read when it is first asked for."""
+
+    path: Path
+
+    def holds(self, cell: Cell | CustomCell, dtype: str, capabilities: Capabilities) -> Held:
+        """What there is for a cell, rounded to a dtype.
+
+        Raises ValueError, with a sentence, where the file does not fit the cell and the capabilities, and OSError.
+        """
+        arrays = dict(_read(self.path))
+        shapes = {name: array.shape for name, array in arrays.items()}
+        layers = 1 + max((int(found[1]) for name in arrays if (found := re.match(r"layer(\d+)\.", name))), default=0)
+        directions = 1 + any("reverse." in name for name in arrays)
+        x = arrays.pop("x", np.zeros(0))
+        if x.ndim != 3 and not (x.ndim == 2 and is_tokens(x)):
+            raise ValueError(
+                f"{self.path} must hold x, (T, B, D) or tokens (T, B); it has {x.shape if x.size else 'none'}"
+            )
+        steps, B, *rest = x.shape
+        D = rest[0] if rest else shapes.get("W_hx", (0,))[-1]
+
+        def parameters_of(layer: int) -> Shapes:
+            return parameter_shapes(cell, directions * output_width(cell, H) if layer else D, H, capabilities.biases)
+
+        def states_of(layer: int) -> Shapes:
+            return {name: (B, *shape) for name, shape in state_shapes(cell, H).items()}
+
+        def tree(before: str, after: str, shapes_of: Callable[[int], Shapes]) -> Any:
+            """What is taken out of the arrays, rounded, in layers and directions."""
+            found = []
+            for k in range(layers):
+                prefixes = [before + place(k, d) + after for d in range(directions)]
+                found.append(tuple({n: taken(p + n, s) for n, s in shapes_of(k).items()} for p in prefixes))
+            return tuple(found)
+
+        def taken(name: str, shape: tuple[int, ...]) -> Any:
+            if name not in arrays:
+                raise ValueError(f"{self.path} has no {name}, which {cell.name} with H = {H} needs in shape {shape}")
+            array = arrays.pop(name)
+            if array.shape != shape:
+                raise ValueError(
+                    f"{name} in {self.path} has shape {array.shape}; {cell.name} with H = {H} needs {shape}"
+                )
+            return rounded(array.astype(np.float64), dtype)
+
+        H = _units(lambda units: parameter_shapes(cell, D, units, capabilities.biases), shapes)
+        if not H:
+            needed = ", ".join(parameter_shapes(cell, D, 1, capabilities.biases))
+            raise ValueError(f"{self.path} does not hold {needed} in shapes that fit {cell.name} and x of {D} features")
+        case = Case(
+            cell,
+            dtype,
+            tree("", "", parameters_of),
+            x if is_tokens(x) else rounded(x.astype(np.float64), dtype),
+            tree("", "initial.", states_of) if any("initial." in name for name in arrays) else None,
+            arrays.pop("lengths", None),
+        )
+        y = taken("cotangent.y", (steps, B, directions * output_width(cell, H))) if "cotangent.y" in arrays else None
+        ends = any("cotangent." in name for name in arrays)
+        cotangents = Cotangents(y, tree("cotangent.", "final.", states_of) if ends else None)
+        if arrays:
+            raise ValueError(f"{self.path} has {', '.join(sorted(arrays))}, which {cell.name} has not")
+        if beyond := capabilities.undeclared(case):
+            raise ValueError(f"{self.path} has {beyond}, which the target does not declare")
+        return Held(case, cotangents, H)
+
+
+def _units(parameters: Callable[[int], Shapes], shapes: dict[str, tuple[int, ...]]) -> int:
+    """The H for which a cell's parameters have the shapes that there are; 0 if there is none."""
+    fitting = (H for H in range(1, _MOST_UNITS) if all(shapes.get(n) == s for n, s in parameters(H).items()))
+    return next(fitting, 0)
+
+
+@cache
+def _read(path: Path) -> Named:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    except (ValueError, EOFError, TypeError, zipfile.BadZipFile, AttributeError) as error:
+        raise ValueError(f"{path} is not an .npz file of arrays, as numpy.savez writes it") from error
+    if odd := [name for name, array in arrays.items() if not np.all(np.isfinite(array))]:
+        raise ValueError(f"{', '.join(odd)} in {path} is not finite in each place")
+    return arrays

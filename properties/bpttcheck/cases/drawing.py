@@ -1,0 +1,151 @@
+"""Drawing a case: sizes, scales and a seed, from which the arrays follow (`bpttcheck.cases.realising`).
+
+The first pass draws kinds of cases in turn, so that every law meets the kind it needs, and no two sizes are equal
+except where that is intended. A failing case is drawn again by Hypothesis, from what is smaller, and shrinks: to small
+sizes and, because ``rounded`` shrinks to True, to small multiples of 1/4, which a person can work through by hand.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from hypothesis import strategies as st
+
+from bpttcheck.cases.case_file import CaseFile, Held
+from bpttcheck.contract import Capabilities
+from bpttref.inputs import is_tokens
+
+WEIGHT_SCALES = (0.5, 1.0, 0.1, 2.0, 1e-3, 8.0)  # vanishing to saturated and exploding; the simplest first
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Everything that a case depends on. file: where it is the user's own; then the seed is that of the rest."""
+
+    T: int
+    B: int
+    D: int
+    H: int
+    layers: int
+    bidirectional: bool
+    ragged: bool
+    tokens: bool
+    rounded: bool
+    weight_scale: float
+    seed: int
+    file: CaseFile | None = None
+
+    def __str__(self) -> str:
+        if self.file is not None:
+            return f"{self.file.path} (seed {self.seed})"
+        options = {
+            f"{self.layers} layers": self.layers > 1,
+            "two directions": self.bidirectional,
+            "rows of different lengths": self.ragged,
+            "tokens": self.tokens,
+            "round numbers": self.rounded,
+        }
+        sizes = f"T={self.T}, B={self.B}, D={self.D}, H={self.H}"
+        chosen = "".join(f", {option}" for option, given in options.items() if given)
+        return f"{sizes}{chosen}, weights of size {self.weight_scale:g} (seed {self.seed})"
+
+
+_USUAL = {"T": 7, "B": 4, "D": 5, "H": 6}  # the largest that are drawn in the main phase
+_LARGE = {"T": 70, "B": 40, "D": 40, "H": 40}  # beyond the blocks of 8 to 64 in which loops are cut and vectorised
+_GROWING = "THTBTD"  # which size is the large one, in turn
+KINDS = ("plain", "stack", "two directions", "ragged", "equal", "edge", "large", "anything")
+
+
+def draw_case(rng: np.random.Generator, capabilities: Capabilities, k: int) -> Draw:
+    """The k-th draw for a subject with these capabilities, of the kind `KINDS[k % 8]` as far as they allow it.
+
+    Sizes are distinct and above 1, but in some kinds: "equal" has equal ones, since a wrong shape may fit by chance;
+    "edge" has sizes of 1; "large" has one size that is several times the others, and weights with which a long sequence
+    neither explodes nor becomes chaotic. "ragged", "equal", "edge" and "anything" mix depth, directions and lengths.
+    """
+    kind = KINDS[k % len(KINDS)]
+    sizes: dict[str, Any] = _sizes(rng, capabilities, kind, _GROWING[k // len(KINDS) % len(_GROWING)])
+    mixed = kind in ("ragged", "equal", "edge", "anything")
+    dense, tokens = "dense" in capabilities.inputs, "tokens" in capabilities.inputs
+    deep = kind == "stack" or (mixed and rng.random() < 0.5)
+    return Draw(
+        **sizes,
+        layers=int(rng.integers(min(2, capabilities.layers), capabilities.layers + 1)) if deep else 1,
+        bidirectional=capabilities.bidirectional and (kind == "two directions" or (mixed and rng.random() < 0.4)),
+        ragged="lengths" in capabilities.inputs and (kind == "ragged" or (mixed and rng.random() < 0.4)),
+        tokens=tokens and (not dense or rng.random() < 0.3),
+        rounded=rng.random() < 0.3,
+        weight_scale=float(rng.choice(WEIGHT_SCALES[:3] if kind == "large" else WEIGHT_SCALES)),
+        seed=int(rng.integers(2**32)),
+    )
+
+
+def _sizes(rng: np.random.Generator, capabilities: Capabilities, kind: str, growing: str) -> dict[str, int]:
+    """Sizes from the subject's own, where it declares them, else from small ranges, but for the ``growing`` one."""
+
+    def pool(name: str, least: int, most: int) -> list[int]:
+        return sorted(capabilities.sizes.get(name, range(least, most + 1)))
+
+    if kind == "equal":
+        equal = int(rng.integers(2, 5))
+        choices = {n: pool(n, 2, most) for n, most in _USUAL.items()}
+        return {n: equal if equal in choice else int(rng.choice(choice)) for n, choice in choices.items()}
+    if kind == "edge":
+        choices = {n: pool(n, 1, most) for n, most in _USUAL.items()}
+        return {n: int(rng.choice([choice[0], rng.choice(choice)])) for n, choice in choices.items()}
+    choices = {n: pool(n, 2, most) for n, most in _USUAL.items()}
+    if kind == "large":
+        large = pool(growing, 2 * _LARGE[growing] // 3, _LARGE[growing])
+        choices = {n: c[:3] for n, c in choices.items()} | {growing: large}
+    for _ in range(20):
+        sizes = {name: int(rng.choice(choice)) for name, choice in choices.items()}
+        if len(set(sizes.values())) == len(sizes):
+            break
+    return sizes
+
+
+def draw_around(rng: np.random.Generator, file: CaseFile, held: Held) -> Draw:
+    """A draw of what a user's own case leaves open: cotangents, an objective, what the laws draw."""
+    case = held.case
+    T, B = case.x.shape[:2]
+    return Draw(
+        T=T,
+        B=B,
+        D=case.sizes.get("D", 1),
+        H=held.H,
+        layers=len(case.parameters),
+        bidirectional=len(case.parameters[0]) == 2,
+        ragged=case.lengths is not None,
+        tokens=is_tokens(case.x),
+        rounded=False,
+        weight_scale=1.0,
+        seed=int(rng.integers(2**32)),
+        file=file,
+    )
+
+
+def smaller_draws(draw: Draw, capabilities: Capabilities) -> st.SearchStrategy[Draw]:
+    """Draws that are no larger than this one, the simplest first; half of what is drawn is as in this one."""
+    if draw.file is not None:
+        return st.just(draw)
+
+    def size(name: str) -> st.SearchStrategy[int]:
+        most = getattr(draw, name)
+        smaller = [n for n in sorted(capabilities.sizes.get(name, range(1, most + 1))) if n <= most]
+        return st.sampled_from(smaller + [most] * len(smaller))
+
+    scales = dict.fromkeys([*(s for s in WEIGHT_SCALES[:2]), draw.weight_scale])
+    return st.builds(
+        Draw,
+        T=size("T"),
+        B=size("B"),
+        D=size("D"),
+        H=size("H"),
+        layers=st.sampled_from([*range(1, draw.layers + 1), *[draw.layers] * draw.layers]),
+        bidirectional=st.sampled_from(sorted({False, draw.bidirectional})),
+        ragged=st.sampled_from(sorted({False, draw.ragged})),
+        tokens=st.sampled_from(sorted({draw.tokens, draw.tokens and "dense" not in capabilities.inputs})),
+        rounded=st.sampled_from([True, draw.rounded]),
+        weight_scale=st.sampled_from(list(scales)),
+        seed=st.sampled_from([*range(16), draw.seed]),
+    )

@@ -1,0 +1,97 @@
+"""The arrays of a drawn case: the same for the same draw."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from bpttcheck.cases.drawing import Draw
+from bpttcheck.cases.shapes import output_width, parameter_shapes, state_shapes
+from bpttcheck.contract import Capabilities, Case, Cotangents, CustomCell
+from bpttcheck.dtypes import rounded
+from bpttref import Cell, Objective, trees
+from bpttref.arrays import Array
+
+
+def realise(draw: Draw, cell: Cell | CustomCell, dtype: str, capabilities: Capabilities) -> tuple[Case, Cotangents]:
+    """The case and the cotangents of a draw: the same for the same draw. A user's own case starts from zeros unless it
+    has initial states."""
+    rng = np.random.default_rng(draw.seed)
+
+    def values(*shape: int, scale: float = 1.0) -> Array:
+        drawn = rng.standard_normal(shape)
+        if draw.rounded:
+            drawn = np.where(drawn < 0, -1, 1) * np.ceil(4 * np.abs(drawn)) / 4
+        return rounded(scale * drawn, dtype)
+
+    directions = 2 if draw.bidirectional else 1
+    x, width = _tokens(draw, rng, capabilities) if draw.tokens else (values(draw.T, draw.B, draw.D), draw.D)
+    parameters, initial, final = [], [], []
+    for _ in range(draw.layers):
+        shapes = parameter_shapes(cell, width, draw.H, capabilities.biases)
+        parameters.append(
+            tuple(
+                {name: values(*s, scale=draw.weight_scale if len(s) > 1 else 0.5) for name, s in shapes.items()}
+                for _ in range(directions)
+            )
+        )
+        rows = {name: (draw.B, *shape) for name, shape in state_shapes(cell, draw.H).items()}
+        initial.append(tuple({name: values(*s, scale=0.5) for name, s in rows.items()} for _ in range(directions)))
+        final.append(tuple({name: values(*s) for name, s in rows.items()} for _ in range(directions)))
+        width = directions * output_width(cell, draw.H)
+    lengths = None
+    if draw.ragged:
+        shortest = 0 if capabilities.empty and rng.random() < 0.3 else 1
+        lengths = rng.integers(shortest, draw.T + 1, draw.B)
+        lengths[rng.integers(draw.B)] = draw.T
+    case = Case(
+        cell,
+        dtype,
+        tuple(parameters),
+        x,
+        tuple(initial) if "initial" in capabilities.inputs else None,
+        lengths,
+        objective=_objective(rng, values, (draw.T, draw.B, width), capabilities, draw.seed % 4 == 3),
+    )
+    dy = values(draw.T, draw.B, width) if "y" in capabilities.outputs else None
+    cotangents = Cotangents(dy, tuple(final) if "final" in capabilities.outputs else None)
+    if draw.file is None:
+        return case, cotangents
+    own, given, _ = draw.file.holds(cell, dtype, capabilities)
+    own = replace(own, initial=own.initial or trees.scale(case.initial, 0), objective=case.objective)
+    return own, given if any(part is not None for part in given) else cotangents
+
+
+def _tokens(draw: Draw, rng: np.random.Generator, capabilities: Capabilities) -> tuple[Array, int]:
+    """Tokens ``(T, B)`` and how many there may be. Half the time no two are the same: the columns of dW_hx are then
+    the gradients of single steps."""
+    size = draw.T * draw.B
+    distinct = "D" not in capabilities.sizes and bool(rng.integers(2))
+    tokens = rng.permutation(size) if distinct else rng.integers(0, draw.D, size)
+    return tokens.reshape(draw.T, draw.B), size if distinct else draw.D
+
+
+def _objective(
+    rng: np.random.Generator,
+    values: Callable[..., Array],
+    shape: tuple[int, int, int],
+    capabilities: Capabilities,
+    large: bool,
+) -> Objective | None:
+    """An objective of one of the declared kinds for outputs of this ``shape``. In each fourth case the readout is
+    large, so that gradients pass the bounds at which training loops clip them, but not so large that the logarithm of a
+    softmax in float32 overflows."""
+    if not capabilities.objectives:
+        return None
+    T, B, width = shape
+    kind: Any = str(rng.choice(sorted(capabilities.objectives)))
+    scales = {"given": 2.0 ** rng.integers(-2, 3), "sum": 1, "mean-of-steps": 1 / T, "mean": 1 / (T * B)}
+    weights = rng.integers(1, 9, T) / 4 if capabilities.loss_weights else None
+    readouts, size = int(rng.integers(2, 5)), 8 / width**0.5 if large else 1.0
+    W_qh, b_q = (None, None) if kind == "linear" else (values(readouts, width, scale=size), values(readouts))
+    if kind == "cross-entropy":
+        targets = rng.integers(0, readouts, (T, B))
+    else:
+        targets = values(T, B, width if kind == "linear" else readouts)
+    return Objective(kind, targets, W_qh, b_q, weights, float(scales[capabilities.reduction]))

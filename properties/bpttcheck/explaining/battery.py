@@ -1,0 +1,128 @@
+"""Fresh problems for a diagnosis: kinds of problem, the simplest first, the same for all who declare the same."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from bpttcheck.cases.changes import behind, saturated
+from bpttcheck.cases.drawing import Draw, draw_case
+from bpttcheck.cases.kinks import near_kink
+from bpttcheck.cases.realising import realise
+from bpttcheck.cases.truncations import COVERING, DRAWN, NO_TEMPORAL_TERM
+from bpttcheck.contract import Capabilities, Case, Cotangents, Implementation, TwoPhase
+from bpttcheck.measuring.calls import capabilities_of
+from bpttcheck.measuring.trial import Trial
+from bpttref import Cell, Links, Random, Strategy, trees
+from bpttref.inputs import is_tokens
+
+LONG = 24  # steps, rows, features or units above which one problem of a level is enough
+_PROBLEMS = 3  # of each other level
+
+_Problem = tuple[Case, Cotangents]
+
+
+@dataclass(frozen=True)
+class _Level:
+    """A kind of problem: what its draw has of its own, and what is changed of the case and the cotangents drawn."""
+
+    name: str
+    draw: Mapping[str, Any] = field(default_factory=dict)
+    change: Callable[[np.random.Generator, Case, Cotangents], _Problem] = lambda rng, *problem: problem
+
+
+def battery(subject: Implementation, cell: Cell, dtype: str) -> Iterator[tuple[str, Trial]]:
+    """The problems, each with the name of its level."""
+    capabilities = capabilities_of(subject)
+    for k, level in enumerate(_levels(capabilities, isinstance(subject, TwoPhase))):
+        for n in range(1 if max(map(int, level.draw.values()), default=0) > LONG else _PROBLEMS):
+            rng = np.random.default_rng([7, k, n])
+            drawn = realise(_plain(rng, capabilities, level.draw), cell, dtype, capabilities)
+            trial = Trial(subject, capabilities, *level.change(rng, *drawn))
+            if not near_kink(trial.case) and not trial.calls.refusal(trial.case):
+                yield level.name, trial
+
+
+def _plain(rng: np.random.Generator, capabilities: Capabilities, changes: Mapping[str, Any]) -> Draw:
+    """A draw of one layer and one direction, but for the ``changes``."""
+    tokens = "dense" not in capabilities.inputs
+    plain = {"layers": 1, "bidirectional": False, "ragged": False, "tokens": tokens, "weight_scale": 0.5}
+    return replace(draw_case(rng, capabilities, 0), **{**plain, **changes})
+
+
+def _levels(capabilities: Capabilities, two_phase: bool) -> Iterator[_Level]:
+    """The levels that are within the capabilities."""
+    deep, two_ways, ragged = {"layers": capabilities.layers}, {"bidirectional": True}, {"ragged": True}
+    stacks, lengths = capabilities.layers > 1, "lengths" in capabilities.inputs
+    yield _Level("one step", {"T": 1})
+    yield _Level("several steps")
+    yield _Level("one row", {"B": 1})
+    yield _Level("equal sizes", {"T": 3, "B": 3, "D": 3, "H": 3})
+    yield _Level("sizes of 1", {"B": 1, "D": 1, "H": 1})
+    if "tokens" in capabilities.inputs:
+        yield _Level("tokens", {"tokens": True})
+    if stacks:
+        yield _Level("a stack", deep)
+    if capabilities.bidirectional:
+        yield _Level("two directions", two_ways)
+    if stacks and capabilities.bidirectional:
+        yield _Level("a stack of two directions", deep | two_ways)
+    if lengths:
+        yield _Level("rows of different lengths", ragged)
+    if lengths and capabilities.bidirectional:
+        yield _Level("two directions and rows of different lengths", two_ways | ragged)
+    if lengths and capabilities.padding == "anything":
+        yield _Level("NaN behind the ends of rows", ragged, _nan_behind)
+    yield _Level("large weights", {"weight_scale": 8.0})
+    yield _Level("small weights", {"weight_scale": 0.01})
+    yield _Level("saturated units", {}, lambda rng, case, cotangents: (saturated(case), cotangents))
+    yield _Level("a long sequence", {"T": 66})
+    yield _Level("wide states", {"H": 35})
+    yield _Level("many rows", {"B": 35})
+    yield _Level("many features", {"D": 35})
+    if two_phase:
+        yield _Level("large cotangents", {}, _scaled(2.0**20))
+        yield _Level("small cotangents", {}, _scaled(2.0**-20))
+        yield _Level("no cotangent of y", {}, lambda rng, case, cotangents: (case, Cotangents(None, cotangents.final)))
+        yield _Level("cotangents in Fortran order", {}, _strided)
+        if capabilities.empty:
+            yield _Level("no step at all", {}, _without_steps)
+    for kind in capabilities.truncations:
+        if kind is not Random:
+            name = f"{kind.__name__.lower()} truncation"
+            yield _Level(name, {}, _drawn(kind))
+            if stacks:
+                yield _Level(f"{name} in a stack", deep, _drawn(kind))
+            if kind in NO_TEMPORAL_TERM:
+                yield _Level(f"{name} of single steps", {}, _truncated(NO_TEMPORAL_TERM[kind]))
+            if kind is not Links:
+                yield _Level(f"{name} longer than T", {}, _truncated(COVERING[kind], longer=2))
+
+
+def _drawn(kind: type[Strategy]) -> Callable[..., _Problem]:
+    return lambda rng, case, cotangents: (replace(case, truncation=DRAWN[kind](rng, len(case.x))), cotangents)
+
+
+def _truncated(strategy: Callable[[int], Strategy], longer: int = 0) -> Callable[..., _Problem]:
+    return lambda rng, case, cotangents: (replace(case, truncation=strategy(len(case.x) + longer)), cotangents)
+
+
+def _scaled(factor: float) -> Callable[..., _Problem]:
+    return lambda rng, case, cotangents: (case, Cotangents(*(trees.scale(part, factor) for part in cotangents)))
+
+
+def _strided(rng: np.random.Generator, case: Case, cotangents: Cotangents) -> _Problem:
+    return case, Cotangents(None if cotangents.y is None else np.asfortranarray(cotangents.y), cotangents.final)
+
+
+def _without_steps(rng: np.random.Generator, case: Case, cotangents: Cotangents) -> _Problem:
+    dy = None if cotangents.y is None else cotangents.y[:0]
+    return replace(case, x=case.x[:0]), Cotangents(dy, cotangents.final)
+
+
+def _nan_behind(rng: np.random.Generator, case: Case, cotangents: Cotangents) -> _Problem:
+    if is_tokens(case.x):
+        return case, cotangents
+    x = np.where(behind(case)[:, :, None], np.nan, case.x).astype(case.dtype)
+    return replace(case, x=x), cotangents

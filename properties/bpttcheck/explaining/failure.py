@@ -1,0 +1,190 @@
+"""A failure as a folder: the arrays of the case, and a file that shows it again and can be worked through by hand."""
+
+import os
+import re
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bpttcheck.cases.blocks import case_arrays, named
+from bpttcheck.contract import Case, Cotangents, CustomCell, Implementation, OneShot
+from bpttcheck.laws import LAWS, Law
+from bpttcheck.measuring.calls import capabilities_of
+from bpttcheck.measuring.comparisons import Comparison
+from bpttcheck.measuring.trial import Trial
+from bpttcheck.running.evaluating import Finding, evaluate
+
+_FILE = '''"""{law} is broken by {subject} on {cell} {dtype}.
+
+{statement}    {equation}
+{reason}
+
+Run it:  python {name}    or:  bpttcheck replay {name}
+"""
+
+import sys
+from pathlib import Path
+
+from numpy import array, empty, float32, float64, inf, nan, uint32  # noqa: F401
+
+from bpttcheck import Case, Cotangents
+from bpttcheck.targets import cell_named, load  # noqa: F401
+from bpttref import *  # noqa: F403
+
+TARGET = {target!r}
+LAW = {law!r}
+AGAINST = {against!r}
+subject = load(TARGET, Path(__file__).resolve().parent / {folder!r})
+{right}case = Case(
+{case}
+)
+cotangents = Cotangents(
+    y={y},
+    final={final},
+)
+
+
+def check():
+    """The empty string if the law holds, else what is wrong."""
+{check}
+
+if __name__ == "__main__":
+    wrong = check()
+    print(f"FAILED: {{wrong}}" if wrong else "FIXED")
+    sys.exit(bool(wrong))
+'''
+
+_BY_LAW = """    from bpttcheck.explaining.failure import again
+
+    finding = again(LAW, subject, case, cotangents{against})
+    return finding.sentence() if finding.failed else ""
+"""
+
+_RIGHT = "right = load(AGAINST, Path(__file__).resolve().parent / {folder!r})\n"
+
+_BY_NUMBERS = """    from bpttcheck.measuring.calls import Calls
+
+    calls = Calls(subject)
+    expected = {expected}
+    allowed = {allowed!r}
+{call}
+    got = {got}
+    off = float(abs(got - expected).max())
+    return "" if off <= allowed else f"{block} is off by {{off:.3g}}, where {{allowed:.3g}} is allowed"
+"""
+
+_VJP = """    outputs, pullback = calls.run(case)
+    gradients = calls.pull(pullback, cotangents) if pullback else None"""
+_LOSS_AND_GRADIENTS = "    outputs, gradients = calls.score(case)"
+
+
+def again(
+    law_id: str, subject: Implementation, case: Case, cotangents: Cotangents, against: Implementation | None = None
+) -> Finding:
+    """Put one law to one case again. Raises AdapterError if the subject does."""
+    return evaluate(_law(law_id), Trial(subject, capabilities_of(subject), case, cotangents, against))
+
+
+def write_failure(
+    folder: Path,
+    target: str,
+    name: str,
+    law_id: str,
+    reason: str,
+    case: Case,
+    cotangents: Cotangents,
+    worst: Comparison | None = None,
+    against: str = "",
+) -> Path:
+    """Write one failure into a folder of its own inside ``folder``; returns the file that shows it.
+
+    name: the subject's, as in the results.
+    worst: the comparison that failed; of a law that compares the numbers of one call, the file holds the right ones.
+    against: the target that is right, if it is not the reference.
+    Raises OSError where that is not possible.
+    """
+    law = _law(law_id)
+    if law.direct and worst is not None:
+        case = worst.case or case
+        check = _by_numbers(law, case, worst)
+    else:
+        check = _BY_LAW.format(against=", right" if against else "")
+    own = folder / re.sub(r"[^A-Za-z0-9]+", "_", f"{name} {case.cell.name} {case.dtype} {law_id}")
+    own.mkdir(parents=True, exist_ok=True)
+    if law.door is not OneShot:
+        case = replace(case, objective=None)
+    cotangent_arrays = {f"cotangent.{name}": array for name, array in named(cotangents).items()}
+    np.savez(own / "case.npz", **{"x": case.x} | case_arrays(case) | cotangent_arrays)  # type: ignore[arg-type]
+    start = os.path.relpath(Path.cwd(), own.resolve())
+    with np.printoptions(floatmode="unique", threshold=2**31, linewidth=110):
+        text = _FILE.format(
+            law=law_id,
+            subject=name,
+            cell=case.cell.name,
+            dtype=case.dtype,
+            statement=law.statement,
+            equation=law.equation,
+            reason=reason,
+            name="replay.py",
+            target=target,
+            folder=start,
+            against=against,
+            right=_RIGHT.format(folder=start) if against else "",
+            case="\n".join(f"    {field.name}={_source(field.name, case)}," for field in fields(case)),
+            y=repr(cotangents.y),
+            final=repr(cotangents.final),
+            check=check,
+        )
+    text = re.sub(r"array\(\[\], shape=(\([^)]*\)), dtype=(\w+)\)", r"empty(\1, dtype=\2)", text)  # as NumPy shows it
+    (own / "replay.py").write_text(text)
+    return own / "replay.py"
+
+
+def _law(law_id: str) -> Law:
+    return next(law for law in LAWS if law.id == law_id)
+
+
+def _source(name: str, case: Case) -> str:
+    value: Any = getattr(case, name)
+    if isinstance(value, CustomCell):
+        return f"cell_named(subject, {value.name!r})"
+    return repr(value)
+
+
+def _by_numbers(law: Law, case: Case, worst: Comparison) -> str:
+    """The body of a check that compares one block with the numbers that are right."""
+    with np.printoptions(floatmode="unique", threshold=2**31, linewidth=100):
+        return _BY_NUMBERS.format(
+            expected=repr(np.asarray(worst.expected)),
+            allowed=worst.tolerance,
+            call=_LOSS_AND_GRADIENTS if law.door is OneShot else _VJP,
+            got=_expression(case, worst.block),
+            block=worst.block,
+        )
+
+
+def _expression(case: Case, block: str) -> str:
+    """How a block is taken out of ``outputs`` and ``gradients``: ``gradients.parameters[0][0]["W_hh"][2:4]``."""
+    name, _, part = block.rstrip("]").partition("[")
+    *place, last = name.split(".")
+    layer = next((int(word.removeprefix("layer")) for word in place if word.startswith("layer")), 0)
+    direction = int("reverse" in place)
+    if last in ("y", "loss"):
+        array = f"outputs.{last}"
+    elif last == "x":
+        array = "gradients.x"
+    elif last in ("W_qh", "b_q"):
+        array = f'gradients.readout["{last}"]'
+    else:
+        kinds = {"final": "outputs.final", "initial": "gradients.initial"}
+        tree = next((kinds[word] for word in place if word in kinds), "gradients.parameters")
+        array = f'{tree}[{layer}][{direction}]["{last}"]'
+    if part.startswith("t="):
+        return f"{array}[{part.removeprefix('t=')}]"
+    if part.startswith("gate ") and not isinstance(case.cell, CustomCell):
+        H = case.parameters[layer][direction]["W_hh"].shape[1]
+        k = case.cell.gates.index(part.removeprefix("gate "))
+        return f"{array}[{k * H}:{(k + 1) * H}]"
+    return array

@@ -1,0 +1,171 @@
+"""Truncation by the correct rule, with a boundary between segments that is crossed or cut wrongly."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from bpttcheck.contract import Case, Cotangents, Gradients, Outputs, Pullback
+from bpttcheck.faults.planting import Fault, Vjp, correct, pulled
+from bpttref import GRU, LSTM, RNN, Blocks, Full, Last, Links, Regular, Window, trees
+from bpttref.arrays import Array
+
+
+def in_segments(boundary: Callable[[str, int, Array], Array]) -> Callable[[], Vjp]:
+    """Regular truncation as a loop over segments, in which ``boundary(name, layer, cotangent)`` crosses each cut."""
+
+    def faulty(case: Case) -> tuple[Outputs, Pullback]:
+        if not isinstance(case.truncation, Regular) or case.lengths is not None or len(case.x) == 0:
+            return correct(case)
+        tau = case.truncation.tau
+        starts = range(0, len(case.x), tau)
+        runs, state = [], case.initial
+        for start in starts:
+            outputs, pull = correct(replace(case, x=case.x[start : start + tau], initial=state, truncation=Full()))
+            runs.append((outputs, pull))
+            state = outputs.final
+
+        def pullback(cotangents: Cotangents) -> Gradients:
+            final, total, pieces = cotangents.final, None, []
+            for start, (_, pull) in zip(reversed(starts), reversed(runs), strict=True):
+                dy = None if cotangents.y is None else cotangents.y[start : start + tau]
+                found = pull(Cotangents(dy, final))
+                pieces.append(found.x)
+                total = trees.add(total, found.parameters)
+                final = tuple(
+                    tuple({k: boundary(k, layer, a) for k, a in leaf.items()} for leaf in directions)
+                    for layer, directions in enumerate(found.initial or ())
+                )
+            dx = None if pieces[0] is None else np.concatenate([p for p in pieces[::-1] if p is not None])
+            return Gradients(dx, total, found.initial)
+
+        y = np.concatenate([outputs.y for outputs, _ in runs if outputs.y is not None])
+        return Outputs(y, state), pullback
+
+    return lambda: faulty
+
+
+def cell_state_not_cut(name: str, layer: int, cotangent: Array) -> Array:
+    return cotangent if name == "c" else 0 * cotangent
+
+
+def upper_layer_not_cut(name: str, layer: int, cotangent: Array) -> Array:
+    return cotangent if layer > 0 else 0 * cotangent
+
+
+def tail_dropped(case: Case, pullback: Pullback, cotangents: Cotangents) -> Gradients:
+    if isinstance(case.truncation, Regular) and cotangents.y is not None:
+        whole = len(case.x) // case.truncation.tau * case.truncation.tau
+        dy = cotangents.y.copy()
+        dy[whole:] = 0
+        cotangents = cotangents._replace(y=dy)
+    return pullback(cotangents)
+
+
+def state_not_carried() -> Vjp:
+    """Every segment of a truncated run starts from the initial state."""
+
+    def faulty(case: Case) -> tuple[Outputs, Pullback]:
+        if not isinstance(case.truncation, Regular) or len(case.x) == 0:
+            return correct(case)
+        tau = case.truncation.tau
+        starts = range(0, len(case.x), tau)
+        runs = [correct(replace(case, x=case.x[s : s + tau], truncation=Full())) for s in starts]
+        y = np.concatenate([outputs.y for outputs, _ in runs if outputs.y is not None])
+
+        def pullback(cotangents: Cotangents) -> Gradients:
+            total: Gradients | None = None
+            pieces = []
+            for s, (_, pull) in zip(starts, runs, strict=True):
+                dy = None if cotangents.y is None else cotangents.y[s : s + tau]
+                gradients = pull(Cotangents(dy))
+                pieces.append(gradients.x)
+                total = (
+                    gradients
+                    if total is None
+                    else total._replace(
+                        parameters=trees.add(total.parameters, gradients.parameters),
+                        initial=trees.add(total.initial, gradients.initial),
+                    )
+                )
+            assert total is not None
+            return total._replace(x=np.concatenate([p for p in pieces if p is not None]))
+
+        return Outputs(y, runs[-1][0].final), pullback
+
+    return faulty
+
+
+def parameters_not_truncated(kind: type) -> Callable[[], Vjp]:
+    """dx is truncated; the gradients of the parameters are those of full BPTT."""
+
+    def faulty(case: Case) -> tuple[Outputs, Pullback]:
+        outputs, pullback = correct(case)
+        if not isinstance(case.truncation, kind):
+            return outputs, pullback
+        _, full = correct(replace(case, truncation=Full()))
+        return outputs, lambda c: pullback(c)._replace(parameters=full(c).parameters)
+
+    return lambda: faulty
+
+
+def hidden_state_not_cut(name: str, layer: int, cotangent: Array) -> Array:
+    return cotangent if name == "h" else 0 * cotangent
+
+
+FAULTS = tuple(
+    Fault(*row)
+    for row in (
+        (
+            "tail-chunk-dropped",
+            "The last T mod tau steps get no gradient.",
+            "",
+            ("regular-reference", "xray-regular"),
+            (RNN("tanh"), LSTM()),
+            pulled(tail_dropped),
+        ),
+        (
+            "state-not-carried",
+            "Every segment of a truncated run starts from the initial state.",
+            "https://github.com/OpenNMT/OpenNMT-py/pull/1171",
+            ("truncation-leaves-states",),
+            (RNN("tanh"),),
+            state_not_carried,
+        ),
+        (
+            "not-detached",
+            "The cell state crosses the cut with its gradient; only h is detached.",
+            "https://github.com/Lightning-AI/pytorch-lightning/pull/8145",
+            ("tau-one-has-no-temporal-term", "xray-regular", "regular-reference"),
+            (LSTM(),),
+            in_segments(cell_state_not_cut),
+        ),
+        (
+            "layer-not-detached",
+            "In a stack the states of the first layer alone are cut.",
+            "https://github.com/NeuroTorch/NeuroTorch/pull/137",
+            ("xray-regular", "regular-reference"),
+            (RNN("tanh"), GRU("after")),
+            in_segments(upper_layer_not_cut),
+        ),
+        (
+            "hidden-state-not-detached",
+            "The hidden state crosses the cut with its gradient; only the cell state is detached.",
+            "https://github.com/pytorch/pytorch/issues/2198",
+            ("xray-regular", "regular-reference"),
+            (LSTM(),),
+            in_segments(hidden_state_not_cut),
+        ),
+        *(
+            (
+                f"parameters-not-truncated-{kind.__name__.lower()}",
+                f"Under {kind.__name__.lower()} truncation dx is truncated and the parameters' gradients are not.",
+                "https://github.com/Theano/Theano/issues/4652",
+                (f"{kind.__name__.lower()}-reference",),
+                (RNN("tanh"),),
+                parameters_not_truncated(kind),
+            )
+            for kind in (Regular, Window, Blocks, Last, Links)
+        ),
+    )
+)

@@ -1,0 +1,177 @@
+"""Axes, directions, strides and dtypes of arrays."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from bpttcheck.contract import Case, Cotangents, Gradients, Outputs, Pullback
+from bpttcheck.faults.planting import PULLBACK, Fault, Vjp, correct, pulled, with_case, with_outputs
+from bpttref import GRU, LSTM, RNN
+
+
+def second_direction_not_added(case: Case, pullback: Pullback, cotangents: Cotangents) -> Gradients:
+    """dx lacks what comes through the reverse direction."""
+    gradients = pullback(cotangents)
+    if len(case.parameters[0]) == 1 or len(case.parameters) > 1 or cotangents.y is None:
+        return gradients
+    return gradients._replace(x=pullback(_halves(cotangents)[0]).x)
+
+
+def reverse_share_not_flipped(case: Case, pullback: Pullback, cotangents: Cotangents) -> Gradients:
+    """The reverse direction's share of dx is left in the order of its loop."""
+    gradients = pullback(cotangents)
+    if len(case.parameters[0]) == 1 or len(case.parameters) > 1 or cotangents.y is None:
+        return gradients
+    forward, reverse = (pullback(half).x for half in _halves(cotangents))
+    return gradients._replace(x=None if forward is None or reverse is None else forward + reverse[::-1])
+
+
+def _halves(cotangents: Cotangents) -> tuple[Cotangents, Cotangents]:
+    """The cotangents of the forward and of the reverse direction of one layer."""
+    assert cotangents.y is not None
+    first = np.arange(cotangents.y.shape[-1]) < cotangents.y.shape[-1] // 2
+    final: Any = cotangents.final
+
+    def keep(direction: int) -> Any:
+        return final and tuple(
+            tuple({k: a if d == direction else 0 * a for k, a in leaf.items()} for d, leaf in enumerate(layer))
+            for layer in final
+        )
+
+    return Cotangents(cotangents.y * first, keep(0)), Cotangents(cotangents.y * ~first, keep(1))
+
+
+def rows_for_steps(case: Case, pullback: Pullback, cotangents: Cotangents) -> Gradients:
+    """dx is read from a buffer (B, T, D) as if it were (T, B, D)."""
+    gradients = pullback(cotangents)
+    if gradients.x is None:
+        return gradients
+    return gradients._replace(x=gradients.x.swapaxes(0, 1).reshape(gradients.x.shape))
+
+
+def read_as_contiguous(case: Case, pullback: Pullback, cotangents: Cotangents) -> Gradients:
+    """The cotangent's memory is read in order, whatever its strides say."""
+    dy = cotangents.y
+    if dy is not None and not dy.flags.c_contiguous:
+        dy = dy.ravel(order="K").reshape(dy.shape)
+    return pullback(Cotangents(dy, cotangents.final))
+
+
+def axes_squeezed(case: Case, outputs: Outputs) -> Outputs:
+    return outputs._replace(y=None if outputs.y is None else outputs.y.squeeze())
+
+
+def viewed_not_transposed(case: Case) -> Case:
+    """A batch-major array is viewed as time-major."""
+    return replace(case, x=case.x.swapaxes(0, 1).reshape(case.x.shape))
+
+
+def upcast() -> Vjp:
+    def faulty(case: Case) -> tuple[Outputs, Pullback]:
+        outputs, pullback = correct(case)
+        assert outputs.y is not None
+        return outputs._replace(y=outputs.y.astype(np.float64)), pullback
+
+    return faulty
+
+
+def sequence_reversed_batch() -> Vjp:
+    """The reverse direction is flipped along the batch instead of along time."""
+
+    def faulty(case: Case) -> tuple[Outputs, Pullback]:
+        outputs, pullback = correct(case)
+        assert outputs.y is not None
+        return outputs._replace(y=outputs.y[:, ::-1].copy()), pullback
+
+    return faulty
+
+
+def looks_ahead() -> Vjp:
+    """Outputs are left in the order of a reverse loop."""
+
+    def faulty(case: Case) -> tuple[Outputs, Pullback]:
+        outputs, pullback = correct(case)
+        assert outputs.y is not None
+        return outputs._replace(y=outputs.y[::-1].copy()), pullback
+
+    return faulty
+
+
+FAULTS = tuple(
+    Fault(*row)
+    for row in (
+        (
+            "f64-upcast",
+            "A float32 input comes out as float64.",
+            "https://github.com/keras-team/keras/issues/2209",
+            ("outputs-complete",),
+            (RNN("tanh"),),
+            upcast,
+        ),
+        (
+            "flip-batch-axis",
+            "Outputs are flipped along the batch.",
+            "https://github.com/tensorflow/tensorflow/issues/39635",
+            ("batch-independence", "batch-permutation", "forward-reference"),
+            (RNN("tanh"),),
+            sequence_reversed_batch,
+        ),
+        (
+            "reverse-not-flipped-back",
+            "Outputs are left in the order of a reverse loop.",
+            "https://github.com/keras-team/keras/issues/1431",
+            ("causality", "split-resume-states"),
+            (RNN("tanh"),),
+            looks_ahead,
+        ),
+        (
+            "direction-grad-not-added",
+            "dx lacks what comes through the reverse direction.",
+            "https://github.com/mlpack/mlpack/pull/1742",
+            ("pullback-reference", "reverse-is-flipped"),
+            (RNN("tanh"),),
+            pulled(second_direction_not_added),
+        ),
+        (
+            "reverse-dx-not-flipped-back",
+            "The reverse direction's share of dx is left in the order of its loop.",
+            "https://github.com/keras-team/keras/issues/3163",
+            ("pullback-reference", "reverse-is-flipped"),
+            (GRU("after"),),
+            pulled(reverse_share_not_flipped),
+        ),
+        (
+            "view-instead-of-transpose",
+            "A batch-major array is viewed as time-major instead of transposed.",
+            "https://github.com/HHTseng/video-classification/issues/42",
+            ("forward-reference", "batch-independence", "causality"),
+            (RNN("tanh"),),
+            with_case(viewed_not_transposed),
+        ),
+        (
+            "batch-first-transpose-missing",
+            "dx is read from a batch-major buffer as if it were time-major.",
+            "https://github.com/pytorch/pytorch/pull/95137",
+            PULLBACK,
+            (LSTM(),),
+            pulled(rows_for_steps),
+        ),
+        (
+            "squeeze-all",
+            "squeeze() drops every axis of size 1.",
+            "https://github.com/salesforce/pytorch-qrnn/issues/11",
+            ("outputs-complete",),
+            (RNN("tanh"),),
+            with_outputs(axes_squeezed),
+        ),
+        (
+            "non-contiguous-dy",
+            "The cotangent's memory is read in order, whatever its strides say.",
+            "https://github.com/pytorch/pytorch/issues/619",
+            ("any-layout",),
+            (LSTM(),),
+            pulled(read_as_contiguous),
+        ),
+    )
+)

@@ -1,0 +1,131 @@
+"""The only place that calls an implementation: laws, diagnosis, X-rays, studies, replay and loading go through it.
+
+An implementation gets arrays of its own. An exception that it raises becomes an `AdapterError`, its warnings are noted,
+and what it returns has the types of the contract.
+"""
+
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import numpy as np
+
+from bpttcheck.cases.blocks import named
+from bpttcheck.cases.changes import copied, with_arrays
+from bpttcheck.contract import Capabilities, Case, Cotangents, Gradients, Implementation, Outputs, Pullback
+
+_Result = TypeVar("_Result", Outputs, Gradients)
+
+
+class AdapterError(Exception):
+    """The subject itself raised, or its adapter says what is wrong with it."""
+
+
+class Refused(Exception):
+    """The subject declares that it does not take a case; the message says why."""
+
+
+def capabilities_of(subject: Implementation, name: str = "") -> Capabilities:
+    """What an implementation declares. Raises AdapterError, which calls it ``name``, or by its own name."""
+    name = name or subject.name
+    try:
+        declared = subject.capabilities()
+    except Exception as error:
+        raise AdapterError(f"capabilities of {name} raised {type(error).__name__}: {error}") from error
+    if not isinstance(declared, Capabilities):
+        raise AdapterError(f"capabilities of {name} are a {type(declared).__name__}; expected bpttcheck.Capabilities")
+    return declared
+
+
+class Calls:
+    """Calls of one implementation. warnings: what it has warned of; whoever reports them clears the set.
+
+    Each method raises AdapterError if the implementation raises or returns what the contract does not allow, and
+    Refused if it declares that it does not take the case. ``copy``: whether it gets arrays of its own, as it should
+    unless the caller is to see what it does to them.
+    """
+
+    def __init__(self, subject: Implementation, capabilities: Capabilities | None = None) -> None:
+        """capabilities: what it is held to, its own unless they are given."""
+        self.subject: Any = subject  # of the doors that the caller needs
+        self.capabilities = capabilities_of(subject) if capabilities is None else capabilities
+        self.warnings: set[str] = set()
+
+    def refusal(self, case: Case) -> str | None:
+        """Why this case is not put to the implementation; None if it is."""
+        return self.capabilities.refusal(case)
+
+    def run(self, case: Case, *, copy: bool = True) -> tuple[Outputs, Pullback | None]:
+        """The outputs of ``vjp`` and its pullback, which is for `pull` alone to call."""
+        returned = self._called("vjp", self.subject.vjp, case, copy)
+        if not (isinstance(returned, tuple) and len(returned) == 2 and isinstance(returned[0], Outputs)):
+            raise AdapterError(f"vjp returned {_kind(returned)}; expected a tuple of Outputs and a pullback")
+        return _of_arrays(returned[0]), returned[1]
+
+    def pull(self, pullback: Pullback | None, cotangents: Cotangents, *, copy: bool = True) -> Gradients:
+        """The gradients of a pullback that `run` returned."""
+        if pullback is None:
+            raise AdapterError("vjp returned no pullback, but the capabilities do not say gradients=()")
+        with self._watched("the pullback"):
+            gradients = pullback(copied(cotangents) if copy else cotangents)
+        if not isinstance(gradients, Gradients):
+            raise AdapterError(f"the pullback returned {type(gradients).__name__}; expected Gradients")
+        return _of_arrays(gradients)
+
+    def score(self, case: Case, *, copy: bool = True) -> tuple[Outputs, Gradients]:
+        """What ``loss_and_gradients`` returns, with the loss."""
+        returned = self._called("loss_and_gradients", self.subject.loss_and_gradients, case, copy)
+        if not (isinstance(returned, tuple) and [type(part) for part in returned] == [Outputs, Gradients]):
+            what = _kind(returned)
+            raise AdapterError(f"loss_and_gradients returned {what}; expected a tuple of Outputs and Gradients")
+        outputs, gradients = returned
+        if outputs.loss is None:
+            raise AdapterError("loss_and_gradients returned Outputs without the loss")
+        return outputs, _of_arrays(gradients)
+
+    def push(self, case: Case, tangents: Gradients) -> Outputs:
+        """The tangents of the outputs, by ``jvp``."""
+        pushed = self._called("jvp", lambda given: self.subject.jvp(given, tangents), case, True)
+        if not isinstance(pushed, Outputs):
+            raise AdapterError(f"jvp returned {type(pushed).__name__}; expected Outputs")
+        return pushed
+
+    def _called(self, name: str, method: Callable[[Case], Any], case: Case, copy: bool) -> Any:
+        if reason := self.refusal(case):
+            raise Refused(reason)
+        with self._watched(name):
+            return method(with_arrays(case, lambda _, array: array.copy()) if copy else case)
+
+    @contextmanager
+    def _watched(self, name: str) -> Iterator[None]:
+        with warnings.catch_warnings(record=True) as caught, np.errstate(over="warn", divide="warn", invalid="warn"):
+            warnings.simplefilter("always")
+            try:
+                yield
+            except (AdapterError, Refused):  # says it already
+                raise
+            except (Exception, SystemExit) as error:
+                raise AdapterError(f"{name} raised {type(error).__name__}: {error}") from error
+        self.warnings |= {f"{w.category.__name__}: {w.message}" for w in caught}
+
+
+def _of_arrays(result: _Result) -> _Result:
+    """The same. Raises AdapterError unless it holds NumPy arrays, nested as the contract says."""
+    try:
+        found = named(result)
+    except Exception as error:
+        raise AdapterError(
+            f"{type(result).__name__} are not nested as layers, directions, names: {type(error).__name__}: {error}"
+        ) from error
+    for name, array in found.items():
+        if not isinstance(array, np.ndarray):
+            raise AdapterError(f"{name} in {type(result).__name__} is a {type(array).__name__}; expected a NumPy array")
+    return result
+
+
+def _kind(returned: Any) -> str:
+    """What was returned instead, by type."""
+    if type(returned) is tuple:
+        return f"a tuple of {' and '.join(type(part).__name__ for part in returned) or 'nothing'}"
+    return type(returned).__name__

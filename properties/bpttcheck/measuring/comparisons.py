@@ -1,0 +1,80 @@
+"""Errors beside what is allowed, block by block."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from bpttcheck.cases.blocks import Named, blocks
+from bpttcheck.contract import Case
+from bpttcheck.measuring.tolerance import Measured, allowed, in_range
+from bpttref.arrays import Array
+
+
+class Violation(Exception):
+    """A law is broken in a way that has no size, such as a missing gradient; the message is a full sentence."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The largest error found in one block, and what is allowed there; with the numbers, where they are arrays."""
+
+    block: str
+    error: float
+    tolerance: float
+    alive: bool = True  # whether what is looked at is above the tolerance; if not, a wrong number would not show
+    got: Array | None = field(default=None, repr=False)
+    expected: Array | None = field(default=None, repr=False)
+    case: Case | None = field(default=None, repr=False)  # where it is not the trial's
+
+    @property
+    def exact(self) -> bool:
+        """Whether next to nothing is allowed: the smallest normal number for each operation."""
+        return self.tolerance < 1e-30
+
+    @property
+    def margin(self) -> float:
+        """Error over tolerance: above 1 the law is broken. A result that is not a number breaks it, too."""
+        return self.error / self.tolerance if np.isfinite(self.error) else float("inf")
+
+
+def compare(
+    case: Case, got: Named, expected: Named, *measures: Measured, alive: Named | None = None
+) -> Iterator[Comparison]:
+    """Compare block by block the arrays that both sides have; scales of several measures add up.
+
+    Blocks that the dtype cannot hold prove nothing and yield nothing. ``alive``: where zeros are expected, what would
+    be there if they were not. Raises Violation where shapes differ.
+    """
+    for name in [name for name in expected if name in got]:
+        spread = np.zeros(expected[name].shape)
+        for m in measures:
+            spread = spread + m.spread.get(name, 0)
+        like = expected[name] if alive is None else alive.get(name, expected[name])
+        yield from _compare_array(case, name, got[name], expected[name], spread, like)
+
+
+def _compare_array(
+    case: Case, name: str, got: Array, expected: Array, spread: Array, like: Array
+) -> Iterator[Comparison]:
+    if got.shape != expected.shape:
+        raise Violation(f"{name} has shape {got.shape} where {expected.shape} was expected")
+    parts = zip(*(blocks(case, name, a) for a in (got, expected, spread, like)), strict=True)
+    operations = max(1, len(case.x) * sum(case.x.shape))
+    for (label, g), (_, e), (_, s), (_, a) in parts:
+        if g.size == 0:
+            continue
+        size, scale = float(np.abs(e).max()), float(s.max())
+        if in_range(size, scale, case.dtype):
+            error = float(np.abs(np.subtract(g, e, dtype=np.float64)).max())
+            tolerance = allowed(scale, size, case.dtype, operations)
+            yield Comparison(label, error, tolerance, float(np.abs(a).max()) > tolerance, g, e)
+
+
+def rows(named_arrays: Named, select: Array) -> Named:
+    """The chosen rows of the arrays that have a batch axis; parameters' gradients are left out."""
+    return {
+        name: array[..., select, :] if array.ndim > 1 else array[select]
+        for name, array in named_arrays.items()
+        if name in ("x", "y") or "initial." in name or "final." in name
+    }

@@ -1,0 +1,225 @@
+"""How large an error may be: measured for each case, not chosen.
+
+The reference runs in float64, and again several times with every operation perturbed at random by the unit roundoff
+of the dtype under test (Monte-Carlo arithmetic; Parker, 1997). The largest deviation is the scale of legitimate
+error for this case, and `FACTOR` times it is the tolerance.
+
+The perturbation is an array type. The reference computes in ufuncs, so it runs on `_Noisy` arrays unchanged.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+from zlib import crc32
+
+import numpy as np
+
+from bpttcheck.cases.blocks import Named, case_arrays, named
+from bpttcheck.cases.changes import with_arrays
+from bpttcheck.contract import Case, Cotangents, CustomCell, Outputs, Pullback
+from bpttcheck.dtypes import FORMATS, rounded
+from bpttref import trees, vjp
+from bpttref.arrays import Array
+from bpttref.inputs import is_tokens
+
+FACTOR = 16.0  # several times the largest ratio of error to scale that correct libraries showed
+REPLICATES = 8
+
+_EXACT = {np.negative, np.maximum, np.greater, np.greater_equal, np.less, np.equal, np.absolute}
+_SUMS = {np.matmul, np.add, np.subtract}
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Values in float64 by name, and for each element the scale of legitimate error.
+
+    ``values`` is empty where the true values are not known.
+    """
+
+    values: Named
+    spread: Named
+
+
+@cache
+def _noise(dtype: str) -> tuple[Array, Array]:
+    """Numbers between minus and plus the unit roundoff, and those numbers plus 1: drawn once, handed out in turn."""
+    pool = FORMATS[dtype].eps * (2 * np.random.default_rng(1).random(2**17) - 1)
+    return pool, 1 + pool
+
+
+def _noisy_type(case: Case) -> type[Array]:
+    """An array type whose every operation errs at random by the unit roundoff of the case's dtype."""
+    pool, factors = _noise(case.dtype)
+    used = crc32(case.x.tobytes()) % len(pool)  # another noise for each case, the same on every run
+
+    def taken(source: Array, shape: tuple[int, ...]) -> Array:
+        nonlocal used
+        size = math.prod(shape)
+        if used + size > len(source):
+            used = 0
+        part = source[used : used + size] if size <= len(source) else np.resize(source, size)
+        used += size
+        return part.reshape(shape)
+
+    def erring(operand: Any) -> Any:
+        rounded = isinstance(operand, np.ndarray) and operand.dtype.kind == "f"
+        return operand * taken(factors, operand.shape) if rounded else operand
+
+    class _Noisy(np.ndarray):
+        def __array_ufunc__(
+            self, ufunc: np.ufunc, method: str, *inputs: Any, out: tuple[Any, ...] | None = None, **options: Any
+        ) -> Any:
+            plain = [i.view(np.ndarray) if isinstance(i, _Noisy) else i for i in inputs]
+            if ufunc in _SUMS or method != "__call__":  # the error of a sum is relative to its terms, not to the sum
+                plain = [erring(operand) for operand in plain]
+            if out is not None:
+                options["out"] = tuple(o.view(np.ndarray) for o in out)
+            result = np.asarray(getattr(ufunc, method)(*plain, **options))
+            if ufunc is np.reciprocal:  # the sigmoid's last operation; libraries compute sigmoids by other formulas
+                result += taken(pool, result.shape)
+            elif ufunc not in _EXACT and ufunc not in _SUMS and result.dtype.kind == "f":
+                result *= taken(factors, result.shape)
+            return result.view(_Noisy)
+
+    return _Noisy
+
+
+def measure(case: Case, *cotangents: Cotangents, objective: bool = False) -> list[Measured]:
+    """The reference's outputs and gradients in float64, with the scale of legitimate error in the case's dtype.
+
+    One for each of the ``cotangents`` and, if asked for, one more for the case's objective, with its value as "loss".
+    They share a forward and a backward pass as replicates.
+    """
+    problems = len(cotangents) + objective
+    dy = _filled([c.y for c in cotangents])
+    final = _filled([c.final for c in cotangents])
+
+    def run(copies: int, kind: type[Array]) -> tuple[Named, Named]:
+        """Results of all problems, one after the other on the axis of replicates, and those of the objective alone."""
+
+        def together(arrays: Sequence[Array], axis: int) -> Array:
+            last = [np.zeros_like(arrays[0])] * objective
+            return np.repeat(np.stack([*arrays, *last], axis).astype(np.float64), copies, axis).view(kind)
+
+        def states(*parts: Any) -> Any:
+            if isinstance(parts[0], tuple):
+                return tuple(states(*inner) for inner in zip(*parts, strict=True))
+            return {name: together([part[name] for part in parts], 0) for name in parts[0]}
+
+        outputs, pullback = _vjp(case, copies * problems, kind)
+        given = together(dy, 1) if dy else None
+        scored: Named = {}
+        if objective:
+            assert case.objective is not None and outputs.y is not None
+            readout = {n: _copies(a, 0, copies, kind) for n, a in case.objective.readout.items()}
+            evaluated = case.objective.with_readout(readout)(outputs.y[:, -copies:])
+            scored = {"loss": np.asanyarray(evaluated.loss), **evaluated.readout}
+            given = np.zeros_like(outputs.y) if given is None else given
+            given[:, -copies:] = evaluated.dy
+        return named(outputs) | named(pullback(Cotangents(given, states(*final) if final else None))), scored
+
+    with np.errstate(all="ignore"):
+        (exact, exact_score), (noisy, noisy_score) = run(1, np.ndarray), run(REPLICATES, _noisy_type(case))
+    found = [_compared(exact, noisy, k) for k in range(problems)]
+    if objective:
+        score = _compared(exact_score, noisy_score, 0)
+        found[-1] = Measured(found[-1].values | score.values, found[-1].spread | score.spread)
+    return found
+
+
+def _compared(exact: Named, noisy: Named, k: int) -> Measured:
+    """The k-th problem's values, and how far the perturbed ones are from them."""
+    values, spread = {}, {}
+    for name, array in exact.items():
+        axis = 1 if name in ("x", "y") else 0
+        values[name] = array.take(k, axis)
+        own = np.moveaxis(noisy[name].view(np.ndarray), axis, 0)[k * REPLICATES : (k + 1) * REPLICATES]
+        spread[name] = np.abs(own - values[name]).max(axis=0, initial=0)
+    return Measured(values, spread)
+
+
+def _vjp(case: Case, copies: int, kind: type[Array]) -> tuple[Outputs, Pullback]:
+    """The reference on replicates of a case, in float64 arrays of some type."""
+
+    def states(tree: Any) -> Any:
+        return tree and tuple(
+            tuple({k: _copies(v, 0, copies, kind) for k, v in leaf.items()} for leaf in layer) for layer in tree
+        )
+
+    assert not isinstance(case.cell, CustomCell)
+    x = case.x if is_tokens(case.x) else _copies(case.x, 1, copies, kind)
+    return vjp(
+        case.cell,
+        states(case.parameters),
+        x,
+        states(case.initial),
+        lengths=case.lengths,
+        strategy=case.truncation,
+    )
+
+
+def _copies(array: Array, axis: int, copies: int, kind: type[Array]) -> Array:
+    """``copies`` of an array, in float64, along a new axis."""
+    return np.repeat(np.expand_dims(array.astype(np.float64), axis), copies, axis).view(kind)
+
+
+def _filled(parts: Sequence[Any]) -> list[Any]:
+    """Zeros for those that are None, unless all are."""
+    given = next((part for part in parts if part is not None), None)
+    return [] if given is None else [trees.scale(given, 0) if part is None else part for part in parts]
+
+
+def measure_black_box(run: Callable[[Case, Cotangents], Named], case: Case, cotangents: Cotangents) -> Measured:
+    """The results of ``run``, and how far they move when all that goes in is rounded at random."""
+    rng = np.random.default_rng(1)
+    eps = FORMATS[case.dtype].eps
+
+    def rounded_anew(array: Array) -> Array:
+        return rounded(array * (1 + 4 * eps * (2 * rng.random(array.shape) - 1)), case.dtype)
+
+    def again() -> Named:
+        moved = with_arrays(case, lambda _, array: rounded_anew(array))
+        return run(moved, Cotangents(*(trees.each(rounded_anew, part) for part in cotangents)))
+
+    values = run(case, cotangents)
+    others = [again() for _ in range(REPLICATES - 1)]
+    spread = {
+        name: np.max([np.abs(other[name].astype(float) - value) for other in others], axis=0)
+        for name, value in values.items()
+    }
+    return Measured(values, spread)
+
+
+def measure_right(run: Callable[[Case, Cotangents], Named], case: Case, cotangents: Cotangents) -> Measured:
+    """The results of an implementation that is right, and the scale of error of others of whose cell no more is known.
+
+    The derivative of a saturated unit is mostly computed from the unit's value, and errs by the roundoff of that, which
+    no change of what goes in brings to light: so gradients have a floor, the roundoff times what it may be multiplied
+    with.
+    """
+    measured = measure_black_box(run, case, cotangents)
+    gradients = [array for name, array in measured.values.items() if name in case_arrays(case)]
+    into = _largest(case_arrays(case).values(), 1.0)
+    floor = FORMATS[case.dtype].eps * into * _largest([*named(cotangents).values(), *gradients], 0.0)
+    spread = {n: s + floor * (n in case_arrays(case)) for n, s in measured.spread.items()}
+    return Measured(measured.values, spread)
+
+
+def _largest(arrays: Iterable[Array], least: float) -> float:
+    return max([least, *(float(np.abs(array).max(initial=0)) for array in arrays)])
+
+
+def allowed(scale: float, size: float, dtype: str, operations: int) -> float:
+    """The tolerance of a block: ``scale`` is its largest spread, ``size`` its largest value.
+
+    A result is rounded at least once; and below the smallest normal number per operation anything is right.
+    """
+    format = FORMATS[dtype]
+    return FACTOR * (scale + format.eps / 2 * size + operations * format.least)
+
+
+def in_range(size: float, scale: float, dtype: str) -> bool:
+    """Whether the dtype can hold a block at all; one that it cannot hold proves nothing."""
+    return math.isfinite(size + scale) and size + scale < FORMATS[dtype].most / 1024

@@ -1,0 +1,218 @@
+"""One case run by one implementation, with everything that the laws share computed at most once."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import cached_property
+from typing import TypeVar
+from zlib import crc32
+
+import numpy as np
+
+from bpttcheck.cases.blocks import Named, case_arrays, named
+from bpttcheck.cases.changes import with_arrays
+from bpttcheck.contract import (
+    Capabilities,
+    Case,
+    Cotangents,
+    CustomCell,
+    Implementation,
+    Outputs,
+    Pullback,
+    TwoPhase,
+)
+from bpttcheck.dtypes import FORMATS
+from bpttcheck.measuring.calls import AdapterError, Calls, Refused, capabilities_of
+from bpttcheck.measuring.comparisons import Comparison, Violation, compare
+from bpttcheck.measuring.tolerance import Measured, in_range, measure, measure_black_box, measure_right
+from bpttref import Strategy, trees
+from bpttref.arrays import Array
+from bpttref.inputs import is_tokens
+
+_Choice = TypeVar("_Choice")
+
+
+class Trial:
+    """An implementation, a case and cotangents; laws read its cached properties and ask it for comparisons."""
+
+    def __init__(
+        self,
+        subject: Implementation,
+        capabilities: Capabilities,
+        case: Case,
+        cotangents: Cotangents,
+        against: Implementation | None = None,
+    ) -> None:
+        """against: whose numbers are right, in the place of the reference's."""
+        self.subject = subject
+        self.capabilities = capabilities
+        self.calls = Calls(subject, capabilities)
+        self.case = case
+        self.cotangents = cotangents
+        self.against = against
+        self.rng = np.random.default_rng()  # `drawing_for` seeds it
+
+    def drawing_for(self, law_id: str) -> None:
+        """Let the law draw from a generator of its own: the same for the same case, whatever was asked before."""
+        self.rng = np.random.default_rng([crc32(law_id.encode()), crc32(self.case.x.tobytes())])
+
+    def run(self, case: Case, *, copy: bool = True) -> tuple[Outputs, Pullback | None]:
+        """The outputs for a case, and the pullback for `pull`; see `Calls`. Raises Violation where a shape is wrong."""
+        outputs, pullback = self.calls.run(case, copy=copy)
+        self._check_shapes(case, named(outputs))
+        return outputs, pullback
+
+    def _check_shapes(self, case: Case, outputs: Named) -> None:
+        """Laws run other cases than the trial's: shorter ones, single rows. Raises Violation."""
+        for name, array in outputs.items():
+            rows = case.x.shape[:2] if name == "y" else case.x.shape[1:2]
+            like = named(self.cotangents).get(name)
+            if array.shape[: len(rows)] != rows or (like is not None and array.ndim != like.ndim):
+                steps, batch = case.x.shape[:2]
+                raise Violation(f"with {steps} steps and {batch} rows the output {name} has shape {array.shape}")
+
+    def pull(self, pullback: Pullback | None, cotangents: Cotangents, *, copy: bool = True) -> Named:
+        """The gradients of a pullback by name; those that are not declared are left out."""
+        return self.declared(named(self.calls.pull(pullback, cotangents, copy=copy)))
+
+    def score(self, case: Case, *, copy: bool = True) -> Named:
+        """The subject's gradients for the case's objective by name, and its value as "loss"."""
+        outputs, gradients = self.calls.score(case, copy=copy)
+        return self.declared(named(gradients)) | {"loss": np.asarray(outputs.loss)}
+
+    @cached_property
+    def forward(self) -> tuple[Outputs, Pullback | None]:
+        return self.run(self.case)
+
+    @cached_property
+    def outputs(self) -> Named:
+        return {name: np.array(array) for name, array in named(self.forward[0]).items()}
+
+    @cached_property
+    def gradients(self) -> Named:
+        return {name: np.array(a) for name, a in self.pull(self.forward[1], self.cotangents).items()}
+
+    @property
+    def returned(self) -> Named:
+        """All that the subject returned: outputs and, unless it is forward-only, gradients."""
+        return self.outputs | self.gradients if self.capabilities.gradients else self.outputs
+
+    @cached_property
+    def determined(self) -> bool:
+        """Whether the dtype holds the outputs, and rounding leaves them as they are but for a thousandth.
+
+        Where it does not, in chaos, nothing can be said of gradients: errors no longer grow in proportion to rounding.
+        In a format that itself rounds to a thousandth it is but for a few roundings.
+        """
+        if isinstance(self.case.cell, CustomCell) and not isinstance(self.subject, TwoPhase):
+            return True
+        values, spread = self.measured.values or self.outputs, self.measured.spread
+        sizes = [
+            (float(np.abs(array).max(initial=0)), float(spread[name].max(initial=0)))
+            for name, array in values.items()
+            if (name == "y" or "final." in name) and name in spread
+        ]
+        bound = max(1e-3, 8 * FORMATS[self.case.dtype].eps)
+        return all(in_range(size, scale, self.case.dtype) and scale <= bound * size for size, scale in sizes)
+
+    @property
+    def one_way(self) -> bool:
+        """Whether time runs one way, over rows that all have T steps: there it can be split, and truncated."""
+        return self.case.lengths is None and len(self.case.parameters[0]) == 1
+
+    @property
+    def measured(self) -> Measured:
+        """True values (of a known cell) and scales of error of this trial's outputs and gradients."""
+        return self._measured[0]
+
+    @cached_property
+    def scored_measured(self) -> Measured:
+        """True values and scales of error of `scored`."""
+        return self._measured[-1] if len(self._measured) > 1 else self.measure_objective(self.case)
+
+    @cached_property
+    def _measured(self) -> list[Measured]:
+        """For the first door and, where a known cell has an objective, for the second, in one go."""
+        if isinstance(self.case.cell, CustomCell):
+            return self.measure(self.case, self.cotangents)
+        found = measure(self.case, self.cotangents, objective=self.case.objective is not None)
+        return found if self.against is None else [*self.measure(self.case, self.cotangents), *found[1:]]
+
+    def measure(self, case: Case, *cotangents: Cotangents) -> list[Measured]:
+        """True values and scales of error for another case, for each of the ``cotangents``."""
+        custom = isinstance(case.cell, CustomCell)
+        if self.against is not None and capabilities_of(self.against).undeclared(case) is None:
+            others = [measure_right(self._right, case, c) for c in cotangents]
+            scales = others if custom else measure(case, *cotangents)
+            return [Measured(o.values, s.spread) for o, s in zip(others, scales, strict=True)]
+        if not custom:
+            return [m if self.against is None else Measured({}, m.spread) for m in measure(case, *cotangents)]
+        return [Measured({}, measure_black_box(self.results, case, c).spread) for c in cotangents]
+
+    def _right(self, case: Case, cotangents: Cotangents) -> Named:
+        """What the implementation that the subject is judged against gives for a case, in float64."""
+        assert self.against is not None
+        exact = replace(with_arrays(case, lambda _, array: array.astype(np.float64)), dtype="float64")
+        given = Cotangents(*(trees.each(lambda array: array.astype(np.float64), part) for part in cotangents))
+        try:
+            return Trial(self.against, capabilities_of(self.against), exact, given).results(exact, given)
+        except (AdapterError, Refused, Violation) as error:
+            raise AdapterError(f"{self.against.name}, which is to be right: {error}") from error
+
+    @cached_property
+    def scored(self) -> Named:
+        """The subject's loss and gradients for the case's objective."""
+        return self.score(self.case)
+
+    def measure_objective(self, case: Case) -> Measured:
+        """True values and scales of error of loss and gradients for the objective of a case."""
+        if isinstance(case.cell, CustomCell):
+            return measure_black_box(lambda moved, _: self.score(moved), case, Cotangents())
+        return measure(case, objective=True)[0]
+
+    def results(self, case: Case, cotangents: Cotangents) -> Named:
+        """The subject's outputs and gradients for another case."""
+        outputs, pullback = self.run(case)
+        results = named(outputs)
+        return results | self.pull(pullback, cotangents) if self.capabilities.gradients else results
+
+    def gradients_of(self, case: Case, cotangents: Cotangents) -> Named:
+        """The subject's gradients for another case."""
+        return self.pull(self.run(case)[1], cotangents)
+
+    def truncated(self, strategy: Strategy) -> Case:
+        """The case with a truncation."""
+        return replace(self.case, truncation=strategy)
+
+    def one_of(self, choices: Sequence[_Choice]) -> _Choice:
+        """One of several, drawn anew for each case."""
+        return choices[int(self.rng.integers(len(choices)))]
+
+    def by_step(self, arrays: Named) -> Array | None:
+        """The gradients (or their scales) of single steps: dx, or for tokens that are all distinct columns of dW_hx."""
+        if not is_tokens(self.case.x):
+            return arrays.get("x")
+        if "W_hx" not in arrays or len(np.unique(self.case.x)) < self.case.x.size:
+            return None
+        columns: Array = arrays["W_hx"].T[self.case.x]
+        return columns
+
+    def expected(self) -> Named:
+        """The arrays that the subject must return gradients for, the readout aside."""
+        return self.declared(case_arrays(replace(self.case, objective=None)))
+
+    def declared(self, arrays: Named) -> Named:
+        """Those outputs and gradients that the capabilities have."""
+        kinds = {*self.capabilities.outputs, *self.capabilities.gradients}
+
+        def kind(name: str) -> str:
+            return (
+                name if name in ("x", "y") else next((k for k in ("final", "initial") if f"{k}." in name), "parameters")
+            )
+
+        return {name: array for name, array in arrays.items() if kind(name) in kinds}
+
+    def compare(
+        self, got: Named, expected: Named, *measures: Measured, alive: Named | None = None
+    ) -> Iterator[Comparison]:
+        """`bpttcheck.measuring.comparisons.compare` in blocks of this trial's case."""
+        return compare(self.case, got, expected, *measures, alive=alive)

@@ -1,0 +1,29 @@
+"""A verdict as JUnit XML, which CI services read: a suite a subject, a case a law on a cell and dtype."""
+
+from collections.abc import Sequence
+from xml.etree import ElementTree as xml
+
+from bpttcheck.running.results import Result
+
+_ELEMENTS = {"failed": "failure", "unsure": "failure", "error": "error"}
+_PASSED = "passed"
+
+
+def to_junit(results: Sequence[Result]) -> str:
+    """All results; what was not judged, and failures that are known, are skipped with their reason."""
+    suites = xml.Element("testsuites", name="bpttcheck")
+    for subject in dict.fromkeys(result.subject for result in results):
+        own = [result for result in results if result.subject == subject]
+        elements = [_ELEMENTS.get(result.status, "skipped") for result in own if result.status != _PASSED]
+        counts = {f"{kind}s" if kind != "skipped" else kind: str(elements.count(kind)) for kind in
+                  ("failure", "error", "skipped")}  # fmt: skip
+        suite = xml.SubElement(suites, "testsuite", {"name": subject, "tests": str(len(own)), **counts})
+        for result in own:
+            place = f"{subject}.{result.cell}.{result.dtype}"
+            case = xml.SubElement(suite, "testcase", classname=place, name=result.law, time=f"{result.seconds:.3f}")
+            if result.status != _PASSED:
+                said = f"{result.status}: {result.reason}"
+                shown = xml.SubElement(case, _ELEMENTS.get(result.status, "skipped"), message=said)
+                shown.text = f"{said}\n{result.heading}: {result.case}\nseed {result.seed}" if result.case else said
+    xml.indent(suites)
+    return xml.tostring(suites, encoding="unicode", xml_declaration=True) + "\n"

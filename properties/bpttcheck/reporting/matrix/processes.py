@@ -1,0 +1,116 @@
+"""Each target judged by `bpttcheck verify` in a process of its own, whose JSON is the evidence; none spoils another."""
+
+import asyncio
+import os
+import signal
+import sys
+from asyncio.subprocess import DEVNULL, Process
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from bpttcheck.exit_status import AT_FAULT, FAILED, PASSED, UNSURE
+from bpttcheck.reporting.record import from_json
+from bpttcheck.running.parallel import Question
+from bpttcheck.running.run import Record, Run
+
+_GRACE = 5.0  # seconds in which a process that is to end may write what it knows
+_SAID = 300  # the longest line of standard error that is passed on
+
+
+@dataclass(frozen=True)
+class Work:
+    """What each process does. known_file: with the known failures. timeout: in seconds."""
+
+    asked: Question
+    known_file: Path | None
+    timeout: float
+
+    def command(self, target: str, folder: Path) -> list[str]:
+        """The call of `verify` that writes its verdict and failures into a folder."""
+        asked = self.asked
+        as_here = [] if os.getcwd() in sys.path else ["-P"]  # -m alone would put this folder on the path
+        command = [sys.executable, *as_here, "-m", "bpttcheck", "--no-settings", "verify", "--where-declared"]
+        for option, values in (("--law", asked.laws), ("--cell", asked.cells), ("--dtype", asked.dtypes)):
+            command += [word for value in values for word in (option, value)]
+        command += [] if self.known_file is None else ["--known-failures", str(self.known_file)]
+        command += ["--seed", str(asked.seed), "--examples", str(asked.examples)]
+        command += ["--json", str(folder / "verdict.json"), "--failures", str(folder / "failures"), "--", target]
+        return command
+
+
+def judge(targets: Sequence[str], work: Work, jobs: int, finished: Callable[[Run], None]) -> None:
+    """Judge the targets, ``jobs`` at a time; ``finished`` gets the run of each, whatever became of its process.
+
+    When this is interrupted the processes are ended, and ``finished`` gets what they knew. Raises KeyboardInterrupt.
+    """
+
+    async def judge_all() -> None:
+        turn = asyncio.Semaphore(jobs)
+
+        async def judge_one(target: str) -> None:
+            async with turn:
+                await _judge(target, work, finished)
+
+        async with asyncio.TaskGroup() as group:
+            for target in targets:
+                group.create_task(judge_one(target))
+
+    asyncio.run(judge_all())
+
+
+async def _judge(target: str, work: Work, finished: Callable[[Run], None]) -> None:
+    with TemporaryDirectory(prefix="bpttcheck-") as name:
+        folder = Path(name)
+        command = work.command(target, folder)
+        with (folder / "stderr").open("wb") as stderr:
+            process = await asyncio.create_subprocess_exec(
+                *command, stdin=DEVNULL, stdout=DEVNULL, stderr=stderr, start_new_session=True
+            )
+        trouble = "interrupted"
+        try:
+            trouble = _trouble(await asyncio.wait_for(process.wait(), work.timeout))
+        except TimeoutError:
+            trouble = f"it was stopped after {work.timeout:g} s"
+        finally:
+            await _end(process)
+            finished(_run(target, work.asked, folder, trouble))
+
+
+async def _end(process: Process) -> None:
+    """The process and what it has started are gone; it is interrupted, so that it writes what it knows, then killed."""
+    try:
+        if process.returncode is None:
+            with suppress(ProcessLookupError, TimeoutError):
+                process.send_signal(signal.SIGINT)
+                await asyncio.wait_for(process.wait(), _GRACE)
+    finally:
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+    await process.wait()
+
+
+def _trouble(status: int) -> str:
+    """What is wrong with the end of a process; nothing where it came to a verdict."""
+    if status < 0:
+        names = {s.value: s.name for s in signal.Signals}
+        return f"its process was killed by {names.get(-status, -status)}"
+    return "" if status in (PASSED, FAILED, AT_FAULT, UNSURE) else f"its process ended with exit status {status}"
+
+
+def _run(target: str, asked: Question, folder: Path, trouble: str) -> Run:
+    """What the process wrote; where there is nothing, or it was cut off, with its last line on standard error."""
+    lines = (folder / "stderr").read_text(encoding="utf-8", errors="replace").splitlines()
+    said = [line.strip().removeprefix("bpttcheck: ")[:_SAID] for line in lines if line.strip()][-1:]
+    try:
+        run = from_json((folder / "verdict.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        run = Run(asked, [Record(target)])
+        trouble = trouble or ("" if said else "its process ended without a verdict")
+        if not trouble:
+            run.targets[0].errors = said
+    if trouble:
+        run.targets[0].errors.append("; it said last: ".join([trouble, *said]))
+    return run

@@ -1,0 +1,61 @@
+"""A run of `verify` as JSON, and back: what was asked, what is known of each target, and every result."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any, get_args
+
+from bpttcheck.cases.drawing import Draw
+from bpttcheck.running.parallel import Question
+from bpttcheck.running.results import Result, Status, summary
+from bpttcheck.running.run import Record, Run
+
+SCHEMA = 1
+
+
+def to_json(run: Run) -> str:
+    """All of it; numbers that are not finite and arrays are written as strings."""
+    asked = {"seed": run.asked.seed, "examples": run.asked.examples}
+    asked |= {key: getattr(run, key) for key in ("interrupted", "when", "versions")}
+    targets = [{key: value for key, value in vars(record).items() if key != "results"} for record in run.targets]
+    rows = [{"target": record.target} | asdict(result) for record in run.targets for result in record.results]
+    written = {"schema": SCHEMA, **asked, "summary": summary(run.results), "targets": targets, "results": rows}
+    return json.dumps(_plain(written), indent=1)
+
+
+def from_json(text: str) -> Run:
+    """A run as it was written, but for the numbers of the worst comparisons. Raises ValueError, with a sentence."""
+    try:
+        written: Any = json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"it is not JSON: {error}") from error
+    schema = written.get("schema") if isinstance(written, dict) else None
+    if schema != SCHEMA:
+        raise ValueError(f"its schema is {schema!r}, and {SCHEMA} is what is read")
+    try:
+        records = {record["target"]: Record(**record) for record in written["targets"]}
+        for row in written["results"]:
+            records[row.pop("target")].results.append(_result(row))
+        asked = Question(seed=written["seed"], examples=written["examples"])
+        facts = {key: written[key] for key in ("interrupted", "when", "versions")}
+        return Run(asked, list(records.values()), **facts)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ValueError(f"it does not hold what `verify --json` writes: {type(error).__name__}: {error}") from error
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Mapping):
+        return {key: _plain(v) for key, v in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_plain(v) for v in value]
+    readable = value is None or isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value))
+    return value if readable else str(value)
+
+
+def _result(row: dict[str, Any]) -> Result:
+    if row["status"] not in get_args(Status):
+        raise ValueError(f"there is no status {row['status']!r}")
+    case = Draw(**row["case"]) if row["case"] else None
+    tuples = {name: tuple(row[name]) for name in ("dead", "warnings")}
+    return Result(**row | tuples | {"case": case, "worst": None, "margin": float(row["margin"])})

@@ -1,0 +1,90 @@
+"""A verdict as a table for people."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from bpttcheck.explaining.explanation import Explanation
+from bpttcheck.running.results import Result
+
+_MARKS = {
+    "passed": "[green]passed[/]",
+    "failed": "[bold red]FAILED[/]",
+    "error": "[bold red]ERROR[/]",
+    "unsure": "[bold magenta]unsure[/]",
+    "vacuous": "[yellow]vac.[/]",
+    "skipped": "[dim]skip[/]",
+    "known": "[yellow]known[/]",
+    "unfinished": "[yellow]open[/]",
+}
+
+_PLAIN: dict[str, Any] = {"markup": False, "highlight": False}
+
+
+def print_verdict(console: Console, results: Sequence[Result]) -> None:
+    """Tables of laws by cell, one per subject and dtype, and below what was not judged and what was noticed."""
+    for subject in dict.fromkeys(result.subject for result in results):
+        chosen = [result for result in results if result.subject == subject]
+        for dtype in dict.fromkeys(result.dtype for result in chosen):
+            console.print(f"\n[bold]{escape(subject)}, {dtype}[/]: worst error / tolerance", highlight=False)
+            console.print(_table([result for result in chosen if result.dtype == dtype]))
+        for reason in reasons(chosen):
+            console.print(reason, **_PLAIN)
+
+
+def print_failure(console: Console, explained: Explanation, *, named: bool = False) -> None:
+    """What is wrong with one cell: the first law that it breaks, on the smallest case, and the others by name.
+
+    named: whether to say whose cell it is.
+    """
+    first = explained.first
+    of = f" of {escape(first.subject)}" if named else ""
+    console.print(f"\n{_MARKS[first.status]} {first.law}{of} on {first.cell} {first.dtype}: ", end="", highlight=False)
+    console.print(first.reason, **_PLAIN)
+    for heading, text in explained.lines():
+        console.print(
+            f"    {heading}: {text}" if heading else f"    {text}", **_PLAIN, soft_wrap=heading == "reproduce"
+        )
+
+
+def _table(results: Sequence[Result]) -> Table:
+    """Laws by cells, narrow enough for 80 columns with six cells."""
+    cells = list(dict.fromkeys(result.cell for result in results))
+    by_place = {(result.law, result.cell): result for result in results}
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 0, 0, 1), pad_edge=False)
+    table.add_column("law", no_wrap=True)
+    for cell in cells:
+        table.add_column(cell.replace("-", "\n"), justify="right", no_wrap=True)
+    for law in dict.fromkeys(result.law for result in results):
+        places = [by_place.get((law, cell)) for cell in cells]
+        table.add_row(law, *("" if result is None else _mark(result) for result in places))
+    return table
+
+
+def _mark(result: Result) -> str:
+    return f"[green]{result.margin:.3f}[/]" if result.status == "passed" else _MARKS[result.status]
+
+
+def reasons(results: Sequence[Result]) -> Iterator[str]:
+    """Each reason for which laws of a subject were not judged, once, and what was noticed beside the verdict."""
+    groups: dict[tuple[str, str], dict[str, set[str]]] = {}
+    for result in results:
+        if result.status in ("known", "skipped", "vacuous", "unfinished"):
+            groups.setdefault((result.status, result.reason), {}).setdefault(result.law, set()).add(result.cell)
+        if result.status in ("failed", "error") and result.case is None:
+            groups.setdefault((result.status.upper(), result.reason), {}).setdefault(result.law, set()).add(result.cell)
+        if result.status == "passed" and result.dead:
+            said = f"nothing above rounding was seen in {', '.join(result.dead)}"
+            groups.setdefault(("in part vacuous", said), {}).setdefault(result.law, set()).add(result.cell)
+        for warning in result.warnings:
+            groups.setdefault(("note", f"the subject warned: {warning}"), {}).setdefault("", set()).add(result.cell)
+    cells = {result.cell for result in results}
+    for (status, reason), laws in groups.items():
+        names = ", ".join(sorted(law for law in laws if law))
+        of = set().union(*laws.values())
+        where = f" on {', '.join(sorted(of))}" if of != cells else ""
+        yield f"{status} {names}{where}: {reason}".replace("  ", " ")

@@ -1,0 +1,72 @@
+"""One law on one case."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from bpttcheck.cases.drawing import Draw
+from bpttcheck.cases.kinks import near_kink
+from bpttcheck.cases.realising import realise
+from bpttcheck.laws import Law
+from bpttcheck.laws.law import Asked
+from bpttcheck.measuring.calls import Refused
+from bpttcheck.measuring.comparisons import Comparison, Violation
+from bpttcheck.measuring.trial import Trial
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One law on one case: the worst comparison, or the sentence of a violation, or neither if it proved nothing,
+    perhaps since the subject refused the case. alive: for each array compared, whether a wrong number would show."""
+
+    worst: Comparison | None = None
+    violation: str = ""
+    refused: str = ""
+    alive: Mapping[str, bool] = field(default_factory=dict)
+
+    @property
+    def failed(self) -> bool:
+        return bool(self.violation) or (self.worst is not None and self.worst.margin > 1)
+
+    @property
+    def proves(self) -> bool:
+        """Whether the law could have failed."""
+        return self.failed or any(self.alive.values())
+
+    def sentence(self) -> str:
+        if self.violation or self.worst is None:
+            return self.violation
+        allowed = "nothing" if self.worst.exact else f"{self.worst.tolerance:.3g}"
+        return f"{self.worst.block} is off by {self.worst.error:.3g}, where {allowed} is allowed"
+
+
+def evaluate(law: Law, trial: Trial) -> Finding:
+    """Put one law to one trial. Raises AdapterError if the subject does."""
+    if any(trial.case.sizes.get(name, least) < least for name, least in law.smallest.items()):
+        return Finding()
+    trial.drawing_for(law.id)
+    try:
+        with np.errstate(all="ignore"):
+            if not law.decisive and not trial.determined:
+                return Finding()
+            comparisons = list(law.check(trial))
+    except Violation as violation:
+        return Finding(violation=str(violation))
+    except (ValueError, IndexError, KeyError, TypeError, AttributeError, AssertionError) as error:
+        said = f"{type(error).__name__}: {error}"
+        return Finding(violation=f"what the subject returned does not fit together: {said}")
+    except Refused as refusal:
+        return Finding(refused=str(refusal))
+    alive: dict[str, bool] = {}
+    for comparison in comparisons:
+        array = re.sub(r"^(layer\d+\.)?(reverse\.)?|\[t=.*", "", comparison.block)  # one of all layers and directions
+        alive[array] = alive.get(array, False) or comparison.alive
+    return Finding(max(comparisons, key=lambda c: c.margin, default=None), alive=alive)
+
+
+def trial_of(asked: Asked, draw: Draw) -> Trial | None:
+    """The trial of a draw; None if a pre-activation is so near to a kink that rounding decides about its side."""
+    case, cotangents = realise(draw, *asked.place)
+    return None if near_kink(case) else Trial(asked.subject, asked.capabilities, case, cotangents, asked.against)

@@ -1,0 +1,64 @@
+"""A failure before it is reported: made small by Hypothesis, and the reference tried at the case that is left."""
+
+from contextlib import suppress
+
+import hypothesis
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis.errors import HypothesisException
+
+from bpttcheck.cases.drawing import Draw, smaller_draws
+from bpttcheck.cases.realising import realise
+from bpttcheck.laws import Law
+from bpttcheck.laws.law import Asked
+from bpttcheck.measuring.calls import AdapterError
+from bpttcheck.running.evaluating import Finding, evaluate, trial_of
+from bpttcheck.running.oracle import reference_is_confirmed
+from bpttcheck.running.results import Result
+
+_SETTINGS = settings(
+    max_examples=100,  # smaller cases that are tried before the one that failed is shown as it is
+    phases=(Phase.generate, Phase.shrink),
+    database=None,
+    deadline=None,
+    print_blob=False,
+    report_multiple_bugs=False,
+    suppress_health_check=list(HealthCheck),
+)
+
+
+class _Broken(Exception):
+    """Tells Hypothesis that a law failed."""
+
+
+def shrink(result: Result, law: Law, asked: Asked, smallest: list[Draw]) -> None:
+    """Make the failing case of a result small: one of ``smallest``, which others led to, or what Hypothesis finds.
+
+    What is found is added to ``smallest``.
+    """
+    assert result.case is not None
+
+    def put_one(draw: Draw) -> None:
+        trial = trial_of(asked, draw)
+        finding = evaluate(law, trial) if trial else Finding()
+        if finding.failed:
+            result.reason, result.case, result.worst = finding.sentence(), draw, finding.worst
+            result.margin = finding.worst.margin if finding.worst else result.margin
+            raise _Broken
+
+    with suppress(AdapterError, HypothesisException):
+        try:
+            for draw in smallest:
+                put_one(draw)
+            test = _SETTINGS(given(smaller_draws(result.case, asked.drawing))(put_one))
+            hypothesis.seed(result.seed)(test)()
+        except _Broken:  # the smallest case is in the result, also if the subject is moody
+            if result.case not in smallest:
+                smallest.append(result.case)
+
+
+def confirm(result: Result, asked: Asked) -> None:
+    """Try the reference at the failing case: where the oracles contradict it, the result is "unsure"."""
+    assert result.case is not None
+    if asked.against is None and not reference_is_confirmed(*realise(result.case, *asked.place)):
+        result.status = "unsure"
+        result.reason = f"the oracles contradict our reference at this case, please report it: {result.reason}"
