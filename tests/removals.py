@@ -1,7 +1,7 @@
 """Removals: what makes the suite strict is taken away piece by piece, and some test must notice.
 
     tox -e removals
-    tox -e removals -- --tests tests/test_strategies.py reference/bpttref/strategies.py
+    tox -e removals -- --tests tests/reference/test_strategies.py reference/bpttref/strategies.py
 
 Taken away are each ``raise``; in the laws each ``yield`` of comparisons; in the tolerance either side of each sum,
 difference, product and quotient. First the tests run once, to learn which of them reach which line, and in what time.

@@ -1,6 +1,8 @@
-"""How the project is built: what imports what, and how long a function is."""
+"""How the house is built: which wing imports which, who calls an implementation, how long files and functions are."""
 
 import ast
+import importlib
+import re
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -16,18 +18,56 @@ FILES = {
     if "templates" not in file.parts
 }
 TREES = {name: ast.parse(file.read_text()) for name, file in FILES.items()}
-LONGEST = 60  # lines below a definition, which fit on a screen
+
+WINGS = (  # each imports only those above it
+    "dtypes",
+    "contract",
+    "exit_status",
+    "versions",
+    "cases",
+    "measuring",
+    "laws",
+    "adapters",
+    "faults",
+    "targets",
+    "studies",
+    "running",
+    "explaining",
+    "reporting",
+    "command_line",
+)
+DOORS = {"bpttcheck", "bpttcheck.__main__", "bpttcheck.failure"}  # they may import all wings, and no wing imports them
+UPWARD = {("adapters", "targets"): "replay files of version 0.1.0 import bpttcheck.adapters.load"}
+GROUND_FLOOR = ("dtypes", "contract", "exit_status", "versions")
+
+LIBRARIES = {library for _, _, library in BUILT_IN.values() if library} | {"jax"}
+METHODS = {"vjp", "jvp", "loss_and_gradients", "refuses", "refusal"}
+CALLERS = ("bpttcheck.contract", "bpttcheck.measuring.calls", "bpttcheck.adapters", "bpttcheck.faults")
+
+LONGEST_FILE = 300  # lines
+LONGEST_FUNCTION = 60  # lines below a definition, which fit on a screen
 
 
-def imported(name):
-    """The modules that a module imports while it is imported itself."""
-    for statement in TREES[name].body:
+def imports(statements):
+    """The modules that some statements import."""
+    for statement in statements:
         if isinstance(statement, ast.ImportFrom) and statement.module:
             for alias in statement.names:
                 whole = f"{statement.module}.{alias.name}"
                 yield whole if whole in FILES else statement.module
         elif isinstance(statement, ast.Import):
             yield from (alias.name for alias in statement.names)
+
+
+def imported(name):
+    """The modules that a module imports while it is imported itself."""
+    return imports(TREES[name].body)
+
+
+def wing(name):
+    """The wing of a module of bpttcheck; None for doors and for modules of others."""
+    package, _, rest = name.partition(".")
+    return rest.partition(".")[0] if package == "bpttcheck" and name not in DOORS else None
 
 
 def test_no_module_imports_in_a_circle():
@@ -37,24 +77,67 @@ def test_no_module_imports_in_a_circle():
     assert set(order) == FILES.keys()
 
 
-LIBRARIES = {library for _, _, library in BUILT_IN.values() if library} | {"jax"}
-COMMANDS = ("bpttcheck.command_line", "bpttcheck.__main__", "bpttcheck.matrix.processes")  # the last runs one
+def test_each_wing_imports_only_earlier_wings():
+    """Also inside functions."""
+    assert {wing(name) for name in FILES} - {None} == set(WINGS)
+    arrows = {
+        (wing(name), wing(module) if wing(module) else module)
+        for name in FILES
+        if wing(name)
+        for module in imports(ast.walk(TREES[name]))
+        if module.partition(".")[0] == "bpttcheck"
+    }
+    upward = {(a, b) for a, b in arrows if b not in WINGS or WINGS.index(b) > WINGS.index(a)}
+    assert upward == UPWARD.keys()
 
 
 @pytest.mark.parametrize(("importing", "met"), [
     (lambda name: not name.startswith("bpttcheck.adapters."), lambda module: module.partition(".")[0] in LIBRARIES),
     (lambda name: name.startswith("bpttref"), lambda module: module.startswith("bpttcheck")),
-    (lambda name: not name.startswith(COMMANDS), lambda module: module.startswith("bpttcheck.command_line")),
-], ids=["libraries in their adapters alone", "bpttref alone", "commands on top"])  # fmt: skip
+], ids=["libraries in their adapters alone", "bpttref alone"])  # fmt: skip
 def test_what_imports_what(importing, met):
     assert not {(name, module) for name in FILES if importing(name) for module in imported(name) if met(module)}
 
 
-def test_functions_fit_on_a_screen():
+def test_one_module_calls_implementations():
+    """No other names their methods; `tests/measuring/test_calls.py` sees who calls them when commands run."""
+    named = {
+        (name, node.lineno)
+        for name, tree in TREES.items()
+        if name.startswith("bpttcheck") and not name.startswith(CALLERS)
+        for node in ast.walk(tree)
+        if (isinstance(node, ast.Attribute) and node.attr in METHODS)
+        or (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "capabilities")
+    }
+    assert not named
+
+
+def test_files_and_functions_are_short():
+    files = {name: len(file.read_text().splitlines()) for name, file in FILES.items()}
+    assert not {name: lines for name, lines in files.items() if lines > LONGEST_FILE}
     functions = {
         f"{name}.{f.name}": f.end_lineno - f.body[0].lineno + 1
         for name, tree in TREES.items()
         for f in ast.walk(tree)
         if isinstance(f, ast.FunctionDef)
     }
-    assert not {name: lines for name, lines in functions.items() if lines > LONGEST}
+    assert not {name: lines for name, lines in functions.items() if lines > LONGEST_FUNCTION}
+
+
+def test_modules_that_are_named_are_there():
+    """In docstrings, comments and pages."""
+    texts = [*FILES.values(), *ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "asv_bench" / "README.md"]
+    missing = set()
+    for file in texts:
+        for name in re.findall(r"`((?:bpttcheck|bpttref)(?:\.\w+)+)`", file.read_text()):
+            module = max((m for m in FILES if f"{name}.".startswith(f"{m}.")), key=len)
+            attribute = name.removeprefix(module).strip(".")
+            if attribute and not hasattr(importlib.import_module(module), attribute):
+                missing.add((file.name, name))
+    assert not missing
+
+
+def test_tests_stand_in_the_wing_that_they_test():
+    """``python -m pytest tests/WING`` runs the tests of a wing."""
+    folders = {file.parent.name for file in (ROOT / "tests").glob("*/test_*.py")}
+    assert folders == {*WINGS, "reference", "asv_bench", "docs"} - {*GROUND_FLOOR}

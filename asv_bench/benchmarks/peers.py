@@ -68,7 +68,6 @@ class Verify(Benchmark):
 
             from bpttcheck import LAWS, judge
             from bpttcheck.adapters.reference import Reference
-            from bpttcheck.cases.realising import realise
             from bpttcheck.faults import Fault
         except ImportError as absent:
             raise SkipNotImplemented(str(absent)) from absent
@@ -80,7 +79,7 @@ class Verify(Benchmark):
             return (time.process_time() - start) / sum(result.status == "passed" for result in results)
         cell = CELLS["lstm"]
         right = Fault("none", "the reference", "", (), (cell,), lambda: Reference().vjp)
-        case, _ = realise(detection.PLAIN, cell, "float64", Reference().capabilities())
+        case, _ = detection.realise(detection.PLAIN, cell, "float64", Reference().capabilities())
         library, check = detection.PEERS[checker]
         try:
             __import__(library)

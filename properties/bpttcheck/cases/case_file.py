@@ -1,4 +1,4 @@
-"""A case of one's own: weights and inputs in an .npz file, named as in `bpttcheck.blocks.named`.
+"""A case of one's own: weights and inputs in an .npz file, named as in `bpttcheck.cases.blocks.named`.
 
 "x" ``(T, B, D)`` and the parameters of the cell, such as "W_hx", "layer1.W_hh", "reverse.b_hx", must be there;
 "initial.h", .., "lengths" ``(B,)`` and the cotangents "cotangent.y", "cotangent.final.h", .. may. The folder of a

@@ -14,9 +14,9 @@ from bpttref.inputs import is_tokens
 
 
 def with_arrays(case: Case, change: Callable[[str, Array], Array]) -> Case:
-    """The case with each floating array replaced by ``change(name, array)``, names as in `bpttcheck.blocks.named`.
+    """The case with each floating array replaced by ``change(name, array)``; tokens are copied.
 
-    Tokens are copied.
+    Names are those of `bpttcheck.cases.blocks.named`.
     """
 
     def tree(layers: Any, prefix: str) -> Any:

@@ -18,7 +18,7 @@ from bpttcheck.command_line.targets import targets
 from bpttcheck.command_line.verify import verify
 from bpttcheck.command_line.xray import xray
 from bpttcheck.exit_status import INTERRUPTED
-from bpttcheck.running.versions import own_version
+from bpttcheck.versions import own_version
 
 
 class _Commands(click.Group):

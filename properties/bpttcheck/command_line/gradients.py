@@ -9,11 +9,11 @@ from bpttcheck.command_line.ending import stop
 from bpttcheck.command_line.terminal import new_console
 from bpttcheck.measuring.calls import AdapterError, Refused, capabilities_of
 from bpttcheck.measuring.comparisons import Violation
-from bpttcheck.running.versions import versions
 from bpttcheck.studies.gradients import Setting, analyse
 from bpttcheck.studies.gradients_report import draw_analyses, print_analyses, to_json
 from bpttcheck.studies.pictures import new_figure
 from bpttcheck.targets import TargetError, cell_named, load
+from bpttcheck.versions import versions
 
 _SIDE_BY_SIDE = ("rnn-tanh", "lstm", "gru-after")  # of the reference, which has more
 _DEFAULT = Setting()

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import click
+from rich.console import Console
 
 from bpttcheck.command_line import completion, options
 from bpttcheck.command_line.catalogue import chosen_laws
@@ -77,25 +78,7 @@ def matrix(
         stop(error)
     to_judge = [target for target in chosen if target not in files]
     console = new_console()
-
-    def finished(run: Run) -> None:
-        (record,) = run.targets
-        runs[record.target] = run
-        said = " ".join([summary(record.results)] * bool(record.results) + record.errors)
-        console.print(f"{record.target}: {said or 'nothing was asked'}", markup=False, highlight=False)
-
-    interrupted = False
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends the processes, too
-    try:
-        console.print(
-            f"{len(to_judge)} targets, seed {asked.seed}, {examples} examples per cell and dtype", highlight=False
-        )
-        judge(to_judge, Work(asked, known_file, timeout), jobs, finished)
-    except KeyboardInterrupt:
-        interrupted = True
-        console.print("interrupted: the matrix so far")
-        for target in to_judge:
-            runs.setdefault(target, Run(asked, [Record(target, errors=["interrupted before its turn"])]))
+    interrupted = _judge(console, to_judge, Work(asked, known_file, timeout), jobs, runs)
     in_order = [runs[target] for target in chosen]
     records = [record for run in in_order for record in run.targets]
     print_matrix(console, in_order)
@@ -111,6 +94,28 @@ def matrix(
         console.print(f"FAILED the known failure of {entry.law}, {entry}: it matches nothing; remove it", markup=False)
     statuses = {result.status for record in records for result in record.results}
     sys.exit(exit_status(statuses, at_fault=troubled, failing=bool(stale)))
+
+
+def _judge(console: Console, targets: Sequence[str], work: Work, jobs: int, runs: dict[str, Run]) -> bool:
+    """Judge targets, whose runs are added to those that are there; whether that was interrupted."""
+
+    def finished(run: Run) -> None:
+        (record,) = run.targets
+        runs[record.target] = run
+        said = " ".join([summary(record.results)] * bool(record.results) + record.errors)
+        console.print(f"{record.target}: {said or 'nothing was asked'}", markup=False, highlight=False)
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends the processes, too
+    try:
+        said = f"{len(targets)} targets, seed {work.asked.seed}, {work.asked.examples} examples per cell and dtype"
+        console.print(said, highlight=False)
+        judge(targets, work, jobs, finished)
+    except KeyboardInterrupt:
+        console.print("interrupted: the matrix so far")
+        for target in targets:
+            runs.setdefault(target, Run(work.asked, [Record(target, errors=["interrupted before its turn"])]))
+        return True
+    return False
 
 
 def _read(file: Path) -> Run:

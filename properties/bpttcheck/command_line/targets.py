@@ -10,8 +10,8 @@ import click
 from bpttcheck.adapters import BUILT_IN
 from bpttcheck.contract import Capabilities
 from bpttcheck.measuring.calls import capabilities_of
-from bpttcheck.running.versions import own_version
 from bpttcheck.targets import GROUP, TargetError, load, offered
+from bpttcheck.versions import own_version
 
 _WIDTH = 80
 

@@ -40,7 +40,7 @@ def battery(subject: Implementation, cell: Cell, dtype: str) -> Iterator[tuple[s
             rng = np.random.default_rng([7, k, n])
             drawn = realise(_plain(rng, capabilities, level.draw), cell, dtype, capabilities)
             trial = Trial(subject, capabilities, *level.change(rng, *drawn))
-            if not near_kink(trial.case) and not trial.calls.refusal(trial.case):
+            if not near_kink(trial.case) and not trial.calls.declines(trial.case):
                 yield level.name, trial
 
 

@@ -164,7 +164,7 @@ def _lags(subject: Implementation, cell: Cell, dtype: str) -> str:
     case, cotangents = realise(draw, cell, dtype, capabilities)
     offered = "x" in capabilities.gradients and "y" in capabilities.outputs and "dense" in capabilities.inputs
     trial = Trial(subject, capabilities, case, cotangents)
-    if not isinstance(subject, TwoPhase) or not offered or trial.calls.refusal(case) or near_kink(case):
+    if not isinstance(subject, TwoPhase) or not offered or trial.calls.declines(case) or near_kink(case):
         return ""
     last = only_y(cotangents, slice(LONG - 1, LONG))
     (true,) = trial.measure(case, last)

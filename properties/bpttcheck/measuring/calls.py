@@ -52,7 +52,7 @@ class Calls:
         self.capabilities = capabilities_of(subject) if capabilities is None else capabilities
         self.warnings: set[str] = set()
 
-    def refusal(self, case: Case) -> str | None:
+    def declines(self, case: Case) -> str | None:
         """Why this case is not put to the implementation; None if it is."""
         return self.capabilities.refusal(case)
 
@@ -92,7 +92,7 @@ class Calls:
         return pushed
 
     def _called(self, name: str, method: Callable[[Case], Any], case: Case, copy: bool) -> Any:
-        if reason := self.refusal(case):
+        if reason := self.declines(case):
             raise Refused(reason)
         with self._watched(name):
             return method(with_arrays(case, lambda _, array: array.copy()) if copy else case)

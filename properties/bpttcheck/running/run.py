@@ -20,8 +20,8 @@ from bpttcheck.running.known_failures import KnownFailure, settle
 from bpttcheck.running.parallel import Progress, Question, Share, judge_here, judge_in_processes, shares
 from bpttcheck.running.results import Result
 from bpttcheck.running.verdict import NOTHING, Own
-from bpttcheck.running.versions import libraries, versions
 from bpttcheck.targets import TargetError, cell_named, load
+from bpttcheck.versions import libraries, versions
 
 
 @dataclass

@@ -15,11 +15,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
-from bpttcheck.running.versions import own_version
 from bpttcheck.studies.jobs import Result, run
 from bpttcheck.studies.strategies.quality import Quality
 from bpttcheck.studies.strategies.text import Text
 from bpttcheck.studies.strategies.training import Model, Training
+from bpttcheck.versions import own_version
 
 Progress: TypeAlias = Callable[[int, int, str], None]  # how many jobs are done, of how many, and the last one
 
@@ -87,7 +87,7 @@ class Study:
         return by_full + reaches
 
     def results(self, text: Text, folder: Path, pool: Executor, progress: Progress) -> dict[str, Result]:
-        """Run what is not on file yet. Raises as `bpttcheck.jobs.run` does."""
+        """Run what is not on file yet. Raises as `bpttcheck.studies.jobs.run` does."""
         trainings = self.trainings(text)
         total = len(trainings) + len(self.contenders) + len(self.observed) * len(self.lags)
         names: list[str] = []

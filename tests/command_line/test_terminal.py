@@ -1,0 +1,110 @@
+"""What is written, to whom: colours for a terminal, whole lines for a pipe, and little for who asked for little."""
+
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+
+from bpttcheck.command_line import main
+
+from ..programs import command
+
+FEW = ("--law", "pullback-reference", "--law", "causality", "--dtype", "float64", "--examples", "6", "--seed", "1")
+NAME = "[a-subject]-whose-name-" + 9 * "goes-on-and-on-" + "to-the-end"
+LONG = f"""
+from bpttcheck.adapters.reference import Reference
+from bpttref import CELLS
+
+class Long(Reference):
+    name = {NAME!r}
+"""
+
+
+def on_a_terminal(folder, *arguments, **environment):
+    """What the command writes to a terminal."""
+    ours, theirs = os.openpty()
+    inherited = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE")}
+    command = [sys.executable, "-m", "bpttcheck", *arguments]
+    with subprocess.Popen(command, stdout=theirs, stderr=theirs, cwd=folder,
+                          env=inherited | {"TERM": "xterm-256color"} | environment):  # fmt: skip
+        os.close(theirs)
+        said = b""
+        try:
+            while piece := os.read(ours, 4096):
+                said += piece
+        except OSError:  # the other end is closed
+            pass
+    os.close(ours)
+    return said.decode()
+
+
+def coloured(said):
+    return [code for code in re.findall(r"\x1b\[([0-9;]*)m", said) if re.search(r"\b(3[0-9]|9[0-7])\b", code)]
+
+
+def test_colours_are_for_terminals_that_want_them(tmp_path):
+    arguments = ("verify", "reference", *FEW)
+    assert coloured(on_a_terminal(tmp_path, *arguments))
+    assert not coloured(on_a_terminal(tmp_path, *arguments, NO_COLOR="1"))
+
+
+def test_what_is_piped_has_whole_lines_and_no_control_characters(tmp_path):
+    (tmp_path / "long.py").write_text(LONG)
+    done = command("verify", "long.py:Long", *FEW, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f…]", done.stdout)
+    assert f"{NAME}, float64: worst error / tolerance" in done.stdout.splitlines()
+
+
+def test_a_wide_table_is_not_cut_when_it_is_piped(tmp_path):
+    """Names of cells are as long as a user likes."""
+    (tmp_path / "wide.py").write_text(
+        "from dataclasses import dataclass, replace\nfrom bpttcheck.adapters.reference import Reference\n"
+        "from bpttcheck import CustomCell\n"
+        "cells = [CustomCell('x' * 30 + str(k), lambda D, H: {}, lambda H: {}) for k in range(4)]\n"
+        "class Wide(Reference):\n    name = 'wide'\n"
+        "    def capabilities(self): return replace(super().capabilities(), cells=tuple(cells))\n"
+        "    def vjp(self, case): raise RuntimeError('no kernel')\n"
+    )
+    done = command("verify", "wide.py:Wide", *FEW, cwd=tmp_path)
+    row = next(line for line in done.stdout.splitlines() if line.startswith("law "))
+    assert row.split() == ["law", *("x" * 30 + str(k) for k in range(4))], done.stdout + done.stderr
+
+
+def test_quiet_is_the_closing_sentence_alone_if_nothing_failed(tmp_path):
+    done = command("verify", "reference", *FEW, "--quiet", cwd=tmp_path)
+    assert done.returncode == 0 and re.fullmatch(r"\nran [^\n]* passed\.\n", done.stdout)
+    assert not re.search(r"[\x00-\x09\x0b-\x1f]", done.stdout)
+    assert "is judged" not in on_a_terminal(tmp_path, "verify", "reference", *FEW, "--quiet")
+
+
+def test_quiet_shows_what_failed(tmp_path):
+    arguments = ("verify", "reference", "fault:di-uses-i", *FEW, "-q")
+    first, again = command(*arguments, cwd=tmp_path), command(*arguments, cwd=tmp_path)
+    assert first.returncode == again.returncode == 1
+    assert "fault:di-uses-i, float64" in first.stdout and "planted fault di-uses-i" in first.stdout
+    assert "causality" not in first.stdout and "reference, float64" not in first.stdout
+    assert "FAILED still" in again.stdout
+
+
+def test_quiet_shows_what_raised(tmp_path):
+    (tmp_path / "broken.py").write_text(
+        "from bpttcheck import Capabilities\nfrom bpttref import LSTM\n"
+        "class Broken:\n    name = 'broken'\n"
+        "    def capabilities(self): return Capabilities(cells=(LSTM(),))\n"
+        "    def vjp(self, case): raise RuntimeError('no kernel')\n"
+    )
+    done = command("verify", "broken.py:Broken", *FEW, "-q", cwd=tmp_path)
+    assert done.returncode == 2 and "vjp raised RuntimeError: no kernel" in done.stdout
+
+
+@pytest.mark.parametrize("name", ["", *main.commands])
+def test_help_fits_80_columns_and_every_option_says_what_it_does(name):
+    done = command(*name.split(), "--help")
+    assert done.returncode == 0 and "..." not in done.stdout.replace("...\n", "\n", 1)
+    assert max(map(len, done.stdout.splitlines())) <= 80
+    if name:
+        for parameter in main.commands[name].params:
+            assert parameter.param_type_name == "argument" or parameter.help, parameter.name

@@ -1,0 +1,166 @@
+"""The pytest plugin, and tests made of laws: pytest within pytest, and its outcomes."""
+
+import sys
+from importlib.metadata import entry_points
+
+import pytest
+
+from bpttcheck import LAWS
+from bpttref import CELLS
+
+pytest_plugins = ["pytester"]
+
+INSTALLED = bool(entry_points(group="pytest11", name="bpttcheck"))  # not where the sources are only on the path
+FAULT = "fault:di-uses-i"
+CAUGHT_AND_NOT = "float64 and (pullback-reference or causality)"
+
+
+@pytest.fixture
+def run(pytester):
+    def run(*arguments):
+        plugin = () if INSTALLED else ("-p", "_bpttcheck_pytest")
+        return pytester.runpytest_subprocess(*plugin, "-p", "no:cacheprovider", *arguments)
+
+    return run
+
+
+def test_a_planted_fault_fails_exactly_the_laws_that_see_it(run):
+    done = run("--bpttcheck", FAULT, "--bpttcheck-seed", "7", "--bpttcheck-examples", "9", "-k", CAUGHT_AND_NOT)
+    done.assert_outcomes(failed=1, passed=1)
+    done.stdout.fnmatch_lines(
+        [
+            f"bpttcheck: seed 7, 9 examples per cell and dtype of {FAULT}",
+            "FAILED pullback-reference on lstm float64: W_*[[]gate i] is off by *, where * is allowed",
+            "*smallest case found: T=1, B=1, D=1, H=1*",
+            f"*reproduce: bpttcheck verify {FAULT} --cell lstm --dtype float64 --law pullback-reference "
+            "--examples 9 --seed 7",
+            f"FAILED bpttcheck::{FAULT}::lstm::float64::pullback-reference*",
+        ]
+    )
+    done.stdout.no_fnmatch_line("*Traceback*")
+    done.stdout.no_fnmatch_line("*checks.py*")
+
+
+def test_a_right_implementation_passes_and_skips_say_why(run):
+    done = run("--bpttcheck", "reference", "--bpttcheck-examples", "6", "-rs",
+               "-k", "gru-before and float32 and (taylor or forward-reference)")  # fmt: skip
+    done.assert_outcomes(passed=1, skipped=1)
+    done.stdout.fnmatch_lines(["SKIPPED*rounding hides it in other dtypes than float64"])
+
+
+def test_ids_are_those_of_target_cell_dtype_and_law_each_once(run):
+    done = run("--bpttcheck", FAULT, "--bpttcheck", "reference", "--bpttcheck", FAULT, "--collect-only", "-q")
+    ids = [line for line in done.outlines if line.startswith("bpttcheck::")]
+    assert f"bpttcheck::{FAULT}::lstm::float64::causality" in ids
+    assert "bpttcheck::reference::gru-after::float32::causality" in ids
+    assert len(ids) == len(set(ids)) == 2 * len(LAWS) * (1 + len(CELLS))
+
+
+def test_laws_that_were_deselected_are_not_judged(run, pytester):
+    """A law that looks at outputs alone takes no gradients."""
+    pytester.makepyfile(counting=COUNTING)
+    done = run(
+        "--bpttcheck", "counting.py:Counting", "--bpttcheck-examples", "5", "-k", "forward-reference and float64"
+    )
+    done.assert_outcomes(passed=1)
+    assert (pytester.path / "pullbacks").read_text() == ""
+    done = run("--bpttcheck", "counting.py:Counting", "--bpttcheck-examples", "5", "-k", "pullback-reference")
+    done.assert_outcomes(passed=2)
+    assert len((pytester.path / "pullbacks").read_text()) >= 10
+
+
+COUNTING = """
+from pathlib import Path
+from bpttcheck import Capabilities
+from bpttcheck.adapters.reference import Reference
+from bpttref import RNN
+
+class Counting(Reference):
+    name = "counting"
+
+    def __init__(self):
+        Path("pullbacks").write_text("")
+
+    def capabilities(self):
+        return Capabilities(cells=(RNN("tanh"),))
+
+    def vjp(self, case):
+        outputs, pullback = super().vjp(case)
+
+        def counted(cotangents):
+            with open("pullbacks", "a") as file:
+                file.write("x")
+            return pullback(cotangents)
+
+        return outputs, counted
+"""
+
+
+@pytest.mark.parametrize(("status", "loud"), [
+    ("unsure", {"failed": 2}), ("error", {"failed": 2}), ("vacuous", {"skipped": 2}), ("unfinished", {"skipped": 2}),
+])  # fmt: skip
+def test_what_is_neither_right_nor_wrong_is_not_silent(run, pytester, status, loud):
+    pytester.makeconftest(
+        "import bpttcheck.running.parallel\n"
+        "from bpttcheck import Result\n"
+        "def judged(subject, laws, *, cells, dtypes, seed, **others):\n"
+        f"    return [Result('', *cells, *dtypes, law.id, seed, {status!r}, reason='so it is') for law in laws]\n"
+        "bpttcheck.running.parallel.judge = judged\n"
+    )
+    done = run("--bpttcheck", "reference", "-rs", "-k", "lstm and causality")
+    done.assert_outcomes(**loud)
+    mark = "ERROR" if status == "error" else status
+    done.stdout.fnmatch_lines([f"*{status}*: so it is" if "skipped" in loud else f"{mark} causality on lstm*"])
+
+
+@pytest.mark.parametrize(("arguments", "sentence"), [
+    (["--bpttcheck", "nonsense"], "ERROR: bpttcheck: 'nonsense' is neither *"),
+    (["--bpttcheck", "reference", "--bpttcheck-seed", "-1"], "ERROR: --bpttcheck-seed must be at least 0, not -1"),
+    (["--bpttcheck", "reference", "--bpttcheck-examples", "0"], "ERROR: --bpttcheck-examples must be at least 1*"),
+])  # fmt: skip
+def test_a_mistake_is_one_usage_error(run, arguments, sentence):
+    done = run(*arguments)
+    assert done.ret == pytest.ExitCode.USAGE_ERROR
+    assert len([line for line in done.errlines if line]) == 1
+    done.stderr.fnmatch_lines([sentence])
+
+
+def test_workers_of_xdist_judge_what_they_need(run):
+    pytest.importorskip("xdist")
+    done = run("--bpttcheck", FAULT, "--bpttcheck-examples", "5", "-n", "2", "-k", CAUGHT_AND_NOT)
+    done.assert_outcomes(failed=1, passed=1)
+
+
+def test_unused_it_costs_nothing(run, pytester):
+    pytester.makepyfile(
+        "import sys\n"
+        "def test_imports():\n"
+        "    assert '_bpttcheck_pytest' in sys.modules\n"
+        "    assert not {'bpttcheck', 'bpttref', 'numpy'} & sys.modules.keys()\n"
+    )
+    run().assert_outcomes(passed=1)
+
+
+def test_laws_as_parameters_of_a_test(run, pytester):
+    pytester.makepyfile(
+        "from bpttcheck import LAWS, parametrize_with_laws\n"
+        "from bpttcheck.adapters import load\n"
+        "laws = [law for law in LAWS if law.id in ('causality', 'pullback-reference', 'forward-mode-duality')]\n"
+        f"@parametrize_with_laws([load('{FAULT}')], laws, examples=6, seed=3)\n"
+        "def test_bptt(check):\n"
+        "    check()\n"
+    )
+    done = run("-rs")
+    done.assert_outcomes(passed=2, failed=2, skipped=2)
+    done.stdout.fnmatch_lines(
+        [
+            "E *FAILED pullback-reference on lstm float64: *",
+            "E *reproduce: this test draws the same cases on every run: seed 3, 6 examples",
+        ]
+    )
+    done.stdout.fnmatch_lines([f"*test_bptt[[]{FAULT}-lstm-float64-pullback-reference]*"])
+
+
+def test_bpttcheck_does_without_pytest(pytester):
+    done = pytester.run(sys.executable, "-c", "import bpttcheck, sys; assert 'pytest' not in sys.modules")
+    assert done.ret == 0

@@ -1,0 +1,84 @@
+"""Several targets and processes: the same results as one by one, and nothing spoils the others."""
+
+import json
+import time
+
+import pytest
+
+from ..programs import command
+
+CRASHING = """
+import os
+from dataclasses import replace
+from bpttcheck.adapters.reference import Reference
+from bpttref import LSTM, RNN
+
+class Crashing(Reference):
+    name = "crashing"
+
+    def vjp(self, case):
+        if case.cell == LSTM():
+            os._exit(11)
+        print("a line of the subject's own")
+        return super().vjp(case)
+
+class Raising(Reference):
+    name = "raising"
+
+    def capabilities(self):
+        return replace(super().capabilities(), refuses=lambda case: 1 / 0)
+"""
+FEW = ("--law", "pullback-reference", "--law", "causality", "--examples", "6", "--seed", "3")
+
+
+@pytest.mark.parametrize("target", ["reference", "fault:di-uses-i"])
+def test_processes_change_nothing(target, tmp_path):
+    written = []
+    for jobs in ("1", "3"):
+        done = command("verify", target, *FEW, "-j", jobs, "--json", f"{jobs}.json", cwd=tmp_path)
+        results = json.loads((tmp_path / f"{jobs}.json").read_text())["results"]
+        written.append((done.returncode, [{**result, "seconds": 0} for result in results]))
+    assert written[0] == written[1] and written[0][1]
+
+
+def test_a_process_that_dies_spoils_its_own_share(tmp_path):
+    (tmp_path / "mine.py").write_text(CRASHING)
+    selected = ("--cell", "lstm", "--cell", "rnn-tanh", "--dtype", "float64")
+    done = command(
+        "verify", "mine.py:Crashing", "reference", *FEW, *selected, "-j", "2", "--json", "v.json", cwd=tmp_path
+    )
+    assert done.returncode == 2
+    assert "mine.py:Crashing, lstm float64: its process died" in done.stderr and "Traceback" not in done.stderr
+    results = json.loads((tmp_path / "v.json").read_text())["results"]
+    judged = {(r["subject"], r["cell"]) for r in results if r["status"] == "passed"}
+    assert judged == {("crashing", "rnn-tanh"), ("reference", "rnn-tanh"), ("reference", "lstm")}
+
+
+@pytest.mark.parametrize("other", ["absent.py:Thing", "fault:unheard-of"])
+def test_a_target_that_cannot_be_loaded_is_named_and_the_others_are_judged(other, tmp_path):
+    done = command("verify", other, "reference", *FEW, "--cell", "rnn-tanh", cwd=tmp_path)
+    assert done.returncode == 2 and "4 passed" in done.stdout
+    assert "there is no" in done.stderr and len(done.stderr.strip().splitlines()) == 1
+
+
+def test_what_a_target_raises_out_of_turn_spoils_its_own_share(tmp_path):
+    (tmp_path / "mine.py").write_text(CRASHING)
+    done = command("verify", "mine.py:Raising", "reference", *FEW, "--cell", "rnn-tanh", cwd=tmp_path)
+    assert done.returncode == 2 and "4 passed" in done.stdout, done.stdout
+    assert "mine.py:Raising, rnn-tanh float64: division by zero" in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_a_budget_is_kept_and_what_it_did_not_reach_is_said(jobs, tmp_path):
+    started = time.monotonic()
+    done = command("verify", "reference", "--examples", "100000", "--budget", "3", "-j", jobs, "--json", "v.json",
+               cwd=tmp_path)  # fmt: skip
+    assert time.monotonic() - started < 60 and done.returncode == 0, done.stderr
+    results = json.loads((tmp_path / "v.json").read_text())["results"]
+    for cell in {result["cell"] for result in results}:
+        own = [result for result in results if result["cell"] == cell]
+        assert any(result["status"] == "passed" for result in own)
+    assert {result["status"] for result in results} <= {"passed", "skipped", "vacuous", "unfinished"}
+    unfinished = [result for result in results if result["status"] == "unfinished"]
+    assert all(result["examples"] == 0 and "the time was up" in result["reason"] for result in unfinished)
+    assert not unfinished or f"{len(unfinished)} unfinished" in done.stdout.replace("\n", " ")
