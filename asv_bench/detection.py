@@ -43,8 +43,9 @@ try:
     from bpttcheck.explaining.diagnosis import diagnose
 except ModuleNotFoundError:  # at commits before the wings, at which benchmarks/peers.py imports this file
     from bpttcheck.blocks import case_arrays, named
-    from bpttcheck.cases import Draw, realise, with_arrays
     from bpttcheck.diagnosis import diagnose
+
+    from bpttcheck.cases import Draw, realise, with_arrays
 
 PLAIN = Draw(5, 3, 4, 3, 1, *[False] * 4, 0.5, 0)
 SIZES = (1.0, 1e-3, 1e-6)

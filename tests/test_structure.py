@@ -137,6 +137,16 @@ def test_modules_that_are_named_are_there():
     assert not missing
 
 
+def test_the_pages_show_the_wings_in_their_order():
+    tree = re.findall(
+        r"^    (\w+)(?:/|\.py| |,)", (ROOT / "CONTRIBUTING.md").read_text().split("properties/bpttcheck/\n")[1], re.M
+    )
+    assert [name for name in tree if name in WINGS] == [name for name in WINGS if name not in ("contract", "versions")]
+    floors = re.findall(r'class="n">([\w, ]+)<', (ROOT / "docs/wings.svg").read_text())
+    shown = [name for name in WINGS if name not in GROUND_FLOOR]
+    assert floors == [*shown[::-1], "contract, dtypes", "bpttref"]
+
+
 def test_tests_stand_in_the_wing_that_they_test():
     """``python -m pytest tests/WING`` runs the tests of a wing."""
     folders = {file.parent.name for file in (ROOT / "tests").glob("*/test_*.py")}

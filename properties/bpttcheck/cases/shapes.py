@@ -24,7 +24,7 @@ def output_width(cell: Cell | CustomCell, H: int) -> int:
 
 
 def _well_named(shapes: Shapes) -> Shapes:
-    """The shapes. Raises ValueError if a name could be mistaken for another array's of `bpttcheck.cases.blocks.named`."""
+    """The shapes. Raises ValueError if a name could be that of another array of `bpttcheck.cases.blocks.named`."""
     for name in shapes:
         if "." in name or name in ("x", "y", "loss", "W_qh", "b_q"):
             raise ValueError(
