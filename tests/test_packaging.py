@@ -37,8 +37,8 @@ def test_every_module_is_there_and_imports(package, source):
 
 
 @pytest.mark.parametrize("source", [
-    "properties/_bpttcheck_pytest.py", "properties/bpttcheck/templates/*.py", "properties/bpttcheck/*.jinja",
-    "properties/bpttcheck/*.css",
+    "properties/_bpttcheck_pytest.py", "properties/bpttcheck/templates/*.py", "properties/bpttcheck/**/*.jinja",
+    "properties/bpttcheck/**/*.css",
 ])  # fmt: skip
 def test_what_is_not_a_module_of_the_packages_is_there(source):
     sources = list(ROOT.glob(source))
