@@ -21,7 +21,7 @@ def test_verdict_and_json(tmp_path):
     results = json.loads((tmp_path / "v.json").read_text())["results"]
     assert {r["cell"] for r in results} == {"lstm"} and {r["seed"] for r in results} == {7}
     read = from_json((tmp_path / "v.json").read_text())
-    assert (read.seed, read.examples, read.interrupted) == (7, 5, False)
+    assert (read.asked.seed, read.asked.examples, read.interrupted) == (7, 5, False)
     assert len(read.targets[0].results) == len(results) and read.targets[0].target == "reference"
 
 

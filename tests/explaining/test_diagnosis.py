@@ -19,6 +19,7 @@ from bpttcheck.explaining.xray import in_words, xray
 from bpttcheck.faults import FAULTS, Faulty
 from bpttcheck.measuring.tolerance import measure
 from bpttcheck.running.oracle import reference_is_confirmed
+from bpttcheck.running.parallel import Question
 from bpttref import GRU, LSTM, RNN, Blocks, Cotangents, Full, Last, Links, Regular, Window, weights
 
 BY_ID = {fault.id: fault for fault in FAULTS}
@@ -272,7 +273,7 @@ def test_the_truncation_that_fails_is_named_and_looked_through(tmp_path, asked, 
     laws = [law for law in LAWS if law.id == f"{asked}-reference"]
     cells = [subject.capabilities().cells[0].name]
     results = list(judge(subject, laws, cells=cells, dtypes=["float64"], examples=16, seed=1))
-    (explanation,) = explain("target", subject, results, tmp_path)
+    (explanation,) = explain("target", subject, results, tmp_path, Question())
     said = dict(explanation.lines())
     assert f", {asked.capitalize()}(" in said["smallest case found"]
     assert any(heading.startswith(f"X-ray of {asked.capitalize()}(") for heading in said)

@@ -16,6 +16,7 @@ import pytest
 from bpttcheck.cases.drawing import Draw
 from bpttcheck.laws import LAWS
 from bpttcheck.reporting.record import from_json, to_json
+from bpttcheck.running.parallel import Question
 from bpttcheck.running.results import Result
 from bpttcheck.running.run import Record, Run
 from bpttref import CELLS
@@ -217,7 +218,7 @@ def made(*statuses, target="made", interrupted=False):
         Result("made", "lstm", "float64", law.id, 3, status, 5, margin=float("inf"), reason="<why>", case=case)
         for law, status in zip(LAWS, statuses, strict=False)
     ]
-    return Run(3, 7, [Record(target, "made", results=results)], interrupted)
+    return Run(Question(seed=3, examples=7), [Record(target, "made", results=results)], interrupted)
 
 
 @pytest.mark.parametrize(("run_on_file", "exit_status"), [
@@ -253,7 +254,7 @@ def test_the_page_of_many_targets_is_small():
         ]  # fmt: skip
 
     names = [f"library-{k}" for k in range(14)]
-    page = to_html([Run(1, 40, [Record(name, f"{name} 1.0", results=results(name))]) for name in names])
+    page = to_html([Run(Question(seed=1), [Record(name, f"{name} 1.0", results=results(name))]) for name in names])
     assert len(page.encode()) < 1_500_000
 
 

@@ -13,6 +13,7 @@ from bpttcheck.exit_status import FAILED, PASSED
 from bpttcheck.explaining.xray import in_words
 from bpttcheck.explaining.xray import xray as take_xray
 from bpttcheck.measuring.calls import AdapterError, Refused, capabilities_of
+from bpttcheck.measuring.comparisons import Violation
 from bpttcheck.reporting.xray import draw_xray, print_xray
 from bpttcheck.studies.pictures import new_figure
 from bpttcheck.targets import TargetError, cell_named, load
@@ -78,7 +79,7 @@ def xray(
         for file in filter(None, (png, svg)):
             draw_xray(file, subject.name, asked, seen)
             console.print(f"drawn: {file}", highlight=False)
-    except (TargetError, AdapterError, Refused, ValueError, OSError, ImportError, click.UsageError) as error:
+    except (TargetError, AdapterError, Refused, Violation, ValueError, OSError, ImportError, click.UsageError) as error:
         stop(error)
     differs = seen.in_words(asked) != in_words(seen.declared)
     sys.exit(FAILED if differs else PASSED)

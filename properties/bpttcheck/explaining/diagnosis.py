@@ -20,7 +20,9 @@ from bpttcheck.contract import Case, Cotangents, CustomCell, Gradients, Implemen
 from bpttcheck.dtypes import FORMATS
 from bpttcheck.explaining.battery import LONG, battery
 from bpttcheck.faults import FAULTS, Fault, Faulty, gate_orders
-from bpttcheck.measuring.calls import AdapterError, capabilities_of
+from bpttcheck.measuring.calls import Refused, capabilities_of
+from bpttcheck.measuring.comparisons import Violation
+from bpttcheck.measuring.completeness import declared
 from bpttcheck.measuring.tolerance import Measured
 from bpttcheck.measuring.trial import Trial
 from bpttref import Cell, trees
@@ -94,8 +96,8 @@ def diagnose(
     for level, trial in (*battery(subject, cell, dtype), *known):
         try:
             results = _results(trial)
-        except Exception as error:
-            raise AdapterError(f"the subject raised {type(error).__name__}: {error}") from error
+        except Refused:
+            continue
         true = _true(trial)
         margins, seen_in = _margins(trial, results, true)
         bad = {block for block, margin in margins.items() if margin > 1}
@@ -168,7 +170,11 @@ def _lags(subject: Implementation, cell: Cell, dtype: str) -> str:
         return ""
     last = only_y(cotangents, slice(LONG - 1, LONG))
     (true,) = trial.measure(case, last)
-    steps = list(trial.compare({"x": trial.gradients_of(case, last)["x"]}, {"x": true.values["x"]}, true))[::-1]
+    try:
+        got = trial.gradients_of(case, last)
+    except Violation:  # something is missing
+        return ""
+    steps = list(trial.compare({"x": got["x"]}, {"x": true.values["x"]}, true))[::-1]
     wrong = [lag for lag, step in enumerate(steps) if step.margin > 1]
     if not wrong:
         return f"From the last loss dx is right at every lag up to {LONG - 1}."
@@ -185,7 +191,7 @@ def _results(trial: Trial) -> Named:
 
     def taken(returned: Outputs | Gradients) -> Named:
         """Copies of what is declared."""
-        return {name: np.array(array) for name, array in trial.declared(named(returned)).items()}
+        return {name: np.array(array) for name, array in declared(named(returned), trial.capabilities).items()}
 
     if isinstance(trial.subject, TwoPhase):
         outputs, pullback = trial.calls.run(case, copy=False)
@@ -235,8 +241,12 @@ def _margins(trial: Trial, got: Named, expected: Measured) -> tuple[dict[str, fl
     worst: dict[str, float] = {}
     alive: set[str] = set()
     objective = trial.case.objective if "loss" in got else None
-    declared = {name for name in trial.declared(expected.values) if not name.startswith(_AGAIN) and "loss" not in got}
-    required = {*trial.expected(), *declared, *(objective.readout if objective else {})}
+    there = {
+        name
+        for name in declared(expected.values, trial.capabilities)
+        if not name.startswith(_AGAIN) and "loss" not in got
+    }
+    required = {*trial.expected(), *there, *(objective.readout if objective else {})}
     flags = {name: np.zeros_like(got[name]) for name in _FLAGS & got.keys()}
     for name, array in (flags | expected.values).items():
         if name not in got:

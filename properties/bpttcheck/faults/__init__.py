@@ -12,6 +12,7 @@ from bpttcheck.faults import (
     derivatives,
     ends,
     equations,
+    incomplete,
     layout,
     links,
     padding,
@@ -27,6 +28,7 @@ _FILES = (
     carrying,
     accumulating,
     equations,
+    incomplete,
     ends,
     padding,
     layout,
@@ -60,6 +62,8 @@ _ORDER = """
     links-drawn-together rho-set-by-eval loss-not-over-T norm-by-full-length zero-grad-inside tbptt-state-leak
     bias-never-learns target-subtracted-twice chunks-kept-alive loss-off-by-a-constant optimiser-steps-inside
     loop-parameters-not-truncated pushforward-without-h0
+    no-parameters-when-truncated no-initial-when-truncated float64-when-truncated no-parameters-without-steps
+    layer-too-many loss-alone-when-truncated
 """.split()  # in which faults are listed and tried; a new one is added where it belongs
 
 _BY_ID = {fault.id: fault for file in _FILES for fault in file.FAULTS}

@@ -9,9 +9,9 @@ import numpy as np
 from bpttcheck.cases.blocks import Named
 from bpttcheck.cases.changes import only_y
 from bpttcheck.cases.truncations import DRAWN
-from bpttcheck.contract import Pullback
 from bpttcheck.laws.law import NO_REFERENCE, Law, gradients, outputs, reusable, truncation
 from bpttcheck.laws.xray import rows
+from bpttcheck.measuring.calls import Pulling
 from bpttcheck.measuring.comparisons import Comparison, Violation
 from bpttcheck.measuring.trial import Trial
 from bpttref import Links, Random, weights
@@ -89,7 +89,7 @@ def _through_link(trial: Trial, t: int) -> Array | None:
     return through
 
 
-def _kept(trial: Trial, t: int, through: Array, pullback: Pullback | None) -> bool:
+def _kept(trial: Trial, t: int, through: Array, pullback: Pulling | None) -> bool:
     """Whether a pullback lets the loss at t through that link."""
     got = trial.by_step(trial.pull(pullback, only_y(trial.cotangents, slice(t, t + 1))))
     return got is not None and bool(np.vdot(got[t - 1], through) > np.vdot(through, through) / 2)

@@ -7,7 +7,7 @@ and what it returns has the types of the contract.
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -24,6 +24,13 @@ class AdapterError(Exception):
 
 class Refused(Exception):
     """The subject declares that it does not take a case; the message says why."""
+
+
+class Pulling(NamedTuple):
+    """A pullback that an implementation returned for a case; only `Calls.pull` calls it."""
+
+    pullback: Pullback
+    case: Case
 
 
 def capabilities_of(subject: Implementation, name: str = "") -> Capabilities:
@@ -56,19 +63,19 @@ class Calls:
         """Why this case is not put to the implementation; None if it is."""
         return self.capabilities.refusal(case)
 
-    def run(self, case: Case, *, copy: bool = True) -> tuple[Outputs, Pullback | None]:
-        """The outputs of ``vjp`` and its pullback, which is for `pull` alone to call."""
+    def run(self, case: Case, *, copy: bool = True) -> tuple[Outputs, Pulling | None]:
+        """The outputs of ``vjp``, and its pullback for `pull`."""
         returned = self._called("vjp", self.subject.vjp, case, copy)
         if not (isinstance(returned, tuple) and len(returned) == 2 and isinstance(returned[0], Outputs)):
             raise AdapterError(f"vjp returned {_kind(returned)}; expected a tuple of Outputs and a pullback")
-        return _of_arrays(returned[0]), returned[1]
+        return _of_arrays(returned[0]), None if returned[1] is None else Pulling(returned[1], case)
 
-    def pull(self, pullback: Pullback | None, cotangents: Cotangents, *, copy: bool = True) -> Gradients:
+    def pull(self, pulling: Pulling | None, cotangents: Cotangents, *, copy: bool = True) -> Gradients:
         """The gradients of a pullback that `run` returned."""
-        if pullback is None:
+        if pulling is None:
             raise AdapterError("vjp returned no pullback, but the capabilities do not say gradients=()")
         with self._watched("the pullback"):
-            gradients = pullback(copied(cotangents) if copy else cotangents)
+            gradients = pulling.pullback(copied(cotangents) if copy else cotangents)
         if not isinstance(gradients, Gradients):
             raise AdapterError(f"the pullback returned {type(gradients).__name__}; expected Gradients")
         return _of_arrays(gradients)

@@ -72,9 +72,9 @@ def _compare_array(
 
 
 def rows(named_arrays: Named, select: Array) -> Named:
-    """The chosen rows of the arrays that have a batch axis; parameters' gradients are left out."""
+    """The chosen rows: axis 1 of a sequence, axis 0 of a state. Gradients of parameters have none and are left out."""
     return {
-        name: array[..., select, :] if array.ndim > 1 else array[select]
+        name: array[:, select] if name in ("x", "y") else array[select]
         for name, array in named_arrays.items()
         if name in ("x", "y") or "initial." in name or "final." in name
     }

@@ -15,14 +15,15 @@ from bpttcheck.contract import (
     Case,
     Cotangents,
     CustomCell,
+    Gradients,
     Implementation,
     Outputs,
-    Pullback,
     TwoPhase,
 )
 from bpttcheck.dtypes import FORMATS
-from bpttcheck.measuring.calls import AdapterError, Calls, Refused, capabilities_of
+from bpttcheck.measuring.calls import AdapterError, Calls, Pulling, Refused, capabilities_of
 from bpttcheck.measuring.comparisons import Comparison, Violation, compare
+from bpttcheck.measuring.completeness import check_complete, declared, gradient_shapes, output_shapes
 from bpttcheck.measuring.tolerance import Measured, in_range, measure, measure_black_box, measure_right
 from bpttref import Strategy, trees
 from bpttref.arrays import Array
@@ -55,37 +56,45 @@ class Trial:
         """Let the law draw from a generator of its own: the same for the same case, whatever was asked before."""
         self.rng = np.random.default_rng([crc32(law_id.encode()), crc32(self.case.x.tobytes())])
 
-    def run(self, case: Case, *, copy: bool = True) -> tuple[Outputs, Pullback | None]:
-        """The outputs for a case, and the pullback for `pull`; see `Calls`. Raises Violation where a shape is wrong."""
+    def run(self, case: Case, *, copy: bool = True) -> tuple[Outputs, Pulling | None]:
+        """The outputs for a case, and the pullback for `pull`. Raises Violation unless they are complete."""
         outputs, pullback = self.calls.run(case, copy=copy)
-        self._check_shapes(case, named(outputs))
+        shapes = output_shapes(case, self.case, self.cotangents)
+        check_complete("output", self._declared(outputs), shapes, case, self.case)
         return outputs, pullback
 
-    def _check_shapes(self, case: Case, outputs: Named) -> None:
-        """Laws run other cases than the trial's: shorter ones, single rows. Raises Violation."""
-        for name, array in outputs.items():
-            rows = case.x.shape[:2] if name == "y" else case.x.shape[1:2]
-            like = named(self.cotangents).get(name)
-            if array.shape[: len(rows)] != rows or (like is not None and array.ndim != like.ndim):
-                steps, batch = case.x.shape[:2]
-                raise Violation(f"with {steps} steps and {batch} rows the output {name} has shape {array.shape}")
+    def pull(self, pulling: Pulling | None, cotangents: Cotangents, *, copy: bool = True) -> Named:
+        """The gradients of a pullback by name; those that are not declared are left out.
 
-    def pull(self, pullback: Pullback | None, cotangents: Cotangents, *, copy: bool = True) -> Named:
-        """The gradients of a pullback by name; those that are not declared are left out."""
-        return self.declared(named(self.calls.pull(pullback, cotangents, copy=copy)))
+        Raises Violation unless they are complete.
+        """
+        gradients = self._declared(self.calls.pull(pulling, cotangents, copy=copy))
+        assert pulling is not None
+        shapes = gradient_shapes(replace(pulling.case, objective=None), self.capabilities)
+        check_complete("gradient of", gradients, shapes, pulling.case, self.case)
+        return gradients
 
     def score(self, case: Case, *, copy: bool = True) -> Named:
-        """The subject's gradients for the case's objective by name, and its value as "loss"."""
+        """The subject's gradients for the case's objective by name, and its value as "loss".
+
+        Raises Violation unless they are complete.
+        """
         outputs, gradients = self.calls.score(case, copy=copy)
-        return self.declared(named(gradients)) | {"loss": np.asarray(outputs.loss)}
+        found = self._declared(gradients)
+        check_complete("gradient of", found, gradient_shapes(case, self.capabilities), case, self.case)
+        return found | {"loss": np.asarray(outputs.loss)}
+
+    def _declared(self, result: Outputs | Gradients) -> Named:
+        """The declared arrays of a result by name."""
+        return declared(named(result), self.capabilities)
 
     @cached_property
-    def forward(self) -> tuple[Outputs, Pullback | None]:
+    def forward(self) -> tuple[Outputs, Pulling | None]:
         return self.run(self.case)
 
     @cached_property
     def outputs(self) -> Named:
-        return {name: np.array(array) for name, array in named(self.forward[0]).items()}
+        return {name: np.array(array) for name, array in self._declared(self.forward[0]).items()}
 
     @cached_property
     def gradients(self) -> Named:
@@ -172,7 +181,7 @@ class Trial:
     def results(self, case: Case, cotangents: Cotangents) -> Named:
         """The subject's outputs and gradients for another case."""
         outputs, pullback = self.run(case)
-        results = named(outputs)
+        results = self._declared(outputs)
         return results | self.pull(pullback, cotangents) if self.capabilities.gradients else results
 
     def gradients_of(self, case: Case, cotangents: Cotangents) -> Named:
@@ -198,18 +207,7 @@ class Trial:
 
     def expected(self) -> Named:
         """The arrays that the subject must return gradients for, the readout aside."""
-        return self.declared(case_arrays(replace(self.case, objective=None)))
-
-    def declared(self, arrays: Named) -> Named:
-        """Those outputs and gradients that the capabilities have."""
-        kinds = {*self.capabilities.outputs, *self.capabilities.gradients}
-
-        def kind(name: str) -> str:
-            return (
-                name if name in ("x", "y") else next((k for k in ("final", "initial") if f"{k}." in name), "parameters")
-            )
-
-        return {name: array for name, array in arrays.items() if kind(name) in kinds}
+        return declared(case_arrays(replace(self.case, objective=None)), self.capabilities)
 
     def compare(
         self, got: Named, expected: Named, *measures: Measured, alive: Named | None = None

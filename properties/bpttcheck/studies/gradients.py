@@ -13,7 +13,7 @@ from bpttcheck.cases.blocks import Named, named
 from bpttcheck.cases.drawing import Draw
 from bpttcheck.cases.realising import realise
 from bpttcheck.contract import Case, Cotangents, CustomCell, Implementation, require
-from bpttcheck.measuring.calls import AdapterError, capabilities_of
+from bpttcheck.measuring.calls import capabilities_of
 from bpttcheck.measuring.trial import Trial
 from bpttref import GRU, LSTM, RNN, Cell, analysis
 from bpttref.arrays import Array
@@ -138,8 +138,8 @@ def problem(subject: Implementation, cell: Cell | CustomCell, setting: Setting) 
 def jacobians(subject: Implementation, case: Case) -> tuple[Array, Array]:
     """``J (T, n, n)`` and ``U (T, n, P)`` of a case with one row, one pullback of ``subject`` per row of J_t.
 
-    States and parameters are flattened in the order of their names in the case. Raises AdapterError where the subject
-    does not return what it must, ValueError where numbers leave float64 or would not fit into memory.
+    States and parameters are flattened in the order of their names in the case. Raises Violation where the subject does
+    not return all arrays, ValueError where numbers leave float64 or would not fit into memory, and as `Calls` does.
     """
     assert case.initial is not None
     parameters, like = dict(case.parameters[0][0]), dict(case.initial[0][0])
@@ -172,12 +172,7 @@ def _states(vector: Array, like: Named) -> tuple[tuple[Named]]:
 
 
 def _flat(arrays: Named, prefix: str, like: Named) -> Array:
-    """The arrays that are named like others, as one vector. Raises AdapterError unless all are there."""
-    for name, array in like.items():
-        shape = arrays[prefix + name].shape if prefix + name in arrays else None
-        if shape != array.shape:
-            what = "is missing" if shape is None else f"has shape {shape} where {array.shape} was expected"
-            raise AdapterError(f"{prefix}{name} {what}")
+    """The arrays that are named like others, as one vector."""
     return np.concatenate([arrays[prefix + name].ravel() for name in like])
 
 

@@ -1,0 +1,71 @@
+"""What must come back of a call: every array that is declared, no other, in the shape and dtype of that call's case."""
+
+from collections.abc import Mapping
+
+from bpttcheck.cases.blocks import Named, case_arrays, place
+from bpttcheck.contract import Capabilities, Case, Cotangents
+from bpttcheck.dtypes import FORMATS
+from bpttcheck.measuring.comparisons import Violation
+from bpttref import Full
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+def kind(name: str) -> str:
+    """What capabilities call an array: "x", "y", "final", "initial" or "parameters", the readout's included."""
+    return name if name in ("x", "y") else next((k for k in ("final", "initial") if f"{k}." in name), "parameters")
+
+
+def declared(arrays: Named, capabilities: Capabilities) -> Named:
+    """Those outputs and gradients that the capabilities have."""
+    kinds = {*capabilities.outputs, *capabilities.gradients}
+    return {name: array for name, array in arrays.items() if kind(name) in kinds}
+
+
+def gradient_shapes(case: Case, capabilities: Capabilities) -> Shapes:
+    """Of the gradients that a case must give; those of a readout are among them where the case has an objective."""
+    return {name: array.shape for name, array in declared(case_arrays(case), capabilities).items()}
+
+
+def output_shapes(case: Case, like: Case, cotangents: Cotangents) -> Shapes:
+    """Of the outputs that a case must give, as far as ``cotangents`` for the outputs of a case ``like`` it say.
+
+    It may have other numbers of steps, rows and directions.
+    """
+    steps, rows = case.x.shape[:2]
+    directions = len(case.parameters[0])
+    shapes: dict[str, tuple[int, ...]] = {}
+    if cotangents.y is not None:
+        shapes["y"] = (steps, rows, cotangents.y.shape[-1] * directions // len(like.parameters[0]))
+    for layer, (states, *_) in enumerate(cotangents.final or ()):
+        for direction in range(directions):
+            for name, state in states.items():
+                shapes[f"{place(layer, direction)}final.{name}"] = (rows, *state.shape[1:])
+    return shapes
+
+
+def check_complete(what: str, got: Named, shapes: Shapes, case: Case, like: Case) -> None:
+    """Raises Violation, with a sentence, unless what came back for a case is what there must be.
+
+    what: how the sentence calls an array. like: the case of which the reader knows already.
+    """
+    storage, where = FORMATS[case.dtype].storage, _where(case, like)
+    for name, shape in sorted(shapes.items()):
+        if name not in got:
+            raise Violation(f"{where}the {what} {name} is missing; expected an array of shape {shape}")
+        if got[name].shape != shape:
+            raise Violation(f"{where}the {what} {name} has shape {got[name].shape}; expected {shape}")
+        if got[name].dtype != storage:
+            raise Violation(f"{where}the {what} {name} has dtype {got[name].dtype}; expected {storage}")
+    kinds = {kind(name) for name in shapes}
+    for name in got.keys() - shapes.keys():
+        if kind(name) in kinds:
+            raise Violation(f"{where}there is a {what} {name}, which the case does not have")
+
+
+def _where(case: Case, like: Case) -> str:
+    if case is like:
+        return ""
+    steps, rows = case.x.shape[:2]
+    under = "" if case.truncation == Full() else f" under {case.truncation}"
+    return f"with {steps} steps and {rows} rows{under} "
