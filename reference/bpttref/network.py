@@ -142,7 +142,8 @@ def _pull_links(
     silent = max(0, T - strategy.k) if isinstance(strategy, Last) else 0  # the losses that contribute nothing
     gradients: list[_LayerGradients] = []
     for layer, final in zip(reversed(layers), reversed(dfinal), strict=True):
-        shares = [None] * len(layer) if dy is None else np.split(dy, len(layer), axis=-1)
+        H = layer[0].y.shape[-1]
+        shares = [None if dy is None else dy[..., k * H : (k + 1) * H] for k in range(len(layer))]
         pulled, dy = [], None
         for direction, share, dstate in zip(layer, shares, final, strict=True):
             incoming, ds = direction.entering(share, dstate)
