@@ -11,6 +11,7 @@ import numpy as np
 from bpttref import trees
 from bpttref.arrays import Array
 from bpttref.cells import Cell
+from bpttref.checking import check_links
 from bpttref.network import AllParameters, Cotangents, Gradients, Outputs, Pullback, States, carried, vjp
 from bpttref.strategies import Full, Links, LinkStrategy
 
@@ -28,13 +29,15 @@ def checkpointed_vjp(
     """As `vjp` for a stack of one direction, with ``piece`` steps between checkpoints (sqrt(T) if None).
 
     cell, parameters, x, initial, lengths, strategy: as there; the strategy is one of links. The pullback runs each
-    piece forward again (Chen et al., 2016). Raises ValueError for two directions, and where `vjp` does.
+    piece forward again (Chen et al., 2016). Raises ValueError for two directions, for a strategy that does not cut
+    links, and where `vjp` does.
     """
+    check_links(strategy)
     if any(len(directions) > 1 for directions in parameters):
         raise ValueError("checkpoints follow time forwards: a network with a reverse direction cannot be checkpointed")
     T = len(x)
     size = piece or max(1, math.isqrt(T))
-    starts = range(0, T, size)
+    starts = range(0, max(1, T), size)  # without steps one piece, of none
     xi = strategy.links(T)
 
     def run(start: int, state: States) -> tuple[Outputs, Pullback]:
@@ -66,7 +69,9 @@ def checkpointed_vjp(
             if dx is not None:
                 dx[steps] = gradients.x
             dparameters = trees.add(dparameters, gradients.parameters)
-            final = carried(gradients.initial, float(xi[start]))
+            final = gradients.initial
+            if start > 0:
+                final = carried(final, float(xi[start]), None if lengths is None else lengths <= start)
         return Gradients(dx, dparameters, final)
 
     return Outputs(y, state), pullback

@@ -12,7 +12,7 @@ from bpttref.arrays import Array, added, flatten, project, weight_gradient
 
 def is_tokens(x: Array) -> bool:
     """Whether ``x`` holds integer tokens."""
-    return np.issubdtype(x.dtype, np.integer)
+    return x.dtype.kind in "iu"  # several times faster than np.issubdtype, in which small calls would spend their time
 
 
 def project_input(x: Array, W_hx: Array, out: Array) -> None:

@@ -59,18 +59,19 @@ class Objective:
     def __call__(self, y: Array, start: int = 0) -> Evaluated:
         """Evaluate on ``y (L, ..., B, directions*H)``, the outputs of steps ``start <= t < start + L``.
 
-        Raises ValueError without a readout, unless the objective is linear.
+        Raises ValueError without a readout, unless the objective is linear, and where targets do not fit.
         """
         steps, replicates = slice(start, start + len(y)), y.ndim - 3
-        targets = self.targets[steps]
-        targets = targets.reshape(len(targets), *(1,) * replicates, *targets.shape[1:])
         weights = self.scale * (np.ones(len(y)) if self.weights is None else self.weights[steps])
         w = weights.astype(y.dtype).reshape(-1, *(1,) * (y.ndim - 1))
-        if self.kind == "linear":
+        o = y if self.kind == "linear" else self._read_out(y)
+        targets, width = self.targets[steps], () if self.kind == "cross-entropy" else o.shape[-1:]
+        shape = (len(y), y.shape[-2], *width)
+        if targets.shape != shape:
+            raise ValueError(f"the {self.kind} objective takes targets {shape} for these steps, not {targets.shape}")
+        targets = targets.reshape(len(targets), *(1,) * replicates, *targets.shape[1:])
+        if self.W_qh is None or self.kind == "linear":
             return Evaluated(_total(w * targets * y), np.broadcast_to(w * targets, y.shape), {})
-        if self.W_qh is None or self.b_q is None:
-            raise ValueError(f"the {self.kind} objective needs a readout: W_qh and b_q")
-        o = project(y, self.W_qh.swapaxes(-1, -2)) + self.b_q[..., None, :]
         if self.kind == "squared-error":
             do = o - targets
             loss = _total(w * do * do) / 2
@@ -78,11 +79,19 @@ class Objective:
             shifted = o - o.max(axis=-1, keepdims=True)
             log_p = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
             at_target = np.arange(o.shape[-1]) == targets[..., None]
-            loss = -_total(w * at_target * log_p)
+            if np.count_nonzero(at_target) != targets.size:
+                last = o.shape[-1] - 1
+                raise ValueError(f"targets must be classes from 0 to {last}; a weight of 0 leaves out a step")
+            loss = -_total(np.multiply(w, log_p, where=at_target, out=np.zeros_like(log_p)))
             do = np.exp(log_p) - at_target
         do = w * do
         readout = {"W_qh": weight_gradient(do, y), "b_q": bias_gradient(do)}
         return Evaluated(loss, project(do, self.W_qh), readout)
+
+    def _read_out(self, y: Array) -> Array:
+        if self.W_qh is None or self.b_q is None:
+            raise ValueError(f"the {self.kind} objective needs a readout: W_qh and b_q")
+        return project(y, self.W_qh.swapaxes(-1, -2)) + self.b_q[..., None, :]
 
 
 def _total(terms: Array) -> Any:

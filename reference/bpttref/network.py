@@ -16,6 +16,7 @@ import numpy as np
 from bpttref import trees
 from bpttref.arrays import Array
 from bpttref.cells import Cell, State
+from bpttref.checking import check_arguments, check_cotangents, check_tokens
 from bpttref.inputs import is_tokens
 from bpttref.strategies import Blocks, Full, Last, LinkStrategy, Strategy, Window
 from bpttref.unrolling import Parameters, backward, forward, sweep
@@ -67,9 +68,15 @@ def zero_states(cell: Cell, parameters: AllParameters, batch: int) -> States:
     )
 
 
-def carried(cotangents: States | None, link: float) -> States | None:
-    """Cotangents of states over a link; None where it is cut: 0 times an exploded gradient is not 0."""
-    return trees.scale(cotangents, link) if link else None
+def carried(cotangents: States | None, link: float, ended: Array | None = None) -> States | None:
+    """Cotangents of states over a link; None where it is cut: 0 times an exploded gradient is not 0.
+
+    ended: ``(B,)``, the rows whose last step lies before the link, if there may be any: it does not change theirs.
+    """
+    if ended is None or not ended.any():
+        return trees.scale(cotangents, link) if link else None
+    kept: States = trees.each(lambda d: np.where(ended[:, None], d, d * link if link else 0), cotangents)
+    return kept
 
 
 def vjp(
@@ -90,15 +97,17 @@ def vjp(
     wanted. The pullback may be called any number of times; it keeps the O(T) tape of the forward pass.
 
     Truncation is defined forward in time: with two directions the strategy must be `Full`.
-    Raises ValueError where shapes, dtypes or the strategy do not fit.
+    Raises ValueError where shapes, dtypes, tokens or the strategy do not fit; the pullback, where cotangents do not.
     """
     T, B = len(x), x.shape[1 if is_tokens(x) else -2]
     states = zero_states(cell, parameters, B) if initial is None else initial
-    check(cell, parameters, x, states, lengths, strategy)
+    check_arguments(cell, parameters, x, states, lengths, strategy)
     if lengths is None and isinstance(strategy, Blocks | Window | Last):
         lengths = np.full(B, T)  # cotangents of final states then enter with the last step's loss
     layers: list[list[_Direction]] = []
     layer_input = x if lengths is None else _without_padding(x, lengths)
+    if is_tokens(x):
+        check_tokens(layer_input, parameters[0][0]["W_hx"].shape[-1])
     for layer_parameters, layer_states in zip(parameters, states, strict=True):
         directions = [
             _Direction(cell, p, layer_input, s, lengths, reverse)
@@ -107,9 +116,11 @@ def vjp(
         layers.append(directions)
         layer_input = directions[0].y if len(directions) == 1 else np.concatenate([d.y for d in directions], axis=-1)
     layer_input.flags.writeable = False  # it may be a view of the tape
+    final = tuple(tuple(d.final for d in layer) for layer in layers)
 
     def pullback(cotangents: Cotangents) -> Gradients:
         dy = cotangents.y
+        check_cotangents(dy, cotangents.final, layer_input, final)
         if dy is not None and lengths is not None:
             dy = _without_padding(dy, lengths)
         dfinal = cotangents.final or tuple(tuple({} for _ in directions) for directions in layers)
@@ -123,7 +134,7 @@ def vjp(
             tuple(tuple(initial for _, initial in layer) for layer in gradients),
         )
 
-    return Outputs(layer_input, tuple(tuple(d.final for d in layer) for layer in layers)), pullback
+    return Outputs(layer_input, final), pullback
 
 
 _LayerGradients: TypeAlias = list[tuple[dict[str, Array], dict[str, Array]]]  # per direction: parameters, initial
@@ -142,12 +153,13 @@ def _pull_links(
     silent = max(0, T - strategy.k) if isinstance(strategy, Last) else 0  # the losses that contribute nothing
     gradients: list[_LayerGradients] = []
     for layer, final in zip(reversed(layers), reversed(dfinal), strict=True):
-        shares = [None] * len(layer) if dy is None else np.split(dy, len(layer), axis=-1)
+        H = layer[0].y.shape[-1]
+        shares = [None if dy is None else dy[..., k * H : (k + 1) * H] for k in range(len(layer))]
         pulled, dy = [], None
         for direction, share, dstate in zip(layer, shares, final, strict=True):
             incoming, ds = direction.entering(share, dstate)
             if silent:
-                incoming = [None if i is None else np.concatenate([0 * i[:silent], i[silent:]]) for i in incoming]
+                incoming = [_silenced(i, silent) for i in incoming]
             wanted = pull_inputs or layer is not layers[0]
             back = backward(direction.unrolled, direction.x, incoming, ds, links, wanted)
             pulled.append((back.parameters, direction.initial_gradients(back.initial, dstate)))
@@ -257,41 +269,11 @@ def _without_padding(sequence: Array, lengths: Array) -> Array:
     return sequence
 
 
+def _silenced(sequence: Array | None, steps: int) -> Array | None:
+    """A copy whose first ``steps`` are zero; not a product: 0 times an exploded cotangent is not 0."""
+    return None if sequence is None else np.concatenate([np.zeros_like(sequence[:steps]), sequence[steps:]])
+
+
 def _zeros_before(W_hh: Array, batch: int) -> Array:
     """A state of zeros for a layer with recurrent matrix ``W_hh (..., G*H, H)``."""
     return np.zeros_like(W_hh, shape=(*W_hh.shape[:-2], batch, W_hh.shape[-1]))
-
-
-def check(
-    cell: Cell, parameters: AllParameters, x: Array, initial: States, lengths: Array | None, strategy: Strategy
-) -> None:
-    """Raise ValueError, with a sentence that says what does not fit, unless `vjp` can take these arguments."""
-    dtype = parameters[0][0]["W_hh"].dtype
-    if not (is_tokens(x) or x.dtype == dtype):
-        raise ValueError(f"x has dtype {x.dtype}, but W_hh of the first layer has {dtype}")
-    width = None if is_tokens(x) else x.shape[-1]
-    for k, (layer_parameters, layer_states) in enumerate(zip(parameters, initial, strict=True)):
-        if len(layer_parameters) > 1 and not isinstance(strategy, Full):
-            raise ValueError(f"{strategy} is not defined for the reverse direction: use one direction, or Full()")
-        for p, state in zip(layer_parameters, layer_states, strict=True):
-            H = p["W_hh"].shape[-1]
-            D = p["W_hx"].shape[-1] if width is None else width
-            rows = len(cell.gates) * H
-            expected: dict[str, tuple[int, ...]] = {
-                "W_hx": (rows, D),
-                "W_hh": (rows, H),
-                "b_hx": (rows,),
-                "b_hh": (rows,),
-            }
-            for name, array in p.items():
-                shape = expected.get(name)
-                if shape is None or array.shape[-len(shape) :] != shape or array.dtype != dtype:
-                    raise ValueError(
-                        f"parameter {name} of layer {k} has shape {array.shape} and dtype {array.dtype}; "
-                        f"a {cell.name} takes {shape} and {dtype}"
-                    )
-            if tuple(state) != cell.states:
-                raise ValueError(f"layer {k} has initial states {tuple(state)}; a {cell.name} takes {cell.states}")
-        width = sum(p["W_hh"].shape[-1] for p in layer_parameters)
-    if lengths is not None and np.any((lengths < 0) | (lengths > len(x))):
-        raise ValueError(f"lengths must lie between 0 and the number of steps {len(x)}, not {lengths}")

@@ -17,7 +17,9 @@ Steps count from 0. The initial state counts as a use at s = -1. No strategy of 
 step 0, and a window reaches it from t when ``t + 1 < tau``.
 """
 
+import math
 from dataclasses import dataclass
+from numbers import Integral
 from typing import TypeAlias
 
 import numpy as np
@@ -86,13 +88,18 @@ class Random:
 
 @dataclass(frozen=True)
 class Links:
-    """The multipliers ``xi`` themselves, one per step; the first, of the link from h0, is 1 (else ValueError)."""
+    """The multipliers ``xi`` themselves, one per step; the first, of the link from h0, is 1, and all are finite.
+
+    Raises ValueError otherwise.
+    """
 
     xi: tuple[float, ...]
 
     def __post_init__(self) -> None:
         if self.xi and self.xi[0] != 1:
             raise ValueError(f"xi[0] belongs to the link from the initial state and must be 1, not {self.xi[0]!r}")
+        if not all(map(math.isfinite, self.xi)):
+            raise ValueError(f"xi must be finite numbers, not {self.xi}")
 
     def links(self, stop: int, start: int = 0) -> Array:
         """The multipliers of the steps ``start <= t < stop``. Raises ValueError if there are fewer than ``stop``."""
@@ -111,6 +118,7 @@ class Blocks:
 
     def __post_init__(self) -> None:
         _check_steps("k1", self.k1)
+        _check_steps("k2", self.k2)
         if self.k2 < self.k1:
             raise ValueError(f"k2 must be at least k1, but k1 = {self.k1} and k2 = {self.k2}")
 
@@ -190,5 +198,5 @@ def _entries(name: str, per_step: Array, start: int, stop: int) -> Array:
 
 
 def _check_steps(name: str, steps: int) -> None:
-    if steps < 1:
-        raise ValueError(f"{name} must be at least 1, not {steps!r}")
+    if not isinstance(steps, Integral) or steps < 1:
+        raise ValueError(f"{name} must be a whole number of steps, at least 1, not {steps!r}")

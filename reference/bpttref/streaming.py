@@ -15,6 +15,7 @@ import numpy as np
 from bpttref import trees
 from bpttref.arrays import Array
 from bpttref.cells import Cell
+from bpttref.checking import check_links
 from bpttref.losses import Evaluated
 from bpttref.network import AllParameters, Cotangents, Gradients, Pullback, States, carried, vjp
 from bpttref.strategies import Full, Links, LinkStrategy
@@ -44,8 +45,9 @@ def streamed_gradients(
     cell, parameters: as `vjp` takes them. chunks: inputs ``(L, B, D)`` or tokens ``(L, B)``, of any lengths L, in order
     of time. objective: called once per piece, in order; `Objective` or any function of its signature. initial: states,
     e.g. `zero_states`. strategy: one of links. receive_dx: called with the first step and the ``dx`` of each piece.
-    ``Gradients.x`` is None. Raises ValueError where `vjp` does.
+    ``Gradients.x`` is None. Raises ValueError for a strategy that does not cut links, and where `vjp` does.
     """
+    check_links(strategy)
     loss, readout, state = 0.0, None, initial
     total = Gradients(None, None, None)
     segment: list[_Piece] = []
@@ -72,7 +74,11 @@ def _pieces(chunks: Iterable[Array], strategy: LinkStrategy) -> Iterator[tuple[i
         left, least = 0, -(-_ROWS // max(1, chunk.shape[1]))
         for right in [*np.flatnonzero(xi == 0).tolist(), len(chunk)]:
             if right - left >= (least if right < len(chunk) else 1):
-                yield start + left, chunk[left:right], xi[left:right]
+                yield (
+                    start + left,
+                    chunk[left:right].copy(),
+                    xi[left:right],
+                )  # the tape keeps it: chunks may be refilled
                 left = right
         start += len(chunk)
 

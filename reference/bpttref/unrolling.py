@@ -47,10 +47,11 @@ def forward(cell: Cell, parameters: Parameters, x: Array, initial: State) -> Unr
         # A cell with one gate has no other output than that gate: it becomes the state where it stands.
         a = states[0][1:] if G == 1 else np.empty_like(states[0], shape=(T, *rows, G * H))
         project_input(x, parameters["W_hx"], a)
-        if "b_hx" in parameters:
-            a += parameters["b_hx"][..., None, :]
+        biases = [parameters["b_hx"]] if "b_hx" in parameters else []
         if b_hh is not None:
-            a += cell.input_bias(b_hh)[..., None, :]
+            biases.append(cell.input_bias(b_hh))
+        if biases:
+            a += sum(biases[1:], biases[0])[..., None, :]  # one pass over the gates of all steps
         work = np.empty_like(a, shape=a.shape[1:])
         W = W_hh.swapaxes(-1, -2).copy()  # contiguous: faster in every step
         gates = zip(*(a[..., k * H : (k + 1) * H] for k in range(G)), strict=True)
@@ -104,17 +105,18 @@ def _pull_steps(
     gates = _by_gate(da, cell)
     entering = [(k, sequence) for k, sequence in enumerate(incoming) if sequence is not None]
     for first, last in _ranges(start, stop, max(1, _CACHED // max(1, da[:1].size))):
-        local = list(zip(*cell.linearise(layer.tape.steps(first, last)), strict=True))
-        for t in range(last - 1, first - 1, -1):
+        local = zip(*cell.linearise(layer.tape.steps(first, last)), strict=True)
+        steps = zip(range(first, last), local, gates[first - start : last - start], strict=True)
+        for t, derivatives, da_t in reversed(list(steps)):
             for k, sequence in entering:
                 np.add(ds[k], sequence[t], out=ds[k])
-            ds = cell.pull(local[t - first], ds, W_hh, gates[t - start])
-            if xi[t] == 0:
+            ds = cell.pull(derivatives, ds, W_hh, da_t)
+            if xi[t] != 1:
                 for cotangent in ds:
-                    cotangent.fill(0)  # not a product: 0 times an exploded gradient is not 0
-            elif xi[t] != 1:
-                for cotangent in ds:
-                    cotangent *= xi[t]
+                    if xi[t] == 0:
+                        cotangent.fill(0)  # not a product: 0 times an exploded gradient is not 0
+                    else:
+                        cotangent *= xi[t]
     return ds
 
 

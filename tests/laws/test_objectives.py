@@ -1,11 +1,15 @@
 """The second door: a training loop in the style of a lecture, which owns its loss and knows nothing of cotangents."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bpttcheck import LAWS, Capabilities, Gradients, Outputs, judge
 from bpttcheck.explaining.diagnosis import diagnose
-from bpttref import RNN, Regular
+from bpttref import RNN, Objective, Regular
 
 
 class Lecture:
@@ -108,3 +112,44 @@ def test_nonsense_is_refused():
         Capabilities(cells=(RNN(),), objectives=("hinge",))
     with pytest.raises(ValueError, match="outputs must be"):
         Capabilities(cells=(RNN(),), outputs="y")
+
+
+@st.composite
+def objectives(draw, kinds=("cross-entropy", "squared-error", "linear")):
+    """An objective and outputs ``(T, B, H)`` for it."""
+    T, B, H, Q = (draw(st.integers(2, 5), label=name) for name in ("T", "B", "H", "Q"))
+    rng, kind = np.random.default_rng(draw(st.integers(0, 999), label="seed")), draw(st.sampled_from(kinds))
+    y, readout = rng.normal(size=(T, B, H)), {"W_qh": rng.normal(size=(Q, H)), "b_q": rng.normal(size=Q)}
+    if kind == "cross-entropy":
+        return Objective(kind, rng.integers(0, Q, (T, B)), **readout), y
+    targets = rng.normal(size=(T, B, H if kind == "linear" else Q))
+    return Objective(kind, targets, **({} if kind == "linear" else readout)), y
+
+
+@given(objectives(), st.integers(0, 2))
+def test_targets_that_broadcast_are_refused(drawn, axis):
+    objective, y = drawn
+    axis = min(axis, objective.targets.ndim - 1)
+    with pytest.raises(ValueError, match=f"the {objective.kind} objective takes targets"):
+        replace(objective, targets=objective.targets.take([0], axis))(y)
+
+
+@given(objectives(("cross-entropy",)), st.data(), st.sampled_from([-100, -1, "Q", 0.5]))
+def test_targets_that_are_no_class_are_refused(drawn, data, target):
+    objective, y = drawn
+    place, Q = tuple(data.draw(st.integers(0, n - 1)) for n in objective.targets.shape), len(objective.b_q)
+    targets = objective.targets.astype(float if target == 0.5 else int)
+    targets[place] = Q if target == "Q" else target
+    with pytest.raises(ValueError, match=f"targets must be classes from 0 to {Q - 1}; a weight of 0"):
+        replace(objective, targets=targets)(y)
+
+
+@given(objectives(("cross-entropy",)))
+def test_a_class_that_is_masked_is_as_if_it_were_not_there(drawn):
+    """A bias of -inf gives it the probability 0."""
+    objective, y = drawn
+    more = replace(objective, W_qh=np.r_[objective.W_qh, objective.W_qh[:1]], b_q=np.r_[objective.b_q, -np.inf])
+    expected, got = objective(y), more(y)
+    np.testing.assert_allclose(got.loss, expected.loss, rtol=1e-12)
+    np.testing.assert_allclose(got.dy, expected.dy, atol=1e-12)
+    assert not got.readout["W_qh"][-1].any() and got.readout["b_q"][-1] == 0

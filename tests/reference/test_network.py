@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bpttref import CELLS, RNN, Cotangents, Regular, vjp
+from bpttref import CELLS, RNN, Cotangents, Regular, trees, vjp
 from bpttref.oracles import paths
 
 from .problems import close, gradient_at, make, problems
@@ -104,3 +104,77 @@ def test_what_does_not_fit_is_named():
     both = replace(problem, parameters=(problem.parameters[0] * 2,), initial=(problem.initial[0] * 2,))
     with pytest.raises(ValueError, match="not defined for the reverse direction"):
         vjp(both.cell, both.parameters, both.x, both.initial, strategy=Regular(2))
+
+
+@given(problems(), st.data())
+def test_a_state_that_does_not_fit_is_named(problem, data):
+    layer = data.draw(st.integers(0, len(problem.initial) - 1), label="layer")
+    name = data.draw(st.sampled_from(problem.cell.states), label="name")
+    change = data.draw(st.sampled_from([
+        lambda a: a[:1].repeat(len(a) + 1, 0), lambda a: a[0], lambda a: np.c_[a, a],
+        lambda a: a.astype(complex), lambda a: a.astype(int), lambda a: a.astype("float32"),
+    ]))  # fmt: skip
+    (state,) = problem.initial[layer]
+    initial = list(problem.initial)
+    initial[layer] = ({**state, name: change(state[name])},)
+    with pytest.raises(ValueError, match=f"initial state {name} of layer {layer} has shape"):
+        vjp(problem.cell, problem.parameters, problem.x, tuple(initial))
+
+
+def test_one_state_for_all_rows_is_a_broadcast_view():
+    problem = make(RNN(), 3, 2, 4, 5, 1, seed=4)
+    one = problem.initial[0][0]["h"][:1]
+    with pytest.raises(ValueError, match=r"initial state h of layer 0 has shape \(1, 5\)"):
+        vjp(problem.cell, problem.parameters, problem.x, (({"h": one},),))
+    vjp(problem.cell, problem.parameters, problem.x, (({"h": np.broadcast_to(one, (2, 5))},),))
+
+
+@given(problems(), st.data())
+def test_cotangents_that_do_not_fit_are_named(problem, data):
+    _, pullback = vjp(problem.cell, problem.parameters, problem.x, problem.initial)
+    change = data.draw(st.sampled_from([
+        lambda a: np.stack([a, a]), lambda a: np.concatenate([a, a[:1]]), lambda a: np.concatenate([a, a], -1),
+        lambda a: a.astype(complex),
+    ]))  # fmt: skip
+    y, final = problem.cotangents
+    with pytest.raises(ValueError, match="the cotangent of y has shape"):
+        pullback(Cotangents(change(y), final))
+    with pytest.raises(ValueError, match="the cotangent of the final state h of layer 0 has shape"):
+        pullback(Cotangents(y, trees.each(change, final)))
+    with pytest.raises(ValueError, match="a cotangent of a final state H, not of"):
+        pullback(Cotangents(y, (({"H": final[0][0]["h"]},),) + final[1:]))
+    with pytest.raises(ValueError, match="cotangents of 2 final states, but 1 directions"):
+        pullback(Cotangents(y, (final[0] * 2,) + final[1:]))
+
+
+@given(problems(), st.data(), st.sampled_from([-1, -100, "D"]))
+def test_tokens_outside_are_named_but_not_in_padding(problem, data, token):
+    T, B, D = problem.x.shape
+    tokens = np.zeros((T, B), int)
+    t, b = data.draw(st.integers(0, T - 1)), data.draw(st.integers(0, B - 1))
+    tokens[t, b] = D if token == "D" else token
+    lengths = np.where(np.arange(B) == b, t, T)
+    with pytest.raises(ValueError, match=f"tokens must lie between 0 and {D - 1}"):
+        vjp(problem.cell, problem.parameters, tokens)
+    with pytest.raises(ValueError, match="tokens must lie between"):
+        vjp(problem.cell, problem.parameters, tokens, lengths=lengths + (np.arange(B) == b))
+    vjp(problem.cell, problem.parameters, tokens, lengths=lengths)
+
+
+def test_whole_numbers_with_three_axes_are_no_tokens():
+    problem = make(RNN(), 3, 2, 4, 5, 1, seed=4)
+    with pytest.raises(ValueError, match="tokens have two axes"):
+        vjp(problem.cell, problem.parameters, problem.x.astype(int))
+
+
+@pytest.mark.parametrize("lengths", [np.array([1]), np.array([1.5, 2]), np.ones((2, 2), int)], ids=str)
+def test_lengths_are_one_whole_number_a_row(lengths):
+    problem = make(RNN(), 3, 2, 4, 5, 1, seed=4)
+    with pytest.raises(ValueError, match="lengths must be 2 whole numbers"):
+        vjp(problem.cell, problem.parameters, problem.x, lengths=lengths)
+
+
+def test_a_third_direction_is_refused():
+    problem = make(RNN(), 3, 2, 4, 5, 1, seed=4)
+    with pytest.raises(ValueError, match="layer 0 has 3 directions"):
+        vjp(problem.cell, (problem.parameters[0] * 3,), problem.x, (problem.initial[0] * 3,))

@@ -84,9 +84,21 @@ def test_any_stretch_of_a_random_pattern(pi, seed, start, more):
     np.testing.assert_array_equal(strategy.links(start + more, start), strategy.links(start + more)[start:])
 
 
-@pytest.mark.parametrize(
-    "make", [lambda: Regular(0), lambda: Blocks(3, 2), lambda: Random(0, 1), lambda: Links((0.0, 1.0))]
-)
+@given(problems(least=2), st.data(), st.sampled_from([np.inf, -np.inf, np.nan]))
+def test_losses_that_contribute_nothing_may_have_exploded(problem, data, exploded):
+    T = len(problem.x)
+    k = data.draw(st.integers(1, T - 1), label="k")
+    cut, dy = (problem.cotangents.y.copy() for _ in range(2))
+    cut[: T - k], dy[: T - k] = 0, exploded
+    got, expected = (gradients(problem, Last(k), Cotangents(y)) for y in (dy, cut))
+    np.testing.assert_array_equal(got.x, expected.x)
+
+
+@pytest.mark.parametrize("make", [
+    lambda: Regular(0), lambda: Regular(2.5), lambda: Window(1.5), lambda: Last(np.nan), lambda: Blocks(3, 2),
+    lambda: Blocks(1, 2.5), lambda: Random(0, 1), lambda: Random(np.nan, 1), lambda: Links((0.0, 1.0)),
+    lambda: Links((1.0, np.nan)), lambda: Links((1.0, -np.inf)),
+])  # fmt: skip
 def test_nonsense_is_refused(make):
     with pytest.raises(ValueError, match="must"):
         make()

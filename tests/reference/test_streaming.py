@@ -10,11 +10,15 @@ from hypothesis import strategies as st
 from bpttref import (
     LSTM,
     RNN,
+    Blocks,
     Cotangents,
     Full,
+    Last,
+    Links,
     Objective,
     Random,
     Regular,
+    Window,
     checkpointed_vjp,
     streamed_gradients,
     vjp,
@@ -58,6 +62,62 @@ def test_checkpoints_give_the_plain_gradient(problem, strategy, piece):
     for path in paths(problem):
         assert close(gradient_at(got, path), gradient_at(expected, path), 10**6), path
         np.testing.assert_array_equal(gradient_at(got, path), gradient_at(again, path))
+
+
+@given(problems(), st.data(), st.integers(1, 7))
+def test_checkpoints_give_the_plain_gradient_of_rows_of_different_lengths(problem, data, piece):
+    """A link behind a row's end does not change its final cotangent, whatever the link's multiplier."""
+    T, B = problem.x.shape[:2]
+    xi = data.draw(st.lists(st.sampled_from([0.0, 0.5, 1.0, 3.0]), min_size=T - 1, max_size=T - 1), label="xi")
+    lengths = np.array(data.draw(st.lists(st.integers(0, T), min_size=B, max_size=B), label="lengths"))
+    arguments = (problem.cell, problem.parameters, problem.x, problem.initial)
+    options = {"lengths": lengths, "strategy": Links((1.0, *xi))}
+    expected = vjp(*arguments, **options)[1](problem.cotangents)
+    got = checkpointed_vjp(*arguments, **options, piece=piece)[1](problem.cotangents)
+    for path in paths(problem):
+        assert close(gradient_at(got, path), gradient_at(expected, path), 10**6), path
+
+
+@given(problems(least=0), st.booleans())
+def test_checkpoints_without_steps(problem, with_final):
+    problem = type(problem)(problem.cell, problem.parameters, problem.x[:0], problem.initial, problem.cotangents)
+    arguments = (problem.cell, problem.parameters, problem.x, problem.initial)
+    cotangents = Cotangents(problem.cotangents.y[:0], problem.cotangents.final if with_final else None)
+    expected, got = (f(*arguments)[1](cotangents) for f in (vjp, checkpointed_vjp))
+    for path in paths(problem):
+        np.testing.assert_array_equal(gradient_at(got, path), gradient_at(expected, path))
+
+
+@pytest.mark.parametrize("strategy", [Last(2), Window(2), Blocks(1, 2)], ids=repr)
+def test_what_does_not_cut_links_is_refused(strategy):
+    problem = make(RNN(), 3, 2, 2, 2, 1, seed=0)
+    objective = Objective("linear", problem.cotangents.y)
+    with pytest.raises(ValueError, match="does not cut links"):
+        checkpointed_vjp(problem.cell, problem.parameters, problem.x, problem.initial, strategy=strategy)
+    with pytest.raises(ValueError, match="does not cut links"):
+        streamed_gradients(problem.cell, problem.parameters, [problem.x], objective, problem.initial, strategy)
+
+
+@given(problems(), LINKS, st.integers(1, 4))
+def test_a_chunk_may_be_refilled(problem, strategy, size):
+    """As a reader does that reads every chunk into one buffer."""
+    T, B, D = problem.x.shape
+    buffer = np.empty((size, B, D))
+
+    def refilled():
+        for start in range(0, T, size):
+            part = buffer[: len(problem.x[start : start + size])]
+            part[...] = problem.x[start : start + size]
+            yield part
+
+    def run(chunks):
+        objective = Objective("linear", problem.cotangents.y)
+        return streamed_gradients(problem.cell, problem.parameters, chunks, objective, problem.initial, strategy)
+
+    _, got, _ = run(refilled())
+    _, expected, _ = run([problem.x[start : start + size] for start in range(0, T, size)])
+    for path in paths(problem)[1:]:
+        np.testing.assert_array_equal(gradient_at(got, path), gradient_at(expected, path))
 
 
 def peak(run):

@@ -20,7 +20,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from bpttref.arrays import Array, bias_gradient, sigmoid, weight_gradient
+from bpttref.arrays import Array, bias_gradient, multiply, sigmoid, weight_gradient
 from bpttref.cells.cell import State, Tape
 
 
@@ -68,7 +68,7 @@ class GRU:
         r, z, n = gates
         rz, product = a[..., : 2 * H], work[..., 2 * H :]
         if self.reset == "after":
-            np.matmul(h_before, W, out=work)
+            multiply(h_before, W, out=work)
             np.add(rz, work[..., : 2 * H], out=rz)
             sigmoid(rz, out=rz)
             if b_hh is None:
@@ -77,11 +77,11 @@ class GRU:
                 np.add(product, b_hh[..., None, 2 * H :], out=kept)
             np.multiply(r, kept, out=product)
         else:
-            np.matmul(h_before, W[..., : 2 * H], out=work[..., : 2 * H])
+            multiply(h_before, W[..., : 2 * H], out=work[..., : 2 * H])
             np.add(rz, work[..., : 2 * H], out=rz)
             sigmoid(rz, out=rz)
             np.multiply(r, h_before, out=kept)
-            np.matmul(kept, W[..., 2 * H :], out=product)
+            multiply(kept, W[..., 2 * H :], out=product)
         np.add(n, product, out=n)
         np.tanh(n, out=n)
         np.subtract(h_before, n, out=h)

@@ -19,7 +19,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from bpttref.arrays import Array, bias_gradient, sigmoid, weight_gradient
+from bpttref.arrays import Array, bias_gradient, multiply, sigmoid, weight_gradient
 from bpttref.cells.cell import State, Tape
 
 
@@ -49,7 +49,7 @@ class LSTM:
         assert kept is not None
         h, c = after
         i, f, g, o = gates
-        np.matmul(before[0], W, out=work)
+        multiply(before[0], W, out=work)
         np.add(a, work, out=a)
         np.tanh(g, out=kept)
         sigmoid(a, out=a)  # of g, too: one stretch of memory is faster than two halves of many rows
@@ -79,7 +79,7 @@ class LSTM:
         np.add(dc, np.multiply(dh_to_c, dh, out=dh_to_c), out=dc)
         np.multiply(to_gates[..., :3, :], dc[..., None, :], out=da[..., :3, :])
         np.multiply(to_gates[..., 3, :], dh, out=da[..., 3, :])
-        np.matmul(da.reshape(*dh.shape[:-1], W.shape[-2]), W, out=dh)
+        multiply(da.reshape(*dh.shape[:-1], W.shape[-2]), W, out=dh)
         np.multiply(dc, f, out=dc)
         return dh, dc
 

@@ -70,7 +70,7 @@ class RNN:
 
     def pull(self, local: tuple[Array, ...], ds: State, W: Array, da: Array) -> State:
         (dh,) = ds
-        da = da[..., 0, :]
+        da = da.reshape(dh.shape)
         np.multiply(local[0], dh, out=da)
         return (np.matmul(da, W, out=dh),)
 
