@@ -1,16 +1,21 @@
 """What is drawn: interesting cases turn up often enough, in every kind, and shrink to what one can work by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import find
 
 from bpttcheck import Capabilities
 from bpttcheck.adapters.reference import Reference
+from bpttcheck.cases.changes import only_y
 from bpttcheck.cases.drawing import KINDS, draw_case, smaller_draws
+from bpttcheck.cases.kinks import near_kink
 from bpttcheck.cases.realising import realise
 from bpttcheck.cases.truncations import DRAWN
+from bpttcheck.measuring.comparisons import compare
 from bpttcheck.measuring.tolerance import measure
-from bpttref import LSTM, RNN, Blocks, Last, Window
+from bpttref import CELLS, LSTM, RNN, Blocks, Last, Window
 
 ALL = Reference().capabilities()
 DRAWS = [draw_case(np.random.default_rng([5, k]), ALL, k) for k in range(400)]
@@ -37,6 +42,36 @@ def share(condition):
 ])  # fmt: skip
 def test_interesting_cases_turn_up(what, least, condition):
     assert share(condition) >= least
+
+
+@pytest.mark.parametrize(("name", "least"), [("T", 61), ("B", 26), ("D", 26), ("H", 26)])
+def test_each_size_is_large_within_the_first_16_cases(name, least):
+    assert any(getattr(draw, name) >= least for draw in DRAWS[:16])
+
+
+@pytest.mark.parametrize(("what", "least", "condition"), [
+    ("padding that no row fills", 0.12, lambda case: case.lengths.max() < len(case.x)),
+    ("a single row with padding", 0.005, lambda case: len(case.lengths) == 1 and case.lengths[0] < len(case.x)),
+])  # fmt: skip
+def test_padding_of_each_kind_turns_up(what, least, condition):
+    ragged = [realise(draw, RNN("tanh"), "float64", ALL)[0] for draw in DRAWS if draw.ragged]
+    assert np.mean([condition(case) for case in ragged]) >= least
+
+
+@pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.name)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_long_cases_remember(cell, dtype):
+    """The loss at the last step is felt at nearly every step before it, above what rounding could make of it."""
+    alive = []
+    for draw in [draw for draw in DRAWS[:100] if draw.remembers][:4]:
+        case, cotangents = realise(replace(draw, tokens=False), cell, dtype, ALL)
+        if near_kink(case):
+            continue
+        last = only_y(cotangents, slice(len(case.x) - 1, len(case.x)))
+        (measured,) = measure(case, last)
+        own = {"x": measured.values["x"]}
+        alive += [comparison.alive for comparison in compare(case, own, own, measured)]
+    assert np.mean(alive) > 0.9
 
 
 def test_two_directions_alone():

@@ -81,11 +81,11 @@ def _run(case: Case, p: Any, x: Any, initial: Any, backwards: int) -> tuple[Any,
     state = [initial[name] for name in case.cell.states]
     y = [None] * T
     for t in reversed(range(T)) if backwards else range(T):
-        before = state if xi[t] == 1 else [linked(s, xi[t]) for s in state]
+        before, ended = state if xi[t] == 1 else [linked(s, xi[t]) for s in state], state
         state = _STEPS[case.cell.name](p, a[t], *before)
         y[t] = state[0]
         if live is not None:
-            state = [np.where(live[t], new, old) for new, old in zip(state, before, strict=True)]
+            state = [np.where(live[t], new, old) for new, old in zip(state, ended, strict=True)]
             y[t] = live[t] * state[0]
     return np.array(y), state
 

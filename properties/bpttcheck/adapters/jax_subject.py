@@ -134,13 +134,19 @@ class JaxSubject:
         if links is None:
             return Outputs(*self._stack(cell, at.parameters, at.x, at.initial, lengths))
 
-        def step(state: Any, x_and_link: tuple[Any, Any]) -> tuple[Any, Any]:
-            x, xi = x_and_link
-            state = jax.tree.map(lambda s: _linked(s, xi), state)
-            y, state = self._stack(cell, at.parameters, x[None], state, None)
-            return state, y[0]
+        x: Any = at.x
+        T, B = x.shape[:2]
+        left = T if lengths is None else lengths
+        live = jnp.broadcast_to(jnp.arange(T)[:, None] < left, (T, B))[..., None]
 
-        final, y = lax.scan(step, at.initial, (at.x, links))
+        def step(state: Any, inputs: tuple[Any, Any, Any]) -> tuple[Any, Any]:
+            x, xi, live = inputs
+            before = jax.tree.map(lambda s: _linked(s, xi), state)
+            y, after = self._stack(cell, at.parameters, jnp.where(live, x, 0)[None], before, None)
+            state = jax.tree.map(lambda new, old: jnp.where(live, new, old), after, state)
+            return state, jnp.where(live, y[0], 0)
+
+        final, y = lax.scan(step, at.initial, (x, links, live))
         return Outputs(y, final)
 
     def _stack(self, cell: Cell | CustomCell, parameters: Any, x: Any, initial: Any, lengths: Any) -> tuple[Any, Any]:

@@ -119,13 +119,28 @@ class TorchSubject:
         xi = at.truncation.links(len(x)).tolist()
         lengths = None if at.lengths is None else torch.tensor(at.lengths, device="cpu")
         edges = [0, *(t for t in range(1, len(x)) if xi[t] != 1), len(x)]
+        if lengths is None or len(edges) == 2:
+            left = [lengths] * (len(edges) - 1)
+        else:
+            left = [lengths - start for start in edges[:-1]]
         pieces = []
-        for start, stop in zip(edges, edges[1:], strict=False):
+        for start, stop, rest in zip(edges, edges[1:], left, strict=False):
             if start:
-                states = trees.each(partial(linked, xi=xi[start]), states)
-            y, states = self.unroll(at.cell, parameters, x[start:stop], states, lengths)
+                linked_states = trees.each(partial(linked, xi=xi[start]), states)
+                states = linked_states if rest is None else _where(rest > 0, linked_states, states)
+            y, states = self._piece(at, parameters, x[start:stop], states, rest)
             pieces.append(y)
         return torch.cat(pieces), states
+
+    def _piece(self, at: Case, parameters: Any, x: Any, states: Any, left: Any) -> tuple[Any, Any]:
+        """Some steps in one call. left: how many are left of each row, which no call is made for where there are none:
+        such a row is run on zeros, and its state stays."""
+        if left is None or bool((left > 0).all()):
+            return self.unroll(at.cell, parameters, x, states, left if left is None else left.clamp(max=len(x)))
+        live = left > 0
+        x = torch.where(live.to(x.device)[:, None], x, 0)
+        y, after = self.unroll(at.cell, parameters, x, states, left.clamp(1, len(x)))
+        return torch.where(live.to(y.device)[:, None], y, 0), _where(live, after, states)
 
     def _gradients(self, case: Case, at: Case, outputs: list[Tensor], cotangents: list[Tensor]) -> Gradients:
         readout = at.objective.readout if at.objective else None
@@ -172,6 +187,13 @@ class ModuleSubject(TorchSubject):
                 parameter: Any = place
                 parameter.requires_grad_().copy_(values[name])
         return module, own
+
+
+def _where(live: Any, new: Any, old: Any) -> Any:
+    """States ``new`` of the rows that are ``live``, and ``old`` of the others."""
+    if isinstance(new, tuple):
+        return tuple(_where(live, a, b) for a, b in zip(new, old, strict=True))
+    return {name: torch.where(live.to(new[name].device)[:, None], new[name], old[name]) for name in new}
 
 
 def linked(state: Any, xi: float) -> Any:

@@ -20,7 +20,10 @@ WEIGHT_SCALES = (0.5, 1.0, 0.1, 2.0, 1e-3, 8.0)  # vanishing to saturated and ex
 
 @dataclass(frozen=True)
 class Draw:
-    """Everything that a case depends on. file: where it is the user's own; then the seed is that of the rest."""
+    """Everything that a case depends on. file: where it is the user's own; then the seed is that of the rest.
+
+    remembers: whether the weights of a known cell are such that states neither vanish nor explode over many steps.
+    """
 
     T: int
     B: int
@@ -34,6 +37,7 @@ class Draw:
     weight_scale: float
     seed: int
     file: CaseFile | None = None
+    remembers: bool = False
 
     def __str__(self) -> str:
         if self.file is not None:
@@ -44,6 +48,7 @@ class Draw:
             "rows of different lengths": self.ragged,
             "tokens": self.tokens,
             "round numbers": self.rounded,
+            "long memory": self.remembers,
         }
         sizes = f"T={self.T}, B={self.B}, D={self.D}, H={self.H}"
         chosen = "".join(f", {option}" for option, given in options.items() if given)
@@ -52,7 +57,8 @@ class Draw:
 
 _USUAL = {"T": 7, "B": 4, "D": 5, "H": 6}  # the largest that are drawn in the main phase
 _LARGE = {"T": 70, "B": 40, "D": 40, "H": 40}  # beyond the blocks of 8 to 64 in which loops are cut and vectorised
-_GROWING = "THTBTD"  # which size is the large one, in turn
+_LONG = 61  # the least of T where it is large: memory of more than 60 steps
+_GROWING = ("TD", "HB", "TB", "DH", "TH", "DB")  # which sizes are large, in turn: each within the first 16 cases
 KINDS = ("plain", "stack", "two directions", "ragged", "equal", "edge", "large", "anything")
 
 
@@ -60,11 +66,13 @@ def draw_case(rng: np.random.Generator, capabilities: Capabilities, k: int) -> D
     """The k-th draw for a subject with these capabilities, of the kind `KINDS[k % 8]` as far as they allow it.
 
     Sizes are distinct and above 1, but in some kinds: "equal" has equal ones, since a wrong shape may fit by chance;
-    "edge" has sizes of 1; "large" has one size that is several times the others, and weights with which a long sequence
-    neither explodes nor becomes chaotic. "ragged", "equal", "edge" and "anything" mix depth, directions and lengths.
+    "edge" has sizes of 1; "large" has two sizes that are several times the others, weights that shrink with them, and
+    a long memory where T is one of the two. "ragged", "equal", "edge" and "anything" mix depth, directions and lengths.
     """
     kind = KINDS[k % len(KINDS)]
-    sizes: dict[str, Any] = _sizes(rng, capabilities, kind, _GROWING[k // len(KINDS) % len(_GROWING)])
+    growing = _GROWING[k // len(KINDS) % len(_GROWING)] if kind == "large" else ""
+    sizes: dict[str, Any] = _sizes(rng, capabilities, kind, growing)
+    scales = [s / max(sizes["D"], sizes["H"]) ** 0.5 for s in WEIGHT_SCALES[:3]] if growing else WEIGHT_SCALES
     mixed = kind in ("ragged", "equal", "edge", "anything")
     dense, tokens = "dense" in capabilities.inputs, "tokens" in capabilities.inputs
     deep = kind == "stack" or (mixed and rng.random() < 0.5)
@@ -74,14 +82,15 @@ def draw_case(rng: np.random.Generator, capabilities: Capabilities, k: int) -> D
         bidirectional=capabilities.bidirectional and (kind == "two directions" or (mixed and rng.random() < 0.4)),
         ragged="lengths" in capabilities.inputs and (kind == "ragged" or (mixed and rng.random() < 0.4)),
         tokens=tokens and (not dense or rng.random() < 0.3),
-        rounded=rng.random() < 0.3,
-        weight_scale=float(rng.choice(WEIGHT_SCALES[:3] if kind == "large" else WEIGHT_SCALES)),
+        rounded=rng.random() < 0.3 and not growing,
+        weight_scale=float(rng.choice(scales)),
         seed=int(rng.integers(2**32)),
+        remembers="T" in growing,
     )
 
 
 def _sizes(rng: np.random.Generator, capabilities: Capabilities, kind: str, growing: str) -> dict[str, int]:
-    """Sizes from the subject's own, where it declares them, else from small ranges, but for the ``growing`` one."""
+    """Sizes from the subject's own, where it declares them, else from small ranges, but for the ``growing`` ones."""
 
     def pool(name: str, least: int, most: int) -> list[int]:
         return sorted(capabilities.sizes.get(name, range(least, most + 1)))
@@ -94,9 +103,9 @@ def _sizes(rng: np.random.Generator, capabilities: Capabilities, kind: str, grow
         choices = {n: pool(n, 1, most) for n, most in _USUAL.items()}
         return {n: int(rng.choice([choice[0], rng.choice(choice)])) for n, choice in choices.items()}
     choices = {n: pool(n, 2, most) for n, most in _USUAL.items()}
-    if kind == "large":
-        large = pool(growing, 2 * _LARGE[growing] // 3, _LARGE[growing])
-        choices = {n: c[:3] for n, c in choices.items()} | {growing: large}
+    if growing:
+        large = {n: pool(n, _LONG if n == "T" else 2 * _LARGE[n] // 3, _LARGE[n]) for n in growing}
+        choices = {n: c[:3] for n, c in choices.items()} | large
     for _ in range(20):
         sizes = {name: int(rng.choice(choice)) for name, choice in choices.items()}
         if len(set(sizes.values())) == len(sizes):
@@ -148,4 +157,5 @@ def smaller_draws(draw: Draw, capabilities: Capabilities) -> st.SearchStrategy[D
         rounded=st.sampled_from([True, draw.rounded]),
         weight_scale=st.sampled_from(list(scales)),
         seed=st.sampled_from([*range(16), draw.seed]),
+        remembers=st.sampled_from(sorted({False, draw.remembers})),
     )

@@ -1,6 +1,6 @@
 """The arrays of a drawn case: the same for the same draw."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -10,8 +10,10 @@ from bpttcheck.cases.drawing import Draw
 from bpttcheck.cases.shapes import output_width, parameter_shapes, state_shapes
 from bpttcheck.contract import Capabilities, Case, Cotangents, CustomCell
 from bpttcheck.dtypes import rounded
-from bpttref import Cell, Objective, trees
+from bpttref import GRU, LSTM, RNN, Cell, Objective, trees
 from bpttref.arrays import Array
+
+KEEPING: Mapping[type, str] = {LSTM: "f", GRU: "z"}  # the gate that multiplies what a cell keeps
 
 
 def realise(draw: Draw, cell: Cell | CustomCell, dtype: str, capabilities: Capabilities) -> tuple[Case, Cotangents]:
@@ -30,12 +32,11 @@ def realise(draw: Draw, cell: Cell | CustomCell, dtype: str, capabilities: Capab
     parameters, initial, final = [], [], []
     for _ in range(draw.layers):
         shapes = parameter_shapes(cell, width, draw.H, capabilities.biases)
-        parameters.append(
-            tuple(
-                {name: values(*s, scale=draw.weight_scale if len(s) > 1 else 0.5) for name, s in shapes.items()}
-                for _ in range(directions)
-            )
-        )
+        drawn = [
+            {name: values(*s, scale=draw.weight_scale if len(s) > 1 else 0.5) for name, s in shapes.items()}
+            for _ in range(directions)
+        ]
+        parameters.append(tuple(remembering(cell, p, dtype) if draw.remembers else p for p in drawn))
         rows = {name: (draw.B, *shape) for name, shape in state_shapes(cell, draw.H).items()}
         initial.append(tuple({name: values(*s, scale=0.5) for name, s in rows.items()} for _ in range(directions)))
         final.append(tuple({name: values(*s) for name, s in rows.items()} for _ in range(directions)))
@@ -44,7 +45,8 @@ def realise(draw: Draw, cell: Cell | CustomCell, dtype: str, capabilities: Capab
     if draw.ragged:
         shortest = 0 if capabilities.empty and rng.random() < 0.3 else 1
         lengths = rng.integers(shortest, draw.T + 1, draw.B)
-        lengths[rng.integers(draw.B)] = draw.T
+        if rng.random() < 2 / 3:  # else the padding is wider than any row
+            lengths[rng.integers(draw.B)] = draw.T
     case = Case(
         cell,
         dtype,
@@ -61,6 +63,29 @@ def realise(draw: Draw, cell: Cell | CustomCell, dtype: str, capabilities: Capab
     own, given, _ = draw.file.holds(cell, dtype, capabilities)
     own = replace(own, initial=own.initial or trees.scale(case.initial, 0), objective=case.objective)
     return own, given if any(part is not None for part in given) else cotangents
+
+
+def remembering(cell: Cell | CustomCell, parameters: Mapping[str, Array], dtype: str) -> dict[str, Array]:
+    """Weights of one direction of a layer with which a known cell's states neither vanish nor explode.
+
+    The gate that keeps is almost open, where there are biases. A plain RNN turns its state, and is driven so weakly
+    that its units do not saturate. A ReLU passes its units on, one to the next, and all of them stay positive.
+    """
+    p = dict(parameters)
+    if isinstance(cell, CustomCell):
+        return p
+    H = p["W_hh"].shape[1]
+    if isinstance(cell, RNN):
+        relu = cell.activation == "relu"
+        turned = np.roll(np.eye(H), 1, axis=0) if relu else np.linalg.qr(p["W_hh"].astype(np.float64))[0]
+        p = {name: 0.05 * array for name, array in p.items()} | {"W_hh": turned}
+        if relu and "b_hx" in p:
+            p["b_hx"] = np.abs(p["b_hx"]) + 0.2
+    elif type(cell) in KEEPING and "b_hx" in p:
+        keeping = cell.gates.index(KEEPING[type(cell)])
+        p = {name: array if name == "W_hh" else 0.2 * array for name, array in p.items()}  # what is kept stays small
+        p["b_hx"] = p["b_hx"] + 4 * (np.arange(len(p["b_hx"])) // H == keeping)
+    return {name: rounded(array.astype(np.float64), dtype) for name, array in p.items()}
 
 
 def _tokens(draw: Draw, rng: np.random.Generator, capabilities: Capabilities) -> tuple[Array, int]:

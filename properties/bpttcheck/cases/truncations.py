@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from bpttref import Blocks, Last, Links, Random, Regular, Strategy, Window
+from bpttref import Blocks, Full, Last, Links, Random, Regular, Strategy, Window, weights
 
 _OfLength: TypeAlias = Callable[[int], Strategy]
 
@@ -32,7 +32,7 @@ def _links(rng: np.random.Generator, T: int) -> Links:
 
 def _random(rng: np.random.Generator, T: int) -> Random:
     """One probability for all links, or one for each."""
-    pi = rng.choice([0.25, 0.5, 0.75], T).tolist()
+    pi = rng.choice([0.25, 0.4, 0.75], T).tolist()  # not 1/2, at which pi and 1 - pi are the same
     return Random(tuple(pi) if rng.random() < 0.5 else pi[0], int(rng.integers(2**31)))
 
 
@@ -44,6 +44,14 @@ DRAWN: Mapping[type[Strategy], Callable[[np.random.Generator, int], Strategy]] =
     Links: _links,
     Random: _random,
 }
+
+OF_STEPS = (Regular, Window, Links, Random)  # rules that ask nothing of the end of a sequence, nor then of a row's
+
+
+def cuts(strategy: Strategy, T: int) -> bool:
+    """Whether a truncation is another than full BPTT on a sequence of T steps."""
+    return not np.array_equal(weights(strategy, T), weights(Full(), T))
+
 
 COVERING: Mapping[type[Strategy], _OfLength] = {  # full BPTT by other names
     Regular: Regular,

@@ -10,7 +10,7 @@ from bpttcheck.cases.changes import behind, saturated
 from bpttcheck.cases.drawing import Draw, draw_case
 from bpttcheck.cases.kinks import near_kink
 from bpttcheck.cases.realising import realise
-from bpttcheck.cases.truncations import COVERING, DRAWN, NO_TEMPORAL_TERM
+from bpttcheck.cases.truncations import COVERING, DRAWN, NO_TEMPORAL_TERM, OF_STEPS
 from bpttcheck.contract import Capabilities, Case, Cotangents, Implementation, TwoPhase
 from bpttcheck.measuring.calls import capabilities_of
 from bpttcheck.measuring.trial import Trial
@@ -92,6 +92,8 @@ def _levels(capabilities: Capabilities, two_phase: bool) -> Iterator[_Level]:
         if kind is not Random:
             name = f"{kind.__name__.lower()} truncation"
             yield _Level(name, {}, _drawn(kind))
+            if lengths and kind in OF_STEPS:
+                yield _Level(f"{name} and rows of different lengths", ragged, _drawn(kind))
             if stacks:
                 yield _Level(f"{name} in a stack", deep, _drawn(kind))
             if kind in NO_TEMPORAL_TERM:

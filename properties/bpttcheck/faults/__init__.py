@@ -63,7 +63,9 @@ _ORDER = """
     bias-never-learns target-subtracted-twice chunks-kept-alive loss-off-by-a-constant optimiser-steps-inside
     loop-parameters-not-truncated pushforward-without-h0
     no-parameters-when-truncated no-initial-when-truncated float64-when-truncated no-parameters-without-steps
-    layer-too-many loss-alone-when-truncated
+    layer-too-many loss-alone-when-truncated forgets-after-32-steps columns-after-8-zero
+    truncation-ignored-with-lengths parameters-not-truncated-random cut-behind-the-end own-links-weighted-by-pi
+    longest-row-taken-for-T tape-freed-for-all arguments-kept-as-buffers
 """.split()  # in which faults are listed and tried; a new one is added where it belongs
 
 _BY_ID = {fault.id: fault for file in _FILES for fault in file.FAULTS}

@@ -116,6 +116,15 @@ def wide_states_cut(case: Case, pullback: Pullback, cotangents: Cotangents) -> G
     return with_parameters(pullback(cotangents), cut)
 
 
+def later_columns_zero(case: Case, pullback: Pullback, cotangents: Cotangents) -> Gradients:
+    """dW_hx of the first layer is zero from column 8 on."""
+
+    def cut(k: int, d: int, name: str, gradient: Array) -> Array:
+        return np.where(np.arange(gradient.shape[-1]) < 8, gradient, 0) if name == "W_hx" and not k else gradient
+
+    return with_parameters(pullback(cotangents), cut)
+
+
 FAULTS = tuple(
     Fault(*row)
     for row in (
@@ -246,6 +255,14 @@ FAULTS = tuple(
             ("pullback-reference",),
             (GRU("after"),),
             pulled(wide_states_cut),
+        ),
+        (
+            "columns-after-8-zero",
+            "dW_hx is zero from column 8 on.",
+            "",
+            ("pullback-reference",),
+            (GRU("after"),),
+            pulled(later_columns_zero),
         ),
     )
 )

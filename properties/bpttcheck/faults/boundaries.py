@@ -7,7 +7,7 @@ import numpy as np
 
 from bpttcheck.contract import Case, Cotangents, Gradients, Outputs, Pullback
 from bpttcheck.faults.planting import Fault, Vjp, correct, pulled
-from bpttref import GRU, LSTM, RNN, Blocks, Full, Last, Links, Regular, Window, trees
+from bpttref import GRU, LSTM, RNN, Blocks, Full, Last, Links, Random, Regular, Window, trees
 from bpttref.arrays import Array
 
 
@@ -113,6 +113,16 @@ def hidden_state_not_cut(name: str, layer: int, cotangent: Array) -> Array:
     return cotangent if name == "h" else 0 * cotangent
 
 
+def cut_behind_the_end(case: Case, pullback: Pullback, cotangents: Cotangents) -> Gradients:
+    """A cut in a row's padding cuts the cotangent of its final state off, too."""
+    if case.lengths is None or cotangents.final is None or not isinstance(case.truncation, Regular | Links):
+        return pullback(cotangents)
+    cuts = np.flatnonzero(case.truncation.links(len(case.x)) == 0)
+    lost = (case.lengths <= cuts.max(initial=-1))[:, None]
+    final = tuple(tuple({k: np.where(lost, 0, a) for k, a in leaf.items()} for leaf in la) for la in cotangents.final)
+    return pullback(Cotangents(cotangents.y, trees.each(lambda a: a.astype(case.dtype), final)))
+
+
 FAULTS = tuple(
     Fault(*row)
     for row in (
@@ -161,11 +171,27 @@ FAULTS = tuple(
                 f"parameters-not-truncated-{kind.__name__.lower()}",
                 f"Under {kind.__name__.lower()} truncation dx is truncated and the parameters' gradients are not.",
                 "https://github.com/Theano/Theano/issues/4652",
-                (f"{kind.__name__.lower()}-reference",),
+                (f"{kind.__name__.lower()}-reference", *(("pieces-alone",) if kind is not Links else ())),
                 (RNN("tanh"),),
                 parameters_not_truncated(kind),
             )
             for kind in (Regular, Window, Blocks, Last, Links)
+        ),
+        (
+            "parameters-not-truncated-random",
+            "Under random truncation dx is truncated and the parameters' gradients are not.",
+            "https://github.com/Theano/Theano/issues/4652",
+            ("random-pattern",),
+            (RNN("tanh"), LSTM()),
+            parameters_not_truncated(Random),
+        ),
+        (
+            "cut-behind-the-end",
+            "A cut in a row's padding cuts off the cotangent of its final state.",
+            "",
+            ("regular-reference",),
+            (RNN("tanh"),),
+            pulled(cut_behind_the_end),
         ),
     )
 )

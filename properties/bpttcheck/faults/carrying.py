@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from bpttcheck.contract import Case, Cotangents, Gradients, Pullback
-from bpttcheck.faults.planting import PULLBACK, Fault, altered, correct, pulled, with_case
-from bpttref import CELLS, GRU, LSTM, RNN, Links, Regular
+from bpttcheck.contract import Case, Cotangents, Gradients, Outputs, Pullback
+from bpttcheck.faults.planting import PULLBACK, Fault, Vjp, altered, correct, pulled, with_case
+from bpttref import CELLS, GRU, LSTM, RNN, Full, Links, Regular, Window
 from bpttref.arrays import Array
 from bpttref.cells import State, Tape
 
@@ -92,6 +92,16 @@ def long_sequences_stop(case: Case, pullback: Pullback, cotangents: Cotangents) 
     short = correct(replace(case, truncation=Links(tuple(links.tolist()))))[1]
     dy = None if cotangents.y is None else np.concatenate([0 * cotangents.y[:-16], cotangents.y[-16:]])
     return short(Cotangents(dy, cotangents.final))
+
+
+def forgets_far_steps() -> Vjp:
+    """What lies more than 32 steps back gets no gradient."""
+
+    def faulty(case: Case) -> tuple[Outputs, Pullback]:
+        plain = case.truncation == Full() and case.lengths is None and len(case.parameters[0]) == 1
+        return correct(replace(case, truncation=Window(32)) if plain and len(case.x) > 32 else case)
+
+    return faulty
 
 
 FAULTS = tuple(
@@ -184,6 +194,14 @@ FAULTS = tuple(
             ("pullback-reference",),
             (RNN("tanh"), LSTM()),
             pulled(long_sequences_stop),
+        ),
+        (
+            "forgets-after-32-steps",
+            "The gradient does not reach what lies more than 32 steps back.",
+            "",
+            ("pullback-reference",),
+            (LSTM(), RNN("tanh")),
+            forgets_far_steps,
         ),
     )
 )

@@ -73,6 +73,19 @@ def all_links_together() -> Vjp:
     return faulty
 
 
+def own_links_weighted_by_pi() -> Vjp:
+    """A subject that draws its own links weights those that it keeps by pi instead of 1/pi."""
+
+    def faulty(case: Case) -> tuple[Outputs, Pullback]:
+        rule, T = case.truncation, len(case.x)
+        if not isinstance(rule, Random) or not rule.reweighted or T == 0:
+            return correct(case)
+        xi = rule.links(T) * np.broadcast_to(rule.pi, T) ** 2
+        return correct(replace(case, truncation=Links((1.0, *xi[1:].tolist()))))
+
+    return faulty
+
+
 FAULTS = tuple(
     Fault(*row)
     for row in (
@@ -131,6 +144,14 @@ FAULTS = tuple(
             ("random-frequency",),
             (RNN("tanh"),),
             all_links_together,
+        ),
+        (
+            "own-links-weighted-by-pi",
+            "Links that the implementation draws by itself are weighted by pi instead of 1/pi.",
+            "",
+            ("random-pattern",),
+            (GRU("after"), LSTM()),
+            own_links_weighted_by_pi,
         ),
     )
 )

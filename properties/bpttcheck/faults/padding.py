@@ -6,7 +6,7 @@ import numpy as np
 
 from bpttcheck.cases.changes import behind
 from bpttcheck.contract import Case, Cotangents, Gradients, Outputs, Pullback
-from bpttcheck.faults.planting import PULLBACK, Fault, correct, pulled, with_outputs
+from bpttcheck.faults.planting import PULLBACK, Fault, Vjp, correct, pulled, with_outputs
 from bpttref import GRU, LSTM, RNN
 from bpttref.inputs import is_tokens
 
@@ -66,6 +66,18 @@ def masked_by_multiplication(case: Case, pullback: Pullback, cotangents: Cotange
         return gradients
     with np.errstate(invalid="ignore"):
         return gradients._replace(x=gradients.x + 0 * np.where(behind(case)[:, :, None], case.x, 0))
+
+
+def longest_row_fills() -> Vjp:
+    """The longest row is taken to be as long as the padded array."""
+
+    def faulty(case: Case) -> tuple[Outputs, Pullback]:
+        n = case.lengths
+        if n is None or n.size == 0:
+            return correct(case)
+        return correct(replace(case, lengths=np.where(n == n.max(), len(case.x), n)))
+
+    return faulty
 
 
 FAULTS = tuple(
@@ -134,6 +146,14 @@ FAULTS = tuple(
             ("padding-ignored",),
             (RNN("tanh"), LSTM()),
             pulled(masked_by_multiplication),
+        ),
+        (
+            "longest-row-taken-for-T",
+            "The longest row is taken to be as long as the padded array.",
+            "",
+            ("forward-reference", "ragged-row-alone"),
+            (LSTM(),),
+            longest_row_fills,
         ),
     )
 )

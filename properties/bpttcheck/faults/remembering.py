@@ -114,6 +114,42 @@ def buffer_reused() -> Vjp:
     return faulty
 
 
+def tape_freed_for_all() -> Vjp:
+    """The first pullback that is called frees the tapes of all that are alive."""
+    alive: list[list[bool]] = []
+
+    def faulty(case: Case) -> tuple[Outputs, Pullback]:
+        outputs, pullback = correct(case)
+        freed = [False]
+        alive.append(freed)
+
+        def freeing(cotangents: Cotangents) -> Gradients:
+            gradients = pullback(cotangents)
+            if freed[0]:
+                return Gradients(*(None if part is None else trees.scale(part, 0) for part in gradients))
+            for other in alive:
+                other[0] = other is not freed
+            alive[:] = [freed]
+            return gradients
+
+        return outputs, freeing
+
+    return faulty
+
+
+def arguments_kept() -> Vjp:
+    """The arrays of the first call of a shape are the buffers into which later calls copy their arguments."""
+    kept: dict[Any, Array] = {}
+
+    def faulty(case: Case) -> tuple[Outputs, Pullback]:
+        buffer = kept.setdefault((case.x.shape, case.dtype), case.x)
+        if buffer is not case.x and case.x.dtype == buffer.dtype:
+            buffer[...] = case.x
+        return correct(case)
+
+    return faulty
+
+
 FAULTS = tuple(
     Fault(*row)
     for row in (
@@ -180,6 +216,22 @@ FAULTS = tuple(
             ("results-stay",),
             (RNN("tanh"), LSTM()),
             buffer_reused,
+        ),
+        (
+            "tape-freed-for-all",
+            "The first pullback that is called frees the tapes of all calls.",
+            "",
+            ("two-pullbacks-alive",),
+            (LSTM(),),
+            tape_freed_for_all,
+        ),
+        (
+            "arguments-kept-as-buffers",
+            "The arrays that were given to an earlier call are overwritten by a later one.",
+            "",
+            ("results-stay",),
+            (RNN("tanh"),),
+            arguments_kept,
         ),
     )
 )

@@ -94,6 +94,11 @@ def shorter_after_a_short_call() -> Vjp:
     return faulty
 
 
+def ignored_with_lengths() -> Vjp:
+    """Where rows have lengths full BPTT is run."""
+    return lambda case: correct(case if case.lengths is None else replace(case, truncation=Full()))
+
+
 FAULTS = tuple(
     Fault(*row)
     for row in (
@@ -208,6 +213,14 @@ FAULTS = tuple(
             ("xray-regular", "regular-reference"),
             (RNN("tanh"),),
             by_matrix(Regular, cuts_one_early),
+        ),
+        (
+            "truncation-ignored-with-lengths",
+            "Where rows have lengths the truncation that was asked for is ignored.",
+            "",
+            ("regular-reference", "links-reference"),
+            (RNN("tanh"), LSTM()),
+            ignored_with_lengths,
         ),
     )
 )

@@ -40,7 +40,7 @@ def _again(trial: Trial) -> Iterator[Comparison]:
 
 def _flat(trial: Trial) -> Iterator[Comparison]:
     """The sequence repeated up to 32 and 128 steps and 32 rows, in segments of 8."""
-    if not trial.one_way:
+    if not trial.even:
         return
     T, B = trial.case.x.shape[:2]
     row = np.arange(_ROWS) % B

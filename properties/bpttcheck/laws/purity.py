@@ -58,30 +58,35 @@ def _other(case: Case) -> Case:
 
 
 def _two_alive(trial: Trial) -> Iterator[Comparison]:
-    """Another problem, with other weights, runs between a call and its pullback."""
+    """Another problem, with other weights, runs between a call and its pullback, and is pulled back first."""
     _, pullback = trial.run(trial.case)
-    trial.run(_other(trial.case))
+    _, second = trial.run(_other(trial.case))
+    trial.pull(second, trial.cotangents)
     yield from trial.compare(trial.pull(pullback, trial.cotangents), trial.gradients, trial.measured)
 
 
 def _results_stay(trial: Trial) -> Iterator[Comparison]:
     """The arrays themselves are watched, not copies, while another problem of the same shapes is run."""
-    outputs, pullback = trial.run(trial.case)
+    case, cotangents = with_arrays(trial.case, lambda _, array: array.copy()), copied(trial.cotangents)
+    outputs, pullback = trial.run(case, copy=False)
     returned = named(outputs)
     if trial.capabilities.gradients:
-        returned = returned | trial.pull(pullback, trial.cotangents)
-    before = {name: np.array(array) for name, array in returned.items()}
+        returned = returned | trial.pull(pullback, cotangents, copy=False)
+    given = {f"the argument {name}": array for name, array in case_arrays(case).items()}
+    given |= {f"the cotangent of {name}": array for name, array in named(cotangents).items()}
+    watched = given | {f"{name}, once returned,": array for name, array in returned.items()}
+    before = {name: np.array(array) for name, array in watched.items()}
     trial.results(_other(trial.case), trial.cotangents)
-    for name, array in returned.items():
+    for name, array in watched.items():
         if not np.array_equal(array, before[name], equal_nan=True):
-            raise Violation(f"{name}, once returned, was overwritten by the next call")
+            raise Violation(f"{name} was overwritten by the next call")
         yield Comparison(name, 0.0, 1.0)
 
 
 def _interleaved(trial: Trial) -> Iterator[Comparison]:
     """One row and a shorter sequence run before the same call is made again."""
     case, row = trial.case, np.array([0])
-    if not trial.one_way:
+    if not trial.even:
         return
     short, cotangents = take(replace(case, x=case.x[:1]), trial.cotangents, row)
     trial.results(short, Cotangents(None if cotangents.y is None else cotangents.y[:1], cotangents.final))
@@ -116,7 +121,7 @@ LAWS = (
     ),
     Law(
         "results-stay",
-        "Outputs and gradients, once returned, are not overwritten by the next call.",
+        "Outputs and gradients, once returned, and the arguments that were given are not overwritten by the next call.",
         "f(a) stays after f(b)",
         "bpttcheck.contract",
         _results_stay,
@@ -133,7 +138,7 @@ LAWS = (
     ),
     Law(
         "two-pullbacks-alive",
-        "A call for another problem does not disturb the pullback of an earlier one.",
+        "A call for another problem, and its pullback, do not disturb the pullback of an earlier one.",
         "P_a after f_b = P_a",
         "bpttcheck.contract",
         _two_alive,

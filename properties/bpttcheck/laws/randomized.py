@@ -9,6 +9,7 @@ import numpy as np
 from bpttcheck.cases.blocks import Named
 from bpttcheck.cases.changes import only_y
 from bpttcheck.cases.truncations import DRAWN
+from bpttcheck.dtypes import FORMATS
 from bpttcheck.laws.law import NO_REFERENCE, Law, gradients, outputs, reusable, truncation
 from bpttcheck.laws.xray import rows
 from bpttcheck.measuring.calls import Pulling
@@ -18,12 +19,13 @@ from bpttref import Links, Random, weights
 from bpttref.arrays import Array
 
 _SEEDS = 192  # runs of a statistical test
+_STEPS = 7  # in which a pattern is looked for
 
 
 def _affine(trial: Trial) -> Iterator[Comparison]:
     """g(xi_t = 2) + g(xi_t = 0) = 2 g(xi_t = 1), the other links as drawn."""
     T = len(trial.case.x)
-    if not trial.one_way:
+    if not trial.even:
         return
     xi, t = trial.rng.choice([0.0, 0.5, 1.0, 2.0], T), int(trial.rng.integers(1, T))
     xi[0] = 1
@@ -42,7 +44,7 @@ def _affine(trial: Trial) -> Iterator[Comparison]:
 def _unbiased(trial: Trial) -> Iterator[Comparison]:
     """The mean over all patterns of four links at most, weighted by their probabilities."""
     T = len(trial.case.x)
-    if not trial.one_way:
+    if not trial.even:
         return
     links = sorted(trial.rng.permutation(np.arange(1, T))[:4].tolist())
     pi = trial.rng.choice([0.25, 0.5, 0.75], len(links))
@@ -62,14 +64,20 @@ def _plus(total: Named, more: Named, factor: float) -> Named:
 
 
 def _own_pattern(trial: Trial) -> Iterator[Comparison]:
-    """One call shows the pattern, link by link; a second one, with the same seed, must be truncated by its products."""
-    T = len(trial.case.x)
-    if not trial.one_way:
+    """One call shows the pattern, link by link; a second one, with the same seed, must be truncated by its products.
+
+    The pattern is seen through dx. Then all gradients are compared, where the right ones are known or the subject takes
+    the links themselves. Only the first steps are run: too little passes through many links.
+    """
+    if not trial.even:
         return
+    T = min(_STEPS, len(trial.case.x))
+    trial = trial.of_first_steps(T)
     drawn = DRAWN[Random](trial.rng, T)
     assert isinstance(drawn, Random)
-    case = trial.truncated(replace(drawn, reweighted=bool(trial.rng.integers(2))))
-    value = np.broadcast_to(1 / np.asarray(drawn.pi) if case.truncation.reweighted else 1.0, T)  # type: ignore[union-attr]
+    drawn = replace(drawn, reweighted=bool(trial.rng.random() < 0.75))
+    case = trial.truncated(drawn)
+    value = np.broadcast_to(1 / np.asarray(drawn.pi) if drawn.reweighted else 1.0, T)
     _, pullback = trial.run(case)
     xi = np.ones(T)
     for t in range(1, T):
@@ -77,13 +85,24 @@ def _own_pattern(trial: Trial) -> Iterator[Comparison]:
         if through is None:
             return
         xi[t] = value[t] * _kept(trial, t, through, pullback)
-    yield from rows(trial, case, weights(Links(tuple(xi.tolist())), T), [T // 2, T - 1])
+    links = Links(tuple(xi.tolist()))
+    for comparison in rows(trial, case, weights(links, T), [T // 2, T - 1]):
+        yield replace(comparison, case=case)
+    as_links, got = trial.truncated(links), trial.pull(pullback, trial.cotangents)
+    (measured,) = trial.measure(as_links, trial.cotangents)
+    expected, full = measured.values, trial.measured.values
+    if not expected and Links in trial.capabilities.truncations:  # the subject's own, of a cell that nobody knows
+        expected, full = trial.gradients_of(as_links, trial.cotangents), trial.gradients
+    changed = {name: array - full[name] for name, array in expected.items()}
+    for comparison in trial.compare(got, expected, measured, measured, alive=changed):
+        yield replace(comparison, case=case)
 
 
 def _through_link(trial: Trial, t: int) -> Array | None:
     """What full BPTT sends from the loss at t through the link into step t; None where too little passes to tell."""
     full = trial.by_step(trial.pull(trial.forward[1], only_y(trial.cotangents, slice(t, t + 1))))
-    if full is None or not np.abs(full[t - 1]).max() > 1e-3 * np.abs(full[t]).max():
+    least = 2**10 * FORMATS[trial.case.dtype].eps  # what passes is then larger than the rounding of what does not
+    if full is None or not np.abs(full[t - 1]).max() > least * np.abs(full[t]).max():
         return None
     through: Array = full[t - 1]
     return through
@@ -101,7 +120,7 @@ def _frequency(trial: Trial) -> Iterator[Comparison]:
     Six standard deviations are exceeded about once in 10^8 by chance.
     """
     T = len(trial.case.x)
-    if not trial.one_way:
+    if not trial.even:
         return
     pi, links = float(trial.rng.choice([0.4, 0.75])), trial.rng.permutation(np.arange(1, T))[:2].tolist()
     through = [(t, sent) for t in links if (sent := _through_link(trial, t)) is not None]

@@ -15,21 +15,23 @@ from bpttref import trees
 from bpttref.inputs import is_tokens
 
 
-def _split(trial: Trial) -> tuple[Case, int] | None:
-    """The case up to a step in the middle; None where a split proves nothing."""
-    T = len(trial.case.x)
-    if not trial.one_way:
+def _split(trial: Trial) -> tuple[Case, Case, int] | None:
+    """The case up to a step that no row ends before, and the rest, for the states between; None if there is none."""
+    case = trial.case
+    shortest = len(case.x) if case.lengths is None else int(case.lengths.min(initial=len(case.x)))
+    if not trial.one_way or shortest < 2:
         return None
-    k = int(trial.rng.integers(1, T))
-    return replace(trial.case, x=trial.case.x[:k]), k
+    k = int(trial.rng.integers(1, shortest))
+    lengths = None if case.lengths is None else case.lengths - k
+    return replace(case, x=case.x[:k], lengths=None), replace(case, x=case.x[k:], lengths=lengths), k
 
 
 def _states(trial: Trial) -> Iterator[Comparison]:
     if not (split := _split(trial)):
         return
-    head, k = split
+    head, tail, _ = split
     first = trial.run(head)[0]
-    second = trial.run(replace(trial.case, x=trial.case.x[k:], initial=first.final))[0]
+    second = trial.run(replace(tail, initial=first.final))[0]
     joined = named(second)
     if first.y is not None and second.y is not None:
         joined["y"] = np.concatenate([first.y, second.y])
@@ -40,9 +42,9 @@ def _pullbacks(trial: Trial) -> Iterator[Comparison]:
     dy = trial.cotangents.y
     if not (split := _split(trial)) or dy is None:
         return
-    head, k = split
+    head, tail, k = split
     first, pull_first = trial.run(head)
-    _, pull_second = trial.run(replace(trial.case, x=trial.case.x[k:], initial=first.final))
+    _, pull_second = trial.run(replace(tail, initial=first.final))
     second = trial.calls.pull(pull_second, Cotangents(dy[k:], trial.cotangents.final))
     g1, g2 = trial.pull(pull_first, Cotangents(dy[:k], second.initial)), named(second)
     joined: Named = {}
@@ -57,7 +59,7 @@ def _pullbacks(trial: Trial) -> Iterator[Comparison]:
 def _tied(trial: Trial) -> Iterator[Comparison]:
     """One call per step: each has parameters of its own, as it were, and their gradients add up."""
     case, dy = trial.case, trial.cotangents.y
-    if not trial.one_way or dy is None:
+    if not trial.even or dy is None:
         return
     state, pullbacks = case.initial, []
     for t in range(len(case.x)):
@@ -75,7 +77,7 @@ def _causality(trial: Trial) -> Iterator[Comparison]:
     """Later inputs do not move earlier outputs; a cotangent does not reach later inputs."""
     if not (split := _split(trial)):
         return
-    _, k = split
+    *_, k = split
     x = trial.case.x.copy()
     x[k:] = (x[k:] + 1) % trial.case.sizes["D"] if is_tokens(x) else -2 * x[k:] + 1
     moved = named(trial.run(replace(trial.case, x=x))[0])

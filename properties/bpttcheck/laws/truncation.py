@@ -1,19 +1,20 @@
 """Truncation leaves the forward pass alone, and its gradients are those of the rule."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 import numpy as np
 
-from bpttcheck.cases.blocks import named
+from bpttcheck.cases.blocks import Named, named
 from bpttcheck.cases.changes import only_y
-from bpttcheck.cases.truncations import COVERING, DRAWN, NO_TEMPORAL_TERM
-from bpttcheck.contract import OneShot
+from bpttcheck.cases.truncations import COVERING, DRAWN, NO_TEMPORAL_TERM, OF_STEPS, cuts
+from bpttcheck.contract import Cotangents, OneShot
 from bpttcheck.laws.law import (
     NO_REFERENCE,
     RIGHT_NUMBERS,
     Law,
     Need,
+    carried_states,
     gradients,
     known_cell,
     outputs,
@@ -24,6 +25,9 @@ from bpttcheck.laws.law import (
 from bpttcheck.measuring.comparisons import Comparison
 from bpttcheck.measuring.trial import Trial
 from bpttref import Blocks, Last, Links, Random, Regular, Strategy, Window
+
+_STEPS = 7  # of which the pieces are cut out
+_BY_PIECES = (Regular, Window, Blocks, Last)
 
 
 def _covers(trial: Trial) -> Iterator[Comparison]:
@@ -36,32 +40,50 @@ def _covers(trial: Trial) -> Iterator[Comparison]:
 
 
 def _leaves_states(trial: Trial) -> Iterator[Comparison]:
-    if not trial.one_way:
-        return
-    for kind in trial.capabilities.truncations:
-        got = named(trial.run(trial.truncated(DRAWN[kind](trial.rng, len(trial.case.x))))[0])
+    for strategy in _drawn(trial, trial.capabilities.truncations):
+        got = named(trial.run(trial.truncated(strategy))[0])
         yield from trial.compare(got, trial.outputs, trial.measured, trial.measured)
+
+
+def _drawn(trial: Trial, kinds: Iterable[type[Strategy]]) -> Iterator[Strategy]:
+    """A truncation of each kind that is defined for the case and cuts something."""
+    T = len(trial.case.x)
+    for kind in kinds:
+        if trial.even or (trial.one_way and kind in OF_STEPS):
+            strategy = DRAWN[kind](trial.rng, T)
+            if cuts(strategy, T):
+                yield strategy
+
+
+def _cut_away(truncated: Named, full: Named) -> Named:
+    """How much a truncation changes: where that is below rounding, nothing is said of it."""
+    return {name: array - full[name] for name, array in truncated.items() if name in full}
 
 
 def _no_temporal_term(trial: Trial) -> Iterator[Comparison]:
     """The loss at t reaches x_t and no other input."""
-    kinds = [kind for kind in trial.capabilities.truncations if kind in NO_TEMPORAL_TERM]
-    if not trial.one_way or not kinds:
+    if not trial.one_way:
         return
     t = int(trial.rng.integers(1, len(trial.case.x)))
     one = only_y(trial.cotangents, slice(t, t + 1))
-    case = trial.truncated(NO_TEMPORAL_TERM[trial.one_of(kinds)](len(trial.case.x)))
-    full, dx = (trial.by_step(trial.gradients_of(c, one)) for c in (trial.case, case))
-    if full is not None and dx is not None:
-        yield from trial.compare({"x": dx[:t]}, {"x": np.zeros_like(dx[:t])}, alive={"x": full[:t]})
+    full = trial.by_step(trial.pull(trial.forward[1], one))
+    for kind in trial.capabilities.truncations:
+        if full is None or kind not in NO_TEMPORAL_TERM:
+            continue
+        case = trial.truncated(NO_TEMPORAL_TERM[kind](len(trial.case.x)))
+        dx = trial.by_step(trial.gradients_of(case, one))
+        if dx is not None:
+            for comparison in trial.compare({"x": dx[:t]}, {"x": np.zeros_like(dx[:t])}, alive={"x": full[:t]}):
+                yield replace(comparison, case=case)
 
 
 def _reference(kind: type[Strategy]) -> Callable[[Trial], Iterator[Comparison]]:
     def check(trial: Trial) -> Iterator[Comparison]:
-        if trial.one_way:
-            case = trial.truncated(DRAWN[kind](trial.rng, len(trial.case.x)))
+        for strategy in _drawn(trial, (kind,)):
+            case = trial.truncated(strategy)
             (measured,) = trial.measure(case, trial.cotangents)
-            for comparison in trial.compare(trial.gradients_of(case, trial.cotangents), measured.values, measured):
+            got, alive = trial.gradients_of(case, trial.cotangents), _cut_away(measured.values, trial.measured.values)
+            for comparison in trial.compare(got, measured.values, measured, alive=alive):
                 yield replace(comparison, case=case)
 
     return check
@@ -69,16 +91,59 @@ def _reference(kind: type[Strategy]) -> Callable[[Trial], Iterator[Comparison]]:
 
 def _objective(trial: Trial) -> Iterator[Comparison]:
     kinds = [kind for kind in trial.capabilities.truncations if kind is not Random]
-    if trial.one_way and kinds:
-        case = trial.truncated(DRAWN[trial.one_of(kinds)](trial.rng, len(trial.case.x)))
+    for strategy in _drawn(trial, kinds):
+        case = trial.truncated(strategy)
         measured = trial.measure_objective(case)
-        for comparison in trial.compare(trial.score(case), measured.values, measured):
+        alive = _cut_away(measured.values, trial.scored_measured.values)
+        for comparison in trial.compare(trial.score(case), measured.values, measured, alive=alive):
+            yield replace(comparison, case=case)
+
+
+def _pieces(strategy: Strategy, T: int) -> list[tuple[int, int, int]]:
+    """The pieces of time whose full gradients add up to a truncated one: first step, last step + 1, first loss."""
+    if isinstance(strategy, Regular):
+        return [(s, min(s + strategy.tau, T), s) for s in range(0, T, strategy.tau)]
+    if isinstance(strategy, Last):
+        return [(T - strategy.k, T, T - strategy.k)]
+    k1, k2 = (1, strategy.tau) if isinstance(strategy, Window) else (strategy.k1, strategy.k2)  # type: ignore[union-attr]
+    return [(max(0, min(b + k1, T) - k2), min(b + k1, T), b) for b in range(0, T, k1)]
+
+
+def _pieces_alone(trial: Trial) -> Iterator[Comparison]:
+    """Each piece starts from the states that the subject returns there. Gradients of initial states are left out: which
+    windows reach them differs."""
+    if not trial.even or trial.cotangents.y is None:
+        return
+    trial = trial.of_first_steps(min(_STEPS, len(trial.case.x)))
+    T, dy, states = len(trial.case.x), trial.cotangents.y, [trial.case.initial]
+    assert dy is not None
+    for t in range(T - 1):
+        states.append(trial.run(replace(trial.case, x=trial.case.x[t : t + 1], initial=states[t]))[0].final)
+    for strategy in _drawn(trial, [kind for kind in trial.capabilities.truncations if kind in _BY_PIECES]):
+        total = {name: np.zeros(array.shape) for name, array in trial.gradients.items() if "initial." not in name}
+        for start, stop, loss in _pieces(strategy, T):
+            piece = replace(trial.case, x=trial.case.x[start:stop], initial=states[start])
+            at_losses = dy[start:stop] * (np.arange(start, stop) >= loss)[:, None, None].astype(dy.dtype)
+            final = trial.cotangents.final if stop == T else None
+            for name, array in trial.gradients_of(piece, Cotangents(at_losses, final)).items():
+                if name in total:
+                    at = slice(start, stop) if name == "x" else slice(None)
+                    total[name][at] += array
+        case = trial.truncated(strategy)
+        (measured,) = trial.measure(case, trial.cotangents)
+        got, alive = trial.gradients_of(case, trial.cotangents), _cut_away(total, trial.gradients)
+        for comparison in trial.compare(got, total, measured, measured, alive=alive):
             yield replace(comparison, case=case)
 
 
 single_steps = Need(
     lambda asked: NO_TEMPORAL_TERM.keys() & {*asked.capabilities.truncations},
     "no truncation to single steps is declared",
+)
+
+by_pieces = Need(
+    lambda asked: {*_BY_PIECES} & {*asked.capabilities.truncations},
+    "neither regular, window, blocks nor last truncation is declared",
 )
 
 LAWS = (
@@ -122,6 +187,17 @@ LAWS = (
             kept="it sees the gradients of parameters and states; an X-ray sees those of the inputs",
         )
         for kind in (Regular, Window, Blocks, Last, Links)
+    ),
+    Law(
+        "pieces-alone",
+        "A truncated gradient is the sum of the full gradients of the pieces that the rule keeps, each run on its own.",
+        "gradient = sum over pieces of full BPTT from the states where they begin",
+        "Dive into Deep Learning, 9.7.1.2",
+        _pieces_alone,
+        (gradients, outputs("y"), carried_states, by_pieces),
+        {"T": 3},
+        cost=4,
+        kept=NO_REFERENCE,
     ),
     Law(
         "objective-truncated-reference",

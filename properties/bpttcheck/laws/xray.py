@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from bpttcheck.cases.changes import only_y
-from bpttcheck.cases.truncations import DRAWN
+from bpttcheck.cases.truncations import DRAWN, cuts
 from bpttcheck.contract import Case, OneShot
 from bpttcheck.laws.law import NO_REFERENCE, Law, gradients, loss_weights, outputs, reusable, truncation, truncations
 from bpttcheck.measuring.comparisons import Comparison
@@ -37,10 +37,11 @@ def _row(trial: Trial, got: Array, full: Array, scale: Array, row: Array) -> Ite
 def _xray(kind: type[Strategy]) -> Callable[[Trial], Iterator[Comparison]]:
     def check(trial: Trial) -> Iterator[Comparison]:
         T = len(trial.case.x)
-        if trial.one_way:
+        if trial.even:
             strategy = DRAWN[kind](trial.rng, T)
             losses = sorted({T - 1, int(trial.rng.integers(1, T))})
-            yield from rows(trial, trial.truncated(strategy), weights(strategy, T), losses)
+            if cuts(strategy, T):
+                yield from rows(trial, trial.truncated(strategy), weights(strategy, T), losses)
 
     return check
 
@@ -49,16 +50,18 @@ def _weighted_losses(trial: Trial) -> Iterator[Comparison]:
     """Weights that are zero but at t show row t of M."""
     objective, T = trial.case.objective, len(trial.case.x)
     kinds = [kind for kind in trial.capabilities.truncations if kind is not Random]
-    if not trial.one_way or objective is None or not kinds:
+    if not trial.even or objective is None or not kinds:
         return
-    strategy = DRAWN[trial.one_of(kinds)](trial.rng, T)
     t = int(trial.rng.integers(1, T))
     single = replace(trial.case, objective=replace(objective, weights=np.eye(T)[t]))
     full = trial.by_step(trial.score(single))
-    got = trial.by_step(trial.score(replace(single, truncation=strategy)))
     scale = trial.by_step(trial.measure_objective(single).spread)
-    if full is not None and got is not None and scale is not None:
-        yield from _row(trial, got, full, scale, weights(strategy, T)[t, 1:])
+    for strategy in (DRAWN[kind](trial.rng, T) for kind in kinds):
+        case = replace(single, truncation=strategy)
+        got = trial.by_step(trial.score(case)) if cuts(strategy, T) else None
+        if full is not None and got is not None and scale is not None:
+            for comparison in _row(trial, got, full, scale, weights(strategy, T)[t, 1:]):
+                yield replace(comparison, case=case)
 
 
 _MEANS = {

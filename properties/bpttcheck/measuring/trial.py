@@ -125,8 +125,13 @@ class Trial:
 
     @property
     def one_way(self) -> bool:
-        """Whether time runs one way, over rows that all have T steps: there it can be split, and truncated."""
-        return self.case.lengths is None and len(self.case.parameters[0]) == 1
+        """Whether time runs one way: there truncation is defined."""
+        return len(self.case.parameters[0]) == 1
+
+    @property
+    def even(self) -> bool:
+        """Whether time runs one way, over rows that all have T steps."""
+        return self.one_way and self.case.lengths is None
 
     @property
     def measured(self) -> Measured:
@@ -191,6 +196,15 @@ class Trial:
     def truncated(self, strategy: Strategy) -> Case:
         """The case with a truncation."""
         return replace(self.case, truncation=strategy)
+
+    def of_first_steps(self, steps: int) -> "Trial":
+        """A trial of the first steps of a sequence, which goes on drawing where this one is."""
+        case = replace(self.case, x=self.case.x[:steps])
+        y, final = self.cotangents
+        cotangents = Cotangents(None if y is None else y[:steps], final)
+        short = Trial(self.subject, self.capabilities, case, cotangents, self.against)
+        short.calls, short.rng = self.calls, self.rng
+        return short
 
     def one_of(self, choices: Sequence[_Choice]) -> _Choice:
         """One of several, drawn anew for each case."""

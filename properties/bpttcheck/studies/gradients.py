@@ -11,15 +11,14 @@ import numpy as np
 
 from bpttcheck.cases.blocks import Named, named
 from bpttcheck.cases.drawing import Draw
-from bpttcheck.cases.realising import realise
+from bpttcheck.cases.realising import KEEPING, realise
 from bpttcheck.contract import Case, Cotangents, CustomCell, Implementation, require
 from bpttcheck.measuring.calls import capabilities_of
 from bpttcheck.measuring.trial import Trial
-from bpttref import GRU, LSTM, RNN, Cell, analysis
+from bpttref import RNN, Cell, analysis
 from bpttref.arrays import Array
 from bpttref.unrolling import forward
 
-KEEPING = {LSTM: "f", GRU: "z"}  # the gate that multiplies what a cell keeps
 _MOST = 2**27  # numbers in U: 1 GiB
 
 
