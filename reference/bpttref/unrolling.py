@@ -106,11 +106,10 @@ def _pull_steps(
     entering = [(k, sequence) for k, sequence in enumerate(incoming) if sequence is not None]
     for first, last in _ranges(start, stop, max(1, _CACHED // max(1, da[:1].nbytes))):
         local = zip(*cell.linearise(layer.tape.steps(first, last)), strict=True)
-        steps = zip(range(first, last), local, gates[first - start : last - start], strict=True)
-        for t, derivatives, da_t in reversed(list(steps)):
+        for t, derivatives in reversed(list(zip(range(first, last), local, strict=True))):
             for k, sequence in entering:
                 np.add(ds[k], sequence[t], out=ds[k])
-            ds = cell.pull(derivatives, ds, W_hh, da_t)
+            ds = cell.pull(derivatives, ds, W_hh, gates[t - start])
             if xi[t] != 1:
                 for cotangent in ds:
                     if xi[t] == 0:
