@@ -10,18 +10,12 @@ copies of the whole computation, each with its own parameters ``(..., G*H, D)``.
 their perturbations through one forward pass. Ordinary calls have none.
 """
 
-import sys
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array: TypeAlias = NDArray[Any]
-
-_SIMD = np.show_config(mode="dicts").get("SIMD Extensions", {}).get("found", ())
-# With AVX-512, OpenBLAS multiplies without copying the matrix first, up to a million multiply-adds.
-_UNCOPIED = 10**6 if {"X86_V4", "AVX512_SKX"}.intersection(_SIMD) else sys.maxsize
-_NEAR = 2**13  # bytes from row to row of a matrix: where they are more, columns are slow to read
 
 
 def flatten(sequence: Array) -> Array:
@@ -43,25 +37,6 @@ def project(sequence: Array, matrix: Array, out: Array | None = None) -> Array:
         product = flatten(sequence) @ matrix
         out[...] = np.moveaxis(product.reshape(*product.shape[:-2], len(out), *out.shape[-2:]), -3, 0)
     return out
-
-
-def multiply(rows: Array, matrix: Array, out: Array) -> None:
-    """``out = rows @ matrix`` for one step: ``rows (..., B, K)``, ``matrix (..., K, N)``.
-
-    Copying the matrix takes a quarter of a large product's time, in every step again. Where it can be avoided, such a
-    product goes by blocks of columns.
-    """
-    multiply_adds = rows.size * matrix.shape[-1]
-    if multiply_adds > _UNCOPIED:
-        width, left = divmod(matrix.shape[-1], 1 << (multiply_adds // _UNCOPIED).bit_length())
-        if left == 0 and width >= 16 and matrix.strides[-2] <= _NEAR:
-            rows, matrix, out = rows[..., None, :, :], _in_blocks(matrix, width), _in_blocks(out, width)
-    np.matmul(rows, matrix, out=out)
-
-
-def _in_blocks(matrix: Array, width: int) -> Array:
-    """View ``(..., K, N)`` as its blocks of columns ``(..., N/width, K, width)``."""
-    return matrix.reshape(*matrix.shape[:-1], -1, width).swapaxes(-2, -3)
 
 
 def weight_gradient(da: Array, operand: Array, out: Array | None = None) -> Array:

@@ -21,7 +21,7 @@ from bpttref.cells import Cell, State, Tape
 from bpttref.inputs import input_weight_gradient, is_tokens, project_input
 
 Parameters: TypeAlias = Mapping[str, Array]  # W_hx, W_hh and, unless the cell has no biases, b_hx, b_hh
-_CACHED = 2**15  # numbers per block of local derivatives: with their operands they fit into a small L2 cache
+_CACHED = 2**18  # bytes per block of local derivatives: with their operands they fit into a small L2 cache
 _ROWS = 128  # the least that the products for the gradients sum over: fewer would be slow
 Incoming: TypeAlias = Sequence[Array | None]  # per state: cotangents (T, ..., B, H) that enter at each step
 
@@ -84,7 +84,7 @@ def backward(
     gates = layer.tape.gates
     dx = np.empty_like(x, order="C") if pull_input and not is_tokens(x) else None
     T, xi = len(gates), links.tolist()
-    ds: State = tuple(cotangent.astype(gates.dtype) for cotangent in final)
+    ds: State = tuple(cotangent.astype(gates.dtype, copy=False) for cotangent in final)
     stretch = max(1, -(-T // 8), -(-_ROWS // max(1, gates.shape[-2])))
     adjoints = np.empty_like(gates, shape=(min(stretch, T), *gates.shape[1:]))
     gradients: dict[str, Array] = {}
@@ -104,13 +104,12 @@ def _pull_steps(
     cell, W_hh = layer.cell, layer.parameters["W_hh"]
     gates = _by_gate(da, cell)
     entering = [(k, sequence) for k, sequence in enumerate(incoming) if sequence is not None]
-    for first, last in _ranges(start, stop, max(1, _CACHED // max(1, da[:1].size))):
+    for first, last in _ranges(start, stop, max(1, _CACHED // max(1, da[:1].nbytes))):
         local = zip(*cell.linearise(layer.tape.steps(first, last)), strict=True)
-        steps = zip(range(first, last), local, gates[first - start : last - start], strict=True)
-        for t, derivatives, da_t in reversed(list(steps)):
+        for t, derivatives in reversed(list(zip(range(first, last), local, strict=True))):
             for k, sequence in entering:
                 np.add(ds[k], sequence[t], out=ds[k])
-            ds = cell.pull(derivatives, ds, W_hh, da_t)
+            ds = cell.pull(derivatives, ds, W_hh, gates[t - start])
             if xi[t] != 1:
                 for cotangent in ds:
                     if xi[t] == 0:

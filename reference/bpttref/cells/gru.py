@@ -20,7 +20,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from bpttref.arrays import Array, bias_gradient, multiply, sigmoid, weight_gradient
+from bpttref.arrays import Array, bias_gradient, sigmoid, weight_gradient
 from bpttref.cells.cell import State, Tape
 
 
@@ -68,7 +68,7 @@ class GRU:
         r, z, n = gates
         rz, product = a[..., : 2 * H], work[..., 2 * H :]
         if self.reset == "after":
-            multiply(h_before, W, out=work)
+            np.matmul(h_before, W, out=work)
             np.add(rz, work[..., : 2 * H], out=rz)
             sigmoid(rz, out=rz)
             if b_hh is None:
@@ -77,11 +77,11 @@ class GRU:
                 np.add(product, b_hh[..., None, 2 * H :], out=kept)
             np.multiply(r, kept, out=product)
         else:
-            multiply(h_before, W[..., : 2 * H], out=work[..., : 2 * H])
+            np.matmul(h_before, W[..., : 2 * H], out=work[..., : 2 * H])
             np.add(rz, work[..., : 2 * H], out=rz)
             sigmoid(rz, out=rz)
             np.multiply(r, h_before, out=kept)
-            multiply(kept, W[..., 2 * H :], out=product)
+            np.matmul(kept, W[..., 2 * H :], out=product)
         np.add(n, product, out=n)
         np.tanh(n, out=n)
         np.subtract(h_before, n, out=h)
@@ -97,8 +97,14 @@ class GRU:
         z_complement = to_gates[..., 1, :].copy()
         to_gates *= gates
         to_gates[..., 1, :] *= h_before - n
-        to_gates[..., 2, :] = (1 - n * n) * z_complement
-        to_gates[..., 0, :] *= to_gates[..., 2, :] * q if self.reset == "after" else h_before
+        slope = n * n
+        np.subtract(1, slope, out=slope)
+        np.multiply(slope, z_complement, out=to_gates[..., 2, :])
+        if self.reset == "after":
+            to_gates[..., 0, :] *= to_gates[..., 2, :]
+            to_gates[..., 0, :] *= q
+        else:
+            to_gates[..., 0, :] *= h_before
         return to_gates, r, z
 
     def pull(self, local: tuple[Array, ...], ds: State, W: Array, da: Array) -> State:
@@ -106,10 +112,10 @@ class GRU:
         (dh,) = ds
         H = dh.shape[-1]
         if self.reset == "after":
-            np.multiply(to_gates, dh[..., None, :], out=da)
-            recurrent = da.copy()
-            np.multiply(da[..., 2, :], r, out=recurrent[..., 2, :])
-            through_gates = recurrent.reshape(*dh.shape[:-1], 3 * H) @ W
+            np.multiply(to_gates, dh[..., None, :], out=to_gates)
+            da[...] = to_gates
+            to_gates[..., 2, :] *= r
+            through_gates = to_gates.reshape(*dh.shape[:-1], 3 * H) @ W
         else:
             np.multiply(to_gates[..., 1:, :], dh[..., None, :], out=da[..., 1:, :])
             dq = da[..., 2, :] @ W[..., 2 * H :, :]

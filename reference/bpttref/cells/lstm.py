@@ -19,7 +19,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from bpttref.arrays import Array, bias_gradient, multiply, sigmoid, weight_gradient
+from bpttref.arrays import Array, bias_gradient, sigmoid, weight_gradient
 from bpttref.cells.cell import State, Tape
 
 
@@ -49,7 +49,7 @@ class LSTM:
         assert kept is not None
         h, c = after
         i, f, g, o = gates
-        multiply(before[0], W, out=work)
+        np.matmul(before[0], W, out=work)
         np.add(a, work, out=a)
         np.tanh(g, out=kept)
         sigmoid(a, out=a)  # of g, too: one stretch of memory is faster than two halves of many rows
@@ -69,17 +69,17 @@ class LSTM:
         to_gates *= gates
         to_gates[..., 0, :] *= g
         to_gates[..., 1, :] *= c_before
-        to_gates[..., 2, :] = _one_minus_square_times(g, i)
+        _one_minus_square_times(g, i, out=to_gates[..., 2, :])
         to_gates[..., 3, :] *= tanh_c
-        return to_gates, _one_minus_square_times(tanh_c, o), f
+        return to_gates, _one_minus_square_times(tanh_c, o, out=np.empty_like(tanh_c)), f
 
     def pull(self, local: tuple[Array, ...], ds: State, W: Array, da: Array) -> State:
         to_gates, dh_to_c, f = local
         dh, dc = ds
         np.add(dc, np.multiply(dh_to_c, dh, out=dh_to_c), out=dc)
-        np.multiply(to_gates[..., :3, :], dc[..., None, :], out=da[..., :3, :])
+        np.multiply(to_gates, dc[..., None, :], out=da)  # of o, too: one stretch of memory
         np.multiply(to_gates[..., 3, :], dh, out=da[..., 3, :])
-        multiply(da.reshape(*dh.shape[:-1], W.shape[-2]), W, out=dh)
+        np.matmul(da.reshape(*dh.shape[:-1], W.shape[-2]), W, out=dh)
         np.multiply(dc, f, out=dc)
         return dh, dc
 
@@ -87,9 +87,8 @@ class LSTM:
         return weight_gradient(da, tape.h_before), bias_gradient(da)
 
 
-def _one_minus_square_times(a: Array, b: Array) -> Array:
-    """``(1 - a^2) b``, with one array made."""
-    product = a * a
-    np.subtract(1, product, out=product)
-    np.multiply(product, b, out=product)
-    return product
+def _one_minus_square_times(a: Array, b: Array, out: Array) -> Array:
+    """``out = (1 - a^2) b``."""
+    np.multiply(a, a, out=out)
+    np.subtract(1, out, out=out)
+    return np.multiply(out, b, out=out)
