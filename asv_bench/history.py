@@ -1,4 +1,4 @@
-"""The last commits that touch the reference, measured and drawn: three numbers and a page of curves.
+"""The last commits that touch the reference, measured and drawn: three sentences and a page of curves.
 
     tox -e bench-history -- 6
 
@@ -6,12 +6,13 @@ What was measured before is kept and not measured again. ``0 --machine reference
 the history that comes with the repository.
 """
 
-import math
+import json
+from collections.abc import Iterable
 
 import click
-from asv_runs import HERE, RESULTS, Cell, Cells, git, measure, measured, refuse
-from limits import changes
-from page import write_page
+from asv_runs import HERE, RESULTS, git, measure, measured, refuse
+from page import Commit, write_page
+from strategies import answers
 
 PAGE = HERE / ".asv" / "history.html"
 
@@ -22,26 +23,10 @@ def commits(number: int) -> list[str]:
     return [commit for commit in touching if git("ls-tree", "--full-tree", commit, "pyproject.toml")][:number]
 
 
-def headlines(history: dict[str, Cells]) -> list[str]:
-    """Three sentences about the newest commit."""
-    newest, *older = history
-    cells = history[newest]
-
-    def value(benchmark: str, *parameters: object) -> float:
-        return cells.get(Cell(benchmark, tuple(map(repr, parameters)))) or math.nan
-
-    ratios = {cell: value("speed.Gradient.track_over_products", "full", cell) for cell in ("rnn", "lstm", "gru")}
-    kept = {name: value("memory.Traced.track_states_kept", name, 1024) for name in ("full", "regular")}
-    sentences = [
-        "CPU time over bare matrix products, full BPTT: " + ", ".join(f"{c} {r:.2f}" for c, r in ratios.items()),
-        "states kept per step, T = 1024: " + ", ".join(f"{name} {k:.3f}" for name, k in kept.items()),
-    ]
-    if not older:
-        return sentences
-    moved = [c for c in changes(history[older[0]], cells) if c.after and abs(c.after - c.before) > c.limit.amount]
-    largest = max(moved, key=lambda change: abs(math.log(change.ratio)), default=None)
-    was = f"{largest.cell} x{largest.ratio:.2f}" if largest else "none above what limits.py lets pass"
-    return [*sentences, f"largest change against the commit before: {was}"]
+def described(commits: Iterable[str]) -> list[Commit]:
+    """Numbered, in this order."""
+    lines = (git("log", "-1", "--format=%h%x00%cs%x00%s", commit).split("\0") for commit in commits)
+    return [Commit(number, *line) for number, line in enumerate(lines, 1)]
 
 
 @click.command()
@@ -57,11 +42,12 @@ def main(number: int, machine: str, pattern: str) -> None:
             refuse(str(error))
     if not (RESULTS / machine).is_dir():
         refuse(f"nothing is measured on {machine} yet")
-    history = measured(RESULTS, machine)
-    sentences = headlines(history)
+    oldest_first = dict(reversed(measured(RESULTS, machine).items()))
+    known = json.loads((RESULTS / "benchmarks.json").read_text())
+    cells = list(oldest_first.values())
     PAGE.parent.mkdir(exist_ok=True)
-    write_page(PAGE, history, sentences)
-    click.echo("\n".join([*sentences, PAGE.as_uri()]))
+    write_page(PAGE, described(oldest_first), cells, known)
+    click.echo("\n".join([*(answer.sentence for answer in answers(cells[-1])), PAGE.as_uri()]))
 
 
 if __name__ == "__main__":
