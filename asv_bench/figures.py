@@ -1,5 +1,9 @@
-"""The curves of the page, as plotly draws them. Colours are seen on white and on black; text and grid are the page's."""
+"""The curves of the page, as plotly draws them.
 
+The colours of lines can be seen on white and on black; history.css has those of text and grid.
+"""
+
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
@@ -7,18 +11,21 @@ import plotly.graph_objects as go
 from series import Line, Panel
 
 Figure: TypeAlias = dict[str, Any]  # as JSON
+Points: TypeAlias = Sequence[tuple[int, float, float | None]]  # a size, a number, its standard error
 
 
 class Look(NamedTuple):
     colour: str
     symbol: str  # plotly's name
     sign: str  # the same in text
+    dash: str = "solid"
 
 
 STRATEGIES = {
     "full": Look("#2f7fd6", "circle", "●"),
     "regular": Look("#d9731a", "square", "■"),
     "random": Look("#1f9a6a", "diamond", "◆"),
+    "random, mean of 100": Look("#1f9a6a", "diamond-open", "◇", "dot"),
     "checkpointed": Look("#9068cf", "triangle-up", "▲"),
     "window": Look("#c2457d", "triangle-down", "▼"),
 }
@@ -30,17 +37,20 @@ OTHERS = (
     Look("#808080", "triangle-down", "▼"),
     Look("#c0504d", "star", "★"),
 )
+CLEAR = "rgba(0, 0, 0, 0)"
 BAND = "rgba(128, 128, 128, 0.16)"  # behind a commit that changed something
 SUFFIXES = {"bytes": "B", "seconds": "s", "us": " µs"}
 
 
 def looks(labels: Sequence[str]) -> dict[str, Look]:
     """A look for each line: a strategy has the same one everywhere."""
-    rest = (look for look in OTHERS)
+    rest = itertools.cycle(OTHERS)
     return {label: STRATEGIES.get(label) or next(rest) for label in labels}
 
 
-def by_commit(panel: Panel, unit: str, heights: Sequence[int], names: Sequence[str], look: Mapping[str, Look]) -> Figure:
+def by_commit(
+    panel: Panel, unit: str, heights: Sequence[int], names: Sequence[str], look: Mapping[str, Look]
+) -> Figure:
     """The curves of a panel from bottom to top: the rows of the commits have these heights in pixels, oldest first."""
     edges = [sum(heights[:k]) for k in range(len(heights) + 1)]
     middles = [(low + high) / 2 for low, high in zip(edges, edges[1:], strict=False)]
@@ -48,7 +58,7 @@ def by_commit(panel: Panel, unit: str, heights: Sequence[int], names: Sequence[s
     for line in panel.lines:
         figure.add_trace(_curve(line, middles, names, look[line.label]))
     for at in {mark.at for line in panel.lines for mark in line.marks}:
-        wide = {"xref": "paper", "x0": -1, "x1": 2, "y0": edges[at], "y1": edges[at + 1]}
+        wide = {"xref": "paper", "x0": -1, "x1": 2, "y0": edges[at], "y1": edges[at + 1] - 1}
         figure.add_shape(**wide, fillcolor=BAND, line_width=0, layer="below")
     values = [value for line in panel.lines for value in line.readings if value is not None]
     figure.update_yaxes(visible=False, range=[0, edges[-1]], fixedrange=True)
@@ -58,12 +68,8 @@ def by_commit(panel: Panel, unit: str, heights: Sequence[int], names: Sequence[s
 def _curve(line: Line, middles: Sequence[float], names: Sequence[str], look: Look) -> go.Scatter:
     changed = {mark.at for mark in line.marks}
     sizes = [11 if at in changed else 4 for at in range(len(middles))]
-    bars = {"array": line.errors, "thickness": 1, "width": 2} if any(line.errors) else None
-    return go.Scatter(
-        x=line.readings, y=middles, error_x=bars, name=line.label, text=names, mode="lines+markers",
-        line={"color": look.colour, "width": 1.5}, marker={"size": sizes, "symbol": look.symbol, "line_width": 0, "opacity": 1},
-        hovertemplate=f"{line.label}: %{{x:.4~g}}<br>%{{text}}<extra></extra>",
-    )  # fmt: skip
+    drawn = _drawn(look, line.label, 1.5, f"{line.label}: %{{x:.4~g}}<br>%{{text}}")
+    return drawn.update(x=line.readings, y=middles, error_x=_bars(line.errors), text=names, marker_size=sizes)
 
 
 def _axis(values: Sequence[float], unit: str) -> dict[str, Any]:
@@ -76,26 +82,31 @@ def _axis(values: Sequence[float], unit: str) -> dict[str, Any]:
     return {**axis, "rangemode": "tozero"}
 
 
-def by_size(curves: Mapping[str, Sequence[tuple[int, float, float | None]]], name: str, form: Mapping[str, str]) -> Figure:
-    """Curves of ``(size, number, standard error)`` against a size on a logarithmic axis."""
+def by_size(curves: Mapping[str, Points], name: str, form: Mapping[str, str]) -> Figure:
+    """Curves against a size on a logarithmic axis; ``form`` is how numbers are written."""
     figure = go.Figure()
     for label, points in curves.items():
         x, y, errors = zip(*points, strict=True)
-        look, mean = STRATEGIES[label.split(",")[0]], "mean" in label
-        bars = {"array": errors, "thickness": 1.5} if any(errors) else None
-        figure.add_trace(go.Scatter(
-            x=x, y=y, error_y=bars, name=label, mode="lines+markers", line={"color": look.colour, "width": 2.5},
-            line_dash="dot" if mean else "solid", marker={"size": 9, "symbol": look.symbol + "-open" * mean},
-            hovertemplate=f"{label}<br>{name} %{{x}}: %{{y}}<extra></extra>",
-        ))  # fmt: skip
+        drawn = _drawn(STRATEGIES[label], label, 2.5, f"{label}<br>{name} %{{x}}: %{{y}}")
+        figure.add_trace(drawn.update(x=x, y=y, error_y=_bars(errors), marker_size=9))
     ticks = sorted({x for points in curves.values() for x, *_ in points})
     figure.update_yaxes(rangemode="tozero", fixedrange=True, nticks=6, zeroline=False, **form)
     axis = {"type": "log", "tickvals": ticks, "ticktext": list(map(str, ticks)), "title": name}
-    return _finished(figure, axis, {"l": 56, "r": 16, "t": 8, "b": 44})
+    return _finished(figure, {**axis, "ticklen": 6, "tickcolor": CLEAR}, {"l": 56, "r": 16, "t": 8, "b": 44})
+
+
+def _drawn(look: Look, label: str, width: float, hover: str) -> go.Scatter:
+    line = {"color": look.colour, "width": width, "dash": look.dash}
+    marker = {"symbol": look.symbol, "line_width": 1.5 * look.symbol.endswith("open")}
+    drawn = go.Scatter(name=label, mode="lines+markers", line=line, marker=marker, cliponaxis=False)
+    return drawn.update(hovertemplate=f"{hover}<extra></extra>")
+
+
+def _bars(errors: Sequence[float | None]) -> dict[str, Any] | None:
+    return {"array": errors, "thickness": 1, "width": 3} if any(errors) else None
 
 
 def _finished(figure: go.Figure, axis: Mapping[str, Any], margin: Mapping[str, int]) -> Figure:
     figure.update_xaxes(fixedrange=True, zeroline=False, **axis)
-    clear = "rgba(0, 0, 0, 0)"
-    figure.update_layout(template="none", margin=margin, showlegend=False, paper_bgcolor=clear, plot_bgcolor=clear)
+    figure.update_layout(template="none", margin=margin, showlegend=False, paper_bgcolor=CLEAR, plot_bgcolor=CLEAR)
     return figure.update_layout(autosize=True, dragmode=False, font_size=12).to_plotly_json()

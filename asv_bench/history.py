@@ -7,7 +7,6 @@ the history that comes with the repository.
 """
 
 import json
-from collections.abc import Iterable
 
 import click
 from asv_runs import HERE, RESULTS, git, measure, measured, refuse
@@ -23,10 +22,9 @@ def commits(number: int) -> list[str]:
     return [commit for commit in touching if git("ls-tree", "--full-tree", commit, "pyproject.toml")][:number]
 
 
-def described(commits: Iterable[str]) -> list[Commit]:
-    """Numbered, in this order."""
-    lines = (git("log", "-1", "--format=%h%x00%cs%x00%s", commit).split("\0") for commit in commits)
-    return [Commit(number, *line) for number, line in enumerate(lines, 1)]
+def described(number: int, commit: str) -> Commit:
+    """A commit under a number, in git's words."""
+    return Commit(number, *git("log", "-1", "--format=%h%x00%cs%x00%s", commit).split("\0"))
 
 
 @click.command()
@@ -42,12 +40,12 @@ def main(number: int, machine: str, pattern: str) -> None:
             refuse(str(error))
     if not (RESULTS / machine).is_dir():
         refuse(f"nothing is measured on {machine} yet")
-    oldest_first = dict(reversed(measured(RESULTS, machine).items()))
-    known = json.loads((RESULTS / "benchmarks.json").read_text())
-    cells = list(oldest_first.values())
+    oldest_first = reversed(measured(RESULTS, machine).items())
+    history = {described(number, commit): cells for number, (commit, cells) in enumerate(oldest_first, 1)}
     PAGE.parent.mkdir(exist_ok=True)
-    write_page(PAGE, described(oldest_first), cells, known)
-    click.echo("\n".join([*(answer.sentence for answer in answers(cells[-1])), PAGE.as_uri()]))
+    write_page(PAGE, history, json.loads((RESULTS / "benchmarks.json").read_text()))
+    sentences = [answer.sentence for answer in answers(list(history.values())[-1])]
+    click.echo("\n".join([*sentences, PAGE.as_uri()]))
 
 
 if __name__ == "__main__":

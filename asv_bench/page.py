@@ -14,7 +14,7 @@ from plotly.offline import get_plotlyjs
 from series import About, Line, Panel, Series, all_series
 from strategies import answers
 
-LOW, HIGH = 17, 36  # pixels of a commit's row: one line of text, and two where a number changed
+LOW, HIGH = 17, 50  # pixels of a commit's row: one line of text, and three where a number changed
 IN_A_ROW = 4
 
 
@@ -38,34 +38,45 @@ class Row(NamedTuple):
     height: int
 
 
-class Group(NamedTuple):
-    """Panels side by side, with one list of commits, newest first."""
+class Drawn(NamedTuple):
+    title: str
+    rows: list[Row]  # newest first
+    figure: Figure
 
-    rows: list[Row]
-    drawn: list[tuple[str, Figure]]  # titles
+
+class Group(NamedTuple):
+    """Panels side by side, whose rows have the same heights."""
+
+    rows: list[Row]  # what all panels together show
+    panels: list[Drawn]
     height: int
+
+
+class Table(NamedTuple):
+    columns: list[str]
+    rows: dict[str, list[str]]
 
 
 class Shown(NamedTuple):
     series: Series
     looks: Mapping[str, Look]
     groups: list[Group]
-    still: list[Panel]  # nothing changed in them: their numbers are a table
+    still: Table | None  # the numbers of the panels in which nothing changed
 
 
-def write_page(path: Path, commits: Sequence[Commit], oldest_first: Sequence[Cells], known: Mapping[str, About]) -> None:
-    """Draw all series that were measured at these commits; ``known`` is asv's table of benchmarks."""
+def write_page(path: Path, history: Mapping[Commit, Cells], known: Mapping[str, About]) -> None:
+    """Draw all series that were measured at commits, oldest first; ``known`` is asv's table of benchmarks."""
+    log, oldest_first = list(history), list(history.values())
     found = all_series(oldest_first, known)
     environment = Environment(loader=FileSystemLoader(HERE), autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    environment.globals["number"] = number
     path.write_text(
         environment.get_template("history.html.jinja").render(
             plotly=get_plotlyjs(),
-            newest=commits[-1],
+            newest=log[-1],
             answers=answers(oldest_first[-1]),
-            log=[(commit, _changed(found, at)) for at, commit in reversed(list(enumerate(commits)))],
-            exact=[_shown(one, commits) for one in found if one.exact],
-            timed=[_shown(one, commits) for one in found if not one.exact],
+            log=[(commit, _changed(found, at)) for at, commit in reversed(list(enumerate(log)))],
+            exact=[_shown(one, log) for one in found if one.exact],
+            timed=[_shown(one, log) for one in found if not one.exact],
             limit=max(limit.ratio for limit in LIMITS if limit.exact) - 1,
             noise=NOISE,
         ),
@@ -80,15 +91,19 @@ def _shown(series: Series, commits: Sequence[Commit]) -> Shown:
     still = [panel for panel in series.panels if series.exact and not any(line.marks for line in panel.lines)]
     moving = [panel for panel in series.panels if panel not in still]
     together = (moving[k : k + IN_A_ROW] for k in range(0, len(moving), IN_A_ROW))
-    return Shown(series, look, [_group(panels, series.unit, commits, look) for panels in together], still)
+    return Shown(series, look, [_group(panels, series.unit, commits, look) for panels in together], table(still))
 
 
 def _group(panels: Sequence[Panel], unit: str, commits: Sequence[Commit], look: Mapping[str, Look]) -> Group:
-    changes = [change(marks_at(panels, at)) for at in range(len(commits))]
-    rows = [Row(commit, moved, HIGH if moved else LOW) for commit, moved in zip(commits, changes, strict=True)]
-    heights, names = [row.height for row in rows], [f"{c.number} {c.subject}" for c in commits]
-    drawn = [(panel.title, by_commit(panel, unit, heights, names, look)) for panel in panels]
-    return Group(rows[::-1], drawn, sum(heights))
+    heights = [HIGH if marks_at(panels, at) else LOW for at in range(len(commits))]
+    names = [f"{commit.number} {commit.subject}" for commit in commits]
+
+    def rows(shown: Sequence[Panel]) -> list[Row]:
+        places = reversed(list(enumerate(zip(commits, heights, strict=True))))
+        return [Row(commit, change(marks_at(shown, at)), height) for at, (commit, height) in places]
+
+    drawn = [Drawn(panel.title, rows([panel]), by_commit(panel, unit, heights, names, look)) for panel in panels]
+    return Group(rows(panels), drawn, sum(heights))
 
 
 def _changed(found: Iterable[Series], at: int) -> list[tuple[Series, Change]]:
@@ -111,10 +126,23 @@ def change(marks: Sequence[Mark]) -> Change | None:
     return Change(" to ".join(ends), better.pop() if len(better) == 1 else None)
 
 
+def table(panels: Sequence[Panel]) -> Table | None:
+    """The newest numbers of lines by panel, or of panels by line, whichever has fewer columns."""
+    numbers = {(panel.title, line.label): number(line) for panel in panels for line in panel.lines}
+    if not numbers:
+        return None
+    rows, columns = (list(dict.fromkeys(names)) for names in zip(*numbers, strict=True))
+    if len(columns) > len(rows):
+        numbers, rows, columns = {key[::-1]: text for key, text in numbers.items()}, columns, rows
+    return Table(columns, {row: [numbers.get((row, column), "") for column in columns] for row in rows})
+
+
 def number(line: Line) -> str:
     """The newest number of a line, with its standard error."""
     error = f" ± {line.errors[-1]:.1g}" if line.errors[-1] else ""
-    return ("" if line.newest is None else f"{line.newest:,.0f}" if line.newest >= 1000 else f"{line.newest:.3g}") + error
+    return (
+        "" if line.newest is None else f"{line.newest:,.0f}" if line.newest >= 1000 else f"{line.newest:.3g}"
+    ) + error
 
 
 def written(ratio: float) -> str:

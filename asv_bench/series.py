@@ -53,10 +53,6 @@ class Line(NamedTuple):
     errors: Readings  # standard errors
     marks: list[Mark]
 
-    @property
-    def newest(self) -> float | None:
-        return next((reading for reading in reversed(self.readings) if reading is not None), None)
-
 
 class Panel(NamedTuple):
     title: str

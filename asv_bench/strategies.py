@@ -5,9 +5,9 @@ from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
 
 from asv_runs import Cell, Cells
-from figures import STRATEGIES, Figure, Look, by_size
+from figures import STRATEGIES, Figure, Look, Points, by_size
 
-Curves: TypeAlias = dict[str, list[tuple[int, float, float | None]]]  # by label: size, number, standard error
+Curves: TypeAlias = dict[str, Points]
 THREE = ("full", "regular", "random")
 MEAN = "random, mean of 100"
 WINDOWS = {"speed": 8, "memory": 16}  # as in the benchmarks of these modules
@@ -41,7 +41,7 @@ def _time(cells: Cells) -> Answer | None:
     return Answer(
         "How long does a step take?",
         f"A step of regular truncation takes {regular:.2f} times as long as a step of full BPTT, a step of random "
-        f"truncation {random:.2f} times (LSTM, T = {T}, window {WINDOWS['speed']}).",
+        f"truncation {random:.2f} times (LSTM, T\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{T}, window {WINDOWS['speed']}).",
         _numbers(number, "{:.3g} µs".format),
         by_size(curves, "T, steps", {"ticksuffix": " µs"}),
     )
@@ -56,7 +56,7 @@ def _memory(cells: Cells) -> Answer | None:
     return Answer(
         "How much memory does it need?",
         f"Regular truncation needs {regular:.1%} of the memory of full BPTT, random truncation {random:.1%} "
-        f"(LSTM, T = {T}, window {WINDOWS['memory']}).",
+        f"(LSTM, T\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{T}, window {WINDOWS['memory']}).",
         _numbers(number, lambda size: f"{size / 1e6:.3g} MB"),
         by_size(curves, "T, steps", {"tickformat": "~s", "ticksuffix": "B"}),
     )
@@ -83,9 +83,9 @@ def _quality(cells: Cells) -> Answer | None:
     )
 
 
-def _curve(cells: Cells, benchmark: str, given: int, choice: str) -> list[tuple[int, float, float | None]]:
+def _curve(cells: Cells, benchmark: str, given: int, choice: str) -> Points:
     """The numbers of a benchmark where the parameter at ``given`` has this choice, against its other parameter."""
-    points = []
+    points: list[tuple[int, float, float | None]] = []
     for cell, number in cells.items():
         if cell.benchmark == benchmark and cell.parameters[given] == choice and number and not math.isnan(number):
             error = cells.get(Cell(f"{benchmark}_error", cell.parameters))
@@ -100,4 +100,4 @@ def _at(curves: Curves, place: int) -> tuple[int, dict[str, float]]:
 
 
 def _numbers(numbers: dict[str, float], written: Callable[[float], str]) -> list[Number]:
-    return [Number(label, STRATEGIES[label.split(",")[0]], written(number)) for label, number in numbers.items()]
+    return [Number(label, STRATEGIES[label], written(number)) for label, number in numbers.items()]
