@@ -139,10 +139,10 @@ def table(panels: Sequence[Panel]) -> Table | None:
 
 def number(line: Line) -> str:
     """The newest number of a line, with its standard error."""
-    error = f" ± {line.errors[-1]:.1g}" if line.errors[-1] else ""
-    return (
-        "" if line.newest is None else f"{line.newest:,.0f}" if line.newest >= 1000 else f"{line.newest:.3g}"
-    ) + error
+    reading, error = next(
+        pair for pair in zip(line.readings[::-1], line.errors[::-1], strict=True) if pair[0] is not None
+    )
+    return f"{reading:{',.0f' if reading >= 1000 else '.3g'}}" + (f" ± {error:.1g}" if error else "")
 
 
 def written(ratio: float) -> str:
