@@ -76,7 +76,7 @@ def _axis(values: Sequence[float], unit: str) -> dict[str, Any]:
     """From 0, or logarithmic where the largest number is more than ten times the smallest."""
     word = unit.split()[0]
     short = word in ("bytes", "seconds") or max(values) >= 10_000
-    axis = {"tickformat": "~s" if short else "~g", "ticksuffix": SUFFIXES.get(word, ""), "nticks": 5}
+    axis = {"tickformat": "~s" if short else "~g", "ticksuffix": SUFFIXES.get(word, ""), "nticks": 4, "tickangle": 0}
     if max(values) > 10 * min(values) > 0:
         return {**axis, "type": "log", "dtick": 1}
     return {**axis, "rangemode": "tozero"}
@@ -97,7 +97,7 @@ def by_size(curves: Mapping[str, Points], name: str, form: Mapping[str, str]) ->
 
 def _drawn(look: Look, label: str, width: float, hover: str) -> go.Scatter:
     line = {"color": look.colour, "width": width, "dash": look.dash}
-    marker = {"symbol": look.symbol, "line_width": 1.5 * look.symbol.endswith("open")}
+    marker = {"symbol": look.symbol, "opacity": 1, "line_width": 1.5 * look.symbol.endswith("open")}
     drawn = go.Scatter(name=label, mode="lines+markers", line=line, marker=marker, cliponaxis=False)
     return drawn.update(hovertemplate=f"{hover}<extra></extra>")
 
