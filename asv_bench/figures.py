@@ -109,4 +109,5 @@ def _bars(errors: Sequence[float | None]) -> dict[str, Any] | None:
 def _finished(figure: go.Figure, axis: Mapping[str, Any], margin: Mapping[str, int]) -> Figure:
     figure.update_xaxes(fixedrange=True, zeroline=False, **axis)
     figure.update_layout(template="none", margin=margin, showlegend=False, paper_bgcolor=CLEAR, plot_bgcolor=CLEAR)
-    return figure.update_layout(autosize=True, dragmode=False, font_size=12).to_plotly_json()
+    drawn: Figure = figure.update_layout(autosize=True, dragmode=False, font_size=12).to_plotly_json()
+    return drawn

@@ -139,7 +139,7 @@ def table(panels: Sequence[Panel]) -> Table | None:
 
 def number(line: Line) -> str:
     """The newest number of a line, with its standard error."""
-    known = [pair for pair in zip(line.readings, line.errors, strict=True) if pair[0] is not None]
+    known = [(reading, error) for reading, error in zip(line.readings, line.errors, strict=True) if reading is not None]
     reading, error = known[-1]
     return f"{reading:{',.0f' if reading >= 1000 else '.3g'}}" + (f" ± {error:.1g}" if error else "")
 
