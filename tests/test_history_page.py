@@ -57,6 +57,8 @@ def test_an_exact_number_is_marked_where_it_moves_beyond_its_limit(readings, at)
         ([1.00, 1.01, 1.00, 1.30, 1.00, 1.01], []),  # an outlier
         ([1.00, 1.01, 1.00, 1.01, 1.00, 1.30], []),  # nothing after it
         ([1.00, 1.30, 1.31, 1.30, 1.31, 1.30], []),  # one reading before it
+        ([1.00, 1.01, 1.00, 1.01, 1.00, 1.01, 1.30, 1.00, 1.30], []),  # it goes back
+        ([1.00, 1.01, 1.00, 1.01, 1.00, 1.30, 1.31, 1.32, 1.33], [5]),  # and not at the next one, too
         ([1.00, 1.01, 1.00, 1.06, 1.07, 1.06], []),  # less than the limit
         ([1.00, 1.20, 1.00, 1.30, 1.50, 1.35], []),  # less than its noise
         ([1.0], []),
@@ -194,6 +196,7 @@ FACTS = """<script type="module">
     ground: getComputedStyle(document.body).backgroundColor,
     plots: seen(".plot").map(plot => ({box: box(plot), curves: all(".scatterlayer .trace", plot).length,
       ticks: seen(".xtick text", plot).map(box), bands: all(".shapelayer path", plot).map(box)})),
+    cut: seen(".rows .marked").filter(row => row.scrollHeight > row.clientHeight).length,
     lists: seen(".rows").map(rows => all(".marked", rows).map(box)),
   }, "*");
 </script>"""
@@ -237,7 +240,7 @@ def seen_by_chromium(page, width, dark):
 def test_a_browser_shows_the_page(stored_page, width, dark):
     seen = seen_by_chromium(stored_page, width, dark)
     assert (seen["width"], seen["dark"], seen["errors"], seen["resources"]) == (width, dark, [], [])
-    assert seen["needed"] <= width
+    assert (seen["needed"] <= width, seen["cut"]) == (True, 0)
     assert len(seen["headings"]) == 7 and len(seen["series"]) == len(set(seen["series"])) > 15
     assert all(over <= 0 and left >= 0 and right <= width for over, left, right in seen["keys"])
     for plot in seen["plots"]:
