@@ -1,4 +1,4 @@
-"""The last commits that touch the reference, measured and drawn: three numbers and a page of curves.
+"""The last commits that touch the reference, measured and drawn: three sentences and a page of curves.
 
     tox -e bench-history -- 6
 
@@ -6,12 +6,12 @@ What was measured before is kept and not measured again. ``0 --machine reference
 the history that comes with the repository.
 """
 
-import math
+import json
 
 import click
-from asv_runs import HERE, RESULTS, Cell, Cells, git, measure, measured, refuse
-from limits import changes
-from page import write_page
+from asv_runs import HERE, RESULTS, git, measure, measured, refuse
+from page import Commit, write_page
+from strategies import answers
 
 PAGE = HERE / ".asv" / "history.html"
 
@@ -22,26 +22,9 @@ def commits(number: int) -> list[str]:
     return [commit for commit in touching if git("ls-tree", "--full-tree", commit, "pyproject.toml")][:number]
 
 
-def headlines(history: dict[str, Cells]) -> list[str]:
-    """Three sentences about the newest commit."""
-    newest, *older = history
-    cells = history[newest]
-
-    def value(benchmark: str, *parameters: object) -> float:
-        return cells.get(Cell(benchmark, tuple(map(repr, parameters)))) or math.nan
-
-    ratios = {cell: value("speed.Gradient.track_over_products", "full", cell) for cell in ("rnn", "lstm", "gru")}
-    kept = {name: value("memory.Traced.track_states_kept", name, 1024) for name in ("full", "regular")}
-    sentences = [
-        "CPU time over bare matrix products, full BPTT: " + ", ".join(f"{c} {r:.2f}" for c, r in ratios.items()),
-        "states kept per step, T = 1024: " + ", ".join(f"{name} {k:.3f}" for name, k in kept.items()),
-    ]
-    if not older:
-        return sentences
-    moved = [c for c in changes(history[older[0]], cells) if c.after and abs(c.after - c.before) > c.limit.amount]
-    largest = max(moved, key=lambda change: abs(math.log(change.ratio)), default=None)
-    was = f"{largest.cell} x{largest.ratio:.2f}" if largest else "none above what limits.py lets pass"
-    return [*sentences, f"largest change against the commit before: {was}"]
+def described(number: int, commit: str) -> Commit:
+    """A commit under a number, in git's words."""
+    return Commit(number, *git("log", "-1", "--format=%h%x00%cs%x00%s", commit).split("\0"))
 
 
 @click.command()
@@ -57,10 +40,11 @@ def main(number: int, machine: str, pattern: str) -> None:
             refuse(str(error))
     if not (RESULTS / machine).is_dir():
         refuse(f"nothing is measured on {machine} yet")
-    history = measured(RESULTS, machine)
-    sentences = headlines(history)
+    oldest_first = reversed(measured(RESULTS, machine).items())
+    history = {described(number, commit): cells for number, (commit, cells) in enumerate(oldest_first, 1)}
     PAGE.parent.mkdir(exist_ok=True)
-    write_page(PAGE, history, sentences)
+    write_page(PAGE, history, json.loads((RESULTS / "benchmarks.json").read_text()))
+    sentences = [answer.sentence for answer in answers(list(history.values())[-1])]
     click.echo("\n".join([*sentences, PAGE.as_uri()]))
 
 

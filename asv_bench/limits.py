@@ -52,12 +52,13 @@ def changes(before: Cells, after: Cells) -> list[Change]:
     """The cells that were measured before, with their limits; those that are skipped at either end are left out."""
     found = []
     for cell, old in before.items():
-        limit, new = _limit(cell), after.get(cell, math.nan)
+        limit, new = limit_of(cell), after.get(cell, math.nan)
         if limit and old is not None and not math.isnan(old) and (new is None or not math.isnan(new)):
             found.append(Change(cell, old, new, limit))
     return found
 
 
-def _limit(cell: Cell) -> Limit | None:
+def limit_of(cell: Cell) -> Limit | None:
+    """The first row of the table that begins the cell's method; None for peers, and where nothing is gated."""
     module, _, method = cell.benchmark.split(".")
     return next((limit for limit in LIMITS if method.startswith(limit.series) and module != "peers"), None)

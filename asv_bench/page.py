@@ -1,96 +1,151 @@
-"""One page of curves, in one file that needs no network: each series against its parameter, and against the commits."""
+"""One page, in one file that needs no network: the strategies, the commits, and each series along the commits."""
 
-import ast
-import itertools
-import json
 import math
-from collections.abc import Mapping, Sequence
-from html import escape
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import NamedTuple
 
-import plotly.graph_objects as go
-from asv_runs import RESULTS, Cell, Cells, git
-from plotly.colors import qualitative
-from plotly.subplots import make_subplots
+from asv_runs import HERE, Cells
+from figures import Figure, Look, by_commit, looks
+from jinja2 import Environment, FileSystemLoader
+from limits import LIMITS
+from marks import NOISE, Mark
+from plotly.offline import get_plotlyjs
+from series import About, Line, Panel, Series, all_series
+from strategies import answers
 
-About: TypeAlias = Mapping[str, Any]  # what asv knows of a benchmark
-READING = (
-    "Lower is better everywhere. By parameter: the newest commit and, dotted, the oldest. By commit: dotted, dashed "
-    "and solid lines are the smallest to the largest parameter. A name in a legend hides or shows its lines."
-)
-STYLE = "body {font: 16px sans-serif; max-width: 1200px; margin: 2em auto}"
-
-
-def write_page(path: Path, history: dict[str, Cells], sentences: Sequence[str]) -> None:
-    """Draw all series that were measured; ``history`` is by commit, newest first."""
-    oldest_first = {git("log", "-1", "--format=%h %s", commit): history[commit] for commit in reversed(history)}
-    known = json.loads((RESULTS / "benchmarks.json").read_text())
-    measured = {cell.benchmark for cells in history.values() for cell in cells}
-    drawn = sorted((name for name in measured if not name.endswith("_error")), key=_order)
-    parts = [f'<!doctype html><html lang="en"><meta charset="utf-8"><title>bpttcheck</title><style>{STYLE}</style>']
-    parts += ["<h1>The reference, commit by commit</h1>", *(f"<p>{escape(sentence)}</p>" for sentence in sentences)]
-    parts += [f"<p>{READING}</p>"]
-    for name in drawn:
-        about = known[name]
-        parts += [f"<h2>{escape(name)} ({escape(about['unit'])})</h2><p>{escape(_docstring(about))}</p>"]
-        parts += [_figure(about, oldest_first).to_html(full_html=False, include_plotlyjs=name == drawn[0])]
-    path.write_text("\n".join(parts), encoding="utf-8")
+LOW, HIGH = 17, 50  # pixels of a commit's row: one line of text, and three where a number changed
+IN_A_ROW = 4
 
 
-def _figure(about: About, oldest_first: Mapping[str, Cells]) -> go.Figure:
-    """A line for each choice of the other parameters. Left: the newest commit, the oldest one dotted. Right: all."""
-    names, choices = about["param_names"], about["params"]
-    axis = next((k for k, texts in enumerate(choices) if all(map(str.isdigit, texts))), None)
-    commits = list(oldest_first)
-    titles = ["by commit"] if axis is None else [f"by {names[axis]}", "by commit"]
-    figure = make_subplots(1, len(titles), subplot_titles=titles)
-    lines: dict[str, list[Cell]] = {}
-    for parameters in itertools.product(*choices):
-        others = ", ".join(f"{n} {p}" for k, (n, p) in enumerate(zip(names, parameters, strict=True)) if k != axis)
-        lines.setdefault(others.replace("'", ""), []).append(Cell(about["name"], parameters))
-    for k, (label, cells) in enumerate(lines.items()):
-        drawn = []
-        if axis is not None:
-            at = [int(cell.parameters[axis]) for cell in cells]
-            for commit, dash in ((commits[0], "dot"), (commits[-1], "solid")):
-                drawn.append((1, _line(at, [(oldest_first[commit], cell) for cell in cells], dash, commit)))
-        for cell, dash in zip(cells, ("dot", "dash", "solid")[-len(cells) :], strict=True):
-            by_commit = [(oldest_first[commit], cell) for commit in commits]
-            texts = [f"{', '.join(cell.parameters)}<br>{commit}" for commit in commits]
-            drawn.append((len(titles), _line([text.split()[0] for text in commits], by_commit, dash, texts)))
-        drawn = [(column, line) for column, line in drawn if any(line.y)]
-        for column, line in drawn:
-            line.update(name=label, legendgroup=label, showlegend=line is drawn[-1][1])
-            line.update(marker_color=qualitative.Dark24[k % 24])
-            figure.add_trace(line, row=1, col=column)
-    seen = [y for trace in figure.data for y in trace.y if y]
-    wide = max(seen, default=1) > 10 * min(seen, default=1)
-    figure.update_yaxes(type="log" if wide else "linear", rangemode="tozero", dtick=1 if wide else None)
-    figure.update_xaxes(type="category", col=len(titles))
-    if axis is not None:
-        figure.update_xaxes(type="log", tickvals=[int(text) for text in choices[axis]], col=1)
-    return figure.update_layout(height=420, margin={"t": 30, "b": 30}, template="simple_white")
+class Commit(NamedTuple):
+    number: int
+    name: str  # the short hash
+    date: str
+    subject: str  # the first line of its message
 
 
-def _line(x: list[Any], points: list[tuple[Cells, Cell]], dash: str, text: Any) -> go.Scatter:
-    """One line, with the standard errors that stand beside its series."""
-    y = [_reading(cells, cell) for cells, cell in points]
-    errors = [_reading(cells, cell._replace(benchmark=f"{cell.benchmark}_error")) for cells, cell in points]
-    bars = {"array": errors} if any(errors) else None
-    return go.Scatter(x=x, y=y, error_y=bars, line_dash=dash, text=text, mode="lines+markers")
+class Change(NamedTuple):
+    """What the marks of one commit come to."""
+
+    text: str
+    better: bool | None  # None: better here and worse there
 
 
-def _reading(cells: Cells, cell: Cell) -> float | None:
-    value = cells.get(cell)
-    return None if value is None or math.isnan(value) else value
+class Row(NamedTuple):
+    commit: Commit
+    change: Change | None
+    height: int
 
 
-def _order(benchmark: str) -> tuple[int, str]:
-    return ("speed", "memory", "quality", "peers").index(benchmark.split(".")[0]), benchmark
+class Drawn(NamedTuple):
+    title: str
+    rows: list[Row]  # newest first
+    figure: Figure
 
 
-def _docstring(about: About) -> str:
-    """The first docstring in a benchmark's source."""
-    functions = (node for node in ast.walk(ast.parse(about["code"])) if isinstance(node, ast.FunctionDef))
-    return next((text for text in map(ast.get_docstring, functions) if text), "")
+class Group(NamedTuple):
+    """Panels side by side, whose rows have the same heights."""
+
+    rows: list[Row]  # what all panels together show
+    panels: list[Drawn]
+    height: int
+
+
+class Table(NamedTuple):
+    columns: list[str]
+    rows: dict[str, list[str]]
+
+
+class Shown(NamedTuple):
+    series: Series
+    looks: Mapping[str, Look]
+    groups: list[Group]
+    still: Table | None  # the numbers of the panels in which nothing changed
+
+
+def write_page(path: Path, history: Mapping[Commit, Cells], known: Mapping[str, About]) -> None:
+    """Draw all series that were measured at commits, oldest first; ``known`` is asv's table of benchmarks."""
+    log, oldest_first = list(history), list(history.values())
+    found = all_series(oldest_first, known)
+    environment = Environment(loader=FileSystemLoader(HERE), autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    path.write_text(
+        environment.get_template("history.html.jinja").render(
+            plotly=get_plotlyjs(),
+            newest=log[-1],
+            answers=answers(oldest_first[-1]),
+            log=[(commit, _changed(found, at)) for at, commit in reversed(list(enumerate(log)))],
+            exact=[_shown(one, log) for one in found if one.exact],
+            timed=[_shown(one, log) for one in found if not one.exact],
+            limit=max(limit.ratio for limit in LIMITS if limit.exact) - 1,
+            noise=NOISE,
+        ),
+        encoding="utf-8",
+    )
+
+
+def _shown(series: Series, commits: Sequence[Commit]) -> Shown:
+    """Curves of the panels in which something may have changed, and numbers of those in which nothing did."""
+    labels = {line.label: None for panel in series.panels for line in panel.lines}
+    look = looks(list(labels))
+    still = [panel for panel in series.panels if series.exact and not any(line.marks for line in panel.lines)]
+    moving = [panel for panel in series.panels if panel not in still]
+    together = (moving[k : k + IN_A_ROW] for k in range(0, len(moving), IN_A_ROW))
+    return Shown(series, look, [_group(panels, series.unit, commits, look) for panels in together], table(still))
+
+
+def _group(panels: Sequence[Panel], unit: str, commits: Sequence[Commit], look: Mapping[str, Look]) -> Group:
+    heights = [HIGH if marks_at(panels, at) else LOW for at in range(len(commits))]
+    names = [f"{commit.number} {commit.subject}" for commit in commits]
+
+    def rows(shown: Sequence[Panel]) -> list[Row]:
+        places = reversed(list(enumerate(zip(commits, heights, strict=True))))
+        return [Row(commit, change(marks_at(shown, at)), height) for at, (commit, height) in places]
+
+    drawn = [Drawn(panel.title, rows([panel]), by_commit(panel, unit, heights, names, look)) for panel in panels]
+    return Group(rows(panels), drawn, sum(heights))
+
+
+def _changed(found: Iterable[Series], at: int) -> list[tuple[Series, Change]]:
+    """What a commit changed, by series."""
+    changes = ((series, change(marks_at(series.panels, at))) for series in found)
+    return [(series, moved) for series, moved in changes if moved]
+
+
+def marks_at(panels: Iterable[Panel], at: int) -> list[Mark]:
+    return [mark for panel in panels for line in panel.lines for mark in line.marks if mark.at == at]
+
+
+def change(marks: Sequence[Mark]) -> Change | None:
+    """From the smallest ratio to the largest."""
+    if not marks:
+        return None
+    ratios = sorted(mark.ratio for mark in marks)
+    ends = dict.fromkeys(written(ratio) for ratio in (ratios[0], ratios[-1]))
+    better = {ratio < 1 for ratio in ratios}
+    return Change(" to ".join(ends), better.pop() if len(better) == 1 else None)
+
+
+def table(panels: Sequence[Panel]) -> Table | None:
+    """The newest numbers of lines by panel, or of panels by line, whichever has fewer columns."""
+    numbers = {(panel.title, line.label): number(line) for panel in panels for line in panel.lines}
+    if not numbers:
+        return None
+    rows, columns = (list(dict.fromkeys(names)) for names in zip(*numbers, strict=True))
+    if len(columns) > len(rows):
+        numbers, rows, columns = {key[::-1]: text for key, text in numbers.items()}, columns, rows
+    return Table(columns, {row: [numbers.get((row, column), "") for column in columns] for row in rows})
+
+
+def number(line: Line) -> str:
+    """The newest number of a line, with its standard error."""
+    known = [(reading, error) for reading, error in zip(line.readings, line.errors, strict=True) if reading is not None]
+    reading, error = known[-1]
+    return f"{reading:{',.0f' if reading >= 1000 else '.3g'}}" + (f" ± {error:.1g}" if error else "")
+
+
+def written(ratio: float) -> str:
+    """A ratio of new to old, for the eye: −34 %, +12 %, ×2.5."""
+    if math.isinf(ratio) or ratio >= 2:
+        return f"×{ratio:.1f}"
+    return f"{ratio - 1:+.0%}".replace("-", "−").replace("%", "\N{NARROW NO-BREAK SPACE}%")
