@@ -17,9 +17,10 @@ from numpy._core._multiarray_umath import _ARRAY_API
 _SET_HANDLER, _DEFAULT_HANDLER = 304, 306  # places in NumPy's table of C functions, which are part of its stable ABI
 _NAME = b"mem_handler"  # a capsule keeps the address of its name
 _pointer, _size = ctypes.c_void_p, ctypes.c_size_t
-_MALLOC = ctypes.CFUNCTYPE(_pointer, _pointer, _size)
-_CALLOC = ctypes.CFUNCTYPE(_pointer, _pointer, _size, _size)
-_REALLOC = ctypes.CFUNCTYPE(_pointer, _pointer, _pointer, _size)
+# PYFUNCTYPE: whoever calls them holds the GIL, which NumPy's own allocator releases for large arrays of zeros.
+_MALLOC = ctypes.PYFUNCTYPE(_pointer, _pointer, _size)
+_CALLOC = ctypes.PYFUNCTYPE(_pointer, _pointer, _size, _size)
+_REALLOC = ctypes.PYFUNCTYPE(_pointer, _pointer, _pointer, _size)
 _to_pointer = ctypes.PYFUNCTYPE(_pointer, ctypes.py_object, ctypes.c_char_p)(("PyCapsule_GetPointer", ctypes.pythonapi))
 _to_capsule = ctypes.PYFUNCTYPE(ctypes.py_object, _pointer, ctypes.c_char_p, _pointer)(
     ("PyCapsule_New", ctypes.pythonapi)
