@@ -14,8 +14,8 @@ class Limit(NamedTuple):
 
 
 TIMED = Limit("over_products", 1.08, 0, exact=False)  # above the noise that noise.py has recorded
-# An increase of an exact series above 1 % is worse; amounts are there for numbers that are close to 0. The last three are
-# too noisy to be gated: the history marks their changes by these limits.
+# An increase of an exact series above 1 % is worse; amounts are there for numbers that are close to 0. The last three
+# are too noisy for the gate: the history marks their changes by these limits.
 LIMITS = (
     Limit("track_calls", 1.01, 0, exact=True),
     Limit("track_bytes", 1.01, 0, exact=True),

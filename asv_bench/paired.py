@@ -53,7 +53,8 @@ def imported(folder: Path) -> tuple[Any, Any]:
 
 
 def problems(only: str) -> Iterator[tuple[str, str, str, Sizes, str, int]]:
-    """The names of those that ``only`` finds: ``paired.real.over_products('float64', 'full', 'rnn')``; then strategy, cell and sizes."""
+    """Those whose name ``only`` finds, ``paired.real.over_products('float64', 'full', 'rnn')``: name, strategy, cell,
+    sizes, dtype and runs."""
     for size, sizes, dtype, runs in SIZES:
         for cell in CELLS:
             for strategy in STRATEGIES:

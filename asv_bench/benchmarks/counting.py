@@ -47,12 +47,17 @@ def _counted_type(found: Counter[str], packages: Collection[str]) -> type[np.nda
             note_product(function, arguments, result)
             return result
 
+        def dot(self, *operands: Any) -> Any:
+            return np.dot(self, *operands)
+
     def _plain(value: Any) -> Any:
         return np.ndarray.view(value, np.ndarray) if isinstance(value, Counted) else value
 
     def note_product(function: Any, operands: tuple[Any, ...], result: Any) -> None:
         if function in _PRODUCTS:
             found["multiply_adds"] += np.size(result) * math.prod(np.shape(operands[0])[-1:])
+        elif function is np.tensordot:
+            found["multiply_adds"] += math.isqrt(math.prod(map(np.size, (*operands[:2], result))))
         elif function is np.einsum:
             found["multiply_adds"] += _einsum_terms(*operands)
 

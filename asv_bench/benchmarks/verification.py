@@ -1,7 +1,7 @@
 """What does it cost to verify one case? By bpttcheck, of the reference and of PyTorch, and beside it by gradcheck.
 
-A pass is one call of the implementation, forward or backward. bpttcheck runs all its laws on an LSTM in float64, with a
-fixed seed, so what is counted is the same on every run. gradcheck checks the reference on one case; in full it needs two
+A pass is one call of the implementation, forward or backward. bpttcheck runs all its laws on an LSTM in float64 with a
+fixed seed, so the counts are the same on every run. gradcheck checks the reference on one case; in full it needs two
 forward passes for each number that goes in, and is left out at real sizes. What is not installed is skipped.
 """
 
