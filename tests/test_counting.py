@@ -14,7 +14,6 @@ sys.path.append(str(ROOT / "asv_bench"))
 for library in ("OPENBLAS", "OMP"):
     os.environ[f"{library}_NUM_THREADS"] = "1"
 
-pytest.importorskip("asv_runner")
 from benchmarks.allocations import allocations  # noqa: E402
 from benchmarks.counting import counted_arrays, traced  # noqa: E402
 from benchmarks.work import ALL_CELLS, ALL_STRATEGIES, SIZES, work  # noqa: E402

@@ -105,10 +105,12 @@ def traced(found: Counter[str], packages: Collection[str], of_interest: dict[Cod
             found[of_interest[frame.f_code]] += 1
         if not _of(packages, frame):
             return None
-        frame.f_trace_opcodes, frame.f_trace_lines = True, False
+        frame.f_trace, frame.f_trace_lines = instruction, False
+        frame.f_trace_opcodes = True  # after f_trace: Python 3.13 looks for it
         return instruction
 
     before = sys.gettrace()
+    sys._getframe().f_trace_opcodes = True  # Python 3.12 looks whether any frame has asked
     sys.settrace(call)
     try:
         yield
