@@ -68,13 +68,13 @@ def false_alarms(pairs: Sequence[Ratios], limit: float) -> Rate:
 
 
 def named(pairs: Sequence[Ratios], limit: float, change: float) -> float:
-    """The share of gates that name a cell which takes ``change`` times as long, for the cell where this is rarest."""
+    """The share of gates that name a cell which takes ``change`` times as long, over all cells."""
     gates = list(itertools.permutations(pairs, 2))
 
     def share(cell: str) -> float:
         return sum(min(first[cell], second[cell]) * change > limit for first, second in gates) / len(gates)
 
-    return min(map(share, pairs[0]))
+    return sum(map(share, pairs[0])) / len(pairs[0])
 
 
 def bounds(count: int, of: int) -> tuple[float, float]:

@@ -190,11 +190,15 @@ def test_work_that_is_planted_in_a_cell_is_named_with_it(repository, place, chan
     assert f"({change.__name__}) against" in found.stdout
 
 
-def test_products_in_each_step_are_named(repository):
-    head = repository.planted("one by one", "reference/bpttref/unrolling.py", product_in_each_step)
+def test_products_in_each_step_are_named_unless_the_commit_accepts_them(repository):
+    message = "one by one\n\nAccepts: work.Step.track_calls\nAccepts: work.Step.track_bytes"
+    head = repository.planted(message, "reference/bpttref/unrolling.py", product_in_each_step)
     found = repository.gate(repository.base, head, "--exact", "--bench", r"^work\.")
     assert found.returncode == 1, found.stdout + found.stderr
-    assert any(cell.startswith("work.Step.track_calls('full'") for cell in worse(found)), found.stdout
+    assert any(cell.startswith("work.Step.track_instructions('full'") for cell in worse(found)), found.stdout
+    found = repository.gate(repository.base, head, "--exact", "--bench", r"^work\.Step\.track_(calls|bytes)")
+    assert found.returncode == 0, found.stdout + found.stderr
+    assert "accepted by the messages of commits: work.Step.track_bytes, work.Step.track_calls" in found.stdout
 
 
 def test_a_checkpoint_that_runs_twice_is_named(repository):
