@@ -25,7 +25,6 @@ from bpttref import (
     Evaluated,
     Random,
     Regular,
-    Window,
     checkpointed_vjp,
     streamed_gradients,
     vjp,
@@ -58,18 +57,15 @@ def drawn(cell: Cell, T: int, B: int, D: int, H: int, dtype: str = "float64", to
 
 
 def gradient(strategy: str, problem: Problem, window: int) -> Run:
-    """One gradient by a strategy of `STRATEGIES`, or "window", by the call that is meant for it.
+    """One gradient by a strategy of `STRATEGIES`, by the call that is meant for it.
 
-    ``window`` is the length of the segments of "regular", the mean length of those of "random", and how far each loss
-    reaches back by "window".
+    ``window`` is the length of the segments of "regular", and the mean length of those of "random".
     """
     cell, _, x, dy = problem
     parameters = ((problem.parameters,),)
     initial = zero_states(cell, parameters, x.shape[1])
     if strategy == "full":
         return lambda: _pulled(vjp(cell, parameters, x, initial), dy)
-    if strategy == "window":
-        return lambda: _pulled(vjp(cell, parameters, x, initial, strategy=Window(window)), dy)
     if strategy == "checkpointed":
         return lambda: _pulled(checkpointed_vjp(cell, parameters, x, initial), dy)
 

@@ -6,10 +6,10 @@
 from collections import Counter
 from typing import NamedTuple, TypeAlias
 
-from bpttref import CELLS, Cell
+from bpttref import CELLS, Cell, Cotangents, Window, vjp
 
 from . import allocations, counting
-from .common import STRATEGIES, Benchmark, drawn, gradient
+from .common import STRATEGIES, Benchmark, Problem, Run, drawn, gradient
 
 ALL_CELLS = {cell.name: cell for cell in CELLS}
 ALL_STRATEGIES = (*STRATEGIES, "window")
@@ -27,10 +27,22 @@ class Work(NamedTuple):
     forward_steps: float
 
 
+def _gradient(strategy: str, problem: Problem) -> Run:
+    """One gradient by a strategy of `ALL_STRATEGIES`; by "window" each loss reaches back over `WINDOW` steps."""
+    if strategy != "window":
+        return gradient(strategy, problem, WINDOW)
+
+    def run() -> object:
+        _, pullback = vjp(problem.cell, ((problem.parameters,),), problem.x, strategy=Window(WINDOW))
+        return pullback(Cotangents(problem.dy))
+
+    return run
+
+
 def work(strategy: str, cell: Cell, size: str, dtype: str = "float64") -> Work:
     """The work of one gradient after a first one, which warms up what is made once."""
     problem = drawn(cell, T, *SIZES[size], dtype)
-    run = gradient(strategy, problem, WINDOW)
+    run = _gradient(strategy, problem)
     found: Counter[str] = Counter()
     run()
     with allocations.allocations(found):
@@ -40,7 +52,7 @@ def work(strategy: str, cell: Cell, size: str, dtype: str = "float64") -> Work:
     with counting.counted_arrays(found, ["bpttref"]) as counted:
         parameters = {name: counted(array) for name, array in problem.parameters.items()}
         arrays = problem._replace(parameters=parameters, x=counted(problem.x), dy=counted(problem.dy))
-        gradient(strategy, arrays, WINDOW)()
+        _gradient(strategy, arrays)()
     return Work(*(found[name] / T for name in ("calls", "bytes", "multiply_adds", "instructions", "steps")))
 
 
