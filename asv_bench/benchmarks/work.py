@@ -14,7 +14,7 @@ from .common import STRATEGIES, Benchmark, Problem, Run, drawn, gradient
 ALL_CELLS = {cell.name: cell for cell in CELLS}
 ALL_STRATEGIES = (*STRATEGIES, "window")
 SIZES = {"small": (2, 3, 4), "real": (32, 64, 256)}  # B, D, H
-T, WINDOW = 32, 8
+T, WINDOW, REACH = 32, 8, 2
 
 
 class Work(NamedTuple):
@@ -28,12 +28,12 @@ class Work(NamedTuple):
 
 
 def _gradient(strategy: str, problem: Problem) -> Run:
-    """One gradient by a strategy of `ALL_STRATEGIES`; by "window" each loss reaches back over `WINDOW` steps."""
+    """One gradient by a strategy of `ALL_STRATEGIES`; by "window" each loss reaches back over `REACH` steps."""
     if strategy != "window":
         return gradient(strategy, problem, WINDOW)
 
     def run() -> object:
-        _, pullback = vjp(problem.cell, ((problem.parameters,),), problem.x, strategy=Window(WINDOW))
+        _, pullback = vjp(problem.cell, ((problem.parameters,),), problem.x, strategy=Window(REACH))
         return pullback(Cotangents(problem.dy))
 
     return run
