@@ -4,7 +4,7 @@
     python asv_bench/noise.py --record 20           # measure so many pairs of the reference with itself; 90 s each
 
 A cell is named if its ratio is above the limit at the first look and, in a new process, at the second. Each recorded
-pair can have been either look, so the gate is run on every two of them.
+pair could have been either look, so all gates are run that two of them make.
 """
 
 import itertools
@@ -12,7 +12,7 @@ import json
 import math
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
@@ -47,34 +47,42 @@ def ratios(times: Times) -> Ratios:
 
 
 def recorded() -> list[Ratios]:
-    """The pairs without a change that come with the repository."""
-    found: list[Ratios] = json.loads(RECORDED.read_text())
-    return found
+    """The pairs without a change that come with the repository; none where nothing is recorded."""
+    found = json.loads(RECORDED.read_text()) if RECORDED.exists() else {"cells": [], "pairs": []}
+    return [dict(zip(found["cells"], pair, strict=True)) for pair in found["pairs"]]
+
+
+def write(pairs: Sequence[Ratios]) -> None:
+    """Keep the ratios of these pairs, in place of what was recorded."""
+    rows = ",\n".join(json.dumps([round(ratio, 4) for ratio in pair.values()]) for pair in pairs)
+    RECORDED.write_text(f'{{"cells": {json.dumps(list(pairs[0]))},\n"pairs": [\n{rows}\n]}}\n')
+
+
+def gates(pairs: Sequence[Ratios]) -> Iterator[tuple[Ratios, Ratios]]:
+    """The first and the second look of each gate that could have been run. Either version could have been the head."""
+    either = [(pair, {cell: 1 / ratio for cell, ratio in pair.items()}) for pair in pairs]
+    for first, second in itertools.permutations(either, 2):
+        yield from itertools.product(first, second)
 
 
 def false_alarms(pairs: Sequence[Ratios], limit: float) -> Rate:
     """The share of gates that name a cell though nothing changed.
 
-    The bounds are those of the first look (of all pairs, those with a ratio above the limit) times those of the second
-    (of all ratios, those above the limit) for each cell that is looked at again.
+    The bounds are those of the first look (of all pairs, those with a ratio beyond the limit) times those of the second
+    (of all ratios, those beyond the limit) for each cell that is looked at again.
     """
-    looks = [{name for name, ratio in pair.items() if ratio > limit} for pair in pairs]
-    gates = list(itertools.permutations(looks, 2))
-    share = sum(bool(first & second) for first, second in gates) / len(gates)
-    above, doubtful = sum(map(len, looks)), sum(map(bool, looks))
-    first, second = bounds(doubtful, len(pairs)), bounds(above, sum(map(len, pairs)))
-    again = max(1.0, above / max(1, doubtful))
-    return Rate(share, first[0] * second[0], max(share, first[1] * second[1] * again))
+    named = [any(min(first[c], second[c]) > limit for c in first) for first, second in gates(pairs)]
+    beyond = [sum(max(ratio, 1 / ratio) > limit for ratio in pair.values()) for pair in pairs]
+    doubtful = sum(map(bool, beyond))
+    first, second = bounds(doubtful, len(pairs)), bounds(sum(beyond), sum(map(len, pairs)))
+    share, again = sum(named) / len(named), sum(beyond) / max(1, doubtful)
+    return Rate(share, min(share, first[0] * second[0]), max(share, first[1] * second[1] * max(1, again)))
 
 
 def named(pairs: Sequence[Ratios], limit: float, change: float) -> float:
     """The share of gates that name a cell which takes ``change`` times as long, over all cells."""
-    gates = list(itertools.permutations(pairs, 2))
-
-    def share(cell: str) -> float:
-        return sum(min(first[cell], second[cell]) * change > limit for first, second in gates) / len(gates)
-
-    return sum(map(share, pairs[0])) / len(pairs[0])
+    seen = [min(first[c], second[c]) * change > limit for first, second in gates(pairs) for c in first]
+    return sum(seen) / len(seen)
 
 
 def bounds(count: int, of: int) -> tuple[float, float]:
@@ -98,12 +106,9 @@ def record(number: int) -> None:
     """Measure the reference of this checkout against itself, each time in a new process; add the ratios to the file."""
     reference = str(HERE.parent / "reference")
     for _ in range(number):
-        told = subprocess.run(
-            [sys.executable, HERE / "paired.py", reference, reference], check=True, capture_output=True
-        )
-        pair = {name: round(ratio, 4) for name, ratio in ratios(json.loads(told.stdout)).items()}
-        pairs = [*(recorded() if RECORDED.exists() else []), pair]
-        RECORDED.write_text("[\n" + ",\n".join(map(json.dumps, pairs)) + "\n]\n")
+        command = [sys.executable, HERE / "paired.py", reference, reference]
+        told = subprocess.run(command, check=True, capture_output=True)
+        write([*recorded(), ratios(json.loads(told.stdout))])
 
 
 @click.command()

@@ -35,7 +35,7 @@ def test_what_disturbs_some_runs_does_not_count():
 
 def test_an_alarm_needs_the_same_cell_twice():
     looks = [{"a": 1.2, "b": 1.0}, {"a": 1.0, "b": 1.2}, {"a": 1.2, "b": 1.0}]
-    assert false_alarms(looks, 1.1).share == pytest.approx(2 / 6)
+    assert false_alarms(looks, 1.1).share == pytest.approx(2 / 24)
     assert false_alarms(looks[:2], 1.1).share == 0
     assert false_alarms(looks, 1.3).low == 0 < false_alarms(looks, 1.3).high
 
