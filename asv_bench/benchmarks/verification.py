@@ -139,6 +139,8 @@ class Verify(Benchmark):
         checkers, sizes = self.params
         return {(checker, size): cost_if_installed(checker, size) for checker in checkers for size in sizes}
 
+    setup_cache.timeout = 900  # seconds on a busy machine; a minute at most on an idle one
+
     def track_seconds(self, costs: dict[Where, Cost], *where: str) -> float:
         """CPU time of one case: its inverse is cases a second."""
         return costs[where].seconds

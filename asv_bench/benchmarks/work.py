@@ -70,6 +70,8 @@ class Step(Benchmark):
         strategies, cells, sizes = self.params
         return {(s, c, z): work(s, ALL_CELLS[c], z) for s in strategies for c in cells for z in sizes}
 
+    setup_cache.timeout = 900  # seconds on a busy machine; a minute at most on an idle one
+
     def track_calls(self, counted: dict[Where, Work], *where: str) -> float:
         """Calls into NumPy by the code of bpttref, counted by an array type."""
         return counted[where].calls
