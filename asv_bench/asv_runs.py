@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, NoReturn, TypeAlias
 
+from asv.config import Config
+from asv.environment import get_environments
 from asv.results import iter_results_for_machine
 
 HERE = Path(__file__).resolve().parent
@@ -44,18 +46,30 @@ def git(*arguments: str) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
-def measure(commits: Sequence[str], results: Path, machine: str, pattern: str, *options: str) -> None:
-    """Benchmark full hashes, by turns, into a folder of results.
-
-    Raises RuntimeError if asv itself fails; a commit that cannot be built, or a benchmark that fails, is not a failure.
-    """
+def configured(results: Path) -> Path:
+    """The configuration of asv, with absolute paths: written down in ``.asv``."""
     config = json.loads((HERE / "asv.conf.json").read_text())
     config |= {"repo": str(HERE.parent), "benchmark_dir": str(HERE / "benchmarks"), "env_dir": str(HERE / ".asv/env")}
     config["results_dir"] = str(results)
     written = HERE / ".asv" / "asv.conf.json"
     written.parent.mkdir(exist_ok=True)
     written.write_text(json.dumps(config))
-    asv = [sys.executable, "-m", "asv", "--config", str(written)]
+    return written
+
+
+def python() -> str:
+    """The interpreter of the environment that `asv.conf.json` pins, which is made if there is none."""
+    [environment] = get_environments(Config.load(str(configured(RESULTS))), None)
+    environment.create()
+    return str(environment.find_executable("python"))
+
+
+def measure(commits: Sequence[str], results: Path, machine: str, pattern: str, *options: str) -> None:
+    """Benchmark full hashes into a folder of results.
+
+    Raises RuntimeError if asv itself fails; a commit that cannot be built, or a benchmark that fails, is not a failure.
+    """
+    asv = [sys.executable, "-m", "asv", "--config", str(configured(results))]
     described = {"os": platform.system().lower(), "arch": platform.machine(), "cpu": "any", "ram": "any"}
     described |= {"machine": machine, "num_cpu": str(os.cpu_count())}
     fields = [argument for name, text in described.items() for argument in (f"--{name}", text)]

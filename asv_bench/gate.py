@@ -1,11 +1,13 @@
-"""Is HEAD worse than BASE? Both are built and measured on this machine, by turns.
+"""Is HEAD worse than BASE? Exact numbers first, then times, of both on this machine.
 
     tox -e bench-gate -- BASE
 
-Exit status: 0 no worse, 1 worse (each worse cell is named with its ratio), 2 nothing was found out. What looks worse
-in a series that is not exact is measured again, and must look worse again.
+Exit status: 0 no worse, 1 worse (each worse cell is named with its ratio), 2 nothing was found out. Exact numbers are
+measured once for each commit. A time that looks worse is measured again in a new process, and must look worse again.
+A commit that makes a series worse on purpose says so in its message, ``Accepts: work.Step.track_bytes`` as a last line.
 """
 
+import json
 import re
 import subprocess
 import sys
@@ -14,10 +16,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import click
-from asv_runs import Cells, git, measure, measured, refuse
-from limits import Change, changes, pattern
+from asv_runs import HERE, Cell, Cells, git, measure, measured, python, refuse
+from limits import TIMED, Change, changes, exact_pattern
+from noise import false_alarms, fastest, recorded
 from rich.console import Console
 from rich.table import Table
+
+EXACT = HERE / ".asv" / "exact"
 
 
 def commit(name: str) -> str:
@@ -28,33 +33,61 @@ def commit(name: str) -> str:
         refuse(f"{name!r} is not a commit here")
 
 
-def run(base: str, head: str, series: str) -> tuple[Cells, Cells]:
-    """The cells of both; ends the command if either has none."""
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            measure([base, head], Path(folder), "this-machine", series, "--interleave-rounds")
-            found = measured(Path(folder), "this-machine")
-        except (RuntimeError, OSError) as error:
-            refuse(f"nothing was measured: {error}")
+def exact(base: str, head: str, series: str) -> list[Change]:
+    """The changes of the exact series; ends the command if a commit has none."""
+    try:
+        measure([base, head], EXACT, "this-machine", series, "--skip-existing-successful")
+        found = measured(EXACT, "this-machine")
+    except (RuntimeError, OSError) as error:
+        refuse(f"nothing was measured: {error}")
     for name in (base, head):
         if all(value is None for value in found.get(name, {}).values()):
             refuse(f"nothing was measured at {described(name)}: either it cannot be built or every benchmark failed")
-    return found[base], found[head]
+    return [change for change in changes(found[base], found[head]) if re.search(series, str(change.cell))]
 
 
-def compare(base: str, head: str, series: str) -> list[Change]:
-    """All changes. What looks worse, but is not exact, is measured again, and that is what counts."""
-    found = changes(*run(base, head, series))
-    doubtful = [c.cell for c in found if c.worse and c.after is not None and not c.limit.exact]
-    if not doubtful:
-        return found
-    again = changes(*run(base, head, "|".join(f"^{re.escape(str(cell))}$" for cell in doubtful)))
+def timed(base: str, head: str, series: str) -> list[Change]:
+    """The changes of the times; those that look worse are measured again, and that is what counts."""
+    with tempfile.TemporaryDirectory() as folder:
+        before, after = (reference(name, Path(folder)) for name in (base, head))
+        found = changes(*times(before, after, series))
+        doubtful = [change.cell for change in found if change.worse]
+        if not doubtful:
+            return found
+        again = changes(*times(before, after, "|".join(f"^{re.escape(str(cell))}$" for cell in doubtful)))
     second = {change.cell: change for change in again}
     return [second.get(change.cell, change) for change in found]
 
 
+def reference(name: str, folder: Path) -> Path:
+    """The folder that holds the ``bpttref`` of a commit, put below ``folder``."""
+    archive = subprocess.run(["git", "-C", HERE.parent, "archive", name, "reference"], check=True, capture_output=True)
+    (folder / name).mkdir()
+    subprocess.run(["tar", "-x", "-C", folder / name], check=True, input=archive.stdout)
+    return folder / name / "reference"
+
+
+def times(before: Path, after: Path, series: str) -> tuple[Cells, Cells]:
+    """CPU times of both over that of the bare products; ends the command if one of them cannot run."""
+    command = [python(), HERE / "paired.py", before, after, "--only", series]
+    told = subprocess.run(command, capture_output=True, text=True)
+    if told.returncode:
+        refuse(f"nothing was timed: {told.stderr.strip().splitlines()[-1]}")
+    found: tuple[Cells, Cells] = {}, {}
+    for name, (base, head, products) in json.loads(told.stdout).items():
+        benchmark, parameters = re.fullmatch(r"(.*)\((.*)\)", name).groups()
+        for cells, seconds in zip(found, (base, head), strict=True):
+            cells[Cell(benchmark, tuple(parameters.split(", ")))] = fastest(seconds) / min(products)
+    return found
+
+
 def described(name: str) -> str:
     return git("log", "-1", "--format=%h (%s)", name)
+
+
+def accepted(base: str, head: str) -> set[str]:
+    """The series that the messages of the commits in between accept."""
+    return set(git("log", "--format=%(trailers:key=Accepts,valueonly)", f"{base}..{head}").split())
 
 
 def print_worse(worse: Sequence[Change]) -> None:
@@ -69,17 +102,25 @@ def print_worse(worse: Sequence[Change]) -> None:
 @click.command()
 @click.argument("base")
 @click.argument("head", default="HEAD")
-@click.option("--exact", is_flag=True, help="Only memory and quality, whose numbers are the same on every run.")
-@click.option("--bench", "-b", "series", help="Only benchmarks that match this regular expression.")
-def main(base: str, head: str, exact: bool, series: str | None) -> None:
+@click.option("--exact", "part", flag_value="exact", help="Only what is the same on every run.")
+@click.option("--timed", "part", flag_value="timed", help="Only CPU times.")
+@click.option("--bench", "-b", "series", help="Only cells that match this regular expression; with one of the others.")
+def main(base: str, head: str, part: str | None, series: str | None) -> None:
     """Compare HEAD with BASE; uncommitted changes are not seen."""
     before, after = commit(base), commit(head)
     if before == after:
         refuse(f"{base} and {head} are the same commit")
-    found = compare(before, after, series or pattern(exact))
-    worse = [change for change in found if change.worse]
+    found = [] if part == "timed" else exact(before, after, series or exact_pattern())
+    if part != "exact":
+        found += timed(before, after, series or ".")
+        alarms = false_alarms(recorded(), TIMED.ratio)
+        click.echo(f"times: of gates without a change the share that names one is expected to be {alarms}")
     if not found:
         refuse("nothing was measured: no benchmark that has a limit ran at both commits")
+    allowed = accepted(before, after)
+    if allowed:
+        click.echo(f"accepted by the messages of commits: {', '.join(sorted(allowed))}")
+    worse = [change for change in found if change.worse and change.cell.benchmark not in allowed]
     if worse:
         print_worse(worse)
     verdict = f"worse in {len(worse)} of" if worse else "no worse in"
