@@ -39,8 +39,8 @@ class Objective:
     kind: "cross-entropy", with integer targets ``(T, B)``; "squared-error", half of it, with targets ``(T, B, Q)``; or
     "linear", the sum of targets ``(T, B, directions*H)`` times y, without a readout. W_qh ``(Q, directions*H)`` and b_q
     ``(Q,)``: the readout. weights: of steps ``(T,)``, or of the steps of each row ``(T, B)``; ones if None. A weight of
-    0 leaves a loss out, also one that is not finite. scale: a number, or one for each row ``(B,)``; 1/T is the mean
-    over time of D2L, 9.7.1.
+    0 leaves a loss out, also an infinite one. scale: a number, or one for each row ``(B,)``; 1/T is the mean over time
+    of D2L, 9.7.1.
     """
 
     kind: Literal["cross-entropy", "squared-error", "linear"]

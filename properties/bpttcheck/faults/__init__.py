@@ -15,6 +15,7 @@ from bpttcheck.faults import (
     incomplete,
     layout,
     links,
+    masking,
     padding,
     remembering,
     rules,
@@ -37,6 +38,7 @@ _FILES = (
     boundaries,
     links,
     scoring,
+    masking,
 )
 
 _ORDER = """
