@@ -49,7 +49,8 @@ class Case:
     cell: of bpttref, or a `CustomCell`. dtype: the name of a format; the arrays have it. parameters, initial: by layer,
     direction and name, ``parameters[0][0]["W_hh"]``; initial is None where the subject starts from zeros. x:
     ``(T, B, D)``, or integer tokens ``(T, B)`` that stand for one-hot vectors. lengths: ``(B,)``, None where all rows
-    have T steps. truncation: the strategy to follow. objective: for `OneShot` subjects.
+    have T steps. truncation: the strategy to follow. objective: for `OneShot` subjects; it says all there is to say of
+    the loss, the reduction that is declared and rows that end earlier included.
     """
 
     cell: Cell | CustomCell
@@ -79,6 +80,7 @@ _SETS = {
     "objectives": {"cross-entropy", "squared-error", "linear"},
     "sizes": {"T", "B", "D", "H"},
 }
+_REDUCTIONS = ("given", "sum", "mean-of-steps", "mean")
 _NAMES = {"dense": "dense inputs", "initial": "the initial states", "final": "the final states"}
 
 
@@ -101,8 +103,12 @@ class Capabilities:
     empty: whether it takes sequences without steps. streams: whether ``loss_and_gradients`` frees what lies before a
     cut, so that its memory does not grow with T (measured with tracemalloc, which sees NumPy's arrays alone).
     objectives: of "cross-entropy", "squared-error" and "linear", what ``loss_and_gradients`` takes. reduction: how it
-    scales the loss: "given" (by ``case.objective.scale``), "sum", "mean-of-steps" (1/T) or "mean" (1/(T B)).
-    loss_weights: whether it takes a weight for the loss of each step.
+    scales the loss: "given" (by ``case.objective.scale``), "sum", "mean-of-steps" (1/T for each row) or "mean"
+    (1/(T B)). Of rows that have lengths only the steps that are there count: a mean divides by their number, and one of
+    steps by that of the row, which is nothing for a row without steps. padding_counts: whether all T steps of a row
+    count instead, those behind its end with outputs of zero.
+    loss_weights: whether it takes weights for the loss, of steps ``(T,)``, or of the steps of each row ``(T, B)`` where
+    rows have lengths; those of padding are zero.
     sizes: the sizes that it takes, e.g. ``{"T": (4, 8), "B": (2,)}`` for a compiler that is slow on new shapes; any
     where nothing is said. refuses: called with a case, answers why it cannot be run, or None: ``T = 0``, say.
     conventions: declared choices, for the report.
@@ -125,6 +131,7 @@ class Capabilities:
     streams: bool = False
     objectives: Collection[str] = ()
     reduction: Literal["given", "sum", "mean-of-steps", "mean"] = "given"
+    padding_counts: bool = False
     loss_weights: bool = False
     sizes: Mapping[str, Collection[int]] = field(default_factory=dict)
     refuses: Callable[[Case], str | None] | None = None
@@ -146,6 +153,8 @@ class Capabilities:
                 raise ValueError(f"truncations must hold classes such as Regular; there is {rule!r}")
         if not self.cells or not self.dtypes:
             raise ValueError("cells and dtypes must hold at least one each")
+        if self.reduction not in _REDUCTIONS:
+            raise ValueError(f"reduction must be one of {', '.join(_REDUCTIONS)}; it is {self.reduction!r}")
         if self.biases not in (0, 1, 2):
             raise ValueError(f"biases must be 0, 1 or 2; it is {self.biases!r}")
         if not isinstance(self.layers, int) or self.layers < 1:

@@ -1,16 +1,17 @@
 """Objectives: what turns the outputs of a network into one number, and that number into cotangents.
 
     o_t = W_qh y_t + b_q                        readout (absent for the linear objective)
-    L   = scale * sum over t of w_t l(o_t, target_t)
+    L   = sum over t and b of scale_b w_tb l(o_tb, target_tb)
 
-with, summed over the rows of the batch,
+over the steps t and the rows b of the batch, with
 
     "cross-entropy"    l = -log softmax(o)[target], targets integer (T, B)
     "squared-error"    l = |o - target|^2 / 2, targets (T, B, Q)
     "linear"           l = <target, y>, targets (T, B, directions*H): its cotangents are the targets
 
-``scale`` = 1/T is the book's mean over time (D2L 9.7.1). An objective works on any stretch of steps: the objective of
-the whole sequence is the sum of those of its chunks.
+``scale`` = 1/T is the book's mean over time (D2L 9.7.1). Rows of different lengths need no more: what lies behind the
+end of a row has the weight 0, and the scale says what a mean divides by. An objective works on any stretch of steps:
+the objective of the whole sequence is the sum of those of its chunks.
 """
 
 from collections.abc import Mapping
@@ -33,11 +34,13 @@ class Evaluated(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Objective:
-    """What turns outputs into one number: ``scale * sum over t of weights[t] * l(W_qh y_t + b_q, targets[t])``.
+    """What turns outputs into one number: ``scale * weights * l(W_qh y + b_q, targets)``, summed over steps and rows.
 
     kind: "cross-entropy", with integer targets ``(T, B)``; "squared-error", half of it, with targets ``(T, B, Q)``; or
     "linear", the sum of targets ``(T, B, directions*H)`` times y, without a readout. W_qh ``(Q, directions*H)`` and b_q
-    ``(Q,)``: the readout. weights: ``(T,)``, ones if None. scale: 1/T is the mean over time of D2L, 9.7.1.
+    ``(Q,)``: the readout. weights: of steps ``(T,)``, or of the steps of each row ``(T, B)``; ones if None. A weight of
+    0 leaves a loss out, also an infinite one. scale: a number, or one for each row ``(B,)``; 1/T is the mean over time
+    of D2L, 9.7.1.
     """
 
     kind: Literal["cross-entropy", "squared-error", "linear"]
@@ -45,12 +48,18 @@ class Objective:
     W_qh: Array | None = None
     b_q: Array | None = None
     weights: Array | None = None
-    scale: float = 1.0
+    scale: float | Array = 1.0
 
     @property
     def readout(self) -> dict[str, Array]:
         """The parameters of the readout by name; none for the linear objective."""
         return {} if self.W_qh is None or self.b_q is None else {"W_qh": self.W_qh, "b_q": self.b_q}
+
+    @property
+    def factors(self) -> Array:
+        """What the loss of each step and row is multiplied by, ``(T, B)``: scale times weight."""
+        T, B = self.targets.shape[:2]
+        return np.broadcast_to(self._factors(slice(None), T, B), (T, B))
 
     def with_readout(self, readout: Mapping[str, Array]) -> "Objective":
         """The same objective with the parameters of the readout replaced, by name."""
@@ -59,11 +68,12 @@ class Objective:
     def __call__(self, y: Array, start: int = 0) -> Evaluated:
         """Evaluate on ``y (L, ..., B, directions*H)``, the outputs of steps ``start <= t < start + L``.
 
-        Raises ValueError without a readout, unless the objective is linear, and where targets do not fit.
+        Raises ValueError without a readout, unless the objective is linear, and where targets, weights or scale do not
+        fit.
         """
         steps, replicates = slice(start, start + len(y)), y.ndim - 3
-        weights = self.scale * (np.ones(len(y)) if self.weights is None else self.weights[steps])
-        w = weights.astype(y.dtype).reshape(-1, *(1,) * (y.ndim - 1))
+        w = self._factors(steps, len(y), y.shape[-2])
+        w = w.astype(y.dtype).reshape(len(y), *(1,) * replicates, -1 if len(y) else 1, 1)
         o = y if self.kind == "linear" else self._read_out(y)
         targets, width = self.targets[steps], () if self.kind == "cross-entropy" else o.shape[-1:]
         shape = (len(y), y.shape[-2], *width)
@@ -71,10 +81,11 @@ class Objective:
             raise ValueError(f"the {self.kind} objective takes targets {shape} for these steps, not {targets.shape}")
         targets = targets.reshape(len(targets), *(1,) * replicates, *targets.shape[1:])
         if self.W_qh is None or self.kind == "linear":
-            return Evaluated(_total(w * targets * y), np.broadcast_to(w * targets, y.shape), {})
+            dy = _weighted(w, targets)
+            return Evaluated(_total(dy * y), np.broadcast_to(dy, y.shape), {})
         if self.kind == "squared-error":
             do = o - targets
-            loss = _total(w * do * do) / 2
+            loss = _total(_weighted(w, do) * do) / 2
         else:
             shifted = o - o.max(axis=-1, keepdims=True)
             log_p = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
@@ -82,16 +93,33 @@ class Objective:
             if np.count_nonzero(at_target) != targets.size:
                 last = o.shape[-1] - 1
                 raise ValueError(f"targets must be classes from 0 to {last}; a weight of 0 leaves out a step")
-            loss = -_total(np.multiply(w, log_p, where=at_target, out=np.zeros_like(log_p)))
+            loss = -_total(np.multiply(w, log_p, where=at_target & (w != 0), out=np.zeros_like(log_p)))
             do = np.exp(log_p) - at_target
-        do = w * do
+        do = _weighted(w, do)
         readout = {"W_qh": weight_gradient(do, y), "b_q": bias_gradient(do)}
         return Evaluated(loss, project(do, self.W_qh), readout)
+
+    def _factors(self, steps: slice, L: int, B: int) -> Array:
+        """What the losses of L steps are multiplied by: ``(L, B)``, or ``(L, 1)`` where it is the same for all rows."""
+        weights = np.ones(L) if self.weights is None else self.weights[steps]
+        if weights.shape not in ((L,), (L, B)):
+            raise ValueError(f"the loss takes weights {(L,)} or {(L, B)} for these steps, not {weights.shape}")
+        if np.shape(self.scale) not in ((), (B,)):
+            raise ValueError(f"the loss takes a number for its scale, or one for each of {B} rows, not {self.scale}")
+        factors: Array = self.scale * (weights if weights.ndim == 2 else weights[:, None])
+        return factors
 
     def _read_out(self, y: Array) -> Array:
         if self.W_qh is None or self.b_q is None:
             raise ValueError(f"the {self.kind} objective needs a readout: W_qh and b_q")
         return project(y, self.W_qh.swapaxes(-1, -2)) + self.b_q[..., None, :]
+
+
+def _weighted(w: Array, terms: Array) -> Array:
+    """The terms times the factors w; zero where these are, whatever the terms are."""
+    if np.all(w):
+        return w * terms
+    return np.multiply(w, terms, where=w != 0, out=np.zeros_like(terms))
 
 
 def _total(terms: Array) -> Any:

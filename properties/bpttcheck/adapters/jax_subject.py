@@ -72,7 +72,7 @@ class JaxSubject:
         raise NotImplementedError
 
     def loss(self, kind: str, y: Any, readout: Any, targets: Any, weights: Any) -> Any:
-        """The value of an objective, as in `bpttref.losses`. weights ``(T,)``: of the steps, times the scale."""
+        """The value of an objective, as in `bpttref.losses`. weights ``(T, B)``: times the scale."""
         if kind == "linear":
             losses = jnp.sum(targets * y, axis=-1)
         else:
@@ -81,7 +81,7 @@ class JaxSubject:
                 losses = jnp.sum((o - targets) ** 2, axis=-1) / 2
             else:
                 losses = -jnp.take_along_axis(jax.nn.log_softmax(o), targets[..., None], axis=-1)[..., 0]
-        return jnp.sum(weights[:, None] * losses)
+        return jnp.sum(weights * losses)
 
     def refuses(self, case: Case) -> str | None:
         """For `Capabilities`: a stack takes twice as long to compile as a layer, and is not put in single rows, too."""
@@ -108,8 +108,7 @@ class JaxSubject:
         objective = case.objective
         assert objective is not None
         outputs, pullback = self.vjp(case)
-        weights = np.ones(len(case.x)) if objective.weights is None else objective.weights
-        weights = (objective.scale * weights).astype(case.dtype)
+        weights = objective.factors.astype(case.dtype)
         scored = self._score(objective.kind, outputs.y, objective.readout, objective.targets, weights)
         loss, (dy, readout) = _to_numpy(scored)
         return outputs._replace(loss=float(loss)), pullback(Cotangents(dy))._replace(readout=readout)

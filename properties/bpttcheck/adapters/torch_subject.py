@@ -79,13 +79,14 @@ class TorchSubject:
         o = y if objective.kind == "linear" else nn.functional.linear(y, objective.W_qh, objective.b_q)
         if objective.kind == "cross-entropy":
             targets = torch.tensor(objective.targets, device=self.device)
-            loss = objective.scale * nn.functional.cross_entropy(o.mT, targets, reduction="sum")
+            losses = nn.functional.cross_entropy(o.mT, targets, reduction="none")
         else:
             targets = self._tensor(case, objective.targets)
             if objective.kind == "squared-error":
-                loss = objective.scale / 2 * nn.functional.mse_loss(o, targets, reduction="sum")
+                losses = nn.functional.mse_loss(o, targets, reduction="none").sum(-1) / 2
             else:
-                loss = objective.scale * torch.sum(targets * o)
+                losses = torch.sum(targets * o, -1)
+        loss = torch.sum(self._tensor(case, objective.factors) * losses)
         return Outputs(None, None, loss.item()), self._gradients(case, at, [loss], [torch.ones_like(loss)])
 
     def jvp(self, case: Case, tangents: Gradients) -> Outputs:

@@ -54,15 +54,17 @@ def realise(draw: Draw, cell: Cell | CustomCell, dtype: str, capabilities: Capab
         x,
         tuple(initial) if "initial" in capabilities.inputs else None,
         lengths,
-        objective=_objective(rng, values, (draw.T, draw.B, width), capabilities, draw.seed % 4 == 3),
     )
+    objective = _objective(rng, values, (draw.T, draw.B, width), capabilities, draw.seed % 4 == 3)
     dy = values(draw.T, draw.B, width) if "y" in capabilities.outputs else None
     cotangents = Cotangents(dy, tuple(final) if "final" in capabilities.outputs else None)
-    if draw.file is None:
-        return case, cotangents
-    own, given, _ = draw.file.holds(cell, dtype, capabilities)
-    own = replace(own, initial=own.initial or trees.scale(case.initial, 0), objective=case.objective)
-    return own, given if any(part is not None for part in given) else cotangents
+    if draw.file is not None:
+        own, given, _ = draw.file.holds(cell, dtype, capabilities)
+        case = replace(own, initial=own.initial or trees.scale(case.initial, 0))
+        cotangents = given if any(part is not None for part in given) else cotangents
+    if objective is not None and not capabilities.padding_counts:
+        objective = _of_valid_steps(objective, case.lengths, capabilities.reduction)
+    return replace(case, objective=objective), cotangents
 
 
 def remembering(cell: Cell | CustomCell, parameters: Mapping[str, Array], dtype: str) -> dict[str, Array]:
@@ -120,3 +122,18 @@ def _objective(
     else:
         targets = values(T, B, width if kind == "linear" else readouts)
     return Objective(kind, targets, W_qh, b_q, weights, float(scales[capabilities.reduction]))
+
+
+def _of_valid_steps(objective: Objective, lengths: Array | None, reduction: str) -> Objective:
+    """The same for rows of these ``lengths``: what lies behind the end of a row has the weight 0, and a mean is one of
+    the steps that are there. Weights of steps become those of each row, in which they are in turn others."""
+    if lengths is None:
+        return objective
+    T, B = objective.targets.shape[:2]
+    step, row = np.arange(T)[:, None], np.arange(B)
+    there = (step < lengths).astype(float)
+    weights = there if objective.weights is None else there * objective.weights[(step + row) % T]
+    scale = objective.scale
+    if reduction.startswith("mean"):
+        scale = 1 / np.maximum(1, lengths) if reduction == "mean-of-steps" else 1 / max(1, int(there.sum()))
+    return replace(objective, weights=weights, scale=scale)

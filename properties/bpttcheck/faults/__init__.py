@@ -15,6 +15,7 @@ from bpttcheck.faults import (
     incomplete,
     layout,
     links,
+    masking,
     padding,
     remembering,
     rules,
@@ -37,6 +38,7 @@ _FILES = (
     boundaries,
     links,
     scoring,
+    masking,
 )
 
 _ORDER = """
@@ -65,7 +67,8 @@ _ORDER = """
     no-parameters-when-truncated no-initial-when-truncated float64-when-truncated no-parameters-without-steps
     layer-too-many loss-alone-when-truncated forgets-after-32-steps columns-after-8-zero
     truncation-ignored-with-lengths parameters-not-truncated-random cut-behind-the-end own-links-weighted-by-pi
-    longest-row-taken-for-T tape-freed-for-all arguments-kept-as-buffers
+    longest-row-taken-for-T tape-freed-for-all arguments-kept-as-buffers padding-counts mean-over-padding
+    row-mean-over-padding gradient-not-masked
 """.split()  # in which faults are listed and tried; a new one is added where it belongs
 
 _BY_ID = {fault.id: fault for file in _FILES for fault in file.FAULTS}

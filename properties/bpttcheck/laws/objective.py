@@ -7,14 +7,25 @@ from dataclasses import replace
 import numpy as np
 
 from bpttcheck.cases.blocks import case_arrays
-from bpttcheck.cases.changes import with_arrays
+from bpttcheck.cases.changes import behind, with_arrays
 from bpttcheck.contract import Cotangents, OneShot
 from bpttcheck.dtypes import FORMATS
 from bpttcheck.laws.batch import take
-from bpttcheck.laws.law import RIGHT_NUMBERS, Law, gradients, known_cell, streams, truncation
+from bpttcheck.laws.law import (
+    NO_REFERENCE,
+    RIGHT_NUMBERS,
+    Law,
+    Need,
+    gradients,
+    known_cell,
+    lengths,
+    streams,
+    truncation,
+)
 from bpttcheck.measuring.comparisons import Comparison, Violation
 from bpttcheck.measuring.trial import Trial
 from bpttref import Regular
+from bpttref.inputs import is_tokens
 
 _STEPS, _ROWS = 32, 32
 _BOOKKEEPING = 64  # bytes per step: links, edges of segments
@@ -36,6 +47,24 @@ def _again(trial: Trial) -> Iterator[Comparison]:
         if not np.array_equal(before, case_arrays(case)[name]):
             raise Violation(f"{name} was overwritten")
     yield from trial.compare(trial.score(trial.case), trial.scored, trial.scored_measured)
+
+
+def _padding(trial: Trial) -> Iterator[Comparison]:
+    """One step more, which no row has, and other inputs and targets behind the ends of rows."""
+    case, objective, T = trial.case, trial.case.objective, len(trial.case.x)
+    if objective is None or objective.weights is None or case.lengths is None:
+        return
+    steps = min((n for n in trial.capabilities.sizes.get("T", (T + 1,)) if n > T), default=T)
+    t = np.minimum(np.arange(steps), T - 1)
+    x, targets, weights = (a[t] for a in (case.x, objective.targets, objective.weights))
+    padding = behind(replace(case, x=x))
+    if not padding.any():
+        return
+    x[padding] = 0 if is_tokens(x) else trial.rng.choice([2] if trial.capabilities.padding == "finite" else [2, np.nan])
+    targets[padding] = weights[padding] = 0
+    moved = replace(case, x=x, objective=replace(objective, targets=targets, weights=weights))
+    got = {name: a[:T] if name == "x" else a for name, a in trial.score(moved).items()}
+    yield from trial.compare(got, trial.scored, trial.scored_measured, trial.scored_measured)
 
 
 def _flat(trial: Trial) -> Iterator[Comparison]:
@@ -66,6 +95,8 @@ def _flat(trial: Trial) -> Iterator[Comparison]:
     states = 3 * _STEPS * _ROWS * trial.case.sizes.get("H", 1) * FORMATS[trial.case.dtype].storage.itemsize
     yield Comparison("growth of the peak", float(max(0, grown)), float(states))
 
+
+masks = Need(lambda asked: not asked.capabilities.padding_counts, "padding counts in the loss, as is declared")
 
 LAWS = (
     Law(
@@ -99,6 +130,16 @@ LAWS = (
         "bpttcheck.contract",
         _again,
         door=OneShot,
+    ),
+    Law(
+        "loss-ignores-padding",
+        "What lies behind the end of a row, and how much of it, changes neither the loss nor its gradients.",
+        "L depends on x[t, b] and target[t, b] for t < lengths[b] alone",
+        "definition of lengths",
+        _padding,
+        (lengths, masks),
+        door=OneShot,
+        kept=NO_REFERENCE,
     ),
     Law(
         "memory-follows-segments",

@@ -141,7 +141,8 @@ class Trial:
     @cached_property
     def scored_measured(self) -> Measured:
         """True values and scales of error of `scored`."""
-        return self._measured[-1] if len(self._measured) > 1 else self.measure_objective(self.case)
+        custom = isinstance(self.case.cell, CustomCell)  # of it there may be no vjp, which `_measured` would call
+        return self.measure_objective(self.case) if custom else self._measured[-1]
 
     @cached_property
     def _measured(self) -> list[Measured]:

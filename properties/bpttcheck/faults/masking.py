@@ -1,0 +1,86 @@
+"""Faults of a loss over rows of different lengths: what lies behind the end of a row counts, here or there."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from bpttcheck.adapters.reference import Reference
+from bpttcheck.cases.changes import behind
+from bpttcheck.contract import Case, Gradients, Outputs
+from bpttcheck.faults.planting import Fault, LossAndGradients
+from bpttref import LSTM, RNN
+
+_correct = Reference().loss_and_gradients
+
+
+def padding_counts() -> LossAndGradients:
+    """Steps behind the end of a row count like any other, with outputs of zero."""
+    return lambda case: _correct(_everything_counted(case))
+
+
+def padding_counts_in_gradients() -> LossAndGradients:
+    """The loss is masked, its gradients are not."""
+    return lambda case: (_correct(case)[0], _correct(_everything_counted(case))[1])
+
+
+def _everything_counted(case: Case) -> Case:
+    if case.objective is None or case.objective.weights is None:
+        return case
+    weights = np.where(case.objective.weights == 0, 1, case.objective.weights)
+    return replace(case, objective=replace(case.objective, weights=weights))
+
+
+def mean_over_padding(axis: int | None) -> Callable[[], LossAndGradients]:
+    """The loss is masked, and divided by the number of all places; along one axis by that of all its places."""
+
+    def faulty(case: Case) -> tuple[Outputs, Gradients]:
+        if case.objective is None or case.lengths is None:
+            return _correct(case)
+        share = 1 - behind(case).mean(axis)
+        return _correct(replace(case, objective=replace(case.objective, scale=case.objective.scale * share)))
+
+    return lambda: faulty
+
+
+FAULTS = tuple(
+    Fault(*row)
+    for row in (
+        (
+            "padding-counts",
+            "Steps behind the end of a row count in the loss.",
+            "https://github.com/ray-project/ray/issues/15523",
+            ("loss-reference", "objective-gradient-reference", "loss-ignores-padding"),
+            (LSTM(),),
+            padding_counts,
+            "loss_and_gradients",
+        ),
+        (
+            "mean-over-padding",
+            "The loss leaves out padding and divides by the number of all places, padding included.",
+            "https://github.com/Stable-Baselines-Team/stable-baselines3-contrib/pull/78",
+            ("loss-reference", "objective-gradient-reference", "loss-ignores-padding"),
+            (LSTM(),),
+            mean_over_padding(None),
+            "loss_and_gradients",
+        ),
+        (
+            "row-mean-over-padding",
+            "The loss leaves out padding and divides that of each row by the number of all steps, padding included.",
+            "",
+            ("loss-reference", "objective-gradient-reference", "loss-ignores-padding"),
+            (RNN("tanh"),),
+            mean_over_padding(0),
+            "loss_and_gradients",
+        ),
+        (
+            "gradient-not-masked",
+            "The loss leaves out padding, its gradient does not.",
+            "",
+            ("objective-gradient-reference", "loss-ignores-padding"),
+            (RNN("tanh"),),
+            padding_counts_in_gradients,
+            "loss_and_gradients",
+        ),
+    )
+)
