@@ -81,7 +81,7 @@ def _causality(trial: Trial) -> Iterator[Comparison]:
     x = trial.case.x.copy()
     x[k:] = (x[k:] + 1) % trial.case.sizes["D"] if is_tokens(x) else -2 * x[k:] + 1
     moved = named(trial.run(replace(trial.case, x=x))[0])
-    if "y" in moved:
+    if "y" in trial.outputs:
         before = {"y": moved["y"][:k]}
         yield from trial.compare(before, {"y": trial.outputs["y"][:k]}, _first(trial, k))
     dy = trial.cotangents.y
