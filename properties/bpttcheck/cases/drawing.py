@@ -20,7 +20,8 @@ WEIGHT_SCALES = (0.5, 1.0, 0.1, 2.0, 1e-3, 8.0)  # vanishing to saturated and ex
 
 @dataclass(frozen=True)
 class Draw:
-    """Everything that a case depends on. file: where it is the user's own; then the seed is that of the rest."""
+    """Everything that a case depends on. file: where it is the user's own; then the seed is that of the rest.
+    unbiased: whether biases are zero, as those of a network that has not been trained mostly are."""
 
     T: int
     B: int
@@ -34,6 +35,7 @@ class Draw:
     weight_scale: float
     seed: int
     file: CaseFile | None = None
+    unbiased: bool = False
 
     def __str__(self) -> str:
         if self.file is not None:
@@ -44,6 +46,7 @@ class Draw:
             "rows of different lengths": self.ragged,
             "tokens": self.tokens,
             "round numbers": self.rounded,
+            "biases of zero": self.unbiased,
         }
         sizes = f"T={self.T}, B={self.B}, D={self.D}, H={self.H}"
         chosen = "".join(f", {option}" for option, given in options.items() if given)
@@ -62,6 +65,7 @@ def draw_case(rng: np.random.Generator, capabilities: Capabilities, k: int) -> D
     Sizes are distinct and above 1, but in some kinds: "equal" has equal ones, since a wrong shape may fit by chance;
     "edge" has sizes of 1; "large" has one size that is several times the others, and weights with which a long sequence
     neither explodes nor becomes chaotic. "ragged", "equal", "edge" and "anything" mix depth, directions and lengths.
+    Of each kind, some have biases of zero.
     """
     kind = KINDS[k % len(KINDS)]
     sizes: dict[str, Any] = _sizes(rng, capabilities, kind, _GROWING[k // len(KINDS) % len(_GROWING)])
@@ -77,6 +81,7 @@ def draw_case(rng: np.random.Generator, capabilities: Capabilities, k: int) -> D
         rounded=rng.random() < 0.3,
         weight_scale=float(rng.choice(WEIGHT_SCALES[:3] if kind == "large" else WEIGHT_SCALES)),
         seed=int(rng.integers(2**32)),
+        unbiased=rng.random() < 0.2,
     )
 
 
@@ -148,4 +153,5 @@ def smaller_draws(draw: Draw, capabilities: Capabilities) -> st.SearchStrategy[D
         rounded=st.sampled_from([True, draw.rounded]),
         weight_scale=st.sampled_from(list(scales)),
         seed=st.sampled_from([*range(16), draw.seed]),
+        unbiased=st.sampled_from([False, True]) if draw.unbiased else st.just(False),
     )

@@ -25,6 +25,10 @@ def realise(draw: Draw, cell: Cell | CustomCell, dtype: str, capabilities: Capab
             drawn = np.where(drawn < 0, -1, 1) * np.ceil(4 * np.abs(drawn)) / 4
         return rounded(scale * drawn, dtype)
 
+    def unbiased(name: str) -> bool:
+        """By their names: another vector of a cell that nobody knows here may well be one that must not be zero."""
+        return draw.unbiased and name.rpartition("/")[2].startswith(("b_", "bias"))
+
     directions = 2 if draw.bidirectional else 1
     x, width = _tokens(draw, rng, capabilities) if draw.tokens else (values(draw.T, draw.B, draw.D), draw.D)
     parameters, initial, final = [], [], []
@@ -32,7 +36,10 @@ def realise(draw: Draw, cell: Cell | CustomCell, dtype: str, capabilities: Capab
         shapes = parameter_shapes(cell, width, draw.H, capabilities.biases)
         parameters.append(
             tuple(
-                {name: values(*s, scale=draw.weight_scale if len(s) > 1 else 0.5) for name, s in shapes.items()}
+                {
+                    name: values(*s, scale=draw.weight_scale if len(s) > 1 else 0.5) * (not unbiased(name))
+                    for name, s in shapes.items()
+                }
                 for _ in range(directions)
             )
         )

@@ -8,6 +8,7 @@ must catch it.
 from bpttcheck.faults import (
     accumulating,
     boundaries,
+    calling,
     carrying,
     derivatives,
     ends,
@@ -37,6 +38,7 @@ _FILES = (
     boundaries,
     links,
     scoring,
+    calling,
 )
 
 _ORDER = """
@@ -64,6 +66,8 @@ _ORDER = """
     loop-parameters-not-truncated pushforward-without-h0
     no-parameters-when-truncated no-initial-when-truncated float64-when-truncated no-parameters-without-steps
     layer-too-many loss-alone-when-truncated
+    initial-left-out-means-ones shared-state-overwritten shared-state-gradient-summed bias-zero-skips-gradient
+    tape-freed-too-early outputs-alone-left-behind zero-state-unless-wanted not-carried-unless-dx-wanted
 """.split()  # in which faults are listed and tried; a new one is added where it belongs
 
 _BY_ID = {fault.id: fault for file in _FILES for fault in file.FAULTS}
