@@ -94,9 +94,10 @@ def diagnose(
     capabilities = capabilities_of(subject)
     known = [("the case that failed", Trial(subject, capabilities, *problem)) for problem in failing]
     for level, trial in (*battery(subject, cell, dtype), *known):
+        declined = (Refused, AdapterError) if level == NO_STATES else (Refused,)
         try:
             results = _results(trial)
-        except (Refused, AdapterError) if level == NO_STATES else Refused:
+        except declined:
             continue
         true = _true(trial)
         margins, seen_in = _margins(trial, results, true)
