@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bpttcheck import LAWS, Capabilities, CustomCell, Gradients, Outputs, judge
+from bpttcheck import LAWS, Capabilities, Case, CustomCell, Gradients, Outputs, judge
 from bpttcheck.adapters.reference import Reference
 from bpttcheck.cases.drawing import draw_case
 from bpttcheck.cases.realising import realise
@@ -194,7 +194,10 @@ def test_who_must_be_given_states_says_so_or_raises():
     assert result.status == "skipped"
     assert result.reason.startswith("where no initial states are given the subject raises TypeError: 'NoneType'")
     (result, *_) = judge(Layer(default_initial="none"), law, examples=8, seed=1, shrink=False)
-    assert (result.status, result.reason) == ("skipped", "the subject does not take initial states that may be left out")
+    assert (result.status, result.reason) == (
+        "skipped",
+        "the subject does not take initial states that may be left out",
+    )
 
 
 def test_an_objective_is_scored_without_states_and_with_less_wanted():
@@ -276,8 +279,6 @@ def test_a_default_that_makes_no_sense_is_one_sentence():
 def test_the_reference_takes_one_row_for_all_and_refuses_a_batch_of_one():
     """A view of one row as many is a state ``(B, H)``; one row is not."""
     p = {"W_hx": np.ones((2, 3)), "W_hh": np.ones((2, 2))}
-    from bpttcheck import Case
-
     row = np.full((1, 2), 0.5)
     case = Case(RNN("tanh"), "float64", ((p,),), np.ones((4, 5, 3)), (({"h": np.broadcast_to(row, (5, 2))},),))
     outputs, _ = Calls(Reference()).run(case, copy=False)
