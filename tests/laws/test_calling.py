@@ -1,4 +1,4 @@
-"""How people really call: without a state, with one for all rows, once, under no-grad, with less wanted than everything.
+"""How people really call: without a state, with one for all rows, once, under no-grad, with less than all wanted.
 
 Each mistake is made in the middle of a network that is right, at a place that is drawn, and must be found; and what is
 right must pass, however it is called.
