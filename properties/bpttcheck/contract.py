@@ -47,10 +47,14 @@ class Case:
     """One problem.
 
     cell: of bpttref, or a `CustomCell`. dtype: the name of a format; the arrays have it. parameters, initial: by layer,
-    direction and name, ``parameters[0][0]["W_hh"]``; initial is None where the subject starts from zeros. x:
-    ``(T, B, D)``, or integer tokens ``(T, B)`` that stand for one-hot vectors. lengths: ``(B,)``, None where all rows
-    have T steps. truncation: the strategy to follow. objective: for `OneShot` subjects; it says all there is to say of
-    the loss, the reduction that is declared and rows that end earlier included.
+    direction and name, ``parameters[0][0]["W_hh"]``; initial is None where no states are given: it starts from zeros,
+    or from what `Capabilities.default_initial` says. x: ``(T, B, D)``, or integer tokens ``(T, B)`` that stand for
+    one-hot vectors. lengths: ``(B,)``, None where all rows have T steps. truncation: the strategy to follow. objective:
+    for `OneShot` subjects; it says all there is to say of the loss, the reduction that is declared and rows that end
+    earlier included. once: whether the pullback is called once at most, so that it may free what it reads; an
+    implementation may ignore it. wanted: which gradients are wanted, of "x", "parameters" (with those of a readout) and
+    "initial"; the others may be None, or anything. None stands for all, and the empty set for the outputs alone: the
+    pullback may then be None. It is None unless `Capabilities.selects`.
     """
 
     cell: Cell | CustomCell
@@ -61,6 +65,8 @@ class Case:
     lengths: Array | None = None
     truncation: Strategy = Full()
     objective: Objective | None = None
+    once: bool = False
+    wanted: frozenset[str] | None = None
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -93,12 +99,14 @@ class Capabilities:
     biases: how many vectors the parameters hold: 2 (``b_hx`` and ``b_hh``), 1 (``b_hx``) or 0.
     layers: the deepest stack. bidirectional: whether it takes two directions.
     inputs: of "dense" and "tokens" (what x may be), "initial" (states; without it, it starts from zeros), "lengths".
+    default_initial: from what it starts where it takes initial states and a case has none: "zeros", a function from the
+    case to the states, or "none" if they must be given. If it is left out and such a case raises, the law is skipped.
     outputs: of "y" and "final", what it returns and takes cotangents of.
     gradients: of "x", "parameters" and "initial", what it returns; empty for a forward-only subject, whose ``vjp``
     returns None for the pullback.
     truncations: the strategies it follows when the case asks for them, by class, e.g. ``(Regular, Links)``. `Links`
     hands over the multipliers; `Random` leaves it to the subject to draw its own pattern from pi and the seed.
-    reusable: whether a pullback may be called twice.
+    reusable: whether a pullback may be called twice. selects: whether it looks at ``case.wanted``.
     padding: what may lie behind the end of a row that has lengths: "finite" numbers, or "anything", NaN included.
     empty: whether it takes sequences without steps. streams: whether ``loss_and_gradients`` frees what lies before a
     cut, so that its memory does not grow with T (measured with tracemalloc, which sees NumPy's arrays alone).
@@ -122,10 +130,12 @@ class Capabilities:
     layers: int = 1
     bidirectional: bool = False
     inputs: Collection[str] = ("dense", "initial")
+    default_initial: Literal["zeros", "none"] | Callable[[Case], States] = "zeros"
     outputs: Collection[str] = ("y", "final")
     gradients: Collection[str] = ("x", "parameters", "initial")
     truncations: tuple[type[Strategy], ...] = ()
     reusable: bool = True
+    selects: bool = False
     padding: Literal["finite", "anything"] = "finite"
     empty: bool = False
     streams: bool = False
@@ -155,6 +165,8 @@ class Capabilities:
             raise ValueError("cells and dtypes must hold at least one each")
         if self.reduction not in _REDUCTIONS:
             raise ValueError(f"reduction must be one of {', '.join(_REDUCTIONS)}; it is {self.reduction!r}")
+        if self.default_initial not in ("zeros", "none") and not callable(self.default_initial):
+            raise ValueError(f"default_initial must be 'zeros', 'none' or a function; it is {self.default_initial!r}")
         if self.biases not in (0, 1, 2):
             raise ValueError(f"biases must be 0, 1 or 2; it is {self.biases!r}")
         if not isinstance(self.layers, int) or self.layers < 1:
@@ -184,6 +196,7 @@ class Capabilities:
             f"the cell {case.cell.name}": case.cell.name not in {cell.name for cell in self.cells},
             "tokens" if tokens else "dense inputs": ("tokens" if tokens else "dense") not in self.inputs,
             "initial states": case.initial is not None and "initial" not in self.inputs,
+            "a choice of gradients": case.wanted is not None and not self.selects,
             "rows of different lengths": case.lengths is not None and "lengths" not in self.inputs,
             f"{len(case.parameters)} layers": len(case.parameters) > self.layers,
             "two directions": len(case.parameters[0]) > 1 and not self.bidirectional,
@@ -199,6 +212,7 @@ class Capabilities:
         return self.refuses(case) if self.refuses else None
 
 
+@runtime_checkable
 class Implementation(Protocol):
     """An adapter: a name, what it can do, and one or more of the methods of `TwoPhase`, `OneShot`, `ForwardMode`."""
 

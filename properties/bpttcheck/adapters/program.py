@@ -111,7 +111,7 @@ def declared(header: Mapping[str, Any]) -> Capabilities:
     if strange := [cut for cut in fields["truncations"] if cut not in _CUTS]:
         raise AdapterError(f"the program declares the truncation {strange[0]!r}; there are {', '.join(_CUTS)}")
     cells, cuts = map(_cell, fields.pop("cells")), (_CUTS[cut] for cut in fields.pop("truncations"))
-    return Capabilities(cells=tuple(cells), truncations=tuple(cuts), **fields)
+    return Capabilities(cells=tuple(cells), default_initial="none", truncations=tuple(cuts), **fields)
 
 
 def _cell(said: Any) -> Cell | CustomCell:

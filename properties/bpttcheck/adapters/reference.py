@@ -59,11 +59,20 @@ class Reference:
             padding="anything",
             empty=True,
             streams=True,
+            selects=True,
         )
 
     def vjp(self, case: Case) -> tuple[Outputs, Pullback]:
         assert not isinstance(case.cell, CustomCell)
-        return vjp(case.cell, case.parameters, case.x, case.initial, lengths=case.lengths, strategy=case.truncation)
+        return vjp(
+            case.cell,
+            case.parameters,
+            case.x,
+            case.initial,
+            lengths=case.lengths,
+            strategy=case.truncation,
+            pull_inputs=case.wanted is None or "x" in case.wanted,
+        )
 
     def jvp(self, case: Case, tangents: Gradients) -> Outputs:
         """The pushforward by the complex step: one forward pass from arrays moved by a tiny imaginary amount."""

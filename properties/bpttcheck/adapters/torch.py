@@ -64,6 +64,7 @@ class TorchLayers(ModuleSubject):
             truncations=(Regular, Links),
             objectives=("cross-entropy", "squared-error", "linear"),
             padding="anything",
+            selects=True,
             refuses=_refusal,
             conventions={
                 "reset gate": "after the recurrent product",
@@ -79,9 +80,8 @@ class TorchLayers(ModuleSubject):
         return super().jvp(case, tangents)
 
     def module(self, case: Case) -> nn.Module:
-        assert case.initial is not None
-        state = case.initial[0][0]
-        D, H = case.x.shape[2], state.get("c", state["h"]).shape[-1]
+        own = case.parameters[0][0]
+        D, H = case.x.shape[2], own["W_hh"].shape[1] if "W_hh" in own else len(own["weight_hh"]) // 4
         options: dict[str, Any] = {
             "num_layers": len(case.parameters),
             "bidirectional": len(case.parameters[0]) == 2,
@@ -106,20 +106,22 @@ class TorchLayers(ModuleSubject):
 
     def unroll(self, cell: Cell | CustomCell, module: Any, x: Any, initial: Any, lengths: Any) -> tuple[Any, Any]:
         T = len(x)
-        before = [torch.stack([leaf[name] for layer in initial for leaf in layer]) for name in initial[0][0]]
+        names = ("h", "c") if isinstance(module, nn.LSTM) else ("h",)
+        before = [torch.stack([leaf[name] for layer in initial for leaf in layer]) for name in names if initial]
         piece: Any = x.transpose(0, 1).contiguous() if self.batch_first else x
         if lengths is not None:
             piece = pack_padded_sequence(piece, lengths, self.batch_first, enforce_sorted=False)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "LSTM with projections is not supported with oneDNN", UserWarning)
-            y, after = module(piece, tuple(before) if len(before) > 1 else before[0])
+            given = (tuple(before) if len(before) > 1 else before[0],) if before else ()
+            y, after = module(piece, *given)
         if lengths is not None:
             y, _ = pad_packed_sequence(y, self.batch_first, total_length=T)
-        stacked = dict(zip(initial[0][0], after if isinstance(after, tuple) else (after,), strict=True))
-        width = len(initial[0])
+        stacked = dict(zip(names, after if isinstance(after, tuple) else (after,), strict=True))
+        width = 2 if module.bidirectional else 1
         final = tuple(
             tuple({name: state[k * width + d] for name, state in stacked.items()} for d in range(width))
-            for k in range(len(initial))
+            for k in range(module.num_layers)
         )
         return y.transpose(0, 1) if self.batch_first else y, final
 

@@ -24,6 +24,7 @@ class TorchCells(ModuleSubject):
             cells=(RNN("tanh"), RNN("relu"), LSTM(), GRU("after")),
             truncations=(Regular, Links),
             objectives=("cross-entropy", "squared-error", "linear"),
+            selects=True,
             refuses=lambda case: "a loop without steps makes no y" if len(case.x) == 0 else None,
             conventions={
                 "reset gate": "after the recurrent product",
@@ -43,12 +44,10 @@ class TorchCells(ModuleSubject):
         return (({name: getattr(module, NAMES[name]) for name in case.parameters[0][0]},),)
 
     def unroll(self, cell: Cell | CustomCell, module: Any, x: Any, initial: Any, lengths: Any) -> tuple[Any, Any]:
-        state, y = initial[0][0], []
+        names = ("h", "c") if isinstance(cell, LSTM) else ("h",)
+        given: Any = None if initial is None else tuple(initial[0][0][name] for name in names)
+        state, y = given if given is None or len(names) > 1 else given[0], []
         for x_t in x:
-            if isinstance(cell, LSTM):
-                h, c = module(x_t, (state["h"], state["c"]))
-                state = {"h": h, "c": c}
-            else:
-                state = {"h": module(x_t, state["h"])}
-            y.append(state["h"])
-        return torch.stack(y), ((state,),)
+            state = module(x_t, state)
+            y.append(state[0] if len(names) > 1 else state)
+        return torch.stack(y), ((dict(zip(names, state if len(names) > 1 else (state,), strict=True)),),)

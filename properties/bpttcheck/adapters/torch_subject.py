@@ -4,6 +4,9 @@ A `TorchSubject` gives ``unroll``, from parameters and states in the canonical l
 into the library's layout is differentiated with the rest, so that gradients come back in the layout of the case. A
 `ModuleSubject` runs a module that holds the numbers itself, as PyTorch's users do.
 
+Only what a case wants is differentiated by, and where it wants outputs alone they are computed under ``torch.no_grad``.
+The graph is retained only where a pullback may be called again: PyTorch takes other paths for each.
+
 Truncation is by detach: ``unroll`` runs segment after segment, and the carried state is detached at a cut, or scaled in
 the backward pass alone where a link has another multiplier.
 
@@ -17,13 +20,15 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 import torch.autograd.forward_ad as forward_mode
 from torch import Tensor, nn
 
 from bpttcheck.cases.blocks import named
 from bpttcheck.cases.changes import with_arrays
-from bpttcheck.contract import Case, Cotangents, CustomCell, Gradients, Outputs, Pullback
+from bpttcheck.contract import Capabilities, Case, Cotangents, CustomCell, Gradients, Outputs, Pullback
+from bpttcheck.measuring.completeness import kind
 from bpttcheck.targets import TargetError
 from bpttref import Blocks, Cell, Last, Window, trees
 from bpttref.arrays import Array
@@ -48,9 +53,13 @@ class TorchSubject:
         torch.set_float32_matmul_precision("highest")
         torch.set_num_threads(1)  # for problems as small as these, more threads only wait for each other
 
+    def capabilities(self) -> Capabilities:
+        """As of any implementation."""
+        raise NotImplementedError
+
     def unroll(self, cell: Cell | CustomCell, parameters: Any, x: Any, initial: Any, lengths: Any) -> tuple[Any, Any]:
         """y and final states, nested and named as in `Outputs`, from tensors nested and named as in a `Case`; but for
-        ``parameters``, which are what `held` says. Lengths are on the CPU."""
+        ``parameters``, which are what `held` says. Lengths are on the CPU. Without initial states initial is None."""
         raise NotImplementedError
 
     def held(self, case: Case, parameters: Any) -> tuple[Any, Any]:
@@ -59,15 +68,17 @@ class TorchSubject:
 
     def vjp(self, case: Case) -> tuple[Outputs, Pullback]:
         case = replace(case, objective=None)
-        parameters, at = self._placed(case, _leaf)
-        y, final = self._run(parameters, at)
+        with torch.set_grad_enabled(case.wanted != frozenset()):
+            parameters, at = self._placed(case, _leaf)
+            y, final = self._run(parameters, at)
         outputs: dict[str, Any] = named(Outputs(y, final))
 
         def pullback(cotangents: Cotangents) -> Gradients:
             given = {
                 name: self._tensor(case, a) for name, a in named(cotangents).items() if outputs[name].requires_grad
             }
-            return self._gradients(case, at, [outputs[name] for name in given], list(given.values()))
+            retain = self.capabilities().reusable and not case.once
+            return self._gradients(case, at, [outputs[name] for name in given], list(given.values()), retain)
 
         return Outputs(*trees.each(self._array, (y, final))), pullback
 
@@ -87,7 +98,7 @@ class TorchSubject:
             else:
                 losses = torch.sum(targets * o, -1)
         loss = torch.sum(self._tensor(case, objective.factors) * losses)
-        return Outputs(None, None, loss.item()), self._gradients(case, at, [loss], [torch.ones_like(loss)])
+        return Outputs(None, None, loss.item()), self._gradients(case, at, [loss], [torch.ones_like(loss)], False)
 
     def jvp(self, case: Case, tangents: Gradients) -> Outputs:
         """The pushforward by dual numbers, without oneDNN, whose LSTM has none."""
@@ -110,7 +121,11 @@ class TorchSubject:
         """What `unroll` gets for the parameters, and the case with ``change(name, tensor)`` in place of each array."""
         at = with_arrays(case, lambda name, array: change(name, self._tensor(case, array)))
         parameters, own = self.held(case, at.parameters)
-        return parameters, replace(at, parameters=own)
+        at = replace(at, parameters=own)
+        for name, tensor in _tensors(at).items():
+            if not _wants(case, kind(name)):
+                tensor.requires_grad_(False)
+        return parameters, at
 
     def _run(self, parameters: Any, at: Case) -> tuple[Any, Any]:
         """y and final states, with the graph cut where the case says."""
@@ -143,16 +158,23 @@ class TorchSubject:
         y, after = self.unroll(at.cell, parameters, x, states, left.clamp(1, len(x)))
         return torch.where(live.to(y.device)[:, None], y, 0), _where(live, after, states)
 
-    def _gradients(self, case: Case, at: Case, outputs: list[Tensor], cotangents: list[Tensor]) -> Gradients:
-        readout = at.objective.readout if at.objective else None
-        wanted: dict[str, Any] = named(Gradients(at.x, at.parameters, at.initial, readout))
+    def _gradients(
+        self, case: Case, at: Case, outputs: list[Tensor], cotangents: list[Tensor], retain: bool
+    ) -> Gradients:
+        """Of what the case wants. retain: whether the graph is kept for another call."""
+        by = {name: tensor for name, tensor in _tensors(at).items() if _wants(case, kind(name))}
         found = torch.autograd.grad(
-            outputs, list(wanted.values()), cotangents, retain_graph=True, allow_unused=True, materialize_grads=True
+            outputs, list(by.values()), cotangents, retain_graph=retain, allow_unused=True, materialize_grads=True
         )
-        arrays = dict(zip(wanted, map(self._array, found), strict=True))
-        shaped = with_arrays(case, lambda name, _: arrays[name])
+        arrays: dict[str, Any] = dict(zip(by, map(self._array, found), strict=True))
+        shaped = with_arrays(case, lambda name, _: arrays.get(name, np.zeros(0)))
         readout = shaped.objective.readout if shaped.objective else None
-        return Gradients(shaped.x, shaped.parameters, shaped.initial, readout)
+        return Gradients(
+            shaped.x if _wants(case, "x") else None,
+            shaped.parameters if _wants(case, "parameters") else None,
+            shaped.initial if _wants(case, "initial") else None,
+            readout if _wants(case, "parameters") else None,
+        )
 
     def _tensor(self, case: Case, array: Array) -> Any:
         """A copy in the dtype of the case, on the device."""
@@ -166,6 +188,16 @@ class TorchSubject:
 
 def _leaf(name: str, tensor: Any) -> Any:
     return tensor.requires_grad_()
+
+
+def _tensors(at: Case) -> dict[str, Any]:
+    """What is differentiated by, by name."""
+    return named(Gradients(at.x, at.parameters, at.initial, at.objective.readout if at.objective else None))
+
+
+def _wants(case: Case, what: str) -> bool:
+    """Whether gradients of "x", "parameters" or "initial" are wanted."""
+    return case.wanted is None or what in case.wanted
 
 
 class ModuleSubject(TorchSubject):

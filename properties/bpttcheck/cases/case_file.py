@@ -80,7 +80,7 @@ class CaseFile:
                 )
             return rounded(array.astype(np.float64), dtype)
 
-        H = _units(lambda units: parameter_shapes(cell, D, units, capabilities.biases), shapes)
+        H = units(lambda H: parameter_shapes(cell, D, H, capabilities.biases), shapes)
         if not H:
             needed = ", ".join(parameter_shapes(cell, D, 1, capabilities.biases))
             raise ValueError(f"{self.path} does not hold {needed} in shapes that fit {cell.name} and x of {D} features")
@@ -102,7 +102,7 @@ class CaseFile:
         return Held(case, cotangents, H)
 
 
-def _units(parameters: Callable[[int], Shapes], shapes: dict[str, tuple[int, ...]]) -> int:
+def units(parameters: Callable[[int], Shapes], shapes: dict[str, tuple[int, ...]]) -> int:
     """The H for which a cell's parameters have the shapes that there are; 0 if there is none."""
     fitting = (H for H in range(1, _MOST_UNITS) if all(shapes.get(n) == s for n, s in parameters(H).items()))
     return next(fitting, 0)

@@ -63,6 +63,11 @@ def only_y(outputs: Outputs | Cotangents, steps: slice) -> Cotangents:
     return Cotangents(dy)
 
 
+def other_problem(case: Case) -> Case:
+    """Another problem of the same shapes."""
+    return with_arrays(case, lambda _, array: (0.5 * array + 0.25).astype(array.dtype))
+
+
 def copied(cotangents: Cotangents) -> Cotangents:
     """The cotangents in arrays of their own."""
     return Cotangents(trees.copy(cotangents.y), trees.copy(cotangents.final))

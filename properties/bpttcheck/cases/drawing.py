@@ -23,6 +23,7 @@ class Draw:
     """Everything that a case depends on. file: where it is the user's own; then the seed is that of the rest.
 
     remembers: whether the weights of a known cell are such that states neither vanish nor explode over many steps.
+    unbiased: whether biases are zero, as those of a network that has not been trained mostly are.
     """
 
     T: int
@@ -38,6 +39,7 @@ class Draw:
     seed: int
     file: CaseFile | None = None
     remembers: bool = False
+    unbiased: bool = False
 
     def __str__(self) -> str:
         if self.file is not None:
@@ -49,6 +51,7 @@ class Draw:
             "tokens": self.tokens,
             "round numbers": self.rounded,
             "long memory": self.remembers,
+            "biases of zero": self.unbiased,
         }
         sizes = f"T={self.T}, B={self.B}, D={self.D}, H={self.H}"
         chosen = "".join(f", {option}" for option, given in options.items() if given)
@@ -68,6 +71,7 @@ def draw_case(rng: np.random.Generator, capabilities: Capabilities, k: int) -> D
     Sizes are distinct and above 1, but in some kinds: "equal" has equal ones, since a wrong shape may fit by chance;
     "edge" has sizes of 1; "large" has two sizes that are several times the others, weights that shrink with them, and
     a long memory where T is one of the two. "ragged", "equal", "edge" and "anything" mix depth, directions and lengths.
+    Of each kind but "large", some have biases of zero.
     """
     kind = KINDS[k % len(KINDS)]
     growing = _GROWING[k // len(KINDS) % len(_GROWING)] if kind == "large" else ""
@@ -86,6 +90,7 @@ def draw_case(rng: np.random.Generator, capabilities: Capabilities, k: int) -> D
         weight_scale=float(rng.choice(scales)),
         seed=int(rng.integers(2**32)),
         remembers="T" in growing,
+        unbiased=rng.random() < 0.2 and not growing,
     )
 
 
@@ -158,4 +163,5 @@ def smaller_draws(draw: Draw, capabilities: Capabilities) -> st.SearchStrategy[D
         weight_scale=st.sampled_from(list(scales)),
         seed=st.sampled_from([*range(16), draw.seed]),
         remembers=st.sampled_from(sorted({False, draw.remembers})),
+        unbiased=st.sampled_from([False, True]) if draw.unbiased else st.just(False),
     )

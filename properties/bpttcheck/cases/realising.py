@@ -27,15 +27,18 @@ def realise(draw: Draw, cell: Cell | CustomCell, dtype: str, capabilities: Capab
             drawn = np.where(drawn < 0, -1, 1) * np.ceil(4 * np.abs(drawn)) / 4
         return rounded(scale * drawn, dtype)
 
+    def parameter(name: str, shape: tuple[int, ...]) -> Array:
+        """Biases are known by their names: another vector of an unknown cell may well be one that must not be zero."""
+        drawn = values(*shape, scale=draw.weight_scale if len(shape) > 1 else 0.5)
+        unbiased = draw.unbiased and name.rpartition("/")[2].startswith(("b_", "bias"))
+        return np.zeros_like(drawn) if unbiased else drawn
+
     directions = 2 if draw.bidirectional else 1
     x, width = _tokens(draw, rng, capabilities) if draw.tokens else (values(draw.T, draw.B, draw.D), draw.D)
     parameters, initial, final = [], [], []
     for _ in range(draw.layers):
         shapes = parameter_shapes(cell, width, draw.H, capabilities.biases)
-        drawn = [
-            {name: values(*s, scale=draw.weight_scale if len(s) > 1 else 0.5) for name, s in shapes.items()}
-            for _ in range(directions)
-        ]
+        drawn = [{name: parameter(name, shape) for name, shape in shapes.items()} for _ in range(directions)]
         parameters.append(tuple(remembering(cell, p, dtype) if draw.remembers else p for p in drawn))
         rows = {name: (draw.B, *shape) for name, shape in state_shapes(cell, draw.H).items()}
         initial.append(tuple({name: values(*s, scale=0.5) for name, s in rows.items()} for _ in range(directions)))

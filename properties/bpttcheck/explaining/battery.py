@@ -18,6 +18,7 @@ from bpttref import Cell, Links, Random, Strategy, trees
 from bpttref.inputs import is_tokens
 
 LONG = 24  # steps, rows, features or units above which one problem of a level is enough
+NO_STATES = "no initial states"  # a level whose problems a subject may decline by raising
 _PROBLEMS = 3  # of each other level
 
 _Problem = tuple[Case, Cotangents]
@@ -47,7 +48,14 @@ def battery(subject: Implementation, cell: Cell, dtype: str) -> Iterator[tuple[s
 def _plain(rng: np.random.Generator, capabilities: Capabilities, changes: Mapping[str, Any]) -> Draw:
     """A draw of one layer and one direction, but for the ``changes``."""
     tokens = "dense" not in capabilities.inputs
-    plain = {"layers": 1, "bidirectional": False, "ragged": False, "tokens": tokens, "weight_scale": 0.5}
+    plain = {
+        "layers": 1,
+        "bidirectional": False,
+        "ragged": False,
+        "tokens": tokens,
+        "weight_scale": 0.5,
+        "unbiased": False,
+    }
     return replace(draw_case(rng, capabilities, 0), **{**plain, **changes})
 
 
@@ -100,6 +108,9 @@ def _levels(capabilities: Capabilities, two_phase: bool) -> Iterator[_Level]:
                 yield _Level(f"{name} of single steps", {}, _truncated(NO_TEMPORAL_TERM[kind]))
             if kind is not Links:
                 yield _Level(f"{name} longer than T", {}, _truncated(COVERING[kind], longer=2))
+    yield _Level("biases of zero", {"unbiased": True})
+    if "initial" in capabilities.inputs and capabilities.default_initial == "zeros":
+        yield _Level(NO_STATES, {}, lambda rng, case, cotangents: (replace(case, initial=None), cotangents))
 
 
 def _drawn(kind: type[Strategy]) -> Callable[..., _Problem]:

@@ -12,17 +12,17 @@ from typing import Any
 import numpy as np
 
 from bpttcheck.cases.blocks import Named, case_arrays, named
-from bpttcheck.cases.changes import only_y, with_arrays
+from bpttcheck.cases.changes import only_y, other_problem, with_arrays
 from bpttcheck.cases.drawing import Draw
 from bpttcheck.cases.kinks import near_kink
 from bpttcheck.cases.realising import realise
 from bpttcheck.contract import Case, Cotangents, CustomCell, Gradients, Implementation, Outputs, TwoPhase
 from bpttcheck.dtypes import FORMATS
-from bpttcheck.explaining.battery import LONG, battery
+from bpttcheck.explaining.battery import LONG, NO_STATES, battery
 from bpttcheck.faults import FAULTS, Fault, Faulty, gate_orders
-from bpttcheck.measuring.calls import Refused, capabilities_of
+from bpttcheck.measuring.calls import AdapterError, Refused, capabilities_of
 from bpttcheck.measuring.comparisons import Violation
-from bpttcheck.measuring.completeness import declared
+from bpttcheck.measuring.completeness import declared, kind
 from bpttcheck.measuring.tolerance import Measured
 from bpttcheck.measuring.trial import Trial
 from bpttref import Cell, trees
@@ -94,9 +94,10 @@ def diagnose(
     capabilities = capabilities_of(subject)
     known = [("the case that failed", Trial(subject, capabilities, *problem)) for problem in failing]
     for level, trial in (*battery(subject, cell, dtype), *known):
+        declined = (Refused, AdapterError) if level == NO_STATES else (Refused,)
         try:
             results = _results(trial)
-        except Refused:
+        except declined:
             continue
         true = _true(trial)
         margins, seen_in = _margins(trial, results, true)
@@ -112,7 +113,7 @@ def diagnose(
     moody = any(_differs_again(trial, before) for trial, before in found[:1] + broken[:1])
     doors = ("vjp",) if isinstance(subject, TwoPhase) else ("vjp", "loss_and_gradients")
     everything = (*faults, *gate_orders(cell)) if where else ()
-    candidates = [fault for fault in everything if fault.door in doors and _has_gates(fault, cell)]
+    candidates = [fault for fault in everything if fault.door in doors and fault.fits(cell)]
     likely = [fault for fault in candidates if _gives(fault, broken)] or candidates  # what remembers must see them all
     names = [fault.id for fault in likely if _gives(fault, found)]
     again = {block for block in wrong | right if block.startswith(_SECOND)}
@@ -190,8 +191,9 @@ def _results(trial: Trial) -> Named:
     changed = []
 
     def taken(returned: Outputs | Gradients) -> Named:
-        """Copies of what is declared."""
-        return {name: np.array(array) for name, array in declared(named(returned), trial.capabilities).items()}
+        """Copies of what is declared, and of what the case has."""
+        there = declared(named(returned), trial.capabilities)
+        return {name: np.array(a) for name, a in there.items() if case.initial is not None or kind(name) != "initial"}
 
     if isinstance(trial.subject, TwoPhase):
         outputs, pullback = trial.calls.run(case, copy=False)
@@ -199,7 +201,7 @@ def _results(trial: Trial) -> Named:
         if pullback is not None:
             results |= taken(trial.calls.pull(pullback, cotangents, copy=False))
             if trial.capabilities.reusable:
-                trial.calls.run(with_arrays(trial.case, lambda name, a: (0.5 * a + 0.25).astype(a.dtype)))
+                trial.calls.run(other_problem(trial.case))
                 changed = [not np.array_equal(results[n], a, equal_nan=True) for n, a in taken(outputs).items()]
                 again = taken(trial.calls.pull(pullback, trial.cotangents))
                 results |= {f"{_AGAIN}{name}": array for name, array in again.items()}
@@ -264,11 +266,6 @@ def _margins(trial: Trial, got: Named, expected: Measured) -> tuple[dict[str, fl
             worst[block] = max(worst.get(block, 0.0), c.margin)
             alive |= {block} if c.alive else set()
     return worst, alive
-
-
-def _has_gates(fault: Fault, cell: Cell) -> bool:
-    """Whether a fault can be planted in a cell: some are equations of one cell alone."""
-    return any(planted.gates == cell.gates for planted in fault.cells)
 
 
 def _gives(fault: Fault, found: Sequence[tuple[Trial, Named]]) -> bool:

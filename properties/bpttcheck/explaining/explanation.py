@@ -9,15 +9,17 @@ import numpy as np
 
 from bpttcheck.cases.drawing import Draw
 from bpttcheck.cases.realising import realise
-from bpttcheck.contract import Case, Cotangents, CustomCell, Implementation
+from bpttcheck.contract import Case, Cotangents, CustomCell, Implementation, TwoPhase
 from bpttcheck.explaining.diagnosis import diagnose
 from bpttcheck.explaining.failure import write_failure
 from bpttcheck.explaining.xray import Xray, in_words, xray
 from bpttcheck.laws import LAWS
 from bpttcheck.measuring.calls import AdapterError, Refused, capabilities_of
 from bpttcheck.measuring.comparisons import Violation
+from bpttcheck.measuring.trial import Trial
 from bpttcheck.running.parallel import Question
 from bpttcheck.running.results import BAD, Result
+from bpttcheck.targets import TargetError, load
 from bpttref import Blocks, Cell, Full, Last, Regular, Strategy, Window
 
 _SHOWN = 8  # a block of up to so many numbers is written out
@@ -94,7 +96,7 @@ def explain(
         broken = sorted((r for r in failed if r.cell == name), key=lambda r: r.dtype, reverse=True)
         first, *_ = problems = [realise(_drawn(r), cells[name], r.dtype, capabilities) for r in broken]
         doubtful = asked.against or broken[0].status == "unsure"  # then nobody knows what is right
-        diagnosis = "" if doubtful else _diagnosis(subject, cells[name], broken[0].dtype, first)
+        diagnosis = "" if doubtful else _diagnosis(target, subject, cells[name], broken[0].dtype, first)
         rule = _rule(broken)
         seen = _seen(subject, cells[name], broken, rule)
         try:
@@ -112,12 +114,36 @@ def _drawn(result: Result) -> Draw:
     return result.case
 
 
-def _diagnosis(subject: Implementation, cell: Cell | CustomCell, dtype: str, problem: tuple[Case, Cotangents]) -> str:
-    """The sentence, or nothing where the subject does not even run."""
+def _diagnosis(
+    target: str, subject: Implementation, cell: Cell | CustomCell, dtype: str, problem: tuple[Case, Cotangents]
+) -> str:
+    """The sentence, or nothing where the subject does not even run, and a fresh one does not either."""
+    found = None
     with suppress(AdapterError):
         found = diagnose(subject, cell, dtype, failing=[problem])
-        return found.sentence() if found else ""
-    return ""
+    if (found is None or not (found.names or found.moody)) and _has_changed(target, subject, problem):
+        return (
+            "one that has not been called before has other numbers at this case: something is left behind by one call "
+            "for the next"
+        )
+    return found.sentence() if found else ""
+
+
+def _has_changed(target: str, subject: Implementation, problem: tuple[Case, Cotangents]) -> bool:
+    """Whether a subject that has been called has other numbers than one that is loaded anew, or raises."""
+    if not isinstance(subject, TwoPhase):
+        return False
+    try:
+        fresh = load(target)
+        new = Trial(fresh, capabilities_of(fresh), *problem)
+        expected, measured = new.returned, new.measured
+    except (TargetError, AdapterError, Refused, Violation):
+        return False
+    try:
+        numbers = Trial(subject, new.capabilities, *problem).returned
+        return any(c.margin > 1 for c in new.compare(numbers, expected, measured, measured))
+    except (AdapterError, Violation):
+        return True
 
 
 def _rule(broken: Sequence[Result]) -> Strategy:

@@ -113,7 +113,7 @@ def write_failure(
         check = _BY_LAW.format(against=", right" if against else "")
     own = folder / re.sub(r"[^A-Za-z0-9]+", "_", f"{name} {case.cell.name} {case.dtype} {law_id}")
     own.mkdir(parents=True, exist_ok=True)
-    if law.door is not OneShot:
+    if law.door not in (OneShot, Implementation):
         case = replace(case, objective=None)
     cotangent_arrays = {f"cotangent.{name}": array for name, array in named(cotangents).items()}
     np.savez(own / "case.npz", **{"x": case.x} | case_arrays(case) | cotangent_arrays)  # type: ignore[arg-type]

@@ -8,6 +8,7 @@ must catch it.
 from bpttcheck.faults import (
     accumulating,
     boundaries,
+    calling,
     carrying,
     derivatives,
     ends,
@@ -39,6 +40,7 @@ _FILES = (
     links,
     scoring,
     masking,
+    calling,
 )
 
 _ORDER = """
@@ -68,7 +70,9 @@ _ORDER = """
     layer-too-many loss-alone-when-truncated forgets-after-32-steps columns-after-8-zero
     truncation-ignored-with-lengths parameters-not-truncated-random cut-behind-the-end own-links-weighted-by-pi
     longest-row-taken-for-T tape-freed-for-all arguments-kept-as-buffers padding-counts mean-over-padding
-    row-mean-over-padding gradient-not-masked
+    row-mean-over-padding gradient-not-masked initial-left-out-means-ones shared-state-overwritten
+    shared-state-gradient-summed bias-zero-skips-gradient tape-freed-too-early outputs-alone-left-behind
+    zero-state-unless-wanted not-carried-unless-dx-wanted
 """.split()  # in which faults are listed and tried; a new one is added where it belongs
 
 _BY_ID = {fault.id: fault for file in _FILES for fault in file.FAULTS}

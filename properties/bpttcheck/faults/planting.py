@@ -31,6 +31,10 @@ class Fault:
     make: Callable[[], Vjp | LossAndGradients | Jvp]
     door: Literal["vjp", "loss_and_gradients", "jvp"] = "vjp"
 
+    def fits(self, cell: Cell) -> bool:
+        """Whether it can be planted in a cell: some are equations of one cell alone."""
+        return any(planted.gates == cell.gates for planted in self.cells)
+
 
 class Faulty:
     """A fault as a subject; if ``scored``, behind the second door, also one that is planted behind the first."""

@@ -6,6 +6,7 @@ from bpttcheck.laws import (
     agreement,
     algebra,
     batch,
+    calling,
     contract,
     derivative,
     direction,
@@ -35,6 +36,7 @@ _FAMILIES = (
     xray,
     randomized,
     objective,
+    calling,
 )
 
 LAWS: tuple[Law, ...] = tuple(

@@ -60,6 +60,7 @@ class Law:
     decisive: no other law is put to a case on which it fails. every_case: whether it is put to each case that is drawn;
     the other laws of a family take turns. cost: how often another law has its turn for one of this.
     direct: whether what is compared are the numbers of a single call, so that a failure can be shown without the law.
+    voluntary: whether a subject may decline what it asks by raising; the law is then skipped.
     kept: why it is there, if other laws catch all that it catches. family: the file that it stands in.
     ``bpttcheck.faults`` says which planted faults it catches.
     """
@@ -76,6 +77,7 @@ class Law:
     every_case: bool = False
     cost: int = 1
     direct: bool = False
+    voluntary: bool = False
     kept: str = ""
     family: str = ""
 
@@ -85,6 +87,11 @@ class Law:
             return _DOORS[self.door]
         if self.door is OneShot and not asked.capabilities.objectives:
             return "no objective is declared"
+        if self.door is Implementation and not (
+            isinstance(asked.subject, TwoPhase)
+            or (isinstance(asked.subject, OneShot) and asked.capabilities.objectives)
+        ):
+            return "the subject offers no vjp, and no loss_and_gradients of an objective"
         return next((need.lack for need in self.needs if not need.met(asked)), None)
 
 
@@ -122,6 +129,12 @@ fine_format = Need(lambda asked: FORMATS[asked.dtype].eps < 1e-5, "rounding hide
 wide_range = Need(lambda asked: FORMATS[asked.dtype].most > 1e30, "the numbers are beyond the range of the format")
 gradients = Need(lambda asked: asked.capabilities.gradients, "the subject is declared forward-only")
 reusable = Need(lambda asked: asked.capabilities.reusable, "a pullback is declared to be usable once")
+initial_states = Need(lambda asked: "initial" in asked.capabilities.inputs, "the subject does not take initial states")
+initial_states_left_out = Need(
+    lambda asked: "initial" in asked.capabilities.inputs and asked.capabilities.default_initial != "none",
+    "the subject does not take initial states that may be left out",
+)
+selects = Need(lambda asked: asked.capabilities.selects, "the subject does not look at which gradients are wanted")
 carried_states = Need(
     lambda asked: "initial" in asked.capabilities.inputs and "final" in asked.capabilities.outputs,
     "the subject does not take initial and return final states",

@@ -6,8 +6,8 @@ from dataclasses import replace
 import numpy as np
 
 from bpttcheck.cases.blocks import case_arrays, named
-from bpttcheck.cases.changes import copied, with_arrays
-from bpttcheck.contract import Case, Cotangents
+from bpttcheck.cases.changes import copied, other_problem, with_arrays
+from bpttcheck.contract import Cotangents
 from bpttcheck.laws.batch import take
 from bpttcheck.laws.law import SAYS_PLAINLY, Law, gradients, reusable
 from bpttcheck.measuring.comparisons import Comparison, Violation
@@ -52,15 +52,10 @@ def _pulled_twice(trial: Trial) -> Iterator[Comparison]:
     yield from trial.compare({name: -array for name, array in second.items()}, trial.gradients, trial.measured)
 
 
-def _other(case: Case) -> Case:
-    """Another problem of the same shapes."""
-    return with_arrays(case, lambda name, a: (0.5 * a + 0.25).astype(a.dtype))
-
-
 def _two_alive(trial: Trial) -> Iterator[Comparison]:
     """Another problem, with other weights, runs between a call and its pullback, and is pulled back first."""
     _, pullback = trial.run(trial.case)
-    _, second = trial.run(_other(trial.case))
+    _, second = trial.run(other_problem(trial.case))
     trial.pull(second, trial.cotangents)
     yield from trial.compare(trial.pull(pullback, trial.cotangents), trial.gradients, trial.measured)
 
@@ -76,7 +71,7 @@ def _results_stay(trial: Trial) -> Iterator[Comparison]:
     given |= {f"the cotangent of {name}": array for name, array in named(cotangents).items()}
     watched = given | {f"{name}, once returned,": array for name, array in returned.items()}
     before = {name: np.array(array) for name, array in watched.items()}
-    trial.results(_other(trial.case), trial.cotangents)
+    trial.results(other_problem(trial.case), trial.cotangents)
     for name, array in watched.items():
         if not np.array_equal(array, before[name], equal_nan=True):
             raise Violation(f"{name} was overwritten by the next call")

@@ -14,6 +14,9 @@ import numpy as np
 from bpttcheck.cases.blocks import named
 from bpttcheck.cases.changes import copied, with_arrays
 from bpttcheck.contract import Capabilities, Case, Cotangents, Gradients, Implementation, Outputs, Pullback
+from bpttcheck.dtypes import FORMATS
+from bpttref import trees
+from bpttref.network import States
 
 _Result = TypeVar("_Result", Outputs, Gradients)
 
@@ -62,6 +65,16 @@ class Calls:
     def declines(self, case: Case) -> str | None:
         """Why this case is not put to the implementation; None if it is."""
         return self.capabilities.refusal(case)
+
+    def started(self, case: Case) -> States | None:
+        """The states from which it declares to start where a case has none; None if they must be given."""
+        default = self.capabilities.default_initial
+        if default == "none" or case.initial is None:
+            return None
+        with self._watched("default_initial"):
+            states = trees.each(np.zeros_like, case.initial) if default == "zeros" else default(case)
+            found: States = trees.each(lambda array: array.astype(FORMATS[case.dtype].storage), states)
+        return found
 
     def run(self, case: Case, *, copy: bool = True) -> tuple[Outputs, Pulling | None]:
         """The outputs of ``vjp``, and its pullback for `pull`."""

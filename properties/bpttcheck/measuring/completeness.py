@@ -23,8 +23,13 @@ def declared(arrays: Named, capabilities: Capabilities) -> Named:
 
 
 def gradient_shapes(case: Case, capabilities: Capabilities) -> Shapes:
-    """Of the gradients that a case must give; those of a readout are among them where the case has an objective."""
-    return {name: array.shape for name, array in declared(case_arrays(case), capabilities).items()}
+    """Of the gradients that a case must give: those that are wanted, the readout's among them where there is one."""
+    return {name: array.shape for name, array in wanted(declared(case_arrays(case), capabilities), case).items()}
+
+
+def wanted(gradients: Named, case: Case) -> Named:
+    """Those that a case wants."""
+    return {name: a for name, a in gradients.items() if case.wanted is None or kind(name) in case.wanted}
 
 
 def output_shapes(case: Case, like: Case, cotangents: Cotangents) -> Shapes:

@@ -118,7 +118,10 @@ def measure(case: Case, *cotangents: Cotangents, objective: bool = False) -> lis
             scored = {"loss": np.asanyarray(evaluated.loss), **evaluated.readout}
             given = np.zeros_like(outputs.y) if given is None else given
             given[:, -copies:] = evaluated.dy
-        return named(outputs) | named(pullback(Cotangents(given, states(*final) if final else None))), scored
+        gradients = pullback(Cotangents(given, states(*final) if final else None))
+        if case.initial is None:
+            gradients = gradients._replace(initial=None)
+        return named(outputs) | named(gradients), scored
 
     with np.errstate(all="ignore"):
         (exact, exact_score), (noisy, noisy_score) = run(1, np.ndarray), run(REPLICATES, _noisy_type(case))

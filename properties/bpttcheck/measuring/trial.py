@@ -17,13 +17,14 @@ from bpttcheck.contract import (
     CustomCell,
     Gradients,
     Implementation,
+    OneShot,
     Outputs,
     TwoPhase,
 )
 from bpttcheck.dtypes import FORMATS
 from bpttcheck.measuring.calls import AdapterError, Calls, Pulling, Refused, capabilities_of
 from bpttcheck.measuring.comparisons import Comparison, Violation, compare
-from bpttcheck.measuring.completeness import check_complete, declared, gradient_shapes, output_shapes
+from bpttcheck.measuring.completeness import check_complete, declared, gradient_shapes, output_shapes, wanted
 from bpttcheck.measuring.tolerance import Measured, in_range, measure, measure_black_box, measure_right
 from bpttref import Strategy, trees
 from bpttref.arrays import Array
@@ -64,12 +65,13 @@ class Trial:
         return outputs, pullback
 
     def pull(self, pulling: Pulling | None, cotangents: Cotangents, *, copy: bool = True) -> Named:
-        """The gradients of a pullback by name; those that are not declared are left out.
+        """The gradients of a pullback by name; those that are not declared, or not wanted, are left out.
 
         Raises Violation unless they are complete.
         """
-        gradients = self._declared(self.calls.pull(pulling, cotangents, copy=copy))
+        returned = self._declared(self.calls.pull(pulling, cotangents, copy=copy))
         assert pulling is not None
+        gradients = wanted(returned, pulling.case)
         shapes = gradient_shapes(replace(pulling.case, objective=None), self.capabilities)
         check_complete("gradient of", gradients, shapes, pulling.case, self.case)
         return gradients
@@ -80,7 +82,7 @@ class Trial:
         Raises Violation unless they are complete.
         """
         outputs, gradients = self.calls.score(case, copy=copy)
-        found = self._declared(gradients)
+        found = wanted(self._declared(gradients), case)
         check_complete("gradient of", found, gradient_shapes(case, self.capabilities), case, self.case)
         return found | {"loss": np.asarray(outputs.loss)}
 
@@ -183,6 +185,19 @@ class Trial:
         if isinstance(case.cell, CustomCell):
             return measure_black_box(lambda moved, _: self.score(moved), case, Cotangents())
         return measure(case, objective=True)[0]
+
+    def beside(self, case: Case) -> "Trial":
+        """The same subject, in the same calls, with the same cotangents and another case."""
+        other = Trial(self.subject, self.capabilities, case, self.cotangents, self.against)
+        other.calls, other.rng = self.calls, self.rng
+        return other
+
+    def expect(self) -> None:
+        """Make the calls that others are compared with, through each door that there is."""
+        if isinstance(self.subject, TwoPhase):
+            _ = self.returned
+        if isinstance(self.subject, OneShot) and self.case.objective is not None:
+            _ = self.scored
 
     def results(self, case: Case, cotangents: Cotangents) -> Named:
         """The subject's outputs and gradients for another case."""

@@ -40,6 +40,7 @@ class Own:
 
 
 NOTHING = Own()
+_DECLINED = "the subject declares that it takes no such case: "
 
 
 def judge(
@@ -163,8 +164,7 @@ class _Verdict:
         if not finding.proves:
             result.vacuous += 1
             if not result.examples:
-                said = f"the subject declares that it takes no such case: {finding.refused}"
-                result.reason = said if finding.refused else ""
+                result.reason = f"{_DECLINED}{finding.refused}" if finding.refused else ""
             return
         result.examples += 1
         result.reason = ""
@@ -187,19 +187,21 @@ class _Verdict:
                     shrink(result, law, self._asked, smallest)
                 confirm(result, self._asked)
             elif result.status != "error" and (result.examples or not self._out_of_time):
-                _close(result, broken)
+                _close(result, law, broken)
             elif result.status != "error":
                 result.reason = "the time was up before a case could prove anything; --budget gives more"
             self._progress(result)
         yield from self._results.values()
 
 
-def _close(result: Result, broken: Sequence[str]) -> None:
+def _close(result: Result, law: Law, broken: Sequence[str]) -> None:
     """Settle a law that did not fail; ``broken`` are the decisive laws that did."""
     if result.examples:
         result.status = "passed"
     elif broken:
         result.reason = f"not asked, since {broken[0]} was broken in every case"
+    elif law.voluntary and result.reason:
+        result.status, result.reason = "skipped", result.reason.removeprefix(_DECLINED)
     else:
         result.status = "vacuous"
         result.reason = result.reason or "no case that was drawn could prove anything"

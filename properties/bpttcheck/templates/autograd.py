@@ -32,11 +32,18 @@ class MyRNN:
             dtypes=("float32", "float64"),  # Yours: what it computes in.
             inputs=("dense", "initial"),  # Yours: without "initial" it starts from zeros.
             gradients=("x", "parameters", "initial"),  # Yours: what it returns the gradients of.
+            selects=True,  # Yours: leave it out, and all gradients are always wanted.
         )
 
     def vjp(self, case):
-        def network(given):
-            p, x, h = given
+        p = dict(case.parameters[0][0])
+        zeros = np.zeros((case.x.shape[1], p["W_hh"].shape[1]), case.x.dtype)
+        h0 = zeros if case.initial is None else case.initial[0][0]["h"]
+        given = {"parameters": p, "x": case.x, "initial": h0}
+        wanted = given.keys() if case.wanted is None else case.wanted
+
+        def network(by):
+            p, x, h = ((by if name in wanted else given)[name] for name in given)
             # Yours: run your network forward, on these arrays brought into your own layout.
             y = []
             for x_t in x:
@@ -46,12 +53,14 @@ class MyRNN:
                 y.append(new)
             return outputs_of((np.array(y), h))
 
-        pull, (y, h) = make_vjp(network, 0)((dict(case.parameters[0][0]), case.x, case.initial[0][0]["h"]))
+        pull, (y, h) = make_vjp(network, 0)({name: given[name] for name in wanted})
 
         def pullback(cotangents):
             dy = np.zeros_like(y) if cotangents.y is None else cotangents.y
             dh = np.zeros_like(h) if cotangents.final is None else cotangents.final[0][0]["h"]
-            dp, dx, dh = pull((dy, dh))
-            return Gradients(dx, ((dp,),), (({"h": dh},),))
+            found = pull((dy, dh))
+            dp = ((found["parameters"],),) if "parameters" in wanted else None
+            dh = (({"h": found["initial"]},),) if "initial" in wanted else None
+            return Gradients(found.get("x"), dp, dh)
 
         return Outputs(y, (({"h": h},),)), pullback

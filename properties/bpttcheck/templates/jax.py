@@ -15,6 +15,8 @@ x is (T, B, D), W_hx (G*H, D), W_hh (G*H, H), b_hx and b_hh (G*H,), a state (B, 
 i, f, g, o of an LSTM, whose states are "h" and "c"; r, z, n of a GRU.
 """
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -26,7 +28,9 @@ jax.config.update("jax_enable_x64", True)  # without it JAX computes in float32 
 
 
 @jax.jit
-def network(p, x, h):
+def network(parameters, x, initial):
+    p, h = parameters, initial
+
     # Yours: run your network forward, on these arrays brought into your own layout.
     def step(h, x_t):  # Rung 3: scan over (x, xi), and begin with h = stop(h) + xi_t * (h - stop(h)).
         new = jnp.tanh(x_t @ p["W_hx"].T + p["b_hx"] + h @ p["W_hh"].T + p["b_hh"])
@@ -36,9 +40,9 @@ def network(p, x, h):
     return y, h
 
 
-@jax.jit
-def gradients(given, cotangents):
-    return jax.vjp(network, *given)[1](cotangents)
+@partial(jax.jit, static_argnums=2)
+def gradients(given, cotangents, wanted):
+    return jax.vjp(lambda some: network(**{**given, **some}), {n: given[n] for n in wanted})[1](cotangents)[0]
 
 
 class MyRNN:
@@ -50,17 +54,23 @@ class MyRNN:
             dtypes=("float32", "float64"),  # Yours: what it computes in.
             inputs=("dense", "initial"),  # Yours: without "initial" it starts from zeros.
             gradients=("x", "parameters", "initial"),  # Yours: what it returns the gradients of.
+            selects=True,  # Yours: leave it out, and all gradients are always wanted.
             sizes={"T": (1, 3, 4, 8), "B": (1, 2), "D": (3,), "H": (4,)},  # Yours: each new shape is compiled.
         )
 
     def vjp(self, case):
-        given = dict(case.parameters[0][0]), case.x, case.initial[0][0]["h"]
-        y, h = map(np.asarray, network(*given))
+        p = dict(case.parameters[0][0])
+        zeros = np.zeros((case.x.shape[1], p["W_hh"].shape[1]), case.x.dtype)
+        given = {"parameters": p, "x": case.x, "initial": zeros if case.initial is None else case.initial[0][0]["h"]}
+        wanted = ("initial", "parameters", "x") if case.wanted is None else tuple(sorted(case.wanted))
+        y, h = map(np.asarray, network(**given))
 
         def pullback(cotangents):
             dy = np.zeros_like(y) if cotangents.y is None else cotangents.y
             dh = np.zeros_like(h) if cotangents.final is None else cotangents.final[0][0]["h"]
-            dp, dx, dh = jax.tree.map(np.asarray, gradients(given, (dy, dh)))
-            return Gradients(dx, ((dp,),), (({"h": dh},),))
+            found = jax.tree.map(np.asarray, gradients(given, (dy, dh), wanted))
+            dp = ((found["parameters"],),) if "parameters" in wanted else None
+            dh = (({"h": found["initial"]},),) if "initial" in wanted else None
+            return Gradients(found.get("x"), dp, dh)
 
         return Outputs(y, (({"h": h},),)), pullback

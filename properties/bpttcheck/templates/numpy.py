@@ -30,10 +30,13 @@ class MyRNN:
             dtypes=("float32", "float64"),  # Yours: what it computes in.
             inputs=("dense", "initial"),  # Yours: without "initial" it starts from zeros.
             gradients=("x", "parameters", "initial"),  # Yours: what it returns the gradients of.
+            selects=True,  # Yours: leave it out, and all gradients are always wanted.
         )
 
     def vjp(self, case):
-        p, h, y = case.parameters[0][0], [case.initial[0][0]["h"]], []
+        p, y = case.parameters[0][0], []
+        zeros = np.zeros((case.x.shape[1], p["W_hh"].shape[1]), case.x.dtype)
+        h = [zeros if case.initial is None else case.initial[0][0]["h"]]
         # Yours: run your network forward, on these arrays brought into your own layout.
         for x in case.x:
             y.append(np.tanh(x @ p["W_hx"].T + p["b_hx"] + h[-1] @ p["W_hh"].T + p["b_hh"]))
@@ -50,7 +53,8 @@ class MyRNN:
                 dp["W_hh"] += da.T @ h[t]
                 dp["b_hx"] += da.sum(axis=0)
                 dp["b_hh"] += da.sum(axis=0)
-                dx[t] = da @ p["W_hx"]
+                if case.wanted is None or "x" in case.wanted:  # Yours: what else may be left out; "initial", say.
+                    dx[t] = da @ p["W_hx"]
                 dh = da @ p["W_hh"]  # Rung 3: times xi[t].  Rung 4: plus dh * ~live[t].
             return Gradients(dx, ((dp,),), (({"h": dh},),))
 

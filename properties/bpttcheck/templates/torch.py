@@ -30,25 +30,32 @@ class MyRNN:
             dtypes=("float32", "float64"),  # Yours: what it computes in.
             inputs=("dense", "initial"),  # Yours: without "initial" it starts from zeros.
             gradients=("x", "parameters", "initial"),  # Yours: what it returns the gradients of.
+            selects=True,  # Yours: leave it out, and all gradients are always wanted.
         )
 
     def vjp(self, case):
-        x, h0 = (torch.tensor(array, requires_grad=True) for array in (case.x, case.initial[0][0]["h"]))
-        p = {name: torch.tensor(array, requires_grad=True) for name, array in case.parameters[0][0].items()}
-        # Yours: copy p into the weights of your module, which replace p in `wanted`, and run it.
+        wanted = ("x", "parameters", "initial") if case.wanted is None else case.wanted
+        x = torch.tensor(case.x, requires_grad="x" in wanted)
+        p = {n: torch.tensor(a, requires_grad="parameters" in wanted) for n, a in case.parameters[0][0].items()}
+        zeros = torch.zeros(x.shape[1], p["W_hh"].shape[1], dtype=x.dtype)
+        h0 = zeros if case.initial is None else torch.tensor(case.initial[0][0]["h"])
+        h0.requires_grad_("initial" in wanted)
+        # Yours: copy p into the weights of your module, which replace p in `by`, and run it.
         h, y = h0, []
         for x_t in x:
             # Rung 3: h = h.detach() + xi[t] * (h - h.detach()).
             new = torch.tanh(x_t @ p["W_hx"].T + p["b_hx"] + h @ p["W_hh"].T + p["b_hh"])
             h = new  # Rung 4: torch.where(live[t], new, h), and live[t] * new below.
             y.append(new)
-        outputs, wanted = [torch.stack(y), h], [x, h0, *p.values()]
+        outputs, by = [torch.stack(y), h], [tensor for tensor in (x, h0, *p.values()) if tensor.requires_grad]
 
         def pullback(cotangents):
             given = [cotangents.y, cotangents.final and cotangents.final[0][0]["h"]]
             given = [torch.zeros_like(o) if g is None else torch.tensor(g) for o, g in zip(outputs, given, strict=True)]
-            dx, dh, *dp = torch.autograd.grad(outputs, wanted, given, retain_graph=True)
-            dp = {name: g.numpy() for name, g in zip(p, dp, strict=True)}
-            return Gradients(dx.numpy(), ((dp,),), (({"h": dh.numpy()},),))
+            found = iter(torch.autograd.grad(outputs, by, given, retain_graph=not case.once))
+            dx = next(found).numpy() if "x" in wanted else None
+            dh = (({"h": next(found).numpy()},),) if "initial" in wanted else None
+            dp = (({name: g.numpy() for name, g in zip(p, found, strict=True)},),) if "parameters" in wanted else None
+            return Gradients(dx, dp, dh)
 
         return Outputs(outputs[0].detach().numpy(), (({"h": h.detach().numpy()},),)), pullback
