@@ -95,6 +95,8 @@ def _objective(trial: Trial) -> Iterator[Comparison]:
         case = trial.truncated(strategy)
         measured = trial.measure_objective(case)
         alive = _cut_away(measured.values, trial.scored_measured.values)
+        unchanged = {"loss", *case.objective.readout} if case.objective else set()  # by no truncation
+        alive |= {name: measured.values[name] for name in unchanged & measured.values.keys()}
         for comparison in trial.compare(trial.score(case), measured.values, measured, alive=alive):
             yield replace(comparison, case=case)
 
