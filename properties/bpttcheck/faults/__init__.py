@@ -15,6 +15,7 @@ from bpttcheck.faults import (
     incomplete,
     layout,
     links,
+    overflowing,
     padding,
     remembering,
     rules,
@@ -30,6 +31,7 @@ _FILES = (
     equations,
     incomplete,
     ends,
+    overflowing,
     padding,
     layout,
     remembering,
@@ -64,6 +66,7 @@ _ORDER = """
     loop-parameters-not-truncated pushforward-without-h0
     no-parameters-when-truncated no-initial-when-truncated float64-when-truncated no-parameters-without-steps
     layer-too-many loss-alone-when-truncated
+    nan-from-step-5 nan-of-one-step
 """.split()  # in which faults are listed and tried; a new one is added where it belongs
 
 _BY_ID = {fault.id: fault for file in _FILES for fault in file.FAULTS}

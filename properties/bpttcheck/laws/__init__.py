@@ -10,6 +10,7 @@ from bpttcheck.laws import (
     derivative,
     direction,
     edge,
+    finite,
     objective,
     padding,
     purity,
@@ -22,6 +23,7 @@ from bpttcheck.laws.law import Law
 
 _FAMILIES = (
     contract,
+    finite,
     agreement,
     derivative,
     algebra,

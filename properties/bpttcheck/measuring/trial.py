@@ -9,7 +9,7 @@ from zlib import crc32
 import numpy as np
 
 from bpttcheck.cases.blocks import Named, case_arrays, named
-from bpttcheck.cases.changes import with_arrays
+from bpttcheck.cases.changes import in_float64
 from bpttcheck.contract import (
     Capabilities,
     Case,
@@ -25,7 +25,7 @@ from bpttcheck.measuring.calls import AdapterError, Calls, Pulling, Refused, cap
 from bpttcheck.measuring.comparisons import Comparison, Violation, compare
 from bpttcheck.measuring.completeness import check_complete, declared, gradient_shapes, output_shapes
 from bpttcheck.measuring.tolerance import Measured, in_range, measure, measure_black_box, measure_right
-from bpttref import Strategy, trees
+from bpttref import Strategy
 from bpttref.arrays import Array
 from bpttref.inputs import is_tokens
 
@@ -160,8 +160,7 @@ class Trial:
     def _right(self, case: Case, cotangents: Cotangents) -> Named:
         """What the implementation that the subject is judged against gives for a case, in float64."""
         assert self.against is not None
-        exact = replace(with_arrays(case, lambda _, array: array.astype(np.float64)), dtype="float64")
-        given = Cotangents(*(trees.each(lambda array: array.astype(np.float64), part) for part in cotangents))
+        exact, given = in_float64(case, cotangents)
         try:
             return Trial(self.against, capabilities_of(self.against), exact, given).results(exact, given)
         except (AdapterError, Refused, Violation) as error:
