@@ -46,7 +46,7 @@ class Linear:
                 dV += dh.sum(axis=-1).T @ case.x[t]
                 dx[t] = dh.sum(axis=-1) @ p["V"]
                 dh = (p["W"].T @ dh) * (k * h[t] ** (k - 1))
-            dW, dV, dx, dh = (self.spoil(case, n, a) for n, a in zip(("W", "V", "x", "h0"), (dW, dV, dx, dh)))
+            dW, dV, dx, dh = (self.spoil(case, n, a) for n, a in {"W": dW, "V": dV, "x": dx, "h0": dh}.items())
             return Gradients(dx, (({"W": dW, "V": dV},),), (({"h": dh},),))
 
         y, last = self.spoil(case, "y", np.stack([s[..., 0] for s in h[1:]])), self.spoil(case, "h", h[-1])

@@ -68,7 +68,8 @@ def ordinary(case: Case, cotangents: Cotangents) -> tuple[Case, Cotangents]:
         if array.ndim < 2 or array.size == 0:
             return np.clip(array, -1, 1)
         size = float(np.sqrt(np.mean(np.square(array, dtype=np.float64)))) or 1.0
-        return (np.clip(array / size, -3, 3) / (array.size / min(array.shape)) ** 0.5).astype(array.dtype)
+        scaled: Array = np.clip(array / size, -3, 3) / (array.size / min(array.shape)) ** 0.5
+        return scaled.astype(array.dtype)
 
     clipped = Cotangents(*(trees.each(lambda a: np.clip(a, -3, 3), part) for part in cotangents))
     return with_arrays(case, smaller), clipped

@@ -18,6 +18,7 @@ from bpttcheck.measuring.calls import AdapterError, Refused, capabilities_of
 from bpttcheck.measuring.comparisons import Violation
 from bpttcheck.running.parallel import Question
 from bpttcheck.running.results import BAD, Result
+from bpttcheck.running.time_limit import USUAL, TimeLimit
 from bpttref import Blocks, Cell, Full, Last, Regular, Strategy, Window
 
 _SHOWN = 8  # a block of up to so many numbers is written out
@@ -82,11 +83,13 @@ def explain(
     results: Sequence[Result],
     failures: Path,
     asked: Question,
+    limit: TimeLimit | None = None,
 ) -> Iterator[Explanation]:
     """For each cell of a subject that failed, what is wrong; each failure is written to a folder in ``failures``.
 
-    results: the subject's alone. asked: what they answer.
+    results: the subject's alone. asked: what they answer. limit: for all diagnoses, of which each has a minute at most.
     """
+    limit = limit or TimeLimit()
     failed = [r for r in results if r.status in BAD and r.case]
     capabilities = capabilities_of(subject).at(asked.sizes)
     cells = {cell.name: cell for cell in capabilities.cells}
@@ -94,7 +97,7 @@ def explain(
         broken = sorted((r for r in failed if r.cell == name), key=lambda r: r.dtype, reverse=True)
         first, *_ = problems = [realise(_drawn(r), cells[name], r.dtype, capabilities) for r in broken]
         doubtful = asked.against or broken[0].status == "unsure"  # then nobody knows what is right
-        diagnosis = "" if doubtful else _diagnosis(subject, cells[name], broken[0].dtype, first)
+        diagnosis = "" if doubtful else _diagnosis(subject, cells[name], broken[0].dtype, first, limit)
         rule = _rule(broken)
         seen = _seen(subject, cells[name], broken, rule)
         try:
@@ -112,10 +115,14 @@ def _drawn(result: Result) -> Draw:
     return result.case
 
 
-def _diagnosis(subject: Implementation, cell: Cell | CustomCell, dtype: str, problem: tuple[Case, Cotangents]) -> str:
+def _diagnosis(
+    subject: Implementation, cell: Cell | CustomCell, dtype: str, problem: tuple[Case, Cotangents], limit: TimeLimit
+) -> str:
     """The sentence, or nothing where the subject does not even run."""
+    if not limit.left:
+        return "" if isinstance(cell, CustomCell) else "the time was up before one could be made"
     with suppress(AdapterError):
-        found = diagnose(subject, cell, dtype, failing=[problem])
+        found = diagnose(subject, cell, dtype, failing=[problem], limit=TimeLimit(min(USUAL, limit.left)))
         return found.sentence() if found else ""
     return ""
 

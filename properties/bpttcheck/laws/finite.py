@@ -35,7 +35,7 @@ def _through_loss(trial: Trial) -> Iterator[Comparison]:
 
 
 def _finite(trial: Trial, got: Named, run: _Run, measured: Callable[[], Measured]) -> Iterator[Comparison]:
-    """Each array; for one that is not finite Violation is raised where it should be, and nothing is proved elsewhere."""
+    """Each array. Raises Violation for one that is not finite where it should be; elsewhere that proves nothing."""
     if not _not_finite(got):
         yield from (Comparison(name, 0.0, 1.0) for name in sorted(got))
         return

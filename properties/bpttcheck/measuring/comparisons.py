@@ -43,9 +43,9 @@ def compare(
 ) -> Iterator[Comparison]:
     """Compare block by block the arrays that both sides have; scales of several measures add up.
 
-    Blocks that the dtype cannot hold prove nothing and yield nothing; what is not finite where such numbers are expected
-    as it holds is wrong however much rounding may change. ``alive``: where zeros are expected, what would
-    be there if they were not. Raises Violation where shapes differ.
+    Blocks that the dtype cannot hold prove nothing and yield nothing. What is not finite where numbers that it holds
+    are expected is wrong, however much rounding may change. ``alive``: where zeros are expected, what would be there
+    if they were not. Raises Violation where shapes differ.
     """
     for name in [name for name in expected if name in got]:
         spread = np.zeros(expected[name].shape)

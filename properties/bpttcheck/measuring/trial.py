@@ -125,7 +125,9 @@ class Trial:
         few = 8 * FORMATS[self.case.dtype].eps
         least = 0.0 if isinstance(self.case.cell, CustomCell) or self.case.cell in _NO_TANH else few
         bound = max(1e-3, few)
-        return all(in_range(size, scale, self.case.dtype) and scale <= max(bound * size, least) for size, scale in sizes)
+        return all(
+            in_range(size, scale, self.case.dtype) and scale <= max(bound * size, least) for size, scale in sizes
+        )
 
     @property
     def one_way(self) -> bool:
