@@ -145,8 +145,7 @@ def failed(judged, laws, seed, examples=16, **options):
 
 @pytest.mark.parametrize("name", ["gru_head", *CELLS])
 def test_sums_of_gradients(name):
-    for seed in (1, 2):
-        assert not failed(subject(name), COMPOSED, seed)
+    assert not failed(subject(name), COMPOSED, 1, examples=8)
 
 
 @pytest.mark.parametrize(("name", "law", "draw"), [
