@@ -55,6 +55,47 @@ def saturated(case: Case) -> Case:
     return with_arrays(case, large)
 
 
+def ordinary(case: Case, cotangents: Cotangents) -> tuple[Case, Cotangents]:
+    """The problem at an ordinary size: nothing exceeds 3, and weights are divided by the root of their fan-in.
+
+    Which axis is the fan-in is not known of every cell: the smallest is taken for the fan-out. Vectors, which may be
+    what a state is multiplied with at each step, are at most 1.
+    """
+
+    def smaller(name: str, array: Array) -> Array:
+        if name == "x" or "initial." in name:
+            return np.clip(array, -3, 3)
+        if array.ndim < 2 or array.size == 0:
+            return np.clip(array, -1, 1)
+        size = float(np.sqrt(np.mean(np.square(array, dtype=np.float64)))) or 1.0
+        scaled: Array = np.clip(array / size, -3, 3) / (array.size / min(array.shape)) ** 0.5
+        return scaled.astype(array.dtype)
+
+    clipped = Cotangents(*(trees.each(lambda a: np.clip(a, -3, 3), part) for part in cotangents))
+    return with_arrays(case, smaller), clipped
+
+
+def first_steps(case: Case, cotangents: Cotangents, steps: int) -> tuple[Case, Cotangents]:
+    """The problem of the first steps alone, with the cotangents of final states at their end."""
+    objective, dy = case.objective, cotangents.y
+    if objective is not None:
+        weights = None if objective.weights is None else objective.weights[:steps]
+        objective = replace(objective, targets=objective.targets[:steps], weights=weights)
+    lengths = None if case.lengths is None else np.minimum(case.lengths, steps)
+    short = replace(case, x=case.x[:steps], lengths=lengths, objective=objective)
+    return short, Cotangents(None if dy is None else dy[:steps], cotangents.final)
+
+
+def in_float64(case: Case, cotangents: Cotangents) -> tuple[Case, Cotangents]:
+    """The same numbers in float64."""
+
+    def wide(array: Array) -> Array:
+        return array.astype(np.float64)
+
+    exact = replace(with_arrays(case, lambda _, array: wide(array)), dtype="float64")
+    return exact, Cotangents(*(trees.each(wide, part) for part in cotangents))
+
+
 def only_y(outputs: Outputs | Cotangents, steps: slice) -> Cotangents:
     """Cotangents of y at some steps alone, zero at the others."""
     assert outputs.y is not None

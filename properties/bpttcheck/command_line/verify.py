@@ -25,6 +25,7 @@ from bpttcheck.running.known_failures import read_known_failures
 from bpttcheck.running.parallel import Question
 from bpttcheck.running.results import BAD, Result, summary
 from bpttcheck.running.run import Run, unmet
+from bpttcheck.running.time_limit import TimeLimit
 from bpttcheck.targets import TargetError, installed, judged_together
 
 
@@ -36,7 +37,7 @@ from bpttcheck.targets import TargetError, installed, judged_together
 @click.option("--where-declared", is_flag=True, help="Leave out a cell or dtype that no target has, with no complaint.")
 @options.examples
 @click.option("--budget", type=click.FloatRange(0, min_open=True), default=math.inf, metavar="SECONDS",
-              help="Stop drawing cases after so long, shared by all cells.")  # fmt: skip
+              help="Stop drawing cases, shrinking failures and diagnosing after so long, all together.")  # fmt: skip
 @click.option("--sizes", callback=lambda _, __, text: _sizes(text), metavar="T=N,B=N,D=N,H=N",
               help="Cases of these sizes alone; any may be left out.")  # fmt: skip
 @click.option(
@@ -115,7 +116,7 @@ def verify(
     except (TargetError, AdapterError, click.UsageError, OSError, ValueError, ImportError) as error:
         stop(error, traceback)
     console, aside = new_console(), new_console(quiet)
-    still_failing, stale = False, []
+    still_failing, stale, limit = False, [], TimeLimit(budget)
     try:
         aside.print(
             f"seed {asked.seed}, {examples} examples per cell and dtype{run.own}", markup=False, highlight=False
@@ -128,7 +129,7 @@ def verify(
     print_verdict(console, [result for result in run.results if result.status in BAD or not quiet])
     unwritten = reports.write(run)  # also for the case that what follows is interrupted
     if not run.interrupted:
-        if explained := _explained(console, run, failures):
+        if explained := _explained(console, run, failures, limit):
             unwritten = reports.write(run, explained)
         stale = unmet(asked, [record for record in run.targets if record.target in run.subjects])
     for entry in stale:
@@ -162,12 +163,13 @@ def _judge(console: Console, run: Run, jobs: int, traceback: bool) -> None:
                 bar.update(task, description=f"{share.target}  {share.cell} {share.dtype} is judged")
 
 
-def _explained(console: Console, run: Run, failures: Path) -> list[Explanation]:
+def _explained(console: Console, run: Run, failures: Path, limit: TimeLimit) -> list[Explanation]:
     """What is to be said of each cell that fails, which is printed and goes into the records."""
     explained = []
     for record in run.targets:
         if record.target in run.subjects:
-            for explanation in explain(record.target, run.subjects[record.target], record.results, failures, run.asked):
+            subject = run.subjects[record.target]
+            for explanation in explain(record.target, subject, record.results, failures, run.asked, limit):
                 explained.append(explanation)
                 record.diagnoses[explanation.first.cell] = explanation.cause()
                 print_failure(console, explanation, named=len(run.subjects) > 1)

@@ -7,24 +7,21 @@ wrong ones, within tolerance on every problem.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
 from bpttcheck.cases.blocks import Named, case_arrays, named
-from bpttcheck.cases.changes import only_y, other_problem, with_arrays
-from bpttcheck.cases.drawing import Draw
-from bpttcheck.cases.kinks import near_kink
-from bpttcheck.cases.realising import realise
+from bpttcheck.cases.changes import other_problem, with_arrays
 from bpttcheck.contract import Case, Cotangents, CustomCell, Gradients, Implementation, Outputs, TwoPhase
 from bpttcheck.dtypes import FORMATS
-from bpttcheck.explaining.battery import LONG, NO_STATES, battery
+from bpttcheck.explaining.battery import NO_STATES, battery
+from bpttcheck.explaining.lags import lags_of
 from bpttcheck.faults import FAULTS, Fault, Faulty, gate_orders
 from bpttcheck.measuring.calls import AdapterError, Refused, capabilities_of
-from bpttcheck.measuring.comparisons import Violation
 from bpttcheck.measuring.completeness import declared, kind
 from bpttcheck.measuring.tolerance import Measured
 from bpttcheck.measuring.trial import Trial
+from bpttcheck.running.time_limit import USUAL, TimeLimit
 from bpttref import Cell, trees
 from bpttref.arrays import Array
 
@@ -38,7 +35,8 @@ class Diagnosis:
 
     level: the simplest kind of problem on which the subject is wrong. wrong, right: the arrays, by gate, in which it
     differs from the reference there, and in which it does not. factors: what some of the wrong ones are multiplied by.
-    lags: how far back the gradient of x is right. moody: whether a problem, put again, had other numbers.
+    lags: how far back the gradient of x is right. moody: whether a problem, put again, had other numbers. cut: whether
+    the time was up.
     """
 
     names: tuple[str, ...]
@@ -48,8 +46,14 @@ class Diagnosis:
     factors: Mapping[str, str] = field(default_factory=dict)
     lags: str = ""
     moody: bool = False
+    cut: bool = False
 
     def sentence(self) -> str:
+        """The diagnosis, and whether the time was up before all problems and planted faults were tried."""
+        ended = " The time was up before every problem and every planted fault was tried." if self.cut else ""
+        return self._found() + ended
+
+    def _found(self) -> str:
         if self.moody and not self.names:
             return (
                 "the same problem has other numbers when it is put again: something is left behind by one call for the "
@@ -79,21 +83,23 @@ def diagnose(
     dtype: str,
     faults: Sequence[Fault] = FAULTS,
     failing: Sequence[tuple[Case, Cotangents]] = (),
+    limit: TimeLimit | None = None,
 ) -> Diagnosis | None:
     """Diagnose a subject that broke a law; None for unknown cells, which have no reference.
 
-    failing: problems on which laws failed, which are looked at after the fresh ones. Raises AdapterError if the subject
-    cannot run the problems.
+    failing: problems on which laws failed, which are looked at after the fresh ones. limit: a minute unless given; then
+    problems and faults that are left are not tried. Raises AdapterError if the subject cannot run the problems.
     """
     if isinstance(cell, CustomCell):
         return None
+    limit = limit or TimeLimit(USUAL)
     where, wrong, right = "", set[str](), set[str]()
     found: list[tuple[Trial, Named]] = []
     broken: list[tuple[Trial, Named]] = []
     factors: dict[str, set[str]] = {}
     capabilities = capabilities_of(subject)
     known = [("the case that failed", Trial(subject, capabilities, *problem)) for problem in failing]
-    for level, trial in (*battery(subject, cell, dtype), *known):
+    for level, trial in limit.within((*battery(subject, cell, dtype), *known)):
         declined = (Refused, AdapterError) if level == NO_STATES else (Refused,)
         try:
             results = _results(trial)
@@ -114,8 +120,10 @@ def diagnose(
     doors = ("vjp",) if isinstance(subject, TwoPhase) else ("vjp", "loss_and_gradients")
     everything = (*faults, *gate_orders(cell)) if where else ()
     candidates = [fault for fault in everything if fault.door in doors and fault.fits(cell)]
-    likely = [fault for fault in candidates if _gives(fault, broken)] or candidates  # what remembers must see them all
-    names = [fault.id for fault in likely if _gives(fault, found)]
+    likely = [
+        fault for fault in limit.within(candidates) if _gives(fault, broken)
+    ] or candidates  # what remembers must see them all
+    names = [fault.id for fault in limit.within(likely) if _gives(fault, found)]
     again = {block for block in wrong | right if block.startswith(_SECOND)}
     telling = {
         block for block in wrong & again if block.removeprefix(_SECOND) not in wrong
@@ -123,8 +131,8 @@ def diagnose(
     right -= wrong | again | _FLAGS
     wrong = wrong - again | telling
     said = {block: min(seen, key=list(_FACTORS).index) for block, seen in factors.items() if seen}
-    lags = "" if names or not where or "truncation" in where else _lags(subject, cell, dtype)
-    return Diagnosis(tuple(names), where, tuple(sorted(wrong)), tuple(sorted(right)), said, lags, moody)
+    lags = "" if names or not where or not limit.left or "truncation" in where else lags_of(subject, cell, dtype)
+    return Diagnosis(tuple(names), where, tuple(sorted(wrong)), tuple(sorted(right)), said, lags, moody, limit.cut)
 
 
 _FACTORS: Mapping[str, Callable[[int, int], float]] = {  # of the number of steps and of rows
@@ -153,35 +161,6 @@ def _factors(trial: Trial, got: Named, true: Measured, bad: set[str]) -> dict[st
             if margins.get(block, 2.0) <= 1:
                 found[block].add(said)
     return found
-
-
-def _lags(subject: Implementation, cell: Cell, dtype: str) -> str:
-    """At which lags dx is wrong, for the loss at the last of many steps alone."""
-    capabilities = capabilities_of(subject)
-    sizes: dict[str, Any] = {"T": LONG} | {
-        n: min(capabilities.sizes.get(n, (size,))) for n, size in (("B", 2), ("D", 3), ("H", 4))
-    }
-    draw = Draw(
-        **sizes, layers=1, bidirectional=False, ragged=False, tokens=False, rounded=False, weight_scale=0.5, seed=3
-    )
-    case, cotangents = realise(draw, cell, dtype, capabilities)
-    offered = "x" in capabilities.gradients and "y" in capabilities.outputs and "dense" in capabilities.inputs
-    trial = Trial(subject, capabilities, case, cotangents)
-    if not isinstance(subject, TwoPhase) or not offered or trial.calls.declines(case) or near_kink(case):
-        return ""
-    last = only_y(cotangents, slice(LONG - 1, LONG))
-    (true,) = trial.measure(case, last)
-    try:
-        got = trial.gradients_of(case, last)
-    except Violation:  # something is missing
-        return ""
-    steps = list(trial.compare({"x": got["x"]}, {"x": true.values["x"]}, true))[::-1]
-    wrong = [lag for lag, step in enumerate(steps) if step.margin > 1]
-    if not wrong:
-        return f"From the last loss dx is right at every lag up to {LONG - 1}."
-    zero = not any(np.any(steps[lag].got) for lag in wrong if steps[lag].got is not None)
-    ends = "on" if wrong == list(range(wrong[0], len(steps))) else f"to {wrong[-1]}, not at each"
-    return f"From the last loss dx is {'zero' if zero else 'wrong'} from lag {wrong[0]} {ends}."
 
 
 def _results(trial: Trial) -> Named:

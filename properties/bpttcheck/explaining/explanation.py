@@ -19,6 +19,7 @@ from bpttcheck.measuring.comparisons import Violation
 from bpttcheck.measuring.trial import Trial
 from bpttcheck.running.parallel import Question
 from bpttcheck.running.results import BAD, Result
+from bpttcheck.running.time_limit import USUAL, TimeLimit
 from bpttcheck.targets import TargetError, load
 from bpttref import Blocks, Cell, Full, Last, Regular, Strategy, Window
 
@@ -84,11 +85,13 @@ def explain(
     results: Sequence[Result],
     failures: Path,
     asked: Question,
+    limit: TimeLimit | None = None,
 ) -> Iterator[Explanation]:
     """For each cell of a subject that failed, what is wrong; each failure is written to a folder in ``failures``.
 
-    results: the subject's alone. asked: what they answer.
+    results: the subject's alone. asked: what they answer. limit: for all diagnoses, of which each has a minute at most.
     """
+    limit = limit or TimeLimit()
     failed = [r for r in results if r.status in BAD and r.case]
     capabilities = capabilities_of(subject).at(asked.sizes)
     cells = {cell.name: cell for cell in capabilities.cells}
@@ -96,7 +99,7 @@ def explain(
         broken = sorted((r for r in failed if r.cell == name), key=lambda r: r.dtype, reverse=True)
         first, *_ = problems = [realise(_drawn(r), cells[name], r.dtype, capabilities) for r in broken]
         doubtful = asked.against or broken[0].status == "unsure"  # then nobody knows what is right
-        diagnosis = "" if doubtful else _diagnosis(target, subject, cells[name], broken[0].dtype, first)
+        diagnosis = "" if doubtful else _diagnosis(target, subject, cells[name], broken[0].dtype, first, limit)
         rule = _rule(broken)
         seen = _seen(subject, cells[name], broken, rule)
         try:
@@ -115,12 +118,19 @@ def _drawn(result: Result) -> Draw:
 
 
 def _diagnosis(
-    target: str, subject: Implementation, cell: Cell | CustomCell, dtype: str, problem: tuple[Case, Cotangents]
+    target: str,
+    subject: Implementation,
+    cell: Cell | CustomCell,
+    dtype: str,
+    problem: tuple[Case, Cotangents],
+    limit: TimeLimit,
 ) -> str:
     """The sentence, or nothing where the subject does not even run, and a fresh one does not either."""
+    if not limit.left:
+        return "" if isinstance(cell, CustomCell) else "the time was up before one could be made"
     found = None
     with suppress(AdapterError):
-        found = diagnose(subject, cell, dtype, failing=[problem])
+        found = diagnose(subject, cell, dtype, failing=[problem], limit=TimeLimit(min(USUAL, limit.left)))
     if (found is None or not (found.names or found.moody)) and _has_changed(target, subject, problem):
         return (
             "one that has not been called before has other numbers at this case: something is left behind by one call "

@@ -11,6 +11,7 @@ from bpttcheck.laws import (
     derivative,
     direction,
     edge,
+    finite,
     objective,
     padding,
     purity,
@@ -23,6 +24,7 @@ from bpttcheck.laws.law import Law
 
 _FAMILIES = (
     contract,
+    finite,
     agreement,
     derivative,
     algebra,

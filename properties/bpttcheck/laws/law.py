@@ -58,7 +58,8 @@ class Law:
     ``Violation`` where it is broken in a way that has no size. needs: without them it is skipped.
     smallest: the sizes below which it proves nothing. door: the protocol that a subject must have.
     decisive: no other law is put to a case on which it fails. every_case: whether it is put to each case that is drawn;
-    the other laws of a family take turns. cost: how often another law has its turn for one of this.
+    the other laws of a family take turns. in_chaos: whether it is put, too, to cases that rounding does not determine.
+    cost: how often another law has its turn for one of this.
     direct: whether what is compared are the numbers of a single call, so that a failure can be shown without the law.
     voluntary: whether a subject may decline what it asks by raising; the law is then skipped.
     kept: why it is there, if other laws catch all that it catches. family: the file that it stands in.
@@ -75,6 +76,7 @@ class Law:
     door: type = TwoPhase
     decisive: bool = False
     every_case: bool = False
+    in_chaos: bool = False
     cost: int = 1
     direct: bool = False
     voluntary: bool = False

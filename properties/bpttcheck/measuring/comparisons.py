@@ -43,8 +43,9 @@ def compare(
 ) -> Iterator[Comparison]:
     """Compare block by block the arrays that both sides have; scales of several measures add up.
 
-    Blocks that the dtype cannot hold prove nothing and yield nothing. ``alive``: where zeros are expected, what would
-    be there if they were not. Raises Violation where shapes differ.
+    Blocks that the dtype cannot hold prove nothing and yield nothing. What is not finite where numbers that it holds
+    are expected is wrong, however much rounding may change. ``alive``: where zeros are expected, what would be there
+    if they were not. Raises Violation where shapes differ.
     """
     for name in [name for name in expected if name in got]:
         spread = np.zeros(expected[name].shape)
@@ -65,9 +66,9 @@ def _compare_array(
         if g.size == 0:
             continue
         size, scale = float(np.abs(e).max()), float(s.max())
-        if in_range(size, scale, case.dtype):
+        if in_range(size, scale, case.dtype) or (in_range(size, 0, case.dtype) and not np.isfinite(g).all()):
             error = float(np.abs(np.subtract(g, e, dtype=np.float64)).max())
-            tolerance = allowed(scale, size, case.dtype, operations)
+            tolerance = allowed(scale if np.isfinite(scale) else 0.0, size, case.dtype, operations)
             yield Comparison(label, error, tolerance, float(np.abs(a).max()) > tolerance, g, e)
 
 

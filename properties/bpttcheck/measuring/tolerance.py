@@ -4,6 +4,10 @@ The reference runs in float64, and again several times with every operation pert
 of the dtype under test (Monte-Carlo arithmetic; Parker, 1997). The largest deviation is the scale of legitimate
 error for this case, and `FACTOR` times it is the tolerance.
 
+Sums, products and inputs err in proportion to their size, tanh and sigmoid in proportion to 1: 2 / (1 + e^-2a) - 1, the
+difference of two sigmoids or a quotient of exponentials are as right as a library's tanh, and the 1 in them rounds,
+however small a is. That error travels on through the reference to where it matters; nothing is added to the results.
+
 The perturbation is an array type. The reference computes in ufuncs, so it runs on `_Noisy` arrays unchanged.
 """
 
@@ -29,6 +33,7 @@ REPLICATES = 8
 
 _EXACT = {np.negative, np.maximum, np.greater, np.greater_equal, np.less, np.equal, np.absolute}
 _SUMS = {np.matmul, np.add, np.subtract}
+_FROM_ONE = {np.tanh, np.reciprocal}  # the last is the sigmoid's last operation
 
 
 @dataclass(frozen=True)
@@ -77,7 +82,7 @@ def _noisy_type(case: Case) -> type[Array]:
             if out is not None:
                 options["out"] = tuple(o.view(np.ndarray) for o in out)
             result = np.asarray(getattr(ufunc, method)(*plain, **options))
-            if ufunc is np.reciprocal:  # the sigmoid's last operation; libraries compute sigmoids by other formulas
+            if ufunc in _FROM_ONE:
                 result += taken(pool, result.shape)
             elif ufunc not in _EXACT and ufunc not in _SUMS and result.dtype.kind == "f":
                 result *= taken(factors, result.shape)
@@ -192,22 +197,50 @@ def measure_black_box(run: Callable[[Case, Cotangents], Named], case: Case, cota
         name: np.max([np.abs(other[name].astype(float) - value) for other in others], axis=0)
         for name, value in values.items()
     }
+    floor, steepest = _of_saturation(case, cotangents, values), eps * _steepest(case, values)
+    for name in spread.keys() & case_arrays(case).keys():
+        size = np.abs(values[name].astype(float))
+        largest = size.max(axis=tuple(range(name == "x", size.ndim)), initial=0, keepdims=True)
+        spread[name] = spread[name] + (floor if steepest > 1 else np.minimum(floor, steepest * largest))
     return Measured(values, spread)
 
 
 def measure_right(run: Callable[[Case, Cotangents], Named], case: Case, cotangents: Cotangents) -> Measured:
     """The results of an implementation that is right, and the scale of error of others of whose cell no more is known.
 
-    The derivative of a saturated unit is mostly computed from the unit's value, and errs by the roundoff of that, which
-    no change of what goes in brings to light: so gradients have a floor, the roundoff times what it may be multiplied
-    with.
+    They may compute the derivative of a unit by another formula, which errs by more than the steepness of a unit says.
     """
     measured = measure_black_box(run, case, cotangents)
-    gradients = [array for name, array in measured.values.items() if name in case_arrays(case)]
-    into = _largest(case_arrays(case).values(), 1.0)
-    floor = FORMATS[case.dtype].eps * into * _largest([*named(cotangents).values(), *gradients], 0.0)
+    floor = _of_saturation(case, cotangents, measured.values)
     spread = {n: s + floor * (n in case_arrays(case)) for n, s in measured.spread.items()}
     return Measured(measured.values, spread)
+
+
+def _of_saturation(case: Case, cotangents: Cotangents, values: Named) -> float:
+    """The roundoff times what it may be multiplied with on its way into a gradient.
+
+    The derivative of a saturated unit is mostly computed from the unit's value, as 1 - h^2 or (1 - z) dh, and errs by
+    the roundoff of that, which no change of what goes in brings to light: the unit's value does not move.
+    """
+    gradients = [array for name, array in values.items() if name in case_arrays(case)]
+    into = _largest(case_arrays(case).values(), 1.0)
+    return FORMATS[case.dtype].eps * into * _largest([*named(cotangents).values(), *gradients], 0.0)
+
+
+def _steepest(case: Case, values: Named) -> float:
+    """By how much, at most, the relative error of a unit's derivative exceeds the roundoff of the unit's value.
+
+    The derivative of tanh is at least e^(-2|a|), that of a sigmoid e^-|a| / 4; one that is below the roundoff may come
+    out as zero. What goes into a unit is bounded by the
+    largest sum of weights times the largest number that comes in, and the biases.
+    """
+    arrays = case_arrays(case)
+    outputs = [array for name, array in values.items() if name not in arrays]
+    weights = [np.abs(a.astype(float)) for n, a in arrays.items() if n != "x" and "initial." not in n and a.size]
+    sums = [max(w.sum(axis=-1).max(), w.sum(axis=0).max()) for w in weights if w.ndim > 1]
+    into = [array for name, array in arrays.items() if name == "x" or "initial." in name]
+    a = _largest([*into, *outputs], 1.0) * max(sums, default=0.0) + sum(w.max() for w in weights if w.ndim == 1)
+    return 4 * math.exp(min(2 * a, 700.0))
 
 
 def _largest(arrays: Iterable[Array], least: float) -> float:

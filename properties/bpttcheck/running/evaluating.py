@@ -38,6 +38,8 @@ class Finding:
     def sentence(self) -> str:
         if self.violation or self.worst is None:
             return self.violation
+        if not np.isfinite(self.worst.error):
+            return f"{self.worst.block} is not finite, where finite numbers are expected"
         allowed = "nothing" if self.worst.exact else f"{self.worst.tolerance:.3g}"
         return f"{self.worst.block} is off by {self.worst.error:.3g}, where {allowed} is allowed"
 
@@ -49,7 +51,7 @@ def evaluate(law: Law, trial: Trial) -> Finding:
     trial.drawing_for(law.id)
     try:
         with np.errstate(all="ignore"):
-            if not law.decisive and not trial.determined:
+            if not (law.decisive or law.in_chaos) and not trial.determined:
                 return Finding()
             comparisons = list(law.check(trial))
     except Violation as violation:

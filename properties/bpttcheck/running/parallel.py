@@ -29,8 +29,8 @@ class Question:
     """What every target is asked.
 
     laws: their ids. cells, dtypes: the only ones, where any are named. examples: cases for a cell and dtype. budget:
-    seconds for drawing the cases of all shares together. known: failures that are expected. sizes, case, against: the
-    user's own, see `Own`; the last is a target.
+    seconds for drawing the cases of all shares together, for making failures small and for diagnoses. known: failures
+    that are expected. sizes, case, against: the user's own, see `Own`; the last is a target.
     """
 
     laws: tuple[str, ...] = tuple(law.id for law in LAWS)
@@ -57,7 +57,7 @@ class Share(NamedTuple):
     dtype: str
 
     def judged(self, subject: Implementation, asked: Question, seconds: float, progress: Progress) -> list[Result]:
-        """The results for its target, ``subject``; in ``seconds`` for drawing cases."""
+        """The results for its target, ``subject``; in ``seconds`` for drawing cases and making failures small."""
         results = judge(
             subject,
             [law for law in LAWS if law.id in asked.laws],

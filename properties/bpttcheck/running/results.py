@@ -21,7 +21,8 @@ class Result:
     seed: of the run. examples: cases in which the law compared something; vacuous: cases that proved nothing. dead:
     arrays that were looked at and in no case above the tolerance. warnings: what the subject warned of. margin: the
     largest error over tolerance. seconds: that it took. reason: the sentence behind a status. case: the smallest that
-    fails. worst: the comparison behind the margin.
+    fails. worst: the comparison behind the margin. cut_short: whether the time was up before all smaller cases were
+    tried.
     """
 
     subject: str
@@ -38,12 +39,15 @@ class Result:
     seconds: float = 0.0
     reason: str = ""
     case: Draw | None = None
+    cut_short: bool = False
     worst: Comparison | None = field(default=None, repr=False)
 
     @property
     def heading(self) -> str:
         """What its case is: errors and known failures are shown on the case that was drawn."""
-        return "smallest case found" if self.status in ("failed", "unsure") else "case"
+        if self.status not in ("failed", "unsure"):
+            return "case"
+        return "smallest case found before the time was up" if self.cut_short else "smallest case found"
 
 
 def summary(results: Sequence[Result]) -> str:

@@ -14,6 +14,7 @@ from bpttcheck.measuring.calls import AdapterError
 from bpttcheck.running.evaluating import Finding, evaluate, trial_of
 from bpttcheck.running.oracle import reference_is_confirmed
 from bpttcheck.running.results import Result
+from bpttcheck.running.time_limit import TimeIsUp, TimeLimit
 
 _SETTINGS = settings(
     max_examples=100,  # smaller cases that are tried before the one that failed is shown as it is
@@ -30,14 +31,15 @@ class _Broken(Exception):
     """Tells Hypothesis that a law failed."""
 
 
-def shrink(result: Result, law: Law, asked: Asked, smallest: list[Draw]) -> None:
+def shrink(result: Result, law: Law, asked: Asked, smallest: list[Draw], limit: TimeLimit) -> None:
     """Make the failing case of a result small: one of ``smallest``, which others led to, or what Hypothesis finds.
 
-    What is found is added to ``smallest``.
+    What is found is added to ``smallest``. When the time is up the result has the smallest case so far, and says so.
     """
     assert result.case is not None
 
     def put_one(draw: Draw) -> None:
+        limit.check()
         trial = trial_of(asked, draw)
         finding = evaluate(law, trial) if trial else Finding()
         if finding.failed:
@@ -45,7 +47,7 @@ def shrink(result: Result, law: Law, asked: Asked, smallest: list[Draw]) -> None
             result.margin = finding.worst.margin if finding.worst else result.margin
             raise _Broken
 
-    with suppress(AdapterError, HypothesisException):
+    with suppress(AdapterError, HypothesisException, TimeIsUp):
         try:
             for draw in smallest:
                 put_one(draw)
@@ -54,6 +56,7 @@ def shrink(result: Result, law: Law, asked: Asked, smallest: list[Draw]) -> None
         except _Broken:  # the smallest case is in the result, also if the subject is moody
             if result.case not in smallest:
                 smallest.append(result.case)
+    result.cut_short = limit.cut
 
 
 def confirm(result: Result, asked: Asked) -> None:

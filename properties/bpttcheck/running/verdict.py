@@ -22,6 +22,7 @@ from bpttcheck.measuring.trial import Trial
 from bpttcheck.running.evaluating import Finding, evaluate, trial_of
 from bpttcheck.running.results import Result
 from bpttcheck.running.shrinking import confirm, shrink
+from bpttcheck.running.time_limit import USUAL, TimeLimit
 
 
 @dataclass(frozen=True)
@@ -60,10 +61,11 @@ def judge(
     """Judge a subject by laws: yields a `Result` per cell, dtype and law, skipped ones included.
 
     cells, dtypes: restrict what the subject declares, by name. examples: cases drawn for a cell and dtype. seconds: for
-    drawing them; there is one at least. seed: other cases for another one. Laws to which none could prove anything by
-    then are "unfinished". shrink: whether to look for the smallest case of each failure, but for those of the laws
-    ``as_drawn``, by id. own: what the user asks for instead of what is drawn and known here. progress: called with a
-    result each time it has changed. Raises ValueError where the sizes of ``own`` are not declared.
+    drawing them, of which there is one at least, and for making failures small, of which each has a minute at most.
+    seed: other cases for another one. Laws to which none could prove anything by then are "unfinished". shrink: whether
+    to look for the smallest case of each failure, but for those of the laws ``as_drawn``, by id. own: what the user
+    asks for instead of what is drawn and known here. progress: called with a result each time it has changed. Raises
+    ValueError where the sizes of ``own`` are not declared.
     """
     capabilities = capabilities_of(subject)
     drawing = capabilities.at(own.sizes)
@@ -73,8 +75,9 @@ def judge(
                 verdict = _Verdict(
                     Asked(subject, capabilities, cell, dtype, drawing, own.against), laws, seed, progress, own.case
                 )
-                verdict.draw_cases(examples, time.monotonic() + seconds)
-                yield from verdict.settled([] if shrink else None, as_drawn)
+                limit = TimeLimit(seconds)
+                verdict.draw_cases(examples, limit)
+                yield from verdict.settled([] if shrink else None, as_drawn, limit)
 
 
 class _Verdict:
@@ -102,7 +105,7 @@ class _Verdict:
             else:
                 self._running.append(law)
 
-    def draw_cases(self, examples: int, deadline: float) -> None:
+    def draw_cases(self, examples: int, limit: TimeLimit) -> None:
         seed = [self._seed, crc32(f"{self._asked.cell.name} {self._asked.dtype}".encode())]
         families: dict[str, list[Law]] = {}
         for law in self._running:
@@ -112,7 +115,7 @@ class _Verdict:
         for k in range(examples):
             if all(self._settled(law) for law in self._running):
                 break
-            if k and time.monotonic() > deadline:
+            if k and not limit.left:
                 self._out_of_time = True
                 break
             rng_of_case = np.random.default_rng([*seed, k])
@@ -176,7 +179,7 @@ class _Verdict:
         if finding.failed:
             result.status, result.reason, result.case = "failed", finding.sentence(), draw
 
-    def settled(self, smallest: list[Draw] | None, as_drawn: Collection[str]) -> Iterator[Result]:
+    def settled(self, smallest: list[Draw] | None, as_drawn: Collection[str], limit: TimeLimit) -> Iterator[Result]:
         """Settle all results. smallest: the cases to which failures have been shrunk so far; None: do not shrink."""
         broken = [law.id for law in self._running if law.decisive and self._results[law.id].case is not None]
         for law in self._running:
@@ -184,7 +187,7 @@ class _Verdict:
             result.dead = tuple(array for array, above in self._alive.get(law.id, {}).items() if not above)
             if result.status == "failed":
                 if smallest is not None and law.id not in as_drawn:
-                    shrink(result, law, self._asked, smallest)
+                    shrink(result, law, self._asked, smallest, TimeLimit(min(USUAL, limit.left)))
                 confirm(result, self._asked)
             elif result.status != "error" and (result.examples or not self._out_of_time):
                 _close(result, law, broken)

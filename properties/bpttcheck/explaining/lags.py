@@ -1,0 +1,45 @@
+"""How far back a gradient is right."""
+
+from typing import Any
+
+import numpy as np
+
+from bpttcheck.cases.changes import only_y
+from bpttcheck.cases.drawing import Draw
+from bpttcheck.cases.kinks import near_kink
+from bpttcheck.cases.realising import realise
+from bpttcheck.contract import Implementation, TwoPhase
+from bpttcheck.explaining.battery import LONG
+from bpttcheck.measuring.calls import capabilities_of
+from bpttcheck.measuring.comparisons import Violation
+from bpttcheck.measuring.trial import Trial
+from bpttref import Cell
+
+
+def lags_of(subject: Implementation, cell: Cell, dtype: str) -> str:
+    """At which lags dx is wrong, for the loss at the last of many steps alone."""
+    capabilities = capabilities_of(subject)
+    sizes: dict[str, Any] = {"T": LONG} | {
+        n: min(capabilities.sizes.get(n, (size,))) for n, size in (("B", 2), ("D", 3), ("H", 4))
+    }
+    draw = Draw(
+        **sizes, layers=1, bidirectional=False, ragged=False, tokens=False, rounded=False, weight_scale=0.5, seed=3
+    )
+    case, cotangents = realise(draw, cell, dtype, capabilities)
+    offered = "x" in capabilities.gradients and "y" in capabilities.outputs and "dense" in capabilities.inputs
+    trial = Trial(subject, capabilities, case, cotangents)
+    if not isinstance(subject, TwoPhase) or not offered or trial.calls.declines(case) or near_kink(case):
+        return ""
+    last = only_y(cotangents, slice(LONG - 1, LONG))
+    (true,) = trial.measure(case, last)
+    try:
+        got = trial.gradients_of(case, last)
+    except Violation:  # something is missing
+        return ""
+    steps = list(trial.compare({"x": got["x"]}, {"x": true.values["x"]}, true))[::-1]
+    wrong = [lag for lag, step in enumerate(steps) if step.margin > 1]
+    if not wrong:
+        return f"From the last loss dx is right at every lag up to {LONG - 1}."
+    zero = not any(np.any(steps[lag].got) for lag in wrong if steps[lag].got is not None)
+    ends = "on" if wrong == list(range(wrong[0], len(steps))) else f"to {wrong[-1]}, not at each"
+    return f"From the last loss dx is {'zero' if zero else 'wrong'} from lag {wrong[0]} {ends}."

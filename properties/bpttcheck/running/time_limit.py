@@ -1,0 +1,41 @@
+"""A time to stop at, for work that may be left half done."""
+
+import math
+import time
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+_Item = TypeVar("_Item")
+
+USUAL = 60.0  # seconds, for making a failure small, and again for the diagnosis of a cell
+
+
+class TimeIsUp(BaseException):
+    """No error: what catches errors on its way lets it through."""
+
+
+class TimeLimit:
+    """So many seconds from now. cut: whether something was left out for want of them."""
+
+    def __init__(self, seconds: float = math.inf) -> None:
+        self._end = time.monotonic() + seconds
+        self.cut = False
+
+    @property
+    def left(self) -> float:
+        """Seconds, 0 if the time is up."""
+        return max(0.0, self._end - time.monotonic())
+
+    def check(self) -> None:
+        """Raises TimeIsUp if the time is up."""
+        if not self.left:
+            self.cut = True
+            raise TimeIsUp
+
+    def within(self, items: Iterable[_Item]) -> Iterator[_Item]:
+        """The items until the time is up."""
+        for item in items:
+            if not self.left:
+                self.cut = True
+                return
+            yield item
