@@ -4,10 +4,9 @@ An overflow is no mistake, so not every infinity is one. A value that is not fin
 of the same, the reference's, that of ``--against`` or the subject's own in float64, stays far within the format's
 range. Where there is none, or it is not finite either, the problem is made ordinary: nothing that goes in exceeds 3,
 and weights are of the root of their fan-in. What overflows grows: so the shortest sequence is looked for that gives
-such a value, and if a step less gives finite numbers of which even squares add up within the range, the value is wrong.
+such a value. If a step less gives numbers of which even fourth powers add up within the range, the value is wrong.
 """
 
-import math
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 
@@ -22,6 +21,8 @@ from bpttcheck.measuring.calls import Refused
 from bpttcheck.measuring.comparisons import Comparison, Violation
 from bpttcheck.measuring.tolerance import Measured
 from bpttcheck.measuring.trial import Trial
+
+_ORDINARY = 8.0  # what is no larger is not large in any format
 
 _Run = Callable[[Case, Cotangents], Named]
 
@@ -58,15 +59,16 @@ def _accuse(got: Named, right: Named, case: Case, why: str) -> None:
 
 def _accuse_ordinary(run: _Run, case: Case, cotangents: Cotangents) -> None:
     """Raises Violation if the shortest problem that gives something that is not finite has no large number before."""
-    before: Named = {}
+    before: Named | None = {}
     for steps in range(1, len(case.x) + 1):
         short = first_steps(case, cotangents, steps)
         try:
             got = run(*short)
-        except Refused:  # of so many steps
+        except Refused:  # of so many steps: nothing is known of one step less than the next
+            before = None
             continue
         if _not_finite(got):
-            if _far_within_range(before, short[0]):
+            if before is not None and _far_within_range(before, short[0]):
                 _raise_first(got, short[0], "nothing that goes in exceeds 3, and no number before it is large")
             return
         before = got
@@ -77,12 +79,12 @@ def _not_finite(arrays: Named) -> list[str]:
 
 
 def _far_within_range(arrays: Named, case: Case) -> bool:
-    """Whether all numbers are finite, and the squares of as many as the largest array has add up within the range.
+    """Whether all numbers are finite, and fourth powers of as many as the largest array has add up within the range.
 
-    A norm or a variance that is computed on the way does not overflow then.
+    Squares, and squares of these, that a cell or a norm computes on the way do not overflow then.
     """
     most = max([1, case.x.size, *(array.size for array in case_arrays(case).values())])
-    bound = math.sqrt(FORMATS[case.dtype].most / (16 * most))
+    bound = max(_ORDINARY, (FORMATS[case.dtype].most / (16 * most)) ** 0.25)
     everything = [*arrays.values(), *case_arrays(case).values()]
     return all(bool((np.abs(array) <= bound).all()) for array in everything)
 
