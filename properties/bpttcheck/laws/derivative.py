@@ -48,23 +48,26 @@ def _differences(
 ) -> Iterator[Comparison]:
     """Central differences along one random direction in each of ``most`` blocks, at three widths.
 
-    They are few since each costs six passes; the cases are many. The widths stay where the gradient hardly changes.
-    Richardson's extrapolation gives two estimates; their distance, and that to the plain difference, bound the error
-    of truncation. To it come the rounding of the outputs and the error allowed to the gradient itself. A block that
-    drowns in the sum proves nothing, and so does one in which the function has a kink.
+    They are few since each costs six passes; the cases are many. Richardson's extrapolation gives two estimates; their
+    distance, and that to the plain difference, bound the error of truncation. To it come the rounding of the outputs,
+    which the extrapolation multiplies by 12 at most (2/3 (8 * 2 + 2)), and the error allowed to the gradient itself. A
+    block that drowns in the sum proves nothing, and so does one in which the function has a kink. One at the centre
+    adds to each difference and to each bend alike; what is left of the bends without their second and fourth powers
+    says how much, so that a kink that is too small to be told from curvature is allowed for.
     """
     eps = FORMATS[trial.case.dtype].eps
-    centre, _ = objective(trial.case)
+    centre, magnitude = objective(trial.case)
+    rounding = FACTOR * output_error + 4 * eps * magnitude
     for name, label, direction in _directions(trial, gradients, most):
         own_spread = measured.spread.get(name, np.zeros(1))
-        step = min(eps**0.2, _steady(trial, name, gradients, measured))  # eps^0.2: error step^4 against eps / step
-        above, below = (sides_of_kinks(_moved(trial.case, name, sign * step * direction)) for sign in (1, -1))
-        if not np.array_equal(above, below):
+        slope = abs(float(np.sum(gradients[name].astype(np.float64) * direction)))
+        step = _smooth_step(trial, name, direction, min(_reach(trial, name, direction, gradients, measured),
+                                                        _balanced(12 * rounding, 2 * slope)))  # fmt: skip
+        if not step:
             continue
         wide, middle, narrow = (
             _difference(trial.case, objective, gradients, name, step / k * direction, centre) for k in (1, 2, 4)
         )
-        rounding = FACTOR * output_error + 4 * eps * narrow.magnitude
         if abs(narrow.bend) > abs(wide.bend) / 8 + 4 * rounding:  # of a smooth function it is a 16th
             continue
         first, second = (8 * middle.measured - wide.measured) / 3, 2 * (8 * narrow.measured - middle.measured) / 3
@@ -72,9 +75,43 @@ def _differences(
         truncation = abs(second - first) + abs(second - 4 * narrow.measured) / 4
         gradient_error = 2 * step * float((np.abs(direction) * own_spread).sum())
         slack = allowed(gradient_error, abs(predicted), trial.case.dtype, direction.size)
-        slack += 4 * truncation + 24 * rounding
+        kink = abs(64 * narrow.bend - 20 * middle.bend + wide.bend) / 7
+        slack += 4 * truncation + kink + 12 * rounding
         if np.isfinite(slack) and slack < 0.1 * max(abs(predicted), abs(second)):
             yield Comparison(label, abs(second - predicted), slack)
+
+
+_WIDEST = 0.25  # of an array's largest number: beyond it a difference says little of the derivative
+
+
+def _balanced(rounding: float, difference: float) -> float:
+    """The step at which what rounding adds to a difference is as much as the fourth power of the step, to which the
+    error that Richardson's extrapolation leaves is proportional. difference: that of a step of 1, by the gradient."""
+    return float((rounding / difference) ** 0.2) if difference > 0 else _WIDEST
+
+
+def _reach(trial: Trial, name: str, direction: Array, gradients: Named, measured: Measured) -> float:
+    """The step up to which the gradient of a block changes by no more than itself.
+
+    How it answers to rounding says how to a step. But rounding is another in each of T steps, so that it adds up to the
+    root of T where a change of the array adds up to T. The numbers that move count alone: a block that has vanished
+    beside others of its array may change faster than they do.
+    """
+    moved = direction != 0
+    scale = float(measured.spread[name][moved].max(initial=0)) if name in measured.spread else 0.0
+    own = (np.abs(array[moved]) for array in (gradients[name], measured.values.get(name, np.zeros_like(direction))))
+    size = max(float(array.max(initial=0)) for array in own)  # the subject may leave at zero what is not
+    least = FORMATS[trial.case.dtype].eps * size / len(trial.case.x) ** 0.5
+    return min(_WIDEST, least / scale) if scale else _WIDEST
+
+
+def _smooth_step(trial: Trial, name: str, direction: Array, most: float) -> float:
+    """The step, or a quarter of it and so on, within which no ReLU changes its side; 0 if there is none near."""
+    for step in (most, most / 4, most / 16, most / 64):
+        above, below = (sides_of_kinks(_moved(trial.case, name, sign * step * direction)) for sign in (1, -1))
+        if np.array_equal(above, below):
+            return step
+    return 0.0
 
 
 def _directions(trial: Trial, gradients: Named, most: int) -> list[tuple[str, str, Array]]:
@@ -94,12 +131,11 @@ def _directions(trial: Trial, gradients: Named, most: int) -> list[tuple[str, st
 
 class _Difference(NamedTuple):
     """measured: f(w + change) - f(w - change). predicted: what the gradient says it is. bend: f(w + change) - 2 f(w) +
-    f(w - change). magnitude: of the terms of f."""
+    f(w - change)."""
 
     measured: float
     predicted: float
     bend: float
-    magnitude: float
 
 
 def _difference(
@@ -111,10 +147,10 @@ def _difference(
     centre: float,
 ) -> _Difference:
     plus, minus = _moved(case, name, change), _moved(case, name, -change)
-    (above, size), (below, _) = objective(plus), objective(minus)
+    (above, _), (below, _) = objective(plus), objective(minus)
     actual = np.subtract(case_arrays(plus)[name], case_arrays(minus)[name], dtype=np.float64)
     predicted = float(np.sum(gradients[name].astype(np.float64) * actual))
-    return _Difference(above - below, predicted, above - 2 * centre + below, size)
+    return _Difference(above - below, predicted, above - 2 * centre + below)
 
 
 def _moved(case: Case, name: str, change: Array) -> Case:
