@@ -8,7 +8,7 @@ import numpy as np
 from bpttcheck.cases.blocks import Named, blocks, case_arrays, named
 from bpttcheck.cases.changes import with_arrays
 from bpttcheck.cases.kinks import sides_of_kinks
-from bpttcheck.contract import Case, ForwardMode, Gradients, OneShot
+from bpttcheck.contract import Case, CustomCell, ForwardMode, Gradients, OneShot
 from bpttcheck.dtypes import FORMATS, rounded
 from bpttcheck.laws.law import NO_REFERENCE, Law, fine_format, float64, gradients, smooth_cell
 from bpttcheck.measuring.comparisons import Comparison
@@ -95,8 +95,11 @@ def _reach(trial: Trial, name: str, direction: Array, gradients: Named, measured
 
     How it answers to rounding says how to a step. But rounding is another in each of T steps, so that it adds up to the
     root of T where a change of the array adds up to T. The numbers that move count alone: a block that has vanished
-    beside others of its array may change faster than they do.
+    beside others of its array may change faster than they do. A cell that nobody knows may have kinks anywhere, and
+    there the step is short, so that few of them lie within it.
     """
+    if isinstance(trial.case.cell, CustomCell):
+        return min(float(FORMATS[trial.case.dtype].eps ** 0.2), _steady(trial, name, gradients, measured))
     moved = direction != 0
     scale = float(measured.spread[name][moved].max(initial=0)) if name in measured.spread else 0.0
     own = (np.abs(array[moved]) for array in (gradients[name], measured.values.get(name, np.zeros_like(direction))))
