@@ -17,7 +17,6 @@ from bpttcheck.cases.changes import only_y
 from bpttcheck.cases.drawing import Draw
 from bpttcheck.cases.realising import realise
 from bpttcheck.contract import Capabilities, Case, Cotangents, CustomCell, Implementation, require
-from bpttcheck.dtypes import FORMATS
 from bpttcheck.faults.boundaries import cell_state_not_cut, hidden_state_not_cut, in_segments
 from bpttcheck.measuring.calls import capabilities_of
 from bpttcheck.measuring.trial import Trial
@@ -27,6 +26,7 @@ from bpttref.oracles import contributions
 from bpttref.oracles.contributions import flatten
 
 _CLOSE = 1e-4  # entries are ratios of gradients in float64
+_LEAST = 1e-9  # of the largest contribution: below it rounding is as large as that
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class Xray(Seen):
 
 
 def xray(subject: Implementation, cell: Cell | CustomCell, strategy: Strategy, length: int) -> Xray:
-    """X-ray a subject in its finest dtype, on a sequence of ``length`` steps.
+    """X-ray a subject in float64, on a sequence of ``length`` steps.
 
     Raises ValueError if the subject does not offer what that takes.
     """
@@ -95,9 +95,8 @@ def xray(subject: Implementation, cell: Cell | CustomCell, strategy: Strategy, l
     pullbacks = [trial.run(put)[1] for put in (case, replace(case, truncation=strategy))]
     whole, rows = ([trial.pull(pullback, one) for one in ones] for pullback in pullbacks)
     known = None if isinstance(cell, CustomCell) else _contributions(case, cotangents)
-    noise = min(FORMATS[dtype].eps for dtype in capabilities.dtypes)
-    seen = _seen(case, rows, whole, known, capabilities, noise)
-    full = None if known is None else _seen(case, whole, whole, known, capabilities, noise)
+    seen = _seen(case, rows, whole, known, capabilities)
+    full = None if known is None else _seen(case, whole, whole, known, capabilities)
     if full is not None and full.shows(weights(Full(), length)[:, 1:]):
         full = None
     uncut = _uncut(replace(case, truncation=strategy), cotangents, rows) if seen.leak > _CLOSE else ""
@@ -110,31 +109,25 @@ def _seen(
     whole: list[Named],
     known: Array | None,
     capabilities: Capabilities,
-    noise: float,
 ) -> Seen:
     """What gradients show, a row for each loss. whole: the same without truncation. known: the contributions C to the
-    parameters, if the cell is one of the reference's. noise: the roundoff of the subject's finest dtype."""
+    parameters, if the cell is one of the reference's."""
     right = [row["x"] for row in whole] if known is None else _contributions_to_inputs(case, known)
-    inputs, leak = _by_inputs(rows, right, noise)
+    inputs, leak = _by_inputs(rows, right)
     if known is None or "parameters" not in capabilities.gradients:
         return Seen(inputs, None, leak)
-    parameters, parameters_leak = _by_parameters(case, rows, known, noise)
+    parameters, parameters_leak = _by_parameters(case, rows, known)
     return Seen(inputs, parameters, leak, parameters_leak)
 
 
-def _least_seen(noise: float) -> float:
-    """The part of the largest contribution below which rounding hides another."""
-    return max(1e-9, 16 * noise / _CLOSE)
-
-
-def _by_inputs(rows: list[Named], right: list[Array], noise: float) -> tuple[Array, float]:
+def _by_inputs(rows: list[Named], right: list[Array]) -> tuple[Array, float]:
     """The matrix and the leak. right: for each loss the dx ``(T, 1, D)`` of full BPTT."""
     M, leak = np.full((len(rows), len(rows)), np.nan), 0.0
     for t, row in enumerate(rows):
         largest = max(np.linalg.norm(x) for x in right[t])
         for s in range(t + 1):
             x, y = right[t][s].ravel(), row["x"][s].ravel()
-            if np.linalg.norm(x) > _least_seen(noise) * largest:
+            if np.linalg.norm(x) > _LEAST * largest:
                 M[t, s] = x @ y / (x @ x)
                 leak = max(leak, float(np.linalg.norm(y - M[t, s] * x) / np.linalg.norm(x)))
     return M, leak
@@ -180,12 +173,12 @@ def _uncut(case: Case, cotangents: Cotangents, rows: list[Named]) -> str:
     return ""
 
 
-def _by_parameters(case: Case, rows: list[Named], C: Array, noise: float) -> tuple[Array, float]:
+def _by_parameters(case: Case, rows: list[Named], C: Array) -> tuple[Array, float]:
     """The matrix by least squares, and the largest part of a gradient that it leaves."""
     M, leak = np.full((len(rows), len(rows)), np.nan), 0.0
     for t, row in enumerate(rows):
         size = np.linalg.norm(C[t, : t + 1], axis=1)
-        seen = size > _least_seen(noise) * size.max()
+        seen = size > _LEAST * size.max()
         basis = (C[t, : t + 1][seen] / size[seen, None]).T
         gradient = flatten({name: row[name] for name in case.parameters[0][0]})
         solution, *_ = np.linalg.lstsq(basis, gradient, rcond=None)
