@@ -13,7 +13,7 @@ from bpttcheck.command_line import main
 from bpttcheck.explaining.xray import xray
 from bpttcheck.faults import FAULTS
 from bpttref import CELLS, LSTM, RNN, Blocks, Full, Last, Regular, Window
-from bpttref.trees import scale
+from bpttref.trees import each, scale
 
 RULES = (Full(), Regular(3), Window(3), Blocks(2, 3), Last(4))
 BY_ID = {fault.id: fault for fault in FAULTS}
@@ -76,6 +76,36 @@ def test_so_it_is_whatever_is_declared(cell, declared):
 
     seen = xray(Own(), cell, Regular(3), 8)
     assert seen.as_declared and (seen.parameters is None) == (declared.get("gradients") == ("x",))
+
+
+@pytest.mark.parametrize("rule", RULES, ids=str)
+@pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.name)
+def test_float64_that_is_partly_single_precision_is_no_other_truncation(cell, rule):
+    class Coarse(Reference):
+        def vjp(self, case):
+            outputs, pullback = super().vjp(case)
+            rng = np.random.default_rng(1)
+
+            def coarse(cotangents):
+                def err(array):
+                    return array + 1e-7 * np.abs(array).max(initial=0) * rng.standard_normal(array.shape)
+
+                found = pullback(cotangents)
+                return found._replace(x=err(found.x), parameters=each(err, found.parameters))
+
+            return outputs, coarse
+
+    assert xray(Coarse(), cell, rule, 9).as_declared
+
+
+@pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.name)
+@pytest.mark.parametrize("lag", [2, 7, 11])
+def test_full_bptt_that_stops_after_some_steps_is_seen(cell, lag):
+    """Also where what it leaves away has vanished beside what it keeps."""
+    forgetful = Split("x", lambda self, case: Reference.vjp(self, replace(case, truncation=Window(lag)))[1],
+                      when=lambda case: case.truncation == Full())  # fmt: skip
+    seen = xray(forgetful, cell, Regular(3), 12)
+    assert not seen.as_declared and f"through inputs a band of {lag}" in seen.full_in_words()
 
 
 @pytest.mark.parametrize("rule", RULES[1:], ids=str)

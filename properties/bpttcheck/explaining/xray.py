@@ -16,7 +16,7 @@ from bpttcheck.cases.blocks import Named
 from bpttcheck.cases.changes import only_y
 from bpttcheck.cases.drawing import Draw
 from bpttcheck.cases.realising import realise
-from bpttcheck.contract import Capabilities, Case, Cotangents, CustomCell, Implementation, require
+from bpttcheck.contract import Case, Cotangents, CustomCell, Implementation, require
 from bpttcheck.faults.boundaries import cell_state_not_cut, hidden_state_not_cut, in_segments
 from bpttcheck.measuring.calls import capabilities_of
 from bpttcheck.measuring.trial import Trial
@@ -26,7 +26,7 @@ from bpttref.oracles import contributions
 from bpttref.oracles.contributions import flatten
 
 _CLOSE = 1e-4  # entries are ratios of gradients in float64
-_LEAST = 1e-9  # of the largest contribution: below it rounding is as large as that
+_VANISHED = 1e-9  # of the largest contribution: there rounding is as large
 
 
 @dataclass(frozen=True)
@@ -95,39 +95,46 @@ def xray(subject: Implementation, cell: Cell | CustomCell, strategy: Strategy, l
     pullbacks = [trial.run(put)[1] for put in (case, replace(case, truncation=strategy))]
     whole, rows = ([trial.pull(pullback, one) for one in ones] for pullback in pullbacks)
     known = None if isinstance(cell, CustomCell) else _contributions(case, cotangents)
-    seen = _seen(case, rows, whole, known, capabilities)
-    full = None if known is None else _seen(case, whole, whole, known, capabilities)
+    right = [row["x"] for row in whole] if known is None else _contributions_to_inputs(case, known)
+    if "parameters" not in capabilities.gradients:
+        known = None
+    least = _least(whole, right)
+    seen = _seen(case, rows, right, known, least)
+    full = None if isinstance(cell, CustomCell) else _seen(case, whole, right, known, least)
     if full is not None and full.shows(weights(Full(), length)[:, 1:]):
         full = None
     uncut = _uncut(replace(case, truncation=strategy), cotangents, rows) if seen.leak > _CLOSE else ""
     return Xray(**vars(seen), declared=weights(strategy, length)[:, 1:], uncut=uncut, full=full)
 
 
-def _seen(
-    case: Case,
-    rows: list[Named],
-    whole: list[Named],
-    known: Array | None,
-    capabilities: Capabilities,
-) -> Seen:
-    """What gradients show, a row for each loss. whole: the same without truncation. known: the contributions C to the
-    parameters, if the cell is one of the reference's."""
-    right = [row["x"] for row in whole] if known is None else _contributions_to_inputs(case, known)
-    inputs, leak = _by_inputs(rows, right)
-    if known is None or "parameters" not in capabilities.gradients:
+def _least(whole: list[Named], right: list[Array]) -> float:
+    """The part of the largest contribution below which rounding may be as large as another.
+
+    Some float64 is computed partly in single precision. That shows at lag 0, too, where no truncation ever cuts.
+    """
+    rows = [(row["x"][t], x[t], float(np.abs(x).max())) for t, (row, x) in enumerate(zip(whole, right, strict=True))]
+    coarse = max(float(np.abs(own - x).max()) / largest for own, x, largest in rows if largest)
+    return max(_VANISHED, 16 * coarse / _CLOSE) if coarse < 1e-6 else _VANISHED
+
+
+def _seen(case: Case, rows: list[Named], right: list[Array], known: Array | None, least: float) -> Seen:
+    """What gradients show, a row for each loss. right: for each loss the dx ``(T, 1, D)`` of full BPTT. known: the
+    contributions C to the parameters, if these are looked at. least: the part of the largest that can be seen."""
+    inputs, leak = _by_inputs(rows, right, least)
+    if known is None:
         return Seen(inputs, None, leak)
-    parameters, parameters_leak = _by_parameters(case, rows, known)
+    parameters, parameters_leak = _by_parameters(case, rows, known, least)
     return Seen(inputs, parameters, leak, parameters_leak)
 
 
-def _by_inputs(rows: list[Named], right: list[Array]) -> tuple[Array, float]:
-    """The matrix and the leak. right: for each loss the dx ``(T, 1, D)`` of full BPTT."""
+def _by_inputs(rows: list[Named], right: list[Array], least: float) -> tuple[Array, float]:
+    """The matrix and the leak."""
     M, leak = np.full((len(rows), len(rows)), np.nan), 0.0
     for t, row in enumerate(rows):
         largest = max(np.linalg.norm(x) for x in right[t])
         for s in range(t + 1):
             x, y = right[t][s].ravel(), row["x"][s].ravel()
-            if np.linalg.norm(x) > _LEAST * largest:
+            if np.linalg.norm(x) > least * largest:
                 M[t, s] = x @ y / (x @ x)
                 leak = max(leak, float(np.linalg.norm(y - M[t, s] * x) / np.linalg.norm(x)))
     return M, leak
@@ -173,16 +180,19 @@ def _uncut(case: Case, cotangents: Cotangents, rows: list[Named]) -> str:
     return ""
 
 
-def _by_parameters(case: Case, rows: list[Named], C: Array) -> tuple[Array, float]:
-    """The matrix by least squares, and the largest part of a gradient that it leaves."""
+def _by_parameters(case: Case, rows: list[Named], C: Array, least: float) -> tuple[Array, float]:
+    """The matrix by least squares, where these do not blow up what rounding may be, and the largest part of a gradient
+    that they leave."""
     M, leak = np.full((len(rows), len(rows)), np.nan), 0.0
     for t, row in enumerate(rows):
         size = np.linalg.norm(C[t, : t + 1], axis=1)
-        seen = size > _LEAST * size.max()
-        basis = (C[t, : t + 1][seen] / size[seen, None]).T
+        there = np.flatnonzero(size > _VANISHED * size.max())
+        basis = (C[t, there] / size[there, None]).T
         gradient = flatten({name: row[name] for name in case.parameters[0][0]})
-        solution, *_ = np.linalg.lstsq(basis, gradient, rcond=None)
-        M[t, np.flatnonzero(seen)] = solution / size[seen]
+        inverse = np.linalg.pinv(basis)
+        solution = inverse @ gradient
+        seen = size[there] > least * size.max() * np.linalg.norm(inverse, axis=1)
+        M[t, there[seen]] = (solution / size[there])[seen]
         leak = max(leak, float(np.linalg.norm(gradient - basis @ solution) / size.max()))
     return M, leak
 
