@@ -106,7 +106,7 @@ class CaseFile:
         if x is None or x.ndim not in (2, 3):
             has = "none" if x is None else f"x of shape {x.shape}"
             raise ValueError(f"{self.path} must hold x, (T, B, D) or tokens (T, B); it has {has}")
-        if (x.ndim == 2) != is_tokens(x):
+        if x.dtype.kind not in ("iu" if x.ndim == 2 else "f"):
             raise ValueError(
                 f"x in {self.path} has shape {x.shape} and holds {x.dtype}: tokens (T, B) are of an integer dtype,"
                 " and x (T, B, D) is of a floating one"
