@@ -133,6 +133,7 @@ def test_a_mistake_that_full_bptt_has_as_well_does_not_hide(cell, part, number):
 
 @pytest.mark.parametrize("fault_id", [
     "di-uses-i", "rnn-no-carry", "dW-overwrite", "setting-ignored", "segments-one-longer", "not-detached",
+    "parameters-not-truncated-regular",
 ])  # fmt: skip
 def test_a_fault_is_no_success(fault_id):
     result = CliRunner().invoke(main, ["xray", f"fault:{fault_id}", "--tau", "3", "--length", "7"])

@@ -64,6 +64,7 @@ _ORDER = """
     loop-parameters-not-truncated pushforward-without-h0
     no-parameters-when-truncated no-initial-when-truncated float64-when-truncated no-parameters-without-steps
     layer-too-many loss-alone-when-truncated
+    left-out-in-single-precision
 """.split()  # in which faults are listed and tried; a new one is added where it belongs
 
 _BY_ID = {fault.id: fault for file in _FILES for fault in file.FAULTS}
