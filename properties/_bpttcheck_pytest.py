@@ -75,8 +75,10 @@ class Targets(pytest.Directory):
         from bpttcheck.reporting.checks import Sitting
 
         run = self.config.stash[_RUN]
+        targets: dict[str, list[Sitting]] = {}
         for share in run.shares:
-            sitting = Sitting(run.subjects[share.target], share, run.asked, [])
+            own = targets.setdefault(share.target, [])
+            sitting = Sitting(run.subjects[share.target], share, run.asked, [], own)
             yield CellAndDtype.from_parent(self, name="::".join(share), sitting=sitting)
 
 

@@ -97,7 +97,8 @@ class Counting(Reference):
 
 
 @pytest.mark.parametrize(("status", "loud"), [
-    ("unsure", {"failed": 2}), ("error", {"failed": 2}), ("vacuous", {"skipped": 2}), ("unfinished", {"skipped": 2}),
+    ("unsure", {"failed": 4}), ("error", {"failed": 4}),
+    ("vacuous", {"failed": 2, "skipped": 2}), ("unfinished", {"failed": 2, "skipped": 2}),
 ])  # fmt: skip
 def test_what_is_neither_right_nor_wrong_is_not_silent(run, pytester, status, loud):
     pytester.makeconftest(
@@ -107,10 +108,66 @@ def test_what_is_neither_right_nor_wrong_is_not_silent(run, pytester, status, lo
         f"    return [Result('', *cells, *dtypes, law.id, seed, {status!r}, reason='so it is') for law in laws]\n"
         "bpttcheck.running.parallel.judge = judged\n"
     )
-    done = run("--bpttcheck", "reference", "-rs", "-k", "lstm and causality")
+    done = run("--bpttcheck", "reference", "-rs", "-k", "lstm and (causality or pullback-twice)")
     done.assert_outcomes(**loud)
     mark = "ERROR" if status == "error" else status
-    done.stdout.fnmatch_lines([f"*{status}*: so it is" if "skipped" in loud else f"{mark} causality on lstm*"])
+    silent = "nothing was proved on lstm float32, which is not green: no law proved anything: so it is"
+    done.stdout.fnmatch_lines(
+        [f"{mark} causality on lstm*"] if "skipped" not in loud else [silent, f"*{status}: so it*"]
+    )
+
+
+REFUSING = """
+from dataclasses import replace
+from bpttcheck import LAWS, parametrize_with_laws
+from bpttcheck.adapters.reference import Reference
+
+class Refusing(Reference):
+    name = "refusing"
+
+    def capabilities(self):
+        return replace(super().capabilities(), refuses=lambda case: self.refuses(case))
+
+    def refuses(self, case):
+        return "it takes nothing"
+
+class InFloat32(Refusing):
+    def refuses(self, case):
+        return "it takes no float32" if case.dtype == "float32" else ""
+
+laws = [law for law in LAWS if law.id in ("causality", "pullback-twice", "taylor-remainder")]
+"""
+
+
+@pytest.mark.parametrize(("target", "workers", "selection", "outcomes"), [
+    ("refusing.py:Refusing", 0, "lstm and float64", {"failed": 1, "skipped": len(LAWS) - 1}),
+    ("refusing.py:Refusing", 2, "(lstm or gru) and (causality or pullback-twice)", {"failed": 6, "skipped": 6}),
+    ("refusing.py:InFloat32", 0, "lstm and (causality or taylor)", {"failed": 1, "passed": 2, "skipped": 1}),
+    ("reference", 0, "taylor-remainder and lstm", {"passed": 1, "skipped": 1}),
+    ("reference", 2, "taylor-remainder and float32", {"failed": 1, "skipped": 5}),
+])  # fmt: skip
+def test_one_test_fails_where_nothing_was_proved(run, pytester, target, workers, selection, outcomes):
+    if workers:
+        pytest.importorskip("xdist")
+    pytester.makepyfile(refusing=REFUSING)
+    among = ("-n", str(workers)) if workers else ()
+    done = run("--bpttcheck", target, "--bpttcheck-examples", "4", *among, "-k", selection)
+    done.assert_outcomes(**outcomes)
+    if "failed" in outcomes:
+        done.stdout.fnmatch_lines(["nothing was proved*, which is not green: *"])
+
+
+@pytest.mark.parametrize(("subjects", "selection", "outcomes"), [
+    ("Refusing()", "lstm", {"failed": 2, "skipped": 4}),
+    ("Refusing()", "lstm and (pullback-twice or taylor)", {"failed": 2, "skipped": 2}),
+    ("InFloat32(), Reference()", "lstm", {"failed": 1, "passed": 8, "skipped": 3}),
+])  # fmt: skip
+def test_one_parameter_fails_where_nothing_was_proved(run, pytester, subjects, selection, outcomes):
+    test = f"@parametrize_with_laws([{subjects}], laws, examples=4)\ndef test_bptt(check):\n    check()\n"
+    pytester.makepyfile(REFUSING + test)
+    done = run("-k", selection)
+    done.assert_outcomes(**outcomes)
+    done.stdout.fnmatch_lines(["E *nothing was proved*, which is not green: *"])
 
 
 @pytest.mark.parametrize(("arguments", "sentence"), [

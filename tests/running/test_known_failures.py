@@ -4,6 +4,9 @@ from xml.etree import ElementTree as xml
 
 import pytest
 
+from bpttcheck.running.known_failures import KnownFailure, settle
+from bpttcheck.running.results import Result
+
 from ..programs import command
 
 FAULTY = ("verify", "fault:di-uses-i", "--law", "pullback-reference", "--law", "causality", "--dtype", "float64",
@@ -33,6 +36,10 @@ def test_what_fails_as_expected_does_not_fail_the_run(jobs, tmp_path):
     (KNOWN + 'cell = "gru-after"\n', "it matches nothing"),
     (KNOWN + 'cell = ["lstm", "gru-after"]\n', "it matches nothing"),
     (KNOWN.replace('"pullback-reference"', '["causality", "pullback-twice"]'), "it passes, though a failure"),
+    (2 * KNOWN.replace("pullback-reference", "causality"), "since di is i (https://example.org/7); di is i"),
+    (KNOWN.replace("pullback-reference", "causality") + "strict = false\n"
+     + KNOWN.replace("pullback-reference", "causality") + 'cell = "lstm"\n', "it passes, though a failure"),
+    (KNOWN + 'requires = ["numpy; python_version >= \'3\'"]\ncell = "gru-after"\n', "it matches nothing"),
 ])  # fmt: skip
 def test_an_entry_that_is_not_true_fails_the_run(entry, said, tmp_path):
     written(tmp_path, KNOWN + entry)
@@ -45,7 +52,11 @@ def test_an_entry_that_is_not_true_fails_the_run(entry, said, tmp_path):
     KNOWN + 'target = "another"\ncell = "gru-after"\n',
     KNOWN + 'requires = ["numpy<1"]\ncell = "gru-after"\n',
     KNOWN + 'requires = ["absent-library"]\ncell = "gru-after"\n',
+    KNOWN + 'requires = ["numpy; python_version < \'3\'"]\ncell = "gru-after"\n',
+    KNOWN + 'requires = ["numpy>=1; sys_platform == \'none\' or python_version < \'3\'"]\ncell = "gru-after"\n',
     KNOWN + 'dtype = "float32"\n',
+    KNOWN,
+    KNOWN + "strict = false\n",
     KNOWN.replace('"pullback-reference"', '["pullback-reference", "pullback-twice"]'),
     KNOWN.replace("pullback-reference", "causality") + "strict = false\n",
 ])  # fmt: skip
@@ -61,6 +72,8 @@ def test_an_entry_of_another_run_is_left_alone(entry, tmp_path):
     (KNOWN + 'laws = "all"\n', "has laws; an entry takes cell, dtype, law"),
     (KNOWN + 'strict = "no"\n', "strict must be true or false; it is 'no'"),
     (KNOWN + 'requires = ["what is this"]\n', "known-failure 1 of known-failures.toml: "),
+    (KNOWN + 'requires = ["numpy; unheard_of < \'3\'"]\n', "known-failure 1 of known-failures.toml: "),
+    (KNOWN + 'requires = ["numpy; sys_platform ~= \'linux\'"]\n', "known-failure 1 of known-failures.toml: "),
     ("known-failure = [1]\n", "is no table"),
     (KNOWN + "[other]\n", "has other; there is nothing in it but [[known-failure]]"),
 ])  # fmt: skip
@@ -76,3 +89,16 @@ def test_junit_has_a_failure_with_its_case(tmp_path):
     (suite,) = xml.parse(tmp_path / "v.xml").getroot()
     failure = suite.find("testcase/failure")
     assert suite.attrib["failures"] == "1" and "smallest case found: T=1" in failure.text and "off by" in failure.text
+
+
+@pytest.mark.parametrize("order", [1, -1])
+@pytest.mark.parametrize("strict", [(True, True), (True, False), (False, False)])
+@pytest.mark.parametrize("status", ["passed", "failed", "vacuous", "unsure", "error"])
+def test_entries_do_not_see_what_others_made_of_a_result(order, strict, status):
+    known = [KnownFailure("causality", f"reason {k}", strict=s) for k, s in enumerate(strict)][::order]
+    result = Result("it", "lstm", "float64", "causality", 0, status, reason="so it is")
+    settle([result], "it", known)
+    expected = {"failed": "known", "passed": "failed" if any(strict) else "passed"}
+    assert result.status == expected.get(status, status)
+    told = [entry.reason for entry in known if result.status == "known" or (entry.strict and result.status == "failed")]
+    assert all(reason in result.reason for reason in told)

@@ -20,6 +20,7 @@ from bpttcheck.cases.shapes import output_width, parameter_shapes, state_shapes
 from bpttcheck.contract import Capabilities, Case, Cotangents, CustomCell, Shapes
 from bpttcheck.dtypes import rounded
 from bpttref import Cell
+from bpttref.arrays import Array
 from bpttref.inputs import is_tokens
 
 _MOST_UNITS = 4096
@@ -48,11 +49,7 @@ class CaseFile:
         shapes = {name: array.shape for name, array in arrays.items()}
         layers = 1 + max((int(found[1]) for name in arrays if (found := re.match(r"layer(\d+)\.", name))), default=0)
         directions = 1 + any("reverse." in name for name in arrays)
-        x = arrays.pop("x", np.zeros(0))
-        if x.ndim != 3 and not (x.ndim == 2 and is_tokens(x)):
-            raise ValueError(
-                f"{self.path} must hold x, (T, B, D) or tokens (T, B); it has {x.shape if x.size else 'none'}"
-            )
+        x = self._input(arrays)
         steps, B, *rest = x.shape
         D = rest[0] if rest else shapes.get("W_hx", (0,))[-1]
 
@@ -78,19 +75,21 @@ class CaseFile:
                 raise ValueError(
                     f"{name} in {self.path} has shape {array.shape}; {cell.name} with H = {H} needs {shape}"
                 )
-            return rounded(array.astype(np.float64), dtype)
+            return self._rounded(name, array, dtype)
 
         H = units(lambda H: parameter_shapes(cell, D, H, capabilities.biases), shapes)
         if not H:
             needed = ", ".join(parameter_shapes(cell, D, 1, capabilities.biases))
             raise ValueError(f"{self.path} does not hold {needed} in shapes that fit {cell.name} and x of {D} features")
+        if is_tokens(x) and (outside := x[(x < 0) | (x >= D)]).size:
+            raise ValueError(f"x in {self.path} has the token {outside[0]}; W_hx has columns for 0 to {D - 1}")
         case = Case(
             cell,
             dtype,
             tree("", "", parameters_of),
-            x if is_tokens(x) else rounded(x.astype(np.float64), dtype),
+            x if is_tokens(x) else self._rounded("x", x, dtype),
             tree("", "initial.", states_of) if any("initial." in name for name in arrays) else None,
-            arrays.pop("lengths", None),
+            self._lengths(arrays.pop("lengths"), steps, B, capabilities) if "lengths" in arrays else None,
         )
         y = taken("cotangent.y", (steps, B, directions * output_width(cell, H))) if "cotangent.y" in arrays else None
         ends = any("cotangent." in name for name in arrays)
@@ -100,6 +99,41 @@ class CaseFile:
         if beyond := capabilities.undeclared(case):
             raise ValueError(f"{self.path} has {beyond}, which the target does not declare")
         return Held(case, cotangents, H)
+
+    def _input(self, arrays: Named) -> Array:
+        """The input, taken out of the arrays. Raises ValueError."""
+        x = arrays.pop("x", None)
+        if x is None or x.ndim not in (2, 3):
+            has = "none" if x is None else f"x of shape {x.shape}"
+            raise ValueError(f"{self.path} must hold x, (T, B, D) or tokens (T, B); it has {has}")
+        if x.dtype.kind not in ("iu" if x.ndim == 2 else "f"):
+            raise ValueError(
+                f"x in {self.path} has shape {x.shape} and holds {x.dtype}: tokens (T, B) are of an integer dtype,"
+                " and x (T, B, D) is of a floating one"
+            )
+        if not x.size:
+            raise ValueError(f"x in {self.path} has shape {x.shape}: there is nothing in it")
+        return x
+
+    def _lengths(self, lengths: Array, steps: int, B: int, capabilities: Capabilities) -> Array:
+        """The lengths of the rows as whole numbers. Raises ValueError."""
+        least = 0 if capabilities.empty else 1
+        if lengths.shape != (B,):
+            raise ValueError(f"lengths in {self.path} have shape {lengths.shape}; x has {B} rows, so it must be ({B},)")
+        if lengths.dtype.kind == "b" or np.any(lengths != np.floor(lengths)):
+            raise ValueError(f"lengths in {self.path} must be whole numbers of steps; they are {lengths.tolist()}")
+        if np.any((lengths < least) | (lengths > steps)):
+            said = f"between {least} and {steps}, the steps of x"
+            raise ValueError(f"lengths in {self.path} must lie {said}; they are {lengths.tolist()}")
+        return lengths.astype(np.int64)
+
+    def _rounded(self, name: str, array: Array, dtype: str) -> Array:
+        """The array in a dtype. Raises ValueError where that cannot hold it."""
+        with np.errstate(over="ignore"):
+            found = rounded(array.astype(np.float64), dtype)
+        if not np.all(np.isfinite(found)):
+            raise ValueError(f"{name} in {self.path} has numbers that {dtype} cannot hold")
+        return found
 
 
 def units(parameters: Callable[[int], Shapes], shapes: dict[str, tuple[int, ...]]) -> int:
@@ -115,6 +149,8 @@ def _read(path: Path) -> Named:
             arrays = {name: file[name] for name in file.files}
     except (ValueError, EOFError, TypeError, zipfile.BadZipFile, AttributeError) as error:
         raise ValueError(f"{path} is not an .npz file of arrays, as numpy.savez writes it") from error
+    if odd := [name for name, array in arrays.items() if array.dtype.kind not in "biuf"]:
+        raise ValueError(f"{', '.join(odd)} in {path} must hold real numbers")
     if odd := [name for name, array in arrays.items() if not np.all(np.isfinite(array))]:
         raise ValueError(f"{', '.join(odd)} in {path} is not finite in each place")
     return arrays

@@ -1,5 +1,7 @@
 """Where a ReLU bends: a case whose pre-activations are too near to it proves nothing."""
 
+import itertools
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,7 @@ from bpttcheck.dtypes import FORMATS
 from bpttref import RNN, vjp
 from bpttref.arrays import Array
 from bpttref.cells import State
+from bpttref.inputs import is_tokens
 
 
 def near_kink(case: Case) -> bool:
@@ -21,6 +24,58 @@ def near_kink(case: Case) -> bool:
 def sides_of_kinks(case: Case) -> Array:
     """For each pre-activation of a ReLU, whether it is positive; empty for other cells."""
     return np.concatenate([np.zeros(0, bool), *(total.ravel() > 0 for total, _ in _preactivations(case))])
+
+
+def at_kink(case: Case) -> bool:
+    """Whether the side on which a ReLU's pre-activation lies is a matter of rounding, or there is none: an exact tie.
+
+    This is for a case that is not drawn and so cannot be left out: `near_kink` keeps a distance that no large network
+    has from all its kinks.
+    """
+    return any(np.any(near) for near in _near(case))
+
+
+def on_other_sides(case: Case, number: int) -> list[Case]:
+    """The case with pre-activations at a kink put to one side or the other: all above, all below, and at random.
+
+    Outputs are the same but for rounding; gradients are those of the side.
+    """
+    masks = _near(case)
+    found = []
+    for k in range(number):
+        rng = np.random.default_rng(k)
+        up = [near & (rng.random(near.shape) < (1.0, 0.0, 0.5)[min(k, 2)]) for near in masks]
+        found.append(replace(case, cell=_Sided("relu", tuple(masks), tuple(up))))
+    return found
+
+
+def _near(case: Case) -> list[Array]:
+    """For each step of each layer of a ReLU network, which pre-activations rounding could put to the other side."""
+    found = _preactivations(case)
+    if not found:
+        return []
+    largest = max([1.0 if is_tokens(case.x) else float(np.abs(case.x).max()), *(float(t.max()) for t, _ in found)])
+    inputs = max(
+        float((largest * np.abs(leaf["W_hx"]).sum(axis=1) + sum(np.abs(leaf[b]) for b in leaf if b[0] == "b")).max())
+        for layer in case.parameters
+        for leaf in layer
+    )
+    margin = 64 * FORMATS[case.dtype].eps
+    return [np.abs(total) <= margin * (terms + inputs) for total, terms in found]
+
+
+class _Sided(RNN):
+    """A ReLU cell whose steps, in the order in which they are run, put some units to a side of the kink."""
+
+    def __init__(self, activation: Any, masks: tuple[Array, ...], up: tuple[Array, ...]) -> None:
+        super().__init__(activation)
+        object.__setattr__(self, "_masks", itertools.cycle(zip(masks, up, strict=True)))
+
+    def step(self, a: Array, gates: State, before: State, after: State, *rest: Any) -> None:
+        super().step(a, gates, before, after, *rest)
+        near, up = next(self._masks)  # type: ignore[attr-defined]
+        (h,) = after
+        h[...] = np.where(near, np.where(up, np.maximum(h, 1e-200), 0), h)  # replicates share the masks
 
 
 def _preactivations(case: Case) -> list[tuple[Array, Array]]:

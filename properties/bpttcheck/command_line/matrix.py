@@ -92,6 +92,7 @@ def matrix(
     stale = [] if troubled else unmet(asked, records)
     for entry in stale:
         console.print(f"FAILED the known failure of {entry.law}, {entry}: it matches nothing; remove it", markup=False)
+    troubled |= any(record.unproved for record in records)
     statuses = {result.status for record in records for result in record.results}
     sys.exit(exit_status(statuses, at_fault=troubled, failing=bool(stale)))
 

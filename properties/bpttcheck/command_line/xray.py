@@ -10,7 +10,6 @@ from bpttcheck.command_line import completion
 from bpttcheck.command_line.ending import stop
 from bpttcheck.command_line.terminal import new_console
 from bpttcheck.exit_status import FAILED, PASSED
-from bpttcheck.explaining.xray import in_words
 from bpttcheck.explaining.xray import xray as take_xray
 from bpttcheck.measuring.calls import AdapterError, Refused, capabilities_of
 from bpttcheck.measuring.comparisons import Violation
@@ -57,8 +56,9 @@ def xray(
 ) -> None:
     """Show what the truncation of TARGET really keeps.
 
-    That is the matrix M[t, s], from the loss at t to the use at s. Exit status: 0 it is what was asked for; 1 it is
-    not; 2 the target or the command is at fault.
+    That is the matrix M[t, s], from the loss at t to the use at s, seen through the gradients of inputs and through
+    those of parameters. Exit status: 0 both are what was asked for; 1 one is not, or full BPTT is wrong already; 2 the
+    target or the command is at fault.
     """
     makers: dict[str, Callable[[], Strategy]] = {
         "full": Full,
@@ -81,5 +81,4 @@ def xray(
             console.print(f"drawn: {file}", highlight=False)
     except (TargetError, AdapterError, Refused, Violation, ValueError, OSError, ImportError, click.UsageError) as error:
         stop(error)
-    differs = seen.in_words(asked) != in_words(seen.declared)
-    sys.exit(FAILED if differs else PASSED)
+    sys.exit(PASSED if seen.as_declared else FAILED)

@@ -1,12 +1,14 @@
 """The X-ray: which matrix M a subject's truncation really applies, seen from outside.
 
 With a cotangent at one time t alone, the gradient for x_s is M[t, s] times its value in full BPTT: T calls of the
-pullback show the whole matrix. The parameters' gradient from the loss at t is the sum over s of M[t, s] C[t, s], with
-the contributions C of the reference: least squares show the matrix again, since some bugs truncate one and not the
-other.
+pullback show the whole matrix. The parameters' gradient from the loss at t is the sum over s of M[t, s] C[t, s]: least
+squares show the matrix again, since some bugs truncate one and not the other.
+
+Full BPTT is the contributions C of the reference's oracle, in which no pullback takes part. For a cell that it does not
+know it is the subject's own; what is wrong in that as well cannot be seen.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -24,25 +26,59 @@ from bpttref.oracles import contributions
 from bpttref.oracles.contributions import flatten
 
 _CLOSE = 1e-4  # entries are ratios of gradients in float64
+_VANISHED = 1e-9  # of the largest contribution: there rounding is as large
 
 
 @dataclass(frozen=True)
-class Xray:
-    """inputs, parameters: ``(T, T)``, the matrix seen through dx and through the parameters' gradients, NaN where
-    nothing can be seen; parameters is None for an unknown cell. declared: what was asked for. leak: the largest part
-    of a dx, relative to full BPTT, that is no multiple of it. uncut: which part of the state explains it."""
+class Seen:
+    """What gradients show. inputs, parameters: ``(T, T)``, the matrix seen through dx and through the parameters'
+    gradients, NaN where nothing can be seen; parameters is None for an unknown cell. leak, parameters_leak: the largest
+    part of a gradient, relative to full BPTT, that is no weighting of its contributions."""
 
     inputs: Array
     parameters: Array | None
-    declared: Array
     leak: float = 0.0
+    parameters_leak: float = 0.0
+
+    def shows(self, M: Array) -> bool:
+        """Whether that is what both matrices are."""
+        seen = [self.inputs] if self.parameters is None else [self.inputs, self.parameters]
+        return max(self.leak, self.parameters_leak) <= _CLOSE and all(_same(matrix, M) for matrix in seen)
+
+
+@dataclass(frozen=True)
+class Xray(Seen):
+    """And what was asked for. declared: the matrix of it. uncut: which part of the state explains the leak. full: what
+    the subject's own full BPTT shows, if that is wrong already."""
+
+    declared: Array = field(default_factory=lambda: np.zeros((0, 0)))
     uncut: str = ""
+    full: Seen | None = None
+
+    @property
+    def as_declared(self) -> bool:
+        """Whether the truncation is what was asked for, and full BPTT right."""
+        return self.full is None and self.shows(self.declared)
 
     def in_words(self, asked: Strategy) -> str:
         """What the matrix that is seen through the inputs is."""
-        if self.leak > _CLOSE:
-            return f"no weighting of full BPTT: {self.uncut or 'a part of the state is cut and another is not'}"
-        return in_words(self.inputs, asked)
+        cut = self.uncut or ("" if self.full else "a part of the state is cut and another is not")
+        return _said(self.inputs, self.leak, asked, cut)
+
+    def parameters_in_words(self, asked: Strategy) -> str:
+        """What the matrix that is seen through the parameters is; nothing where none is seen."""
+        return "" if self.parameters is None else _said(self.parameters, self.parameters_leak, asked, "")
+
+    def full_in_words(self) -> str:
+        """That the subject's full BPTT is wrong, and what it is; nothing if it is right."""
+        if self.full is None:
+            return ""
+        seen = {"inputs": _said(self.full.inputs, self.full.leak, None, "")}
+        if self.full.parameters is not None:
+            seen["parameters"] = _said(self.full.parameters, self.full.parameters_leak, None, "")
+        return "full BPTT, with no truncation, is wrong already: " + ", ".join(
+            f"through {what} {words}" for what, words in seen.items()
+        )
 
 
 def xray(subject: Implementation, cell: Cell | CustomCell, strategy: Strategy, length: int) -> Xray:
@@ -55,25 +91,77 @@ def xray(subject: Implementation, cell: Cell | CustomCell, strategy: Strategy, l
     draw = Draw(length, 1, 3, 4, 1, False, False, False, False, 0.5, seed=0)
     case, cotangents = realise(draw, cell, "float64", capabilities)
     trial = Trial(subject, capabilities, case, cotangents)
-    _, full = trial.run(case)
-    _, truncated = trial.run(replace(case, truncation=strategy))
-    inputs, rows, leak = np.full((length, length), np.nan), [], 0.0
-    for t in range(length):
-        one = only_y(cotangents, slice(t, t + 1))
-        whole, part = trial.pull(full, one), trial.pull(truncated, one)
+    ones = [only_y(cotangents, slice(t, t + 1)) for t in range(length)]
+    pullbacks = [trial.run(put)[1] for put in (case, replace(case, truncation=strategy))]
+    whole, rows = ([trial.pull(pullback, one) for one in ones] for pullback in pullbacks)
+    known = None if isinstance(cell, CustomCell) else _contributions(case, cotangents)
+    right = [row["x"] for row in whole] if known is None else _contributions_to_inputs(case, known)
+    if "parameters" not in capabilities.gradients:
+        known = None
+    least = _least(whole, right)
+    seen = _seen(case, rows, right, known, least)
+    full = None if isinstance(cell, CustomCell) else _seen(case, whole, right, known, least)
+    if full is not None and full.shows(weights(Full(), length)[:, 1:]):
+        full = None
+    uncut = _uncut(replace(case, truncation=strategy), cotangents, rows) if seen.leak > _CLOSE else ""
+    return Xray(**vars(seen), declared=weights(strategy, length)[:, 1:], uncut=uncut, full=full)
+
+
+def _least(whole: list[Named], right: list[Array]) -> float:
+    """The part of the largest contribution below which rounding may be as large as another.
+
+    Some float64 is computed partly in single precision. That shows at lag 0, too, where no truncation ever cuts.
+    """
+    rows = [(row["x"][t], x[t], float(np.abs(x).max())) for t, (row, x) in enumerate(zip(whole, right, strict=True))]
+    coarse = max(float(np.abs(own - x).max()) / largest for own, x, largest in rows if largest)
+    return max(_VANISHED, 16 * coarse / _CLOSE) if coarse < 1e-6 else _VANISHED
+
+
+def _seen(case: Case, rows: list[Named], right: list[Array], known: Array | None, least: float) -> Seen:
+    """What gradients show, a row for each loss. right: for each loss the dx ``(T, 1, D)`` of full BPTT. known: the
+    contributions C to the parameters, if these are looked at. least: the part of the largest that can be seen."""
+    inputs, leak = _by_inputs(rows, right, least)
+    if known is None:
+        return Seen(inputs, None, leak)
+    parameters, parameters_leak = _by_parameters(case, rows, known, least)
+    return Seen(inputs, parameters, leak, parameters_leak)
+
+
+def _by_inputs(rows: list[Named], right: list[Array], least: float) -> tuple[Array, float]:
+    """The matrix and the leak."""
+    M, leak = np.full((len(rows), len(rows)), np.nan), 0.0
+    for t, row in enumerate(rows):
+        largest = max(np.linalg.norm(x) for x in right[t])
         for s in range(t + 1):
-            x, y = whole["x"][s].ravel(), part["x"][s].ravel()
-            if np.linalg.norm(x) > 1e-9 * np.linalg.norm(whole["x"]):
-                inputs[t, s] = x @ y / (x @ x)
-                leak = max(leak, float(np.linalg.norm(y - inputs[t, s] * x) / np.linalg.norm(x)))
-        rows.append(part)
-    parameters = (
-        None
-        if isinstance(cell, CustomCell) or "parameters" not in capabilities.gradients
-        else _by_parameters(case, cotangents, rows)
-    )
-    uncut = _uncut(replace(case, truncation=strategy), cotangents, rows) if leak > _CLOSE else ""
-    return Xray(inputs, parameters, weights(strategy, length)[:, 1:], leak, uncut)
+            x, y = right[t][s].ravel(), row["x"][s].ravel()
+            if np.linalg.norm(x) > least * largest:
+                M[t, s] = x @ y / (x @ x)
+                leak = max(leak, float(np.linalg.norm(y - M[t, s] * x) / np.linalg.norm(x)))
+    return M, leak
+
+
+def _contributions(case: Case, cotangents: Cotangents) -> Array:
+    """The contributions ``C (T, T, P)`` to the parameters."""
+    assert not isinstance(case.cell, CustomCell) and cotangents.y is not None
+    initial = case.initial or zero_states(case.cell, case.parameters, 1)
+    state = np.concatenate([initial[0][0][name][0] for name in case.cell.states])
+    C, _ = contributions(case.cell, case.parameters[0][0], case.x[:, 0], state, cotangents.y[:, 0])
+    return C
+
+
+def _contributions_to_inputs(case: Case, C: Array) -> list[Array]:
+    """For each loss the contributions ``(T, 1, D)`` to x. It enters as a = W_hx x, so that those to W_hx at step s are
+    da x', from which da and W_hx' da follow."""
+    p, used = case.parameters[0][0], 0
+    for name, array in p.items():
+        if name == "W_hx":
+            break
+        used += array.size
+    W = p["W_hx"]
+    to_W = C[:, :, used : used + W.size].reshape(*C.shape[:2], *W.shape)
+    x = case.x[:, 0]
+    da = np.einsum("tsgd,sd->tsg", to_W, x / np.sum(x * x, axis=1, keepdims=True))
+    return list((da @ W)[:, :, None])
 
 
 def _uncut(case: Case, cotangents: Cotangents, rows: list[Named]) -> str:
@@ -92,20 +180,28 @@ def _uncut(case: Case, cotangents: Cotangents, rows: list[Named]) -> str:
     return ""
 
 
-def _by_parameters(case: Case, cotangents: Cotangents, rows: list[Named]) -> Array:
-    assert not isinstance(case.cell, CustomCell) and cotangents.y is not None
-    p = case.parameters[0][0]
-    initial = case.initial or zero_states(case.cell, case.parameters, 1)
-    state = np.concatenate([initial[0][0][name][0] for name in case.cell.states])
-    C, _ = contributions(case.cell, p, case.x[:, 0], state, cotangents.y[:, 0])
-    M = np.full((len(rows), len(rows)), np.nan)
+def _by_parameters(case: Case, rows: list[Named], C: Array, least: float) -> tuple[Array, float]:
+    """The matrix by least squares, where these do not blow up what rounding may be, and the largest part of a gradient
+    that they leave."""
+    M, leak = np.full((len(rows), len(rows)), np.nan), 0.0
     for t, row in enumerate(rows):
         size = np.linalg.norm(C[t, : t + 1], axis=1)
-        seen = size > 1e-9 * size.max()
-        basis = (C[t, : t + 1][seen] / size[seen, None]).T
-        solution, *_ = np.linalg.lstsq(basis, flatten({name: row[name] for name in p}), rcond=None)
-        M[t, np.flatnonzero(seen)] = solution / size[seen]
-    return M
+        there = np.flatnonzero(size > _VANISHED * size.max())
+        basis = (C[t, there] / size[there, None]).T
+        gradient = flatten({name: row[name] for name in case.parameters[0][0]})
+        inverse = np.linalg.pinv(basis)
+        solution = inverse @ gradient
+        seen = size[there] > least * size.max() * np.linalg.norm(inverse, axis=1)
+        M[t, there[seen]] = (solution / size[there])[seen]
+        leak = max(leak, float(np.linalg.norm(gradient - basis @ solution) / size.max()))
+    return M, leak
+
+
+def _said(M: Array, leak: float, asked: Strategy | None, cut: str) -> str:
+    """What a matrix is, in words, unless it is none. cut: what explains that."""
+    if leak > _CLOSE:
+        return f"no weighting of full BPTT{f': {cut}' if cut else ''}"
+    return in_words(M, asked)
 
 
 def in_words(M: Array, asked: Strategy | None = None) -> str:

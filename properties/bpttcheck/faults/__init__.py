@@ -74,7 +74,7 @@ _ORDER = """
     longest-row-taken-for-T tape-freed-for-all arguments-kept-as-buffers padding-counts mean-over-padding
     row-mean-over-padding gradient-not-masked initial-left-out-means-ones shared-state-overwritten
     shared-state-gradient-summed bias-zero-skips-gradient tape-freed-too-early outputs-alone-left-behind
-    zero-state-unless-wanted not-carried-unless-dx-wanted nan-from-step-5 nan-of-one-step
+    zero-state-unless-wanted not-carried-unless-dx-wanted nan-from-step-5 nan-of-one-step left-out-in-single-precision
 """.split()  # in which faults are listed and tried; a new one is added where it belongs
 
 _BY_ID = {fault.id: fault for file in _FILES for fault in file.FAULTS}

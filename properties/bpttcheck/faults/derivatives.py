@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from bpttcheck.faults.planting import PULLBACK, Fault, altered
+from bpttcheck.contract import Case, Cotangents, Gradients, Pullback
+from bpttcheck.faults.planting import PULLBACK, Fault, altered, pulled, with_parameters
 from bpttref import GRU, LSTM, RNN
 from bpttref.arrays import Array
 from bpttref.cells import Tape
@@ -127,6 +128,13 @@ class OutputGateSeesTheCellBefore:
         return to_gates, dh_to_c, f
 
 
+def _without_W_hh_in_float32(case: Case, pullback: Pullback, cotangents: Cotangents) -> Gradients:
+    gradients = pullback(cotangents)
+    if case.dtype != "float32":
+        return gradients
+    return with_parameters(gradients, lambda k, d, name, a: 0 * a if name == "W_hh" else a)
+
+
 FAULTS = tuple(
     Fault(*row)
     for row in (
@@ -241,6 +249,14 @@ FAULTS = tuple(
             PULLBACK,
             (LSTM(),),
             altered(OutputGateSeesTheCellBefore),
+        ),
+        (
+            "left-out-in-single-precision",
+            "The path for float32 leaves the gradient of W_hh at zero.",
+            "",
+            PULLBACK,
+            (LSTM(), GRU("after")),
+            pulled(_without_W_hh_in_float32),
         ),
     )
 )

@@ -1,18 +1,17 @@
 """The pullback is the derivative of the subject's own forward pass. The reference lends scales of error, no value."""
 
-from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from collections.abc import Iterator
 
 import numpy as np
 
-from bpttcheck.cases.blocks import Named, blocks, case_arrays, named
+from bpttcheck.cases.blocks import Named, case_arrays, named
 from bpttcheck.cases.changes import with_arrays
-from bpttcheck.cases.kinks import sides_of_kinks
-from bpttcheck.contract import Case, CustomCell, ForwardMode, Gradients, OneShot
-from bpttcheck.dtypes import FORMATS, rounded
+from bpttcheck.contract import Case, ForwardMode, Gradients, OneShot
+from bpttcheck.dtypes import rounded
+from bpttcheck.laws.differences import Slope, differences, steady
 from bpttcheck.laws.law import NO_REFERENCE, Law, fine_format, float64, gradients, smooth_cell
 from bpttcheck.measuring.comparisons import Comparison
-from bpttcheck.measuring.tolerance import FACTOR, Measured, allowed, in_range
+from bpttcheck.measuring.tolerance import FACTOR, allowed, in_range
 from bpttcheck.measuring.trial import Trial
 from bpttref.arrays import Array
 
@@ -26,8 +25,8 @@ def _own_forward(trial: Trial) -> Iterator[Comparison]:
 
     cotangents, spread = named(trial.cotangents), trial.measured.spread
     output_error = sum(float((np.abs(c) * spread[n]).sum()) for n, c in cotangents.items() if n in spread)
-    slope = _Slope(objective, lambda case: trial.gradients_of(case, trial.cotangents))
-    return _differences(trial, slope, trial.gradients, trial.measured, output_error, 3)
+    slope = Slope(objective, lambda case: trial.gradients_of(case, trial.cotangents))
+    return differences(trial, slope, trial.gradients, trial.measured, output_error, 3)
 
 
 def _own_loss(trial: Trial) -> Iterator[Comparison]:
@@ -36,121 +35,8 @@ def _own_loss(trial: Trial) -> Iterator[Comparison]:
         return loss, abs(loss)
 
     measured = trial.scored_measured
-    slope = _Slope(objective, trial.score)
-    return _differences(trial, slope, trial.scored, measured, float(measured.spread["loss"]), 1)
-
-
-class _Slope(NamedTuple):
-    """objective: a number, and the sum of the magnitudes of its terms. gradients: of that number, at another case."""
-
-    objective: Callable[[Case], tuple[float, float]]
-    gradients: Callable[[Case], Named]
-
-
-def _differences(
-    trial: Trial,
-    slope: _Slope,
-    gradients: Named,
-    measured: Measured,
-    output_error: float,
-    most: int,
-) -> Iterator[Comparison]:
-    """Central differences along one random direction in each of ``most`` blocks, at three widths.
-
-    They are few since each costs six passes; the cases are many. The widths stay where the gradient hardly changes.
-    Richardson's extrapolation gives two estimates; their distance, and that to the plain difference, bound the error
-    of truncation. To it come the rounding of the outputs and the error allowed to the gradient itself. A block that
-    drowns in the sum proves nothing, and so does one in which the function has a kink. Of a cell that nobody knows the
-    kinks are not known either: before it is accused, the gradients along the way are added up instead.
-    """
-    objective, eps = slope.objective, FORMATS[trial.case.dtype].eps
-    centre, _ = objective(trial.case)
-    for name, label, direction in _directions(trial, gradients, most):
-        own_spread = measured.spread.get(name, np.zeros(1))
-        step = min(eps**0.2, _steady(trial, name, gradients, measured))  # eps^0.2: error step^4 against eps / step
-        above, below = (sides_of_kinks(_moved(trial.case, name, sign * step * direction)) for sign in (1, -1))
-        if not np.array_equal(above, below):
-            continue
-        wide, middle, narrow = (
-            _difference(trial.case, objective, gradients, name, step / k * direction, centre) for k in (1, 2, 4)
-        )
-        rounding = FACTOR * output_error + 4 * eps * narrow.magnitude
-        if abs(narrow.bend) > abs(wide.bend) / 8 + 4 * rounding:  # of a smooth function it is a 16th
-            continue
-        first, second = (8 * middle.measured - wide.measured) / 3, 2 * (8 * narrow.measured - middle.measured) / 3
-        predicted = 2 * (8 * narrow.predicted - middle.predicted) / 3
-        truncation = abs(second - first) + abs(second - 4 * narrow.measured) / 4
-        gradient_error = 2 * step * float((np.abs(direction) * own_spread).sum())
-        slack = allowed(gradient_error, abs(predicted), trial.case.dtype, direction.size)
-        slack += 4 * truncation + 24 * rounding
-        if np.isfinite(slack) and slack < 0.1 * max(abs(predicted), abs(second)):
-            found = Comparison(label, abs(second - predicted), slack)
-            if found.margin > 1 and isinstance(trial.case.cell, CustomCell):
-                found = _across_kinks(trial.case, slope, name, step * direction, found)
-            yield found
-
-
-_PIECES = 32  # into which the way from one end of a difference to the other is cut
-
-
-def _across_kinks(case: Case, slope: _Slope, name: str, change: Array, found: Comparison) -> Comparison:
-    """f(w + change) - f(w - change) is the integral of the gradient from one end to the other, across kinks, too.
-
-    The trapezoidal rule errs in each piece by less than the length of the piece times the difference of the gradients
-    at its ends: where a kink lies, half of that. The rest is allowed as in the comparison that ``found`` something.
-    """
-    cases = [_moved(case, name, k * change) for k in np.linspace(-1, 1, _PIECES + 1)]
-    (below, _), (above, _) = (slope.objective(cases[end]) for end in (0, -1))
-    places = [case_arrays(c)[name].astype(np.float64) for c in cases]
-    gradients = [slope.gradients(c)[name].astype(np.float64) for c in cases]
-    pieces = [(b - a, g, h) for a, b, g, h in zip(places, places[1:], gradients, gradients[1:], strict=False)]
-    integral = sum(float(np.sum((g + h) / 2 * piece)) for piece, g, h in pieces)
-    bends = sum(abs(float(np.sum((h - g) * piece))) for piece, g, h in pieces)
-    return Comparison(found.block, abs(above - below - integral), found.tolerance + 2 * bends)
-
-
-def _directions(trial: Trial, gradients: Named, most: int) -> list[tuple[str, str, Array]]:
-    """A random direction inside each of a few blocks, drawn anew for each case: array, block, direction."""
-    found = []
-    for name, array in case_arrays(trial.case).items():
-        if name in gradients:
-            size = min(1.0, float(np.abs(array).max(initial=0)) + 2**-10)
-            signs = trial.rng.choice([-size, size], array.shape)
-            for k, (label, part) in enumerate(blocks(trial.case, name, signs)):
-                direction = np.zeros_like(signs)
-                list(blocks(trial.case, name, direction))[k][1][...] = part
-                found.append((name, label, direction))
-    chosen = trial.rng.permutation(len(found))[:most]
-    return [found[k] for k in chosen]
-
-
-class _Difference(NamedTuple):
-    """measured: f(w + change) - f(w - change). predicted: what the gradient says it is. bend: f(w + change) - 2 f(w) +
-    f(w - change). magnitude: of the terms of f."""
-
-    measured: float
-    predicted: float
-    bend: float
-    magnitude: float
-
-
-def _difference(
-    case: Case,
-    objective: Callable[[Case], tuple[float, float]],
-    gradients: Named,
-    name: str,
-    change: Array,
-    centre: float,
-) -> _Difference:
-    plus, minus = _moved(case, name, change), _moved(case, name, -change)
-    (above, size), (below, _) = objective(plus), objective(minus)
-    actual = np.subtract(case_arrays(plus)[name], case_arrays(minus)[name], dtype=np.float64)
-    predicted = float(np.sum(gradients[name].astype(np.float64) * actual))
-    return _Difference(above - below, predicted, above - 2 * centre + below, size)
-
-
-def _moved(case: Case, name: str, change: Array) -> Case:
-    return with_arrays(case, lambda n, a: rounded(a + change, case.dtype) if n == name else a)
+    slope = Slope(objective, trial.score)
+    return differences(trial, slope, trial.scored, measured, float(measured.spread["loss"]), 1)
 
 
 def _remainder(trial: Trial) -> Iterator[Comparison]:
@@ -181,23 +67,12 @@ def _remainder(trial: Trial) -> Iterator[Comparison]:
         size = sum(float(np.abs(a).sum()) for a in (*terms, *linear.values()))
         return abs(moved - predicted), abs(predicted), FACTOR * rounding + 64 * float(np.finfo(float).eps) * size
 
-    e = min(2.0**-6, *(_steady(trial, name, trial.gradients, trial.measured) for name in tangents))
+    e = min(2.0**-6, *(steady(trial, name, trial.gradients, trial.measured) for name in tangents))
     small, linear, rounding = remainder(e / 2**8)
     larger = max(remainder(e / 2**k)[0] * 4.0 ** (k - 8) for k in (0, 1, 2))
     tolerance = 4 * larger + rounding
     if np.isfinite(tolerance) and tolerance < max(linear, small) / 4:
         yield Comparison("f(w + e v) - f(w) - e <g, v>", small, tolerance)
-
-
-def _steady(trial: Trial, name: str, gradients: Named, measured: Measured) -> float:
-    """A relative step within which a gradient hardly changes: how it answers to rounding says how to a step.
-
-    A gradient that the subject leaves at zero is as large as the reference says, if that knows the cell.
-    """
-    scale = float(measured.spread.get(name, np.zeros(1)).max(initial=0))
-    known = measured.values.get(name, np.zeros(1))
-    size = max(float(np.abs(gradients[name]).max(initial=0)), float(np.abs(known).max(initial=0)))
-    return 0.02 * FORMATS[trial.case.dtype].eps * size / scale if scale else 1.0
 
 
 def _duality(trial: Trial) -> Iterator[Comparison]:

@@ -22,6 +22,7 @@ import numpy as np
 
 from bpttcheck.cases.blocks import Named, case_arrays, named
 from bpttcheck.cases.changes import with_arrays
+from bpttcheck.cases.kinks import at_kink, on_other_sides
 from bpttcheck.contract import Case, Cotangents, CustomCell, Outputs, Pullback
 from bpttcheck.dtypes import FORMATS, rounded
 from bpttref import trees, vjp
@@ -91,7 +92,9 @@ def _noisy_type(case: Case) -> type[Array]:
     return _Noisy
 
 
-def measure(case: Case, *cotangents: Cotangents, objective: bool = False) -> list[Measured]:
+def measure(
+    case: Case, *cotangents: Cotangents, objective: bool = False, replicates: int = REPLICATES
+) -> list[Measured]:
     """The reference's outputs and gradients in float64, with the scale of legitimate error in the case's dtype.
 
     One for each of the ``cotangents`` and, if asked for, one more for the case's objective, with its value as "loss".
@@ -129,21 +132,39 @@ def measure(case: Case, *cotangents: Cotangents, objective: bool = False) -> lis
         return named(outputs) | named(gradients), scored
 
     with np.errstate(all="ignore"):
-        (exact, exact_score), (noisy, noisy_score) = run(1, np.ndarray), run(REPLICATES, _noisy_type(case))
-    found = [_compared(exact, noisy, k) for k in range(problems)]
+        (exact, exact_score), (noisy, noisy_score) = run(1, np.ndarray), run(replicates, _noisy_type(case))
+    found = [_compared(exact, noisy, k, replicates) for k in range(problems)]
     if objective:
-        score = _compared(exact_score, noisy_score, 0)
+        score = _compared(exact_score, noisy_score, 0, replicates)
         found[-1] = Measured(found[-1].values | score.values, found[-1].spread | score.spread)
     return found
 
 
-def _compared(exact: Named, noisy: Named, k: int) -> Measured:
+def measure_at_kinks(case: Case, *cotangents: Cotangents, objective: bool = False) -> list[Measured]:
+    """`measure`, where a gradient that depends on the side of a kink may be that of any side: for each number of which
+    that is so the scale of error is infinite, and the others are compared as ever."""
+    found = measure(case, *cotangents, objective=objective)
+    if not at_kink(case):
+        return found
+    others = on_other_sides(case, REPLICATES)
+    sides = [measure(other, *cotangents, objective=objective, replicates=1) for other in others]
+    for k, measured in enumerate(found):
+        for name, value in measured.values.items():
+            if name in ("y", "loss") or "final." in name:  # they are the same on all sides
+                continue
+            apart = np.max([np.abs(side[k].values[name] - value) for side in sides], axis=0)
+            rounding = FACTOR * (measured.spread[name] + FORMATS[case.dtype].eps * np.abs(value))
+            measured.spread[name] = np.where(apart > rounding, np.inf, measured.spread[name])
+    return found
+
+
+def _compared(exact: Named, noisy: Named, k: int, replicates: int) -> Measured:
     """The k-th problem's values, and how far the perturbed ones are from them."""
     values, spread = {}, {}
     for name, array in exact.items():
         axis = 1 if name in ("x", "y") else 0
         values[name] = array.take(k, axis)
-        own = np.moveaxis(noisy[name].view(np.ndarray), axis, 0)[k * REPLICATES : (k + 1) * REPLICATES]
+        own = np.moveaxis(noisy[name].view(np.ndarray), axis, 0)[k * replicates : (k + 1) * replicates]
         spread[name] = np.abs(own - values[name]).max(axis=0, initial=0)
     return Measured(values, spread)
 

@@ -25,7 +25,14 @@ from bpttcheck.dtypes import FORMATS
 from bpttcheck.measuring.calls import AdapterError, Calls, Pulling, Refused, capabilities_of
 from bpttcheck.measuring.comparisons import Comparison, Violation, compare
 from bpttcheck.measuring.completeness import check_complete, declared, gradient_shapes, output_shapes, wanted
-from bpttcheck.measuring.tolerance import Measured, in_range, measure, measure_black_box, measure_right
+from bpttcheck.measuring.tolerance import (
+    Measured,
+    in_range,
+    measure,
+    measure_at_kinks,
+    measure_black_box,
+    measure_right,
+)
 from bpttref import RNN, Strategy
 from bpttref.arrays import Array
 from bpttref.inputs import is_tokens
@@ -44,8 +51,11 @@ class Trial:
         case: Case,
         cotangents: Cotangents,
         against: Implementation | None = None,
+        *,
+        kinks: bool = False,
     ) -> None:
-        """against: whose numbers are right, in the place of the reference's."""
+        """against: whose numbers are right, in the place of the reference's. kinks: whether the case lies at one."""
+        self._measure = measure_at_kinks if kinks else measure
         self.subject = subject
         self.capabilities = capabilities
         self.calls = Calls(subject, capabilities)
@@ -157,7 +167,7 @@ class Trial:
         """For the first door and, where a known cell has an objective, for the second, in one go."""
         if isinstance(self.case.cell, CustomCell):
             return self.measure(self.case, self.cotangents)
-        found = measure(self.case, self.cotangents, objective=self.case.objective is not None)
+        found = self._measure(self.case, self.cotangents, objective=self.case.objective is not None)
         return found if self.against is None else [*self.measure(self.case, self.cotangents), *found[1:]]
 
     def measure(self, case: Case, *cotangents: Cotangents) -> list[Measured]:
@@ -165,10 +175,10 @@ class Trial:
         custom = isinstance(case.cell, CustomCell)
         if self.against is not None and capabilities_of(self.against).undeclared(case) is None:
             others = [measure_right(self._right, case, c) for c in cotangents]
-            scales = others if custom else measure(case, *cotangents)
+            scales = others if custom else self._measure(case, *cotangents)
             return [Measured(o.values, s.spread) for o, s in zip(others, scales, strict=True)]
         if not custom:
-            return [m if self.against is None else Measured({}, m.spread) for m in measure(case, *cotangents)]
+            return [m if self.against is None else Measured({}, m.spread) for m in self._measure(case, *cotangents)]
         return [Measured({}, measure_black_box(self.results, case, c).spread) for c in cotangents]
 
     def _right(self, case: Case, cotangents: Cotangents) -> Named:
@@ -189,7 +199,7 @@ class Trial:
         """True values and scales of error of loss and gradients for the objective of a case."""
         if isinstance(case.cell, CustomCell):
             return measure_black_box(lambda moved, _: self.score(moved), case, Cotangents())
-        return measure(case, objective=True)[0]
+        return self._measure(case, objective=True)[0]
 
     def beside(self, case: Case) -> "Trial":
         """The same subject, in the same calls, with the same cotangents and another case."""

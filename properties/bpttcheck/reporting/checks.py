@@ -12,9 +12,11 @@ from rich.console import Console
 from bpttcheck.contract import Implementation
 from bpttcheck.explaining.explanation import Explanation
 from bpttcheck.laws import LAWS, Law
+from bpttcheck.laws.law import Asked
+from bpttcheck.measuring.calls import capabilities_of
 from bpttcheck.reporting.text import print_failure
 from bpttcheck.running.parallel import Question, Share, shares
-from bpttcheck.running.results import Result
+from bpttcheck.running.results import Result, unproved
 
 if TYPE_CHECKING:
     import pytest
@@ -24,15 +26,20 @@ if TYPE_CHECKING:
 class Sitting:
     """A share of a subject: its laws are judged at the first check, together, on the same cases.
 
-    laws: the ids of those that will be judged. object: whether the subject is one of the test's own objects, which no
-    command can name.
+    laws: the ids of those that will be judged. target: all sittings of the subject, this one included. object: whether
+    the subject is one of the test's own objects, which no command can name.
     """
 
     subject: Implementation
     share: Share
     asked: Question
     laws: list[str]
+    target: list["Sitting"]
     object: bool = False
+    speaker: tuple[Share, str] | None = None  # whose test says that nothing was proved
+
+    def __post_init__(self) -> None:
+        self.target.append(self)
 
     @cached_property
     def results(self) -> dict[str, Result]:
@@ -40,6 +47,29 @@ class Sitting:
         asked = replace(self.asked, laws=tuple(self.laws))
         judged = self.share.judged(self.subject, asked, asked.budget, lambda result: None)
         return {result.law: result for result in judged}
+
+    @cached_property
+    def _silent(self) -> bool:
+        """Whether no law that will be judged is one that the subject can be asked."""
+        declared = capabilities_of(self.subject)
+        cell = next(cell for cell in declared.cells if cell.name == self.share.cell)
+        asked = Asked(self.subject, declared, cell, self.share.dtype, declared)
+        return all(law.unmet(asked) for law in LAWS if law.id in self.laws)
+
+    def unproved(self, law: str) -> str:
+        """That nothing was proved, in a sentence, if it is the test of this ``law`` that says so; else nothing.
+
+        One test does, that of the first law selected; among an object's tests, which do not know what was selected, the
+        first that runs. Where nothing can be asked of this cell and dtype but of others of the target, none does.
+        """
+        in_vain = unproved(list(self.results.values()))
+        others = [sitting for sitting in self.target if sitting.laws]
+        if not in_vain or (self._silent and not all(sitting._silent for sitting in others)):
+            return ""
+        first = others[0] if self._silent else self
+        if not first.speaker:
+            first.speaker = (self.share, law) if self.object else (first.share, first.laws[0])
+        return in_vain[0] if first.speaker == (self.share, law) else ""
 
     def reproduce(self, law: str) -> str:
         """How to see the failure of a law again."""
@@ -61,11 +91,14 @@ class Check:
         return f"{self.sitting.subject.name}-{self.sitting.share.cell}-{self.sitting.share.dtype}-{self.law.id}"
 
     def __call__(self) -> None:
-        """Raises AssertionError with what is wrong; skips the test that runs if the law says nothing."""
+        """Raises AssertionError with what is wrong, or that nothing was proved; skips the test if the law is silent."""
         import pytest
 
         __tracebackhide__ = True
         result = self.sitting.results[self.law.id]
+        if in_vain := self.sitting.unproved(self.law.id):
+            where = "" if in_vain.startswith("nothing") else f" on {result.cell} {result.dtype}"
+            raise AssertionError(f"nothing was proved{where}, which is not green: {in_vain}")
         if result.status in ("skipped", "vacuous", "unfinished"):
             pytest.skip(result.reason if result.status == "skipped" else f"{result.status}: {result.reason}")
         if result.status != "passed":
@@ -85,14 +118,16 @@ def parametrize_with_laws(
 
     implementations: objects, not classes. laws: all, or those chosen from `LAWS`. examples, seed: as `judge` takes
     them. ``check()`` raises AssertionError with what is wrong, or skips the test with the reason for which the law says
-    nothing. A cell and dtype is judged at its first test, by all ``laws``. Raises ImportError without pytest.
+    nothing. Where no law proved anything on a cell and dtype, one test says so and fails. A cell and dtype is judged at
+    its first test, by all ``laws``. Raises ImportError without pytest.
     """
     import pytest
 
     asked = Question(examples=examples, seed=seed)
-    judged = [
-        Sitting(subject, share, asked, [law.id for law in laws], object=True)
-        for subject in implementations
-        for share in shares(subject.name, subject, asked)
-    ]
+    judged: list[Sitting] = []
+    for subject in implementations:
+        own: list[Sitting] = []
+        for share in shares(subject.name, subject, asked):
+            Sitting(subject, share, asked, [law.id for law in laws], own, object=True)
+        judged += own
     return pytest.mark.parametrize("check", [Check(sitting, law) for sitting in judged for law in laws], ids=repr)

@@ -3,24 +3,35 @@
 from collections.abc import Sequence
 from xml.etree import ElementTree as xml
 
-from bpttcheck.running.results import Result
+from bpttcheck.running.results import Result, unproved
 
 _ELEMENTS = {"failed": "failure", "unsure": "failure", "error": "error"}
 _PASSED = "passed"
 
 
 def to_junit(results: Sequence[Result]) -> str:
-    """All results; what was not judged, and failures that are known, are skipped with their reason."""
+    """All results; what was not judged, and failures that are known, are skipped with their reason.
+
+    A suite of which nothing was proved has an error, so that it does not look green.
+    """
     suites = xml.Element("testsuites", name="bpttcheck")
     for subject in dict.fromkeys(result.subject for result in results):
         own = [result for result in results if result.subject == subject]
-        elements = [_ELEMENTS.get(result.status, "skipped") for result in own if result.status != _PASSED]
+        in_vain = unproved(own)
+        elements = ["error"] * bool(in_vain) + [
+            _ELEMENTS.get(result.status, "skipped") for result in own if result.status != _PASSED
+        ]
         counts = {f"{kind}s" if kind != "skipped" else kind: str(elements.count(kind)) for kind in
                   ("failure", "error", "skipped")}  # fmt: skip
-        suite = xml.SubElement(suites, "testsuite", {"name": subject, "tests": str(len(own)), **counts})
+        suite = xml.SubElement(suites, "testsuite", {"name": subject, "tests": str(len(own) + bool(in_vain)), **counts})
+        if in_vain:
+            case = xml.SubElement(suite, "testcase", classname=subject, name="something-proved")
+            xml.SubElement(case, "error", message="; ".join(in_vain))
         for result in own:
             place = f"{subject}.{result.cell}.{result.dtype}"
             case = xml.SubElement(suite, "testcase", classname=place, name=result.law, time=f"{result.seconds:.3f}")
+            if result.examples + result.vacuous:
+                xml.SubElement(case, "system-out").text = f"proved something in {result.proved} cases"
             if result.status != _PASSED:
                 said = f"{result.status}: {result.reason}"
                 shown = xml.SubElement(case, _ELEMENTS.get(result.status, "skipped"), message=said)

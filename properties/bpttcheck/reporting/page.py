@@ -48,8 +48,8 @@ def to_html(run: Run, explained: Sequence[Explanation]) -> str:
 def _verdict(results: Sequence[Result], interrupted: bool) -> str:
     bad = {result.subject for result in results if result.status in BAD}
     good = {result.subject for result in results if result.status == "passed"} - bad
-    if not any(result.status == "passed" for result in results) and not bad:
-        said = "Nothing was judged"
+    if not any(result.status in ("passed", "known") for result in results) and not bad:
+        said = "Nothing was proved"
     else:
         said = f"Broken: {', '.join(sorted(bad))}" if bad else "No law that was asked is broken"
         said += f"; right, as far as was asked: {', '.join(sorted(good))}" if bad and good else ""

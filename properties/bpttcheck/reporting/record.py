@@ -20,7 +20,8 @@ def to_json(run: Run) -> str:
     asked |= {key: getattr(run, key) for key in ("interrupted", "when", "versions")}
     targets = [{key: value for key, value in vars(record).items() if key != "results"} for record in run.targets]
     rows = [{"target": record.target} | asdict(result) for record in run.targets for result in record.results]
-    written = {"schema": SCHEMA, **asked, "summary": summary(run.results), "targets": targets, "results": rows}
+    said = {"summary": summary(run.results), "errors": run.errors}
+    written = {"schema": SCHEMA, **asked, **said, "targets": targets, "results": rows}
     return json.dumps(_plain(written), indent=1)
 
 

@@ -66,7 +66,10 @@ def _table(results: Sequence[Result]) -> Table:
 
 
 def _mark(result: Result) -> str:
-    return f"[green]{result.margin:.3f}[/]" if result.status == "passed" else _MARKS[result.status]
+    """The margin of what passed, and in how many cases if those are few; else a word."""
+    if result.status != "passed":
+        return _MARKS[result.status]
+    return f"[green]{result.margin:.3f}[/]" + f"\n[yellow]{result.proved}[/]" * result.seldom
 
 
 def reasons(results: Sequence[Result]) -> Iterator[str]:

@@ -13,9 +13,14 @@ from bpttref import Strategy
 def print_xray(console: Console, name: str, asked: Strategy, seen: Xray) -> None:
     """The matrices as numbers, and what they are in words."""
     console.print(f"{name}, asked for {asked}", markup=False, highlight=False)
-    for what, M in (("through inputs", seen.inputs), ("through parameters", seen.parameters)):
+    if said := seen.full_in_words():
+        console.print(f"\n{said}", markup=False, highlight=False)
+    both = (
+        ("through inputs", seen.inputs, seen.in_words(asked)),
+        ("through parameters", seen.parameters, seen.parameters_in_words(asked)),
+    )
+    for what, M, words in both:
         if M is not None:
-            words = seen.in_words(asked) if what == "through inputs" else in_words(M, asked)
             console.print(f"\n{what}: {words}", markup=False, highlight=False)
             for row in range(len(M)):
                 numbers = " ".join(f"{number:5.2f}" for number in M[row, : row + 1].round(2) + 0.0)  # no -0.00

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from bpttcheck.cases.drawing import Draw
-from bpttcheck.cases.kinks import near_kink
+from bpttcheck.cases.kinks import at_kink, near_kink
 from bpttcheck.cases.realising import realise
 from bpttcheck.laws import Law
 from bpttcheck.laws.law import Asked
@@ -69,6 +69,12 @@ def evaluate(law: Law, trial: Trial) -> Finding:
 
 
 def trial_of(asked: Asked, draw: Draw) -> Trial | None:
-    """The trial of a draw; None if a pre-activation is so near to a kink that rounding decides about its side."""
+    """The trial of a draw; None if a pre-activation is so near to a kink that rounding decides about its side.
+
+    The user's own case is not left out: there what depends on the side is left open by the scales of error.
+    """
     case, cotangents = realise(draw, *asked.place)
-    return None if near_kink(case) else Trial(asked.subject, asked.capabilities, case, cotangents, asked.against)
+    own = draw.file is not None
+    if near_kink(case) and not own:
+        return None
+    return Trial(asked.subject, asked.capabilities, case, cotangents, asked.against, kinks=own and at_kink(case))

@@ -6,7 +6,8 @@
     target = "my_rnn.py:MyRNN"        # this and what follows narrow it down, and may be left out
     cell = "lstm"
     dtype = "float32"
-    requires = ["torch>=2.4,<2.14"]   # applies only where these versions are installed
+    requires = ["torch>=2.4,<2.14"]   # applies only where these versions are installed, and where a marker such as
+                                      # "torch; python_version < '3.12'" is true
     link = "https://example.org/issues/7"
     strict = false                    # it fails in some draws and passes in others
 
@@ -24,6 +25,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from packaging.markers import UndefinedComparison, UndefinedEnvironmentName
 from packaging.requirements import InvalidRequirement, Requirement
 
 from bpttcheck.laws import LAWS
@@ -91,16 +93,18 @@ def read_known_failures(file: Path | None) -> list[KnownFailure]:
 def settle(results: Sequence[Result], target: str, known: Sequence[KnownFailure]) -> None:
     """Set the status of a target's results that entries speak of.
 
-    A failure becomes "known"; a pass of what must fail becomes a failure that says so.
+    A failure becomes "known"; a pass of what must fail becomes a failure that says so. Several entries that speak of
+    one result all speak of what became of the law, not of what another entry made of it.
     """
-    for entry in known:
-        for result in results:
-            if entry.is_met_by(target, result):
-                if result.status == "failed":
-                    result.status, result.reason = "known", f"{entry}: {result.reason}"
-                elif result.status == "passed" and entry.strict:
-                    result.status = "failed"
-                    result.reason = f"it passes, though a failure is expected, since {entry}: remove the entry"
+    for result in results:
+        speaking = [entry for entry in known if entry.is_met_by(target, result)]
+        untrue = [str(entry) for entry in speaking if entry.strict]
+        if speaking and result.status == "failed":
+            result.status, result.reason = "known", f"{'; '.join(map(str, speaking))}: {result.reason}"
+        elif untrue and result.status == "passed":
+            remove = "the entry" if len(untrue) == 1 else "the entries"
+            result.status = "failed"
+            result.reason = f"it passes, though a failure is expected, since {'; '.join(untrue)}: remove {remove}"
 
 
 def _entries(file: Path, number: int, entry: Any) -> Iterator[KnownFailure]:
@@ -119,7 +123,9 @@ def _entries(file: Path, number: int, entry: Any) -> Iterator[KnownFailure]:
             raise ValueError(f"{where}: there is no law {law!r}; `bpttcheck laws` lists them")
     try:
         requires = tuple(str(Requirement(text)) for text in entry.get("requires", ()))
-    except InvalidRequirement as error:
+        for text in requires:
+            _installed(text)
+    except (InvalidRequirement, UndefinedComparison, UndefinedEnvironmentName) as error:
         raise ValueError(f"{where}: {error}") from error
     if not isinstance(entry.get("strict", True), bool):
         raise ValueError(f"{where}: strict must be true or false; it is {entry['strict']!r}")
@@ -132,7 +138,10 @@ def _listed(value: Any) -> list[Any]:
 
 
 def _installed(requirement: str) -> bool:
+    """Whether it is installed where its marker, if it has one, is true."""
     wanted = Requirement(requirement)
+    if wanted.marker is not None and not wanted.marker.evaluate():
+        return False
     try:
         return wanted.specifier.contains(version(wanted.name), prereleases=True)
     except PackageNotFoundError:

@@ -18,11 +18,11 @@ class Result:
 
     status: "passed", "failed", "skipped" (not asked), "vacuous" (no case could prove anything), "error" (the subject
     raised), "unsure" (the reference is in doubt), "unfinished" (the time was up) or "known" (failed as was known).
-    seed: of the run. examples: cases in which the law compared something; vacuous: cases that proved nothing. dead:
-    arrays that were looked at and in no case above the tolerance. warnings: what the subject warned of. margin: the
-    largest error over tolerance. seconds: that it took. reason: the sentence behind a status. case: the smallest that
-    fails. worst: the comparison behind the margin. cut_short: whether the time was up before all smaller cases were
-    tried.
+    seed: of the run. examples: cases in which the law compared something; vacuous: cases that proved nothing; drawn:
+    cases that were drawn for the cell and dtype, of which a law that takes turns with others sees some. dead: arrays
+    that were looked at and in no case above the tolerance. warnings: what the subject warned of. margin: the largest
+    error over tolerance. seconds: that it took. reason: the sentence behind a status. case: the smallest that fails.
+    worst: the comparison behind the margin. cut_short: whether the time was up before all smaller cases were tried.
     """
 
     subject: str
@@ -33,6 +33,7 @@ class Result:
     status: Status = "unfinished"
     examples: int = 0
     vacuous: int = 0
+    drawn: int = 0
     dead: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     margin: float = 0.0
@@ -43,11 +44,47 @@ class Result:
     worst: Comparison | None = field(default=None, repr=False)
 
     @property
+    def proved(self) -> str:
+        """In how many of the cases that the law ran on it proved something: "3 of 40"."""
+        return f"{self.examples} of {self.examples + self.vacuous}"
+
+    @property
+    def seldom(self) -> bool:
+        """Whether a law that passed proved something in less than a tenth of its cases."""
+        return self.status == "passed" and 9 * self.examples < self.vacuous
+
+    @property
     def heading(self) -> str:
         """What its case is: errors and known failures are shown on the case that was drawn."""
         if self.status not in ("failed", "unsure"):
             return "case"
         return "smallest case found before the time was up" if self.cut_short else "smallest case found"
+
+
+def unproved(results: Sequence[Result]) -> list[str]:
+    """A sentence for a target of which nothing was proved, or for each cell and dtype in which laws ran in vain."""
+    asked = [result for result in results if result.status != "skipped"]
+    if results and not asked:
+        return ["nothing was judged: what was selected asks for what is not declared"]
+    if asked and not _prove(asked):
+        return [f"no law proved anything: {_usual_reason(asked)}"]
+    shares: dict[tuple[str, str], list[Result]] = {}
+    for result in asked:
+        shares.setdefault((result.cell, result.dtype), []).append(result)
+    return [
+        f"no law proved anything on {cell} {dtype}: {_usual_reason(own)}"
+        for (cell, dtype), own in shares.items()
+        if not _prove(own)
+    ]
+
+
+def _prove(results: Sequence[Result]) -> bool:
+    return any(result.status not in ("skipped", "vacuous", "unfinished") for result in results)
+
+
+def _usual_reason(results: Sequence[Result]) -> str:
+    ((reason, _),) = Counter(result.reason for result in results).most_common(1)
+    return reason
 
 
 def summary(results: Sequence[Result]) -> str:

@@ -18,7 +18,7 @@ from bpttcheck.exit_status import INTERRUPTED, exit_status
 from bpttcheck.measuring.calls import capabilities_of
 from bpttcheck.running.known_failures import KnownFailure, settle
 from bpttcheck.running.parallel import Progress, Question, Share, judge_here, judge_in_processes, shares
-from bpttcheck.running.results import Result
+from bpttcheck.running.results import Result, unproved
 from bpttcheck.running.verdict import NOTHING, Own
 from bpttcheck.targets import TargetError, cell_named, load
 from bpttcheck.versions import libraries, versions
@@ -39,6 +39,11 @@ class Record:
     errors: list[str] = field(default_factory=list)
     diagnoses: dict[str, dict[str, str]] = field(default_factory=dict)
     results: list[Result] = field(default_factory=list)
+
+    @property
+    def unproved(self) -> list[str]:
+        """A sentence for each part of it of which nothing was proved: that is not green."""
+        return unproved(self.results)
 
 
 @dataclass
@@ -117,11 +122,12 @@ class Run:
 
     @property
     def errors(self) -> list[str]:
-        """Why something could not be judged, or that nothing was."""
-        found = [sentence for record in self.targets for sentence in record.errors]
-        if self.results and all(result.status == "skipped" for result in self.results):
-            found.append("nothing was judged: what was selected asks for what is not declared")
-        return found
+        """Why something could not be judged, and of which targets, cells and dtypes nothing was proved."""
+        return [
+            sentence
+            for record in self.targets
+            for sentence in (*record.errors, *(f"{record.target}: {said}" for said in record.unproved))
+        ]
 
     def exit_status(self, *, at_fault: bool = False, failing: bool = False) -> int:
         """That of the command. at_fault, failing: whether something beside the results is at fault, or fails."""

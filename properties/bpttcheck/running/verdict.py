@@ -112,12 +112,14 @@ class _Verdict:
             families.setdefault(law.id if law.every_case else law.family or law.id, []).append(law)
         turns = {name: np.random.default_rng([*seed, crc32(name.encode())]) for name in families}
         held = None if self._case is None else self._case.holds(*self._asked.place)
+        drawn = 0
         for k in range(examples):
             if all(self._settled(law) for law in self._running):
                 break
             if k and not limit.left:
                 self._out_of_time = True
                 break
+            drawn = k + 1
             rng_of_case = np.random.default_rng([*seed, k])
             if self._case is None or held is None:
                 draw = draw_case(rng_of_case, self._asked.drawing, k)
@@ -129,6 +131,8 @@ class _Verdict:
             for name, family in families.items():
                 if self._put_to_one(family, trial, draw, turns[name]):
                     break
+        for law in self._running:
+            self._results[law.id].drawn = drawn
 
     def _put_to_one(self, family: Sequence[Law], trial: Trial, draw: Draw, rng: np.random.Generator) -> bool:
         """Put a case to the law of a family that has waited longest and to which it proves something.

@@ -27,7 +27,7 @@ def print_matrix(console: Console, runs: Sequence[Run]) -> None:
             names = ", ".join(f"{law} ({', '.join(dtypes)})" for law, dtypes in laws.items())
             word = status.upper() if status in BAD else status
             console.print(Text.assemble((word, _style(status)), f" {record.target}, {cell}: {names}"))
-        for sentence in record.errors:
+        for sentence in (*record.errors, *record.unproved):
             said = sentence.removeprefix(f"{record.target}, ")
             console.print(Text.assemble(("NOT JUDGED", _style("error")), f" {record.target}: {said}"))
     targets = f"{len(records)} target{'s' * (len(records) != 1)}"

@@ -1,0 +1,179 @@
+"""Central differences of an implementation's own forward pass or loss, beside its gradients."""
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from bpttcheck.cases.blocks import Named, blocks, case_arrays
+from bpttcheck.cases.changes import with_arrays
+from bpttcheck.cases.kinks import sides_of_kinks
+from bpttcheck.contract import Case, CustomCell
+from bpttcheck.dtypes import FORMATS, rounded
+from bpttcheck.measuring.comparisons import Comparison
+from bpttcheck.measuring.tolerance import FACTOR, Measured, allowed
+from bpttcheck.measuring.trial import Trial
+from bpttref.arrays import Array
+
+
+class Slope(NamedTuple):
+    """objective: a number, and the sum of the magnitudes of its terms. gradients: of that number, at another case."""
+
+    objective: Callable[[Case], tuple[float, float]]
+    gradients: Callable[[Case], Named]
+
+
+def differences(
+    trial: Trial,
+    slope: Slope,
+    gradients: Named,
+    measured: Measured,
+    output_error: float,
+    most: int,
+) -> Iterator[Comparison]:
+    """Central differences along one random direction in each of ``most`` blocks, at three widths.
+
+    They are few since each costs six passes; the cases are many. Richardson's extrapolation gives two estimates; their
+    distance, and that to the plain difference, bound the error of truncation. To it come the rounding of the outputs,
+    which the extrapolation multiplies by 12 at most (2/3 (8 * 2 + 2)), and the error allowed to the gradient itself. A
+    block that drowns in the sum proves nothing, and so does one in which the function has a kink. One at the centre
+    adds to each difference and to each bend alike; what is left of the bends without their second and fourth powers
+    says how much, so that a kink that is too small to be told from curvature is allowed for. Of a cell that nobody
+    knows the kinks are not known either: before it is accused, the gradients along the way are added up instead.
+    """
+    objective, eps = slope.objective, FORMATS[trial.case.dtype].eps
+    centre, magnitude = objective(trial.case)
+    rounding = FACTOR * output_error + 4 * eps * magnitude
+    for name, label, direction in _directions(trial, gradients, most):
+        own_spread = measured.spread.get(name, np.zeros(1))
+        rise = abs(float(np.sum(gradients[name].astype(np.float64) * direction)))
+        widest = min(_reach(trial, name, direction, gradients, measured), _balanced(12 * rounding, 2 * rise))
+        step = _smooth_step(trial, name, direction, widest)
+        if not step:
+            continue
+        wide, middle, narrow = (
+            _difference(trial.case, objective, gradients, name, step / k * direction, centre) for k in (1, 2, 4)
+        )
+        if abs(narrow.bend) > abs(wide.bend) / 8 + 4 * rounding:  # of a smooth function it is a 16th
+            continue
+        first, second = (8 * middle.measured - wide.measured) / 3, 2 * (8 * narrow.measured - middle.measured) / 3
+        predicted = 2 * (8 * narrow.predicted - middle.predicted) / 3
+        truncation = abs(second - first) + abs(second - 4 * narrow.measured) / 4
+        gradient_error = 2 * step * float((np.abs(direction) * own_spread).sum())
+        slack = allowed(gradient_error, abs(predicted), trial.case.dtype, direction.size)
+        kink = abs(64 * narrow.bend - 20 * middle.bend + wide.bend) / 7
+        slack += 4 * truncation + kink + 12 * rounding
+        if np.isfinite(slack) and slack < 0.1 * max(abs(predicted), abs(second)):
+            found = Comparison(label, abs(second - predicted), slack)
+            if found.margin > 1 and isinstance(trial.case.cell, CustomCell):
+                found = _across_kinks(trial.case, slope, name, step * direction, found)
+            yield found
+
+
+_PIECES = 32  # into which the way from one end of a difference to the other is cut
+
+
+def _across_kinks(case: Case, slope: Slope, name: str, change: Array, found: Comparison) -> Comparison:
+    """f(w + change) - f(w - change) is the integral of the gradient from one end to the other, across kinks, too.
+
+    The trapezoidal rule errs in each piece by less than the length of the piece times the difference of the gradients
+    at its ends: where a kink lies, half of that. The rest is allowed as in the comparison that ``found`` something.
+    """
+    cases = [_moved(case, name, k * change) for k in np.linspace(-1, 1, _PIECES + 1)]
+    (below, _), (above, _) = (slope.objective(cases[end]) for end in (0, -1))
+    places = [case_arrays(c)[name].astype(np.float64) for c in cases]
+    gradients = [slope.gradients(c)[name].astype(np.float64) for c in cases]
+    pieces = [(b - a, g, h) for a, b, g, h in zip(places, places[1:], gradients, gradients[1:], strict=False)]
+    integral = sum(float(np.sum((g + h) / 2 * piece)) for piece, g, h in pieces)
+    bends = sum(abs(float(np.sum((h - g) * piece))) for piece, g, h in pieces)
+    return Comparison(found.block, abs(above - below - integral), found.tolerance + 2 * bends)
+
+
+_WIDEST = 0.25  # of an array's largest number: beyond it a difference says little of the derivative
+
+
+def _balanced(rounding: float, difference: float) -> float:
+    """The step at which what rounding adds to a difference is as much as the fourth power of the step, to which the
+    error that Richardson's extrapolation leaves is proportional. difference: that of a step of 1, by the gradient."""
+    return float((rounding / difference) ** 0.2) if difference > 0 else _WIDEST
+
+
+def _reach(trial: Trial, name: str, direction: Array, gradients: Named, measured: Measured) -> float:
+    """The step up to which the gradient of a block changes by no more than itself.
+
+    How it answers to rounding says how to a step. But rounding is another in each of T steps, so that it adds up to the
+    root of T where a change of the array adds up to T. The numbers that move count alone: a block that has vanished
+    beside others of its array may change faster than they do. A cell that nobody knows may have kinks anywhere, and
+    there the step is short, so that few of them lie within it.
+    """
+    if isinstance(trial.case.cell, CustomCell):
+        return min(float(FORMATS[trial.case.dtype].eps ** 0.2), steady(trial, name, gradients, measured))
+    moved = direction != 0
+    scale = float(measured.spread[name][moved].max(initial=0)) if name in measured.spread else 0.0
+    own = (np.abs(array[moved]) for array in (gradients[name], measured.values.get(name, np.zeros_like(direction))))
+    size = max(float(array.max(initial=0)) for array in own)  # the subject may leave at zero what is not
+    least = FORMATS[trial.case.dtype].eps * size / len(trial.case.x) ** 0.5
+    return min(_WIDEST, least / scale) if scale else _WIDEST
+
+
+def _smooth_step(trial: Trial, name: str, direction: Array, most: float) -> float:
+    """The step, or a quarter of it and so on, within which no ReLU changes its side; 0 if there is none near."""
+    for step in (most, most / 4, most / 16, most / 64):
+        above, below = (sides_of_kinks(_moved(trial.case, name, sign * step * direction)) for sign in (1, -1))
+        if np.array_equal(above, below):
+            return step
+    return 0.0
+
+
+def _directions(trial: Trial, gradients: Named, most: int) -> list[tuple[str, str, Array]]:
+    """A random direction inside each of a few blocks, drawn anew for each case: array, block, direction."""
+    found = []
+    for name, array in case_arrays(trial.case).items():
+        if name in gradients:
+            size = min(1.0, float(np.abs(array).max(initial=0)) + 2**-10)
+            signs = trial.rng.choice([-size, size], array.shape)
+            for k, (label, part) in enumerate(blocks(trial.case, name, signs)):
+                direction = np.zeros_like(signs)
+                list(blocks(trial.case, name, direction))[k][1][...] = part
+                found.append((name, label, direction))
+    chosen = trial.rng.permutation(len(found))[:most]
+    return [found[k] for k in chosen]
+
+
+class _Difference(NamedTuple):
+    """measured: f(w + change) - f(w - change). predicted: what the gradient says it is. bend: f(w + change) - 2 f(w) +
+    f(w - change)."""
+
+    measured: float
+    predicted: float
+    bend: float
+
+
+def _difference(
+    case: Case,
+    objective: Callable[[Case], tuple[float, float]],
+    gradients: Named,
+    name: str,
+    change: Array,
+    centre: float,
+) -> _Difference:
+    plus, minus = _moved(case, name, change), _moved(case, name, -change)
+    (above, _), (below, _) = objective(plus), objective(minus)
+    actual = np.subtract(case_arrays(plus)[name], case_arrays(minus)[name], dtype=np.float64)
+    predicted = float(np.sum(gradients[name].astype(np.float64) * actual))
+    return _Difference(above - below, predicted, above - 2 * centre + below)
+
+
+def _moved(case: Case, name: str, change: Array) -> Case:
+    return with_arrays(case, lambda n, a: rounded(a + change, case.dtype) if n == name else a)
+
+
+def steady(trial: Trial, name: str, gradients: Named, measured: Measured) -> float:
+    """A relative step within which a gradient hardly changes: how it answers to rounding says how to a step.
+
+    A gradient that the subject leaves at zero is as large as the reference says, if that knows the cell.
+    """
+    scale = float(measured.spread.get(name, np.zeros(1)).max(initial=0))
+    known = measured.values.get(name, np.zeros(1))
+    size = max(float(np.abs(gradients[name]).max(initial=0)), float(np.abs(known).max(initial=0)))
+    return 0.02 * FORMATS[trial.case.dtype].eps * size / scale if scale else 1.0
