@@ -85,7 +85,7 @@ def draw_case(rng: np.random.Generator, capabilities: Capabilities, k: int) -> D
         layers=int(rng.integers(min(2, capabilities.layers), capabilities.layers + 1)) if deep else 1,
         bidirectional=capabilities.bidirectional and (kind == "two directions" or (mixed and rng.random() < 0.4)),
         ragged="lengths" in capabilities.inputs and (kind == "ragged" or (mixed and rng.random() < 0.4)),
-        tokens=tokens and (not dense or rng.random() < 0.3),
+        tokens=tokens and (not dense or (rng.random() < 0.3 and not growing)),
         rounded=rng.random() < 0.3 and not growing,
         weight_scale=float(rng.choice(scales)),
         seed=int(rng.integers(2**32)),
