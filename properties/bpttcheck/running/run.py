@@ -130,11 +130,13 @@ class Run:
         ]
 
     def exit_status(self, *, at_fault: bool = False, failing: bool = False) -> int:
-        """That of the command. at_fault, failing: whether something beside the results is at fault, or fails."""
+        """That of the command. at_fault, failing: whether something beside the results is at fault, or fails. A failure
+        on file that fails again says more than that nothing new was proved."""
         if self.interrupted:
             return INTERRUPTED
         statuses = {result.status for result in self.results}
-        return exit_status(statuses, at_fault=at_fault or bool(self.errors), failing=failing)
+        spoilt = any(record.errors or (record.unproved and not failing) for record in self.targets)
+        return exit_status(statuses, at_fault=at_fault or spoilt, failing=failing)
 
 
 def unmet(asked: Question, records: Sequence[Record]) -> list[KnownFailure]:
