@@ -61,23 +61,25 @@ class Draw:
 _USUAL = {"T": 7, "B": 4, "D": 5, "H": 6}  # the largest that are drawn in the main phase
 _LARGE = {"T": 70, "B": 40, "D": 40, "H": 40}  # beyond the blocks of 8 to 64 in which loops are cut and vectorised
 _LONG = 61  # the least of T where it is large: memory of more than 60 steps
-_GROWING = ("TD", "HB", "TB", "DH", "TH", "DB")  # which sizes are large, in turn: each within the first 16 cases
-KINDS = ("plain", "stack", "two directions", "ragged", "equal", "edge", "large", "anything")
+_GROWING = "TDHB"  # which size is the large one, in turn: each within the first 16 cases
+KINDS = ("plain", "stack", "large", "two directions", "ragged", "equal", "large", "edge")
 
 
 def draw_case(rng: np.random.Generator, capabilities: Capabilities, k: int) -> Draw:
     """The k-th draw for a subject with these capabilities, of the kind `KINDS[k % 8]` as far as they allow it.
 
     Sizes are distinct and above 1, but in some kinds: "equal" has equal ones, since a wrong shape may fit by chance;
-    "edge" has sizes of 1; "large" has two sizes that are several times the others, weights that shrink with them, and
-    a long memory where T is one of the two. "ragged", "equal", "edge" and "anything" mix depth, directions and lengths.
-    Of each kind but "large", some have biases of zero.
+    "edge" has sizes of 1; "large" has one size that is several times the others, weights that shrink with it, and a
+    long memory where that is T. "ragged", "equal" and "edge" mix depth, directions and lengths. Some of each kind but
+    "large" have biases of zero.
     """
-    kind = KINDS[k % len(KINDS)]
-    growing = _GROWING[k // len(KINDS) % len(_GROWING)] if kind == "large" else ""
+    turn, place = divmod(k, len(KINDS))
+    kind = KINDS[place]
+    large = turn * KINDS.count("large") + KINDS[:place].count("large")  # cases of that kind that came before
+    growing = _GROWING[large % len(_GROWING)] if kind == "large" else ""
     sizes: dict[str, Any] = _sizes(rng, capabilities, kind, growing)
     scales = [s / max(sizes["D"], sizes["H"]) ** 0.5 for s in WEIGHT_SCALES[:3]] if growing else WEIGHT_SCALES
-    mixed = kind in ("ragged", "equal", "edge", "anything")
+    mixed = kind in ("ragged", "equal", "edge")
     dense, tokens = "dense" in capabilities.inputs, "tokens" in capabilities.inputs
     deep = kind == "stack" or (mixed and rng.random() < 0.5)
     return Draw(
@@ -89,13 +91,13 @@ def draw_case(rng: np.random.Generator, capabilities: Capabilities, k: int) -> D
         rounded=rng.random() < 0.3 and not growing,
         weight_scale=float(rng.choice(scales)),
         seed=int(rng.integers(2**32)),
-        remembers="T" in growing,
+        remembers=growing == "T",
         unbiased=rng.random() < 0.2 and not growing,
     )
 
 
 def _sizes(rng: np.random.Generator, capabilities: Capabilities, kind: str, growing: str) -> dict[str, int]:
-    """Sizes from the subject's own, where it declares them, else from small ranges, but for the ``growing`` ones."""
+    """Sizes from the subject's own, where it declares them, else from small ranges, but for the ``growing`` one."""
 
     def pool(name: str, least: int, most: int) -> list[int]:
         return sorted(capabilities.sizes.get(name, range(least, most + 1)))
@@ -109,8 +111,8 @@ def _sizes(rng: np.random.Generator, capabilities: Capabilities, kind: str, grow
         return {n: int(rng.choice([choice[0], rng.choice(choice)])) for n, choice in choices.items()}
     choices = {n: pool(n, 2, most) for n, most in _USUAL.items()}
     if growing:
-        large = {n: pool(n, _LONG if n == "T" else 2 * _LARGE[n] // 3, _LARGE[n]) for n in growing}
-        choices = {n: c[:3] for n, c in choices.items()} | large
+        large = pool(growing, _LONG if growing == "T" else 2 * _LARGE[growing] // 3, _LARGE[growing])
+        choices = {n: c[:3] for n, c in choices.items()} | {growing: large}
     for _ in range(20):
         sizes = {name: int(rng.choice(choice)) for name, choice in choices.items()}
         if len(set(sizes.values())) == len(sizes):

@@ -47,8 +47,9 @@ def realise(draw: Draw, cell: Cell | CustomCell, dtype: str, capabilities: Capab
     lengths = None
     if draw.ragged:
         shortest = 0 if capabilities.empty and rng.random() < 0.3 else 1
-        lengths = rng.integers(shortest, draw.T + 1, draw.B)
-        if rng.random() < 2 / 3:  # else the padding is wider than any row
+        filled = draw.T == shortest or rng.random() < 2 / 3  # else the padding is wider than any row
+        lengths = rng.integers(shortest, draw.T + filled, draw.B)
+        if filled:
             lengths[rng.integers(draw.B)] = draw.T
     case = Case(
         cell,
