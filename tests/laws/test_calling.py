@@ -259,7 +259,7 @@ def test_biases_of_zero_are_a_kind_of_case(problem):
 def test_biases_of_zero_are_drawn_in_a_default_run():
     for seed in range(20):
         drawn = [draw_case(np.random.default_rng([seed, k]), Reference().capabilities(), k) for k in range(40)]
-        assert 2 <= sum(draw.unbiased for draw in drawn) <= 18
+        assert 1 <= sum(draw.unbiased for draw in drawn) <= 18
 
 
 def test_vectors_of_an_unknown_cell_are_left_alone_unless_they_are_called_biases():

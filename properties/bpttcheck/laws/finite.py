@@ -22,7 +22,7 @@ from bpttcheck.measuring.comparisons import Comparison, Violation
 from bpttcheck.measuring.tolerance import Measured
 from bpttcheck.measuring.trial import Trial
 
-_ORDINARY = 8.0  # what is no larger is not large in any format
+_ORDINARY = 64.0  # what is no larger is not large in any format in whose range its squares add up
 
 _Run = Callable[[Case, Cotangents], Named]
 
@@ -84,7 +84,8 @@ def _far_within_range(arrays: Named, case: Case) -> bool:
     Squares, and squares of these, that a cell or a norm computes on the way do not overflow then.
     """
     most = max([1, case.x.size, *(array.size for array in case_arrays(case).values())])
-    bound = max(_ORDINARY, (FORMATS[case.dtype].most / (16 * most)) ** 0.25)
+    squares = (FORMATS[case.dtype].most / (16 * most)) ** 0.5
+    bound = max(min(_ORDINARY, squares), squares**0.5)
     everything = [*arrays.values(), *case_arrays(case).values()]
     return all(bool((np.abs(array) <= bound).all()) for array in everything)
 
