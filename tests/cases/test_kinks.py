@@ -9,7 +9,9 @@ import pytest
 from bpttcheck import LAWS, judge
 from bpttcheck.adapters.reference import Reference
 from bpttcheck.cases.case_file import CaseFile
-from bpttcheck.cases.kinks import at_kink
+from bpttcheck.cases.drawing import draw_case
+from bpttcheck.cases.kinks import at_kink, near_kink
+from bpttcheck.cases.realising import realise
 from bpttcheck.running.oracle import reference_is_confirmed
 from bpttcheck.running.verdict import Own
 from bpttref import RNN, Cotangents, trees
@@ -142,3 +144,17 @@ def test_a_large_case_near_many_kinks_is_judged(tmp_path):
     for subject, status in ((Relu(**PLAIN), "passed"), (Relu(0.0, wrong("x"), **PLAIN), "failed")):
         found = {r.law: r.status for r in judge(subject, laws, own=own, examples=1, seed=1)}
         assert found == {"forward-reference": "passed", "pullback-reference": status}
+
+
+@pytest.mark.parametrize("slope", [0.5, 1.0])
+def test_any_slope_at_exactly_0_is_right_in_drawn_cases(slope):
+    """Inputs and initial states of zero, where biases are zero, too, put all units at a tie."""
+    subject = Relu(slope, **PLAIN)
+    laws = [law for law in LAWS if law.id in ("pullback-reference", "own-forward-derivative")]
+    for seed in range(3):
+        assert {r.status for r in judge(subject, laws, examples=40, seed=seed)} == {"passed"}
+    declared = subject.capabilities()
+    drawn = next(d for k in range(40) if (d := draw_case(np.random.default_rng(k), declared, k)).unbiased)
+    case, _ = realise(drawn, RNN("relu"), "float64", declared)
+    case = replace(case, x=0 * case.x, initial=trees.each(np.zeros_like, case.initial))
+    assert near_kink(case) and not near_kink(replace(case, cell=RNN("tanh")))

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bpttcheck import LAWS, Capabilities, CustomCell, Gradients, OneShot, Outputs, judge
+from bpttcheck.cases import drawing
 from bpttcheck.cases.case_file import CaseFile
 from bpttcheck.cases.drawing import Draw, draw_case
 from bpttcheck.cases.realising import realise
@@ -43,7 +44,7 @@ def test_a_drawn_objective_is_a_loop_over_the_steps_that_are_there(kind, reducti
         loss_weights=weighted,
         empty=True,
     )
-    draw = replace(draw_case(np.random.default_rng(k), declared, 3), weight_scale=0.5)
+    draw = replace(draw_case(np.random.default_rng(k), declared, drawing.KINDS.index("ragged")), weight_scale=0.5)
     case, _ = realise(draw, RNN("tanh"), "float64", declared)
     y = vjp(case.cell, case.parameters, case.x, case.initial, lengths=case.lengths)[0].y
     (T, B), objective, total, there = y.shape[:2], case.objective, 0.0, 0

@@ -55,7 +55,7 @@ def test_each_failure_has_a_limit_by_default(monkeypatch):
 
     monkeypatch.setattr(verdict, "USUAL", 0.5)
     started = time.monotonic()
-    (result,) = judge(Slow(0.2), LAW, dtypes=["float64"], examples=2, seed=1)
+    (result,) = judge(Slow(0.6), LAW, dtypes=["float64"], examples=2, seed=1)
     assert time.monotonic() - started < 5
     assert result.status == "failed" and result.cut_short
 

@@ -16,9 +16,14 @@ from bpttref.inputs import is_tokens
 
 
 def near_kink(case: Case) -> bool:
-    """Whether a ReLU's pre-activation is so near to 0, beside its terms, that rounding may flip it."""
-    margin = max(1e-3, 4 * FORMATS[case.dtype].eps)
-    return any(np.any(np.abs(total) < margin * terms) for total, terms in _preactivations(case))
+    """Whether a ReLU's pre-activation is so near to 0, beside its terms, that rounding may flip it.
+
+    Beside the smallest number that is exact, too: where biases are zero, all terms may vanish, and of a pre-activation
+    of 0 any derivative between 0 and 1 is right.
+    """
+    format = FORMATS[case.dtype]
+    margin = max(1e-3, 4 * format.eps)
+    return any(np.any(np.abs(total) < margin * (terms + format.least)) for total, terms in _preactivations(case))
 
 
 def sides_of_kinks(case: Case) -> Array:

@@ -171,9 +171,10 @@ def _moved(case: Case, name: str, change: Array) -> Case:
 def steady(trial: Trial, name: str, gradients: Named, measured: Measured) -> float:
     """A relative step within which a gradient hardly changes: how it answers to rounding says how to a step.
 
-    A gradient that the subject leaves at zero is as large as the reference says, if that knows the cell.
+    A gradient that the subject leaves at zero is as large as the reference says, if that knows the cell; if it does
+    not, a zero says nothing, and the step is not bounded here.
     """
     scale = float(measured.spread.get(name, np.zeros(1)).max(initial=0))
     known = measured.values.get(name, np.zeros(1))
     size = max(float(np.abs(gradients[name]).max(initial=0)), float(np.abs(known).max(initial=0)))
-    return 0.02 * FORMATS[trial.case.dtype].eps * size / scale if scale else 1.0
+    return 0.02 * FORMATS[trial.case.dtype].eps * size / scale if scale and size else 1.0
