@@ -19,7 +19,7 @@ KNOWN = Path(__file__).parents[2] / "docs" / "known-failures.toml"
 
 def statuses(subject=None, **chosen):
     subject = subject or adapter.MlxLayers()
-    results = judge(subject, LAWS, examples=8, seed=2, shrink=False, **chosen)
+    results = judge(subject, LAWS, examples=16, seed=2, shrink=False, **chosen)
     return {(r.cell, r.dtype, r.law, r.status) for r in results}
 
 
