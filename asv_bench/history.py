@@ -2,8 +2,8 @@
 
     tox -e bench-history -- 6
 
-What was measured before is kept and not measured again. ``0 --machine reference-machine`` measures nothing and draws
-the history that comes with the repository.
+What was measured before is kept, in ``.asv``, and not measured again. ``0 --machine reference-machine`` measures nothing
+and draws the history that comes with the repository.
 """
 
 import json
@@ -14,6 +14,7 @@ from page import Commit, write_page
 from strategies import answers
 
 PAGE = HERE / ".asv" / "history.html"
+STORED = "reference-machine"  # whose results come with the repository
 
 
 def commits(number: int) -> list[str]:
@@ -33,17 +34,18 @@ def described(number: int, commit: str) -> Commit:
 @click.option("--bench", "-b", "pattern", default=".", help="Only benchmarks that match this regular expression.")
 def main(number: int, machine: str, pattern: str) -> None:
     """Measure the last NUMBER commits that touch the reference; draw all that are measured."""
+    results = RESULTS if machine == STORED else HERE / ".asv" / "results"
     if number:
         try:
-            measure(commits(number), RESULTS, machine, pattern, "--skip-existing-successful")
+            measure(commits(number), results, machine, pattern, "--skip-existing-successful")
         except RuntimeError as error:
             refuse(str(error))
-    if not (RESULTS / machine).is_dir():
+    if not (results / machine).is_dir():
         refuse(f"nothing is measured on {machine} yet")
-    oldest_first = reversed(measured(RESULTS, machine).items())
+    oldest_first = reversed(measured(results, machine).items())
     history = {described(number, commit): cells for number, (commit, cells) in enumerate(oldest_first, 1)}
     PAGE.parent.mkdir(exist_ok=True)
-    write_page(PAGE, history, json.loads((RESULTS / "benchmarks.json").read_text()))
+    write_page(PAGE, history, json.loads((results / "benchmarks.json").read_text()))
     sentences = [answer.sentence for answer in answers(list(history.values())[-1])]
     click.echo("\n".join([*sentences, PAGE.as_uri()]))
 

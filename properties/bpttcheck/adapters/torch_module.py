@@ -84,7 +84,8 @@ class TorchModule(ModuleSubject):
 
 def _arguments(factory: Any, sizes: Mapping[str, Collection[int]]) -> list[Parameter]:
     """What ``forward`` of the modules takes; of small ones, unless the factory is their class."""
-    if isinstance(factory, type) and issubclass(factory, nn.Module):
+    is_class = isinstance(factory, type) and issubclass(factory, nn.Module)
+    if is_class:
         return [*signature(factory.forward).parameters.values()][1:]
     D, H = (min(sizes.get(name, (2,))) for name in "DH")
     return [*signature(factory(D, H).forward).parameters.values()]
