@@ -2,8 +2,8 @@
 
     tox -e bench-history -- 6
 
-What was measured before is kept, in ``.asv``, and not measured again. ``0 --machine reference-machine`` measures nothing
-and draws the history that comes with the repository.
+What was measured before is kept, in ``.asv``, and not measured again. ``0 --machine reference-machine`` measures
+nothing and draws the history that comes with the repository.
 """
 
 import json

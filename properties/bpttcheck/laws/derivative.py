@@ -8,7 +8,7 @@ from bpttcheck.cases.blocks import Named, case_arrays, named
 from bpttcheck.cases.changes import with_arrays
 from bpttcheck.contract import Case, ForwardMode, Gradients, OneShot
 from bpttcheck.dtypes import rounded
-from bpttcheck.laws.differences import Slope, differences, steady
+from bpttcheck.laws.differences import HARDLY, Slope, differences, doubling
 from bpttcheck.laws.law import NO_REFERENCE, Law, fine_format, float64, gradients, smooth_cell
 from bpttcheck.measuring.comparisons import Comparison
 from bpttcheck.measuring.tolerance import FACTOR, allowed, in_range
@@ -67,7 +67,7 @@ def _remainder(trial: Trial) -> Iterator[Comparison]:
         size = sum(float(np.abs(a).sum()) for a in (*terms, *linear.values()))
         return abs(moved - predicted), abs(predicted), FACTOR * rounding + 64 * float(np.finfo(float).eps) * size
 
-    e = min(2.0**-6, *(steady(trial, name, trial.gradients, trial.measured) for name in tangents))
+    e = min(2.0**-6, *(HARDLY * doubling(trial, name, trial.gradients, trial.measured) for name in tangents))
     small, linear, rounding = remainder(e / 2**8)
     larger = max(remainder(e / 2**k)[0] * 4.0 ** (k - 8) for k in (0, 1, 2))
     tolerance = 4 * larger + rounding

@@ -1,5 +1,6 @@
 """Central differences of an implementation's own forward pass or loss, beside its gradients."""
 
+import math
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -101,19 +102,15 @@ def _balanced(rounding: float, difference: float) -> float:
 def _reach(trial: Trial, name: str, direction: Array, gradients: Named, measured: Measured) -> float:
     """The step up to which the gradient of a block changes by no more than itself.
 
-    How it answers to rounding says how to a step. But rounding is another in each of T steps, so that it adds up to the
-    root of T where a change of the array adds up to T. The numbers that move count alone: a block that has vanished
-    beside others of its array may change faster than they do. A cell that nobody knows may have kinks anywhere, and
-    there the step is short, so that few of them lie within it.
+    Rounding is another in each of T steps, so that it adds up to the root of T where a change of the array adds up to
+    T. The numbers that move count alone: a block that has vanished beside others of its array may change faster than
+    they do. A cell that nobody knows may have kinks anywhere, and there the step is short, so that few of them lie
+    within it.
     """
     if isinstance(trial.case.cell, CustomCell):
-        return min(float(FORMATS[trial.case.dtype].eps ** 0.2), steady(trial, name, gradients, measured))
-    moved = direction != 0
-    scale = float(measured.spread[name][moved].max(initial=0)) if name in measured.spread else 0.0
-    own = (np.abs(array[moved]) for array in (gradients[name], measured.values.get(name, np.zeros_like(direction))))
-    size = max(float(array.max(initial=0)) for array in own)  # the subject may leave at zero what is not
-    least = FORMATS[trial.case.dtype].eps * size / len(trial.case.x) ** 0.5
-    return min(_WIDEST, least / scale) if scale else _WIDEST
+        short = float(FORMATS[trial.case.dtype].eps ** 0.2)
+        return min(short, HARDLY * doubling(trial, name, gradients, measured))
+    return min(_WIDEST, doubling(trial, name, gradients, measured, direction != 0) / math.sqrt(len(trial.case.x)))
 
 
 def _smooth_step(trial: Trial, name: str, direction: Array, most: float) -> float:
@@ -168,13 +165,18 @@ def _moved(case: Case, name: str, change: Array) -> Case:
     return with_arrays(case, lambda n, a: rounded(a + change, case.dtype) if n == name else a)
 
 
-def steady(trial: Trial, name: str, gradients: Named, measured: Measured) -> float:
-    """A relative step within which a gradient hardly changes: how it answers to rounding says how to a step.
+HARDLY = 0.02  # of the step that doubles a gradient: within it the gradient hardly changes
 
-    A gradient that the subject leaves at zero is as large as the reference says, if that knows the cell; if it does
-    not, a zero says nothing, and the step is not bounded here.
+
+def doubling(trial: Trial, name: str, gradients: Named, measured: Measured, moved: Array | bool = True) -> float:
+    """The step that changes a gradient by as much as itself: how it answers to rounding says how to a step.
+
+    A gradient that the subject leaves at zero is as large as the reference says, if that knows the cell. If it does
+    not, a zero says nothing, and any step will do. moved: the numbers that count, a mask of the array's shape.
     """
-    scale = float(measured.spread.get(name, np.zeros(1)).max(initial=0))
-    known = measured.values.get(name, np.zeros(1))
-    size = max(float(np.abs(gradients[name]).max(initial=0)), float(np.abs(known).max(initial=0)))
-    return 0.02 * FORMATS[trial.case.dtype].eps * size / scale if scale and size else 1.0
+
+    def largest(found: Named) -> float:
+        return float(np.abs(found[name]).max(initial=0, where=moved)) if name in found else 0.0
+
+    scale, size = largest(measured.spread), max(largest(gradients), largest(measured.values))
+    return FORMATS[trial.case.dtype].eps * size / scale if scale and size else np.inf
