@@ -1,8 +1,8 @@
-"""Many copies of one problem, each with one number moved: one batched forward pass serves all of them."""
+"""Many copies of one problem, one array of each moved: one batched forward pass serves all of them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -38,13 +38,21 @@ def array_at(problem: Problem, path: tuple[Any, ...]) -> Array:
     return array
 
 
-def objective_of_moved(problem: Problem, path: tuple[Any, ...], step: complex) -> Array:
-    """``<cotangents, outputs>`` for each number of the array at ``path`` moved by ``step``, in the array's shape."""
+Directions: TypeAlias = Mapping[tuple[Any, ...], Array]
+
+
+def objective_of_moved(problem: Problem, path: tuple[Any, ...], step: complex, along: Directions | None) -> Array:
+    """``<cotangents, outputs>`` where the array at ``path`` is moved by ``step``.
+
+    Without ``along`` for each of its numbers alone, in the array's shape; else for each of K directions ``(K, size)``
+    from ``along`` by path, ``(K,)``.
+    """
     array = array_at(problem, path)
-    moved = (array.reshape(1, -1) + step * np.eye(array.size)).reshape(array.size, *array.shape)
+    directions = np.eye(array.size) if along is None else along[path]
+    moved = (array.reshape(1, -1) + step * directions).reshape(-1, *array.shape)
 
     def replicated(value: Array) -> Array:
-        return np.broadcast_to(value, (array.size, *value.shape)).astype(moved.dtype)
+        return np.broadcast_to(value, (len(moved), *value.shape)).astype(moved.dtype)
 
     def tree(kind: str, layers: tuple[tuple[Mapping[str, Array], ...], ...]) -> Any:
         return tuple(
@@ -55,7 +63,7 @@ def objective_of_moved(problem: Problem, path: tuple[Any, ...], step: complex) -
     x = moved if path == ("x",) else replicated(problem.x)
     parameters, initial = tree("parameters", problem.parameters), tree("initial", problem.initial)
     outputs, _ = vjp(problem.cell, parameters, np.moveaxis(x, 0, 1), initial)
-    return _inner(problem.cotangents, outputs).reshape(array.shape)
+    return _inner(problem.cotangents, outputs).reshape(array.shape if along is None else -1)
 
 
 def _inner(cotangents: Cotangents, outputs: Outputs) -> Array:

@@ -1,0 +1,42 @@
+"""The oracles that vote on the reference: they confirm it at any size, and see one wrong number in a large array."""
+
+import numpy as np
+import pytest
+
+from bpttcheck import Cotangents
+from bpttcheck.adapters.reference import Reference
+from bpttcheck.cases.drawing import Draw
+from bpttcheck.cases.realising import realise
+from bpttcheck.measuring.tolerance import measure
+from bpttcheck.running.oracle import reference_is_confirmed
+from bpttref import GRU, LSTM, RNN
+
+SIZES = {"small": (4, 2, 3, 2), "many steps": (300, 2, 3, 4), "many units": (6, 3, 40, 48), "large": (60, 8, 32, 64)}
+
+
+def case_of(cell, size, dtype="float64", scale=0.1):
+    draw = Draw(*SIZES[size], 1, False, False, False, False, scale, 1)
+    return realise(draw, cell, dtype, Reference().capabilities())
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("cell", [RNN("relu"), LSTM(), GRU("before")], ids=lambda cell: cell.name)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_reference_is_confirmed(cell, size, dtype):
+    assert reference_is_confirmed(*case_of(cell, size, dtype))
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("name", ["W_hx", "b_hh", "x", "initial.h"])
+@pytest.mark.parametrize("place", [0.0, 0.7])
+def test_one_wrong_number_is_seen(monkeypatch, size, name, place):
+    def wrong(case, *cotangents):
+        found = measure(case, *cotangents)
+        array = found[0].values[name]
+        array.flat[int(place * array.size)] += 1e-4 * np.abs(array).max()
+        return found
+
+    monkeypatch.setattr("bpttcheck.running.oracle.measure", wrong)
+    case, cotangents = case_of(LSTM(), size)
+    assert not reference_is_confirmed(case, cotangents)
+    assert not reference_is_confirmed(case, Cotangents(cotangents.y))
