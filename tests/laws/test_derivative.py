@@ -14,10 +14,9 @@ from bpttref import CELLS
 (LAW,) = [law for law in LAWS if law.id == "own-forward-derivative"]
 
 
-@pytest.mark.parametrize("seed", [1, 2])
 @pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.name)
-def test_it_proves_something_in_most_cases(cell, seed):
-    results = {r.dtype: r for r in judge(Reference(), [LAW], cells=[cell.name], examples=40, seed=seed)}
+def test_it_proves_something_in_most_cases(cell):
+    results = {r.dtype: r for r in judge(Reference(), [LAW], cells=[cell.name], examples=40, seed=1)}
     assert {r.status for r in results.values()} == {"passed"}
     assert results["float32"].examples > 20 and results["float64"].examples > 30
 
@@ -29,7 +28,7 @@ def test_no_weights_make_it_accuse_what_is_right(cell, dtype, scale):
     """Vanishing, saturated, exploding and chaotic cases; the error stays far below what is allowed."""
     declared = Reference().capabilities()
     asked = Asked(Reference(), declared, cell, dtype, declared)
-    for seed in range(12):
+    for seed in range(8):
         T = (1, 3, 8, 40)[seed % 4]
         trial = trial_of(asked, Draw(T, 3, 4, 5, 1 + seed % 2, False, False, False, False, scale, seed))
         if trial is not None:

@@ -28,12 +28,11 @@ def test_the_reference_is_confirmed(cell, size, dtype):
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("name", ["W_hx", "b_hh", "x", "initial.h"])
-@pytest.mark.parametrize("place", [0.0, 0.7])
-def test_one_wrong_number_is_seen(monkeypatch, size, name, place):
+def test_one_wrong_number_is_seen(monkeypatch, size, name):
     def wrong(case, *cotangents):
         found = measure(case, *cotangents)
         array = found[0].values[name]
-        array.flat[int(place * array.size)] += 1e-4 * np.abs(array).max()
+        array.flat[array.size * 2 // 3] += 1e-4 * np.abs(array).max()
         return found
 
     monkeypatch.setattr("bpttcheck.running.oracle.measure", wrong)
