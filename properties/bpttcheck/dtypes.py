@@ -37,9 +37,7 @@ FORMATS = {
 
 def rounded(array: Array, dtype: str) -> Array:
     """The nearest numbers of a format, in its storage; those below the smallest normal number may keep more bits."""
-    storage = FORMATS[dtype].storage
-    if dtype != "bfloat16":
-        return array.astype(storage)
-    fraction, exponent = np.frexp(array)
-    nearest: Array = np.ldexp(np.rint(fraction * 2**8) / 2**8, exponent).astype(storage)
-    return nearest
+    if dtype == "bfloat16":
+        fraction, exponent = np.frexp(array)
+        array = np.ldexp(np.rint(fraction * 2**8) / 2**8, exponent)
+    return np.array(array, FORMATS[dtype].storage, subok=True)

@@ -16,13 +16,16 @@ from bpttref.inputs import is_tokens
 def with_arrays(case: Case, change: Callable[[str, Array], Array]) -> Case:
     """The case with each floating array replaced by ``change(name, array)``; tokens are copied.
 
-    Names are those of `bpttcheck.cases.blocks.named`.
+    Names are those of `bpttcheck.cases.blocks.named`. An array without axes stays an array.
     """
+
+    def changed(name: str, array: Array) -> Array:
+        return np.asanyarray(change(name, array))
 
     def tree(layers: Any, prefix: str) -> Any:
         return layers and tuple(
             tuple(
-                {name: change(place(k, d) + prefix + name, array) for name, array in leaf.items()}
+                {name: changed(place(k, d) + prefix + name, array) for name, array in leaf.items()}
                 for d, leaf in enumerate(directions)
             )
             for k, directions in enumerate(layers)
@@ -30,11 +33,11 @@ def with_arrays(case: Case, change: Callable[[str, Array], Array]) -> Case:
 
     objective = case.objective
     if objective is not None:
-        objective = objective.with_readout({name: change(name, a) for name, a in objective.readout.items()})
+        objective = objective.with_readout({name: changed(name, a) for name, a in objective.readout.items()})
     return replace(
         case,
         objective=objective,
-        x=case.x.copy() if is_tokens(case.x) else change("x", case.x),
+        x=case.x.copy() if is_tokens(case.x) else changed("x", case.x),
         parameters=tree(case.parameters, ""),
         initial=tree(case.initial, "initial."),
     )

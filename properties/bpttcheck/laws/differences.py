@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -40,35 +41,39 @@ def differences(
     block that drowns in the sum proves nothing, and so does one in which the function has a kink. One at the centre
     adds to each difference and to each bend alike; what is left of the bends without their second and fourth powers
     says how much, so that a kink that is too small to be told from curvature is allowed for. Of a cell that nobody
-    knows the kinks are not known either: before it is accused, the gradients along the way are added up instead.
+    knows the kinks are not known either: a shorter step is tried where a long one proves nothing, and before it is
+    accused, the gradients along the way are added up instead.
     """
     objective, eps = slope.objective, FORMATS[trial.case.dtype].eps
     centre, magnitude = objective(trial.case)
     rounding = FACTOR * output_error + 4 * eps * magnitude
-    for name, label, direction in _directions(trial, gradients, most):
-        own_spread = measured.spread.get(name, np.zeros(1))
+
+    def compared(name: str, label: str, direction: Array, most: float) -> Comparison | None:
         rise = abs(float(np.sum(gradients[name].astype(np.float64) * direction)))
-        widest = min(_reach(trial, name, direction, gradients, measured), _balanced(12 * rounding, 2 * rise))
-        step = _smooth_step(trial, name, direction, widest)
+        step = _smooth_step(trial, name, direction, min(most, _balanced(12 * rounding, 2 * rise)))
         if not step:
-            continue
+            return None
         wide, middle, narrow = (
             _difference(trial.case, objective, gradients, name, step / k * direction, centre) for k in (1, 2, 4)
         )
         if abs(narrow.bend) > abs(wide.bend) / 8 + 4 * rounding:  # of a smooth function it is a 16th
-            continue
+            return None
         first, second = (8 * middle.measured - wide.measured) / 3, 2 * (8 * narrow.measured - middle.measured) / 3
         predicted = 2 * (8 * narrow.predicted - middle.predicted) / 3
         truncation = abs(second - first) + abs(second - 4 * narrow.measured) / 4
-        gradient_error = 2 * step * float((np.abs(direction) * own_spread).sum())
+        gradient_error = 2 * step * float((np.abs(direction) * measured.spread.get(name, 0)).sum())
         slack = allowed(gradient_error, abs(predicted), trial.case.dtype, direction.size)
-        kink = abs(64 * narrow.bend - 20 * middle.bend + wide.bend) / 7
-        slack += 4 * truncation + kink + 12 * rounding
-        if np.isfinite(slack) and slack < 0.1 * max(abs(predicted), abs(second)):
-            found = Comparison(label, abs(second - predicted), slack)
-            if found.margin > 1 and isinstance(trial.case.cell, CustomCell):
-                found = _across_kinks(trial.case, slope, name, step * direction, found)
-            yield found
+        slack += 4 * truncation + abs(64 * narrow.bend - 20 * middle.bend + wide.bend) / 7 + 12 * rounding
+        if not np.isfinite(slack) or slack >= 0.1 * max(abs(predicted), abs(second)):
+            return None
+        found = Comparison(label, abs(second - predicted), slack)
+        if found.margin > 1 and isinstance(trial.case.cell, CustomCell):
+            return _across_kinks(trial.case, slope, name, step * direction, found)
+        return found
+
+    for name, label, direction in _directions(trial, gradients, most):
+        reaches = _reaches(trial, name, direction, gradients, measured)
+        yield from islice(filter(None, (compared(name, label, direction, reach) for reach in reaches)), 1)
 
 
 _PIECES = 32  # into which the way from one end of a difference to the other is cut
@@ -99,18 +104,17 @@ def _balanced(rounding: float, difference: float) -> float:
     return float((rounding / difference) ** 0.2) if difference > 0 else _WIDEST
 
 
-def _reach(trial: Trial, name: str, direction: Array, gradients: Named, measured: Measured) -> float:
+def _reaches(trial: Trial, name: str, direction: Array, gradients: Named, measured: Measured) -> Iterator[float]:
     """The step up to which the gradient of a block changes by no more than itself.
 
     Rounding is another in each of T steps, so that it adds up to the root of T where a change of the array adds up to
     T. The numbers that move count alone: a block that has vanished beside others of its array may change faster than
-    they do. A cell that nobody knows may have kinks anywhere, and there the step is short, so that few of them lie
-    within it.
+    they do. A cell that nobody knows may have kinks anywhere: few of them lie within the second, short step.
     """
+    yield min(_WIDEST, doubling(trial, name, gradients, measured, direction != 0) / math.sqrt(len(trial.case.x)))
     if isinstance(trial.case.cell, CustomCell):
         short = float(FORMATS[trial.case.dtype].eps ** 0.2)
-        return min(short, HARDLY * doubling(trial, name, gradients, measured))
-    return min(_WIDEST, doubling(trial, name, gradients, measured, direction != 0) / math.sqrt(len(trial.case.x)))
+        yield min(short, HARDLY * doubling(trial, name, gradients, measured))
 
 
 def _smooth_step(trial: Trial, name: str, direction: Array, most: float) -> float:

@@ -41,6 +41,8 @@ def _saturated(trial: Trial) -> Iterator[Comparison]:
 
 
 def _every_other_place(array: Array, step: int) -> Array:
+    if not array.ndim:
+        return array
     wide = np.zeros((*array.shape[:-1], 2 * array.shape[-1]), array.dtype)[..., ::step]
     wide[...] = array
     return wide
@@ -53,7 +55,7 @@ def _read_only(array: Array) -> Array:
 
 
 _LAYOUTS: dict[str, Callable[[Array], Array]] = {
-    "Fortran order": np.asfortranarray,
+    "Fortran order": lambda array: array.copy(order="F"),
     "every other place": lambda array: _every_other_place(array, 2),
     "negative strides": lambda array: _every_other_place(array, -2),
     "read-only arrays": _read_only,
