@@ -148,6 +148,6 @@ def test_the_pages_show_the_wings_in_their_order():
 
 
 def test_tests_stand_in_the_wing_that_they_test():
-    """``python -m pytest tests/WING`` runs the tests of a wing; ``tests/field`` is for all: files as people write them."""
+    """``python -m pytest tests/WING`` runs the tests of a wing; ``tests/field``, what people write, is for all."""
     folders = {file.parent.name for file in (ROOT / "tests").glob("*/test_*.py")}
     assert folders == {*WINGS, "reference", "asv_bench", "docs", "field"} - {*GROUND_FLOOR}

@@ -67,7 +67,7 @@ def test_what_is_found_in_the_evaluator(chosen, broken):
 
 
 def test_the_verdict_says_what_is_known_and_what_was_not_judged(tmp_path):
-    done = command("verify", "onnx", "onnxruntime", "--cell", "gru-after", "--dtype", "float32", "--examples", "8",
+    done = command("verify", "onnx", "onnxruntime", "--cell", "gru-after", "--dtype", "float32", "--examples", "16",
                "--seed", "1", "--known-failures", KNOWN, cwd=tmp_path)  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert "3 known" in done.stdout and "does not look at it" in " ".join(done.stdout.split())
