@@ -20,7 +20,8 @@ def with_arrays(case: Case, change: Callable[[str, Array], Array]) -> Case:
     """
 
     def changed(name: str, array: Array) -> Array:
-        return np.asanyarray(change(name, array))
+        found = change(name, array)
+        return np.asarray(found) if isinstance(found, np.generic) else found
 
     def tree(layers: Any, prefix: str) -> Any:
         return layers and tuple(
