@@ -6,12 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bpttcheck import LAWS, judge
+from bpttcheck import LAWS, Case, judge
 from bpttcheck.adapters.reference import Reference
 from bpttcheck.cases.case_file import CaseFile
 from bpttcheck.cases.drawing import draw_case
 from bpttcheck.cases.kinks import at_kink, near_kink
 from bpttcheck.cases.realising import realise
+from bpttcheck.dtypes import FORMATS
 from bpttcheck.running.oracle import reference_is_confirmed
 from bpttcheck.running.verdict import Own
 from bpttref import RNN, Cotangents, trees
@@ -158,3 +159,24 @@ def test_any_slope_at_exactly_0_is_right_in_drawn_cases(slope):
     case, _ = realise(drawn, RNN("relu"), "float64", declared)
     case = replace(case, x=0 * case.x, initial=trees.each(np.zeros_like, case.initial))
     assert near_kink(case) and not near_kink(replace(case, cell=RNN("tanh")))
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
+@pytest.mark.parametrize("what", ["biases", "inputs", "states"])
+@pytest.mark.parametrize("unit", range(3))
+def test_terms_that_cancel_bring_a_unit_near_to_its_kink(unit, what, dtype):
+    """Rounding goes with the terms: of a sum of 1 from terms of 8192 nothing is certain in 16 bits."""
+    p = {"W_hx": np.full((3, 2), 0.5), "W_hh": np.full((3, 3), 0.5), "b_hx": np.ones(3), "b_hh": np.ones(3)}
+    storage = FORMATS[dtype].storage
+
+    def case():
+        arrays = ({name: array.astype(storage) for name, array in p.items()},)
+        return Case(RNN("relu"), dtype, (arrays,), np.ones((2, 1, 2), storage), (({"h": np.ones((1, 3), storage)},),))
+
+    assert not near_kink(case())
+    if what == "biases":
+        p["b_hx"][unit] += 8192
+        p["b_hh"][unit] -= 8192
+    else:
+        p["W_hx" if what == "inputs" else "W_hh"][unit, :2] += (8192, -8192)
+    assert near_kink(case())

@@ -84,17 +84,26 @@ class _Sided(RNN):
 
 
 def _preactivations(case: Case) -> list[tuple[Array, Array]]:
-    """For each step of each layer of a ReLU network, the pre-activations and the sum of their terms' magnitudes."""
+    """For each step of each layer of a ReLU network, the pre-activations and the sum of their terms' magnitudes.
+
+    Beside the network runs one of magnitudes, of all that goes in, from the states of the first: they are not negative.
+    """
     found: list[tuple[Array, Array]] = []
     if case.cell != RNN("relu"):
         return found
-    case = with_arrays(case, lambda _, array: array.astype(np.float64))
+
+    def and_magnitudes(_: str, array: Array) -> Array:
+        return np.stack([array, np.abs(array)]).astype(np.float64)
+
+    both = with_arrays(case, and_magnitudes)
 
     class _Watched(RNN):
         def step(self, a: Array, gates: State, before: State, after: State, *rest: Any) -> None:
-            W = rest[1]
-            found.append((before[0] @ W + a, np.abs(before[0]) @ np.abs(W) + np.abs(a)))
+            total, terms = before[0] @ rest[1] + a
+            found.append((total, terms))
             super().step(a, gates, before, after, *rest)
+            after[0][1] = after[0][0]
 
-    vjp(_Watched("relu"), case.parameters, case.x, case.initial, lengths=case.lengths)
+    x = case.x if is_tokens(case.x) else np.moveaxis(both.x, 0, 1)
+    vjp(_Watched("relu"), both.parameters, x, both.initial, lengths=case.lengths)
     return found
