@@ -100,6 +100,19 @@ def test_from_which_lag_on(fault_id, words):
     assert words in diagnose(Faulty(fault), fault.cells[0], "float64", ()).sentence()
 
 
+@pytest.mark.parametrize("fault_id", ["dWh-uses-h_t", "di-uses-i", "z-vs-1-minus-z"])
+def test_a_subject_that_needs_a_cotangent_of_y_has_its_fault_named(fault_id):
+    """No law leaves it out, so nobody needs to guard against that."""
+
+    class Unguarded(Faulty):
+        def vjp(self, case):
+            outputs, pullback = super().vjp(case)
+            return outputs, lambda cotangents: pullback(cotangents._replace(y=cotangents.y + 0))
+
+    fault = BY_ID[fault_id]
+    assert diagnose(Unguarded(fault), fault.cells[0], "float64").names == (fault_id,)
+
+
 def test_a_declared_output_that_is_not_returned_is_wrong():
     class Silent(Reference):
         def vjp(self, case):

@@ -18,7 +18,8 @@ from bpttref import Cell, Links, Random, Strategy, trees
 from bpttref.inputs import is_tokens
 
 LONG = 24  # steps, rows, features or units above which one problem of a level is enough
-NO_STATES = "no initial states"  # a level whose problems a subject may decline by raising
+NO_STATES, NO_Y = "no initial states", "no cotangent of y"
+DECLINABLE = (NO_STATES, NO_Y)  # levels whose problems a subject may decline by raising
 _PROBLEMS = 3  # of each other level
 
 _Problem = tuple[Case, Cotangents]
@@ -92,7 +93,7 @@ def _levels(capabilities: Capabilities, two_phase: bool) -> Iterator[_Level]:
     if two_phase:
         yield _Level("large cotangents", {}, _scaled(2.0**20))
         yield _Level("small cotangents", {}, _scaled(2.0**-20))
-        yield _Level("no cotangent of y", {}, lambda rng, case, cotangents: (case, Cotangents(None, cotangents.final)))
+        yield _Level(NO_Y, {}, lambda rng, case, cotangents: (case, Cotangents(None, cotangents.final)))
         yield _Level("cotangents in Fortran order", {}, _strided)
         if capabilities.empty:
             yield _Level("no step at all", {}, _without_steps)

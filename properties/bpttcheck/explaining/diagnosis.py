@@ -14,7 +14,7 @@ from bpttcheck.cases.blocks import Named, case_arrays, named
 from bpttcheck.cases.changes import other_problem, with_arrays
 from bpttcheck.contract import Case, Cotangents, CustomCell, Gradients, Implementation, Outputs, TwoPhase
 from bpttcheck.dtypes import FORMATS
-from bpttcheck.explaining.battery import NO_STATES, battery
+from bpttcheck.explaining.battery import DECLINABLE, battery
 from bpttcheck.explaining.lags import lags_of
 from bpttcheck.faults import FAULTS, Fault, Faulty, gate_orders
 from bpttcheck.measuring.calls import AdapterError, Refused, capabilities_of
@@ -100,7 +100,7 @@ def diagnose(
     capabilities = capabilities_of(subject)
     known = [("the case that failed", Trial(subject, capabilities, *problem)) for problem in failing]
     for level, trial in limit.within((*battery(subject, cell, dtype), *known)):
-        declined = (Refused, AdapterError) if level == NO_STATES else (Refused,)
+        declined = (Refused, AdapterError) if level in DECLINABLE else (Refused,)
         try:
             results = _results(trial)
         except declined:
