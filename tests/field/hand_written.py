@@ -29,7 +29,8 @@ class HandWritten:
         valid = self.valid(case)
         states = [np.zeros((B, len(p["W_hh"])), x.dtype) if case.initial is None else case.initial[0][0]["h"]]
         for t in range(T):
-            new = np.tanh(x[t] @ p["W_hx"].T + p["b_hx"] + states[-1] @ p["W_hh"].T + p["b_hh"])
+            before = self.before(case, t, states)
+            new = np.tanh(x[t] @ p["W_hx"].T + p["b_hx"] + before @ p["W_hh"].T + p["b_hh"])
             states.append(np.where(valid[t], new, states[-1]))
         y = np.where(valid, np.reshape(states[1:], (T, B, len(p["W_hh"]))), 0).astype(x.dtype)
         pullback = self.pullback(case, valid, states)
@@ -70,6 +71,10 @@ class HandWritten:
     def links(self, case):
         """What the cotangent of the state that goes into each step is multiplied by."""
         return np.ones(len(case.x)) if case.truncation == Full() else case.truncation.links(len(case.x))
+
+    def before(self, case, t, states):
+        """The state that step t reads."""
+        return states[-1]
 
     def returned(self, case, outputs):
         return outputs
