@@ -6,7 +6,9 @@ These layers do not take a second pullback (``reusable=False``), so that a secon
 from dataclasses import replace
 
 import pytest
+from click.testing import CliRunner
 
+from bpttcheck.command_line import main
 from bpttref import trees
 
 from .hand_written import HandWritten
@@ -16,7 +18,7 @@ from .judging import alarms, statuses
 class OnceEach(HandWritten):
     """Correct: each call has its own tape and its own states, and a pullback frees its own tape."""
 
-    def __init__(self, dtype):
+    def __init__(self, dtype="float64"):
         super().__init__(dtype)
         self.calls, self.freed, self.first = 0, set(), []
 
@@ -67,7 +69,7 @@ class NeverEmptied(OnceEach):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_what_is_freed_by_itself_is_green(dtype):
-    assert not alarms(OnceEach(dtype), examples=16)
+    assert not alarms(OnceEach(dtype))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -78,3 +80,13 @@ def test_what_is_freed_by_itself_is_green(dtype):
 ])  # fmt: skip
 def test_what_is_left_behind_is_red(wrong, law, status, dtype):
     assert statuses(wrong(dtype), law) == {law: status}
+
+
+@pytest.mark.parametrize(("kind", "status", "said"), [
+    (OnceEach, 0, "1 passed."),
+    (NeverEmptied, 1, "something is left behind by one call for the next"),
+])  # fmt: skip
+def test_the_command_line_says_it(kind, status, said, tmp_path):
+    few = ["--law", "batch-permutation", "--seed", "1", "--examples", "16", "--failures", str(tmp_path)]
+    done = CliRunner().invoke(main, ["verify", f"{__name__}:{kind.__name__}", *few])
+    assert done.exit_code == status and said in " ".join(done.output.split()), done.output

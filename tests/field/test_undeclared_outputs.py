@@ -8,7 +8,7 @@ import pytest
 from bpttref import trees
 
 from .hand_written import HandWritten
-from .judging import alarms, red
+from .judging import red, statuses
 
 INSTEAD = {
     "nothing": lambda array: None,
@@ -37,6 +37,7 @@ class OneOutput(HandWritten):
 @pytest.mark.parametrize(("declared", "lost"), [("y", "final"), ("final", "y")])
 def test_an_output_counts_where_it_is_declared(declared, lost, instead):
     dtype = ("float32", "float64")[len(instead) % 2]
-    assert not alarms(OneOutput(dtype, lost, instead, (declared,)), examples=16)
+    found = statuses(OneOutput(dtype, lost, instead, (declared,)))
+    assert set(found.values()) <= {"passed", "skipped", "vacuous"} and found["forward-reference"] == "passed"
     law = "outputs-complete" if instead in ("nothing", "another shape") else "forward-reference"
     assert red(OneOutput(dtype, lost, instead, ("y", "final")), law) == {law}
