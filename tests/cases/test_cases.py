@@ -52,6 +52,7 @@ def test_each_size_is_large_within_the_first_16_cases(name, least):
 @pytest.mark.parametrize(("what", "least", "condition"), [
     ("padding that no row fills", 0.2, lambda case: case.lengths.max() < len(case.x)),
     ("a single row with padding", 0.01, lambda case: len(case.lengths) == 1 and case.lengths[0] < len(case.x)),
+    ("a row without steps beside others", 0.15, lambda case: case.lengths.min() == 0 < case.lengths.max()),
 ])  # fmt: skip
 def test_padding_of_each_kind_turns_up(what, least, condition):
     ragged = [realise(draw, RNN("tanh"), "float64", ALL)[0] for draw in DRAWS if draw.ragged]

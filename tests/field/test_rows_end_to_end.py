@@ -14,8 +14,9 @@ CELL = CustomCell("gated-sum", lambda D, H: {"V": (D, H), "W": (D, H)}, lambda H
 SLIPS = {  # and the law that sees each
     "a row sees the last state of the row before": "batch-independence",
     "the loop backward does not stop where a row begins": "own-forward-derivative",
-    "the final state is read one step late": "ragged-row-alone",
-    "the offsets are those of equal rows": "causality",
+    "the final state is read one step late": "batch-permutation",
+    "the offsets are those of equal rows": "batch-permutation",
+    "a row without steps ends with the state of its neighbour": "ragged-row-alone",
 }
 
 
@@ -48,7 +49,7 @@ class EndToEnd:
         y, final, late = np.zeros((T, B, u.shape[1]), x.dtype), start.copy(), "one step late" in slip
         y[place] = after
         for b in range(B):
-            if lengths[b]:
+            if lengths[b] or (begin[b] and "without steps" in slip):
                 final[b] = after[min(begin[b + 1] - (not late), len(x) - 1)]
 
         def pullback(cotangents):
@@ -77,4 +78,4 @@ def test_correct_offsets_are_green(dtype):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("slip", SLIPS)
 def test_a_slip_at_the_offsets_is_red(slip, dtype):
-    assert red(EndToEnd(dtype, slip), SLIPS[slip]) == {SLIPS[slip]}
+    assert red(EndToEnd(dtype, slip), SLIPS[slip], examples=40, seed=2) == {SLIPS[slip]}

@@ -51,6 +51,8 @@ def realise(draw: Draw, cell: Cell | CustomCell, dtype: str, capabilities: Capab
         lengths = rng.integers(shortest, draw.T + filled, draw.B)
         if filled:
             lengths[rng.integers(draw.B)] = draw.T
+        if shortest == 0 and draw.B > 1:  # by chance alone a row without steps is rare
+            lengths[lengths.argmin()] = 0
     case = Case(
         cell,
         dtype,

@@ -30,15 +30,21 @@ def _ignored(trial: Trial) -> Iterator[Comparison]:
     yield from trial.compare(got, expected, trial.measured, trial.measured)
 
 
-def _row_alone(trial: Trial) -> Iterator[Comparison]:
-    """A short row, cut to its length and run on its own."""
+def _rows_alone(trial: Trial) -> Iterator[Comparison]:
+    """A short row, and one without steps, each cut to its length and run on its own."""
+    lengths = trial.case.lengths
+    if lengths is None:
+        return
+    short, none = (lengths > 0) & (lengths < len(trial.case.x)), (lengths == 0) & trial.capabilities.empty
+    for among in (short, none):
+        if among.any():
+            yield from _row_alone(trial, int(trial.rng.choice(np.flatnonzero(among))))
+
+
+def _row_alone(trial: Trial, b: int) -> Iterator[Comparison]:
     case, dy = trial.case, trial.cotangents.y
-    if case.lengths is None or not behind(case).any():
-        return
-    b = int(trial.rng.choice(np.flatnonzero(case.lengths < len(case.x))))
+    assert case.lengths is not None
     steps = int(case.lengths[b])
-    if steps == 0:
-        return
     cut = replace(case, x=case.x[:steps])
     alone, cotangents = take(cut, Cotangents(None if dy is None else dy[:steps], trial.cotangents.final), np.array([b]))
     got = trial.results(replace(alone, lengths=None), cotangents)
@@ -66,7 +72,7 @@ LAWS = (
         "A short row gives what it gives cut to its length, on its own; its final state is that of its last step.",
         "f(x, lengths)[:, b] = f(x[:lengths[b], b])",
         "definition of lengths",
-        _row_alone,
+        _rows_alone,
         (lengths,),
         {"T": 2},
         kept=NO_REFERENCE,
