@@ -23,9 +23,8 @@ def failed(**chosen):
 
 
 def test_no_false_alarm():
-    """Each cell in one dtype; `tox -e autograd` has them all."""
-    names = [cell.name for cell in autograd.Autograd().capabilities().cells]
-    found = statuses(cells=names[::2], dtypes=["float64"]) | statuses(cells=names[1::2], dtypes=["float32"])
+    """Two cells, each in one dtype; `tox -e autograd` has them all."""
+    found = statuses(cells=["lstm"], dtypes=["float64"]) | statuses(cells=["rnn-relu"], dtypes=["float32"])
     assert {status for _, status in found} <= {"passed", "skipped", "vacuous"}
     needed = {
         "pullback-reference",

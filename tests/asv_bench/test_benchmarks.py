@@ -2,6 +2,7 @@
 
 import ast
 import importlib.util
+import json
 import os
 import random
 import shutil
@@ -83,6 +84,21 @@ def worse(found):
     """The names of the cells that a gate calls worse."""
     lines = [line.split("  ")[0].strip() for line in found.stdout.splitlines()]
     return [line for line in lines if line.startswith(("work.", "memory.", "quality.", "verification.", "paired."))]
+
+
+def test_each_benchmark_runs_once(tmp_path):
+    """On what is installed here; what is absent is skipped."""
+    config = json.loads((ROOT / "asv_bench/asv.conf.json").read_text())
+    folders = {"repo": ROOT, "benchmark_dir": ROOT / "asv_bench/benchmarks", "results_dir": tmp_path / "results"}
+    (tmp_path / "asv.conf.json").write_text(json.dumps(config | {name: str(path) for name, path in folders.items()}))
+    asv = [sys.executable, "-m", "asv", "--config", tmp_path / "asv.conf.json"]
+    any_machine = [f"--{field}=any" for field in ("os", "arch", "cpu", "num_cpu", "ram")]
+    subprocess.run([*asv, "machine", "--machine=this-machine", *any_machine], check=True, capture_output=True)
+    once = ["--quick", "--dry-run", "--show-stderr", "--launch-method=forkserver", "--environment=existing"]
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "BENCH_SECONDS": "0"}
+    run = [*asv, "run", *once, "--machine=this-machine"]
+    ran = subprocess.run(run, capture_output=True, text=True, cwd=tmp_path, env=environment)
+    assert ran.returncode == 0 and "failed" not in ran.stdout, ran.stdout + ran.stderr
 
 
 @pytest.fixture(scope="module")
