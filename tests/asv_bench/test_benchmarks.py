@@ -170,7 +170,8 @@ def recomputed_twice(source):
 
 
 def comments(source):
-    statement = random.Random(SEED).choice([n for n in ast.walk(ast.parse(source)) if isinstance(n, ast.Assign)])
+    simple = (ast.Assign, ast.AnnAssign, ast.Return, ast.Import, ast.ImportFrom)
+    statement = random.Random(SEED).choice([n for n in ast.walk(ast.parse(source)) if isinstance(n, simple)])
     return before(source, statement, "# a comment that was planted")
 
 

@@ -11,6 +11,7 @@ import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
@@ -46,16 +47,34 @@ def executor(processes: int, scheduler: str | None = None) -> Iterator[Executor]
         os.environ.setdefault(f"{library}_NUM_THREADS", "1")  # read when a new process loads NumPy
     others = set(multiprocessing.active_children())
     pool = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), _end_with_the_parent)
-    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)  # workers inherit this: interrupts are the parent's affair
-    for _ in range(processes):
-        pool.submit(os.getpid)  # starts a worker
-    signal.signal(signal.SIGINT, handler)
     try:
+        resource_tracker.ensure_running()  # its own start would let interrupts through
+        with _undisturbed():
+            for _ in range(processes):
+                pool.submit(os.getpid)  # starts a worker
         yield pool
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
         for process in set(multiprocessing.active_children()) - others:
             process.terminate()
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Interrupts wait until the block is left: one that comes while a pool holds a lock leaves it locked for good.
+
+    Processes that are started inside never see one: interrupts are the parent's affair.
+    """
+    interrupts: list[int] = []
+    handler = signal.signal(signal.SIGINT, lambda number, frame: interrupts.append(number))
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        signal.signal(signal.SIGINT, handler)
+    if interrupts:
+        raise KeyboardInterrupt
 
 
 @contextmanager
@@ -86,15 +105,12 @@ def run(
 
     Raises what a job raises, OSError if a result cannot be written. What was done before stays on file.
     """
-    results: dict[str, Result] = {}
-    open_jobs = {}
-    for job in jobs:
-        found = _on_file(folder / f"{job.name}.npz")
-        if found is None:
-            open_jobs[pool.submit(job.run)] = job.name
-        else:
-            results[job.name] = found
-            finished(job.name)
+    on_file = {job.name: _on_file(folder / f"{job.name}.npz") for job in jobs}
+    results = {name: found for name, found in on_file.items() if found is not None}
+    for name in results:
+        finished(name)
+    with _undisturbed():
+        open_jobs = {pool.submit(job.run): job.name for job in jobs if job.name not in results}
     for future in as_completed(open_jobs):
         name = open_jobs[future]
         results[name] = future.result()
