@@ -7,6 +7,7 @@ must catch it.
 
 from bpttcheck.faults import (
     accumulating,
+    activations,
     boundaries,
     calling,
     carrying,
@@ -16,6 +17,7 @@ from bpttcheck.faults import (
     incomplete,
     layout,
     links,
+    loop,
     masking,
     overflowing,
     padding,
@@ -28,7 +30,9 @@ from bpttcheck.faults.planting import Fault, Faulty
 
 _FILES = (
     derivatives,
+    activations,
     carrying,
+    loop,
     accumulating,
     equations,
     incomplete,
@@ -75,6 +79,9 @@ _ORDER = """
     row-mean-over-padding gradient-not-masked initial-left-out-means-ones shared-state-overwritten
     shared-state-gradient-summed bias-zero-skips-gradient tape-freed-too-early outputs-alone-left-behind
     zero-state-unless-wanted not-carried-unless-dx-wanted nan-from-step-5 nan-of-one-step left-out-in-single-precision
+    sigmoid-prime-of-value tanh-prime-of-value gate-primes-of-values sigmoid-prime-overflows tanh-of-one-exponential
+    loop-runs-forward first-step-dropped first-dx-dropped divided-by-steps-and-rows previous-wraps-round
+    c-before-wraps-round previous-is-own-at-0 dx-in-backward-order rows-take-row-0
 """.split()  # in which faults are listed and tried; a new one is added where it belongs
 
 _BY_ID = {fault.id: fault for file in _FILES for fault in file.FAULTS}

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from bpttcheck.contract import Case, Cotangents, Gradients, Pullback
-from bpttcheck.faults.planting import PULLBACK, Fault, altered, pulled, with_parameters
+from bpttcheck.faults.planting import PULLBACK, Altered, Fault, Pulled, with_parameters
 from bpttref import CELLS, GRU, LSTM, RNN, trees
 from bpttref.arrays import Array
 from bpttref.cells import Tape
@@ -58,6 +58,11 @@ def divided_by_rows(case: Case, pullback: Pullback, cotangents: Cotangents) -> G
 def divided_by_steps(case: Case, pullback: Pullback, cotangents: Cotangents) -> Gradients:
     gradients = pullback(cotangents)
     return gradients._replace(parameters=trees.scale(gradients.parameters, 1 / max(1, len(case.x))))
+
+
+def divided_by_steps_and_rows(case: Case, pullback: Pullback, cotangents: Cotangents) -> Gradients:
+    gradients = pullback(cotangents)
+    return gradients._replace(parameters=trees.scale(gradients.parameters, 1 / max(1, len(case.x) * case.x.shape[1])))
 
 
 def times_steps(case: Case, pullback: Pullback, cotangents: Cotangents) -> Gradients:
@@ -134,7 +139,7 @@ FAULTS = tuple(
             "https://github.com/wvabrinskas/Neuron/pull/181",
             PULLBACK,
             (RNN("tanh"), LSTM()),
-            altered(LaterState),
+            Altered(LaterState),
         ),
         (
             "dW-overwrite",
@@ -142,7 +147,7 @@ FAULTS = tuple(
             "https://github.com/tensorflow/swift-apis/issues/518",
             (*PULLBACK, "split-resume-pullback", "taylor-remainder"),
             tuple(cell for cell in CELLS if cell != RNN("relu")),
-            altered(LastStepOnly),
+            Altered(LastStepOnly),
         ),
         (
             "two-bias-double-step",
@@ -150,7 +155,7 @@ FAULTS = tuple(
             "https://github.com/onnx/onnx/issues/1127",
             PULLBACK,
             (LSTM(),),
-            altered(BiasDoubled),
+            Altered(BiasDoubled),
         ),
         (
             "dW-without-h0",
@@ -158,7 +163,7 @@ FAULTS = tuple(
             "",
             PULLBACK,
             CELLS,
-            altered(FirstStepForgotten),
+            Altered(FirstStepForgotten),
         ),
         (
             "backward-empty",
@@ -166,7 +171,7 @@ FAULTS = tuple(
             "https://github.com/pjreddie/darknet/issues/636",
             PULLBACK,
             (GRU("before"),),
-            pulled(nothing_written),
+            Pulled(nothing_written),
         ),
         (
             "backprop-too-much",
@@ -174,7 +179,7 @@ FAULTS = tuple(
             "https://github.com/BrainJS/brain.js/issues/701",
             PULLBACK,
             (LSTM(),),
-            pulled(run_twice),
+            Pulled(run_twice),
         ),
         (
             "divide-by-wrong-axis",
@@ -182,7 +187,7 @@ FAULTS = tuple(
             "https://github.com/SeanNaren/deepspeech.pytorch/issues/317",
             (*PULLBACK, "batch-gradient-is-sum"),
             (RNN("tanh"),),
-            pulled(divided_by_rows),
+            Pulled(divided_by_rows),
         ),
         (
             "divided-by-steps",
@@ -190,7 +195,15 @@ FAULTS = tuple(
             "https://github.com/karpathy/char-rnn/issues/70",
             (*PULLBACK, "tied-gradient-is-sum"),
             (GRU("after"),),
-            pulled(divided_by_steps),
+            Pulled(divided_by_steps),
+        ),
+        (
+            "divided-by-steps-and-rows",
+            "The gradients of the parameters are divided by T B, which is the loss's to do.",
+            "",
+            PULLBACK,
+            (RNN("tanh"), LSTM()),
+            Pulled(divided_by_steps_and_rows),
         ),
         (
             "times-steps",
@@ -198,7 +211,7 @@ FAULTS = tuple(
             "https://github.com/karpathy/char-rnn/issues/70",
             (*PULLBACK, "tied-gradient-is-sum"),
             (RNN("tanh"),),
-            pulled(times_steps),
+            Pulled(times_steps),
         ),
         (
             "times-rows",
@@ -206,7 +219,7 @@ FAULTS = tuple(
             "https://github.com/SeanNaren/deepspeech.pytorch/issues/317",
             (*PULLBACK, "batch-gradient-is-sum"),
             (LSTM(),),
-            pulled(times_rows),
+            Pulled(times_rows),
         ),
         (
             "negated",
@@ -214,7 +227,7 @@ FAULTS = tuple(
             "",
             (*PULLBACK, "taylor-remainder"),
             (RNN("tanh"), GRU("after")),
-            pulled(negated),
+            Pulled(negated),
         ),
         (
             "bias-offset-upper-layer",
@@ -222,7 +235,7 @@ FAULTS = tuple(
             "https://github.com/apache/mxnet/issues/17818",
             PULLBACK,
             (LSTM(),),
-            pulled(upper_biases_zero),
+            Pulled(upper_biases_zero),
         ),
         (
             "second-bias-zero",
@@ -230,7 +243,7 @@ FAULTS = tuple(
             "https://github.com/onnx/onnx/issues/1127",
             PULLBACK,
             (RNN("tanh"),),
-            pulled(second_bias_zero),
+            Pulled(second_bias_zero),
         ),
         (
             "layer-input-is-output-ptr",
@@ -238,7 +251,7 @@ FAULTS = tuple(
             "https://github.com/apache/mxnet/pull/18203",
             PULLBACK,
             (GRU("before"), LSTM()),
-            pulled(upper_layer_reads_its_output),
+            Pulled(upper_layer_reads_its_output),
         ),
         (
             "gru-bias-copied",
@@ -246,7 +259,7 @@ FAULTS = tuple(
             "https://github.com/onnx/onnx/issues/1127",
             PULLBACK,
             (GRU("after"),),
-            pulled(recurrent_bias_copied),
+            Pulled(recurrent_bias_copied),
         ),
         (
             "tail-of-vector-skipped",
@@ -254,7 +267,7 @@ FAULTS = tuple(
             "",
             ("pullback-reference",),
             (GRU("after"),),
-            pulled(wide_states_cut),
+            Pulled(wide_states_cut),
         ),
         (
             "columns-after-8-zero",
@@ -262,7 +275,7 @@ FAULTS = tuple(
             "",
             ("pullback-reference",),
             (GRU("after"),),
-            pulled(later_columns_zero),
+            Pulled(later_columns_zero),
         ),
     )
 )

@@ -2,20 +2,25 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
-from bpttcheck.contract import Case, Cotangents, Gradients, Outputs, Pullback
-from bpttcheck.faults.planting import Fault, Vjp, correct, pulled
+from bpttcheck.contract import Case, Cotangents, CustomCell, Gradients, Outputs, Pullback
+from bpttcheck.faults.planting import Fault, Pulled, Vjp, correct
 from bpttref import GRU, LSTM, RNN, Blocks, Full, Last, Links, Random, Regular, Window, trees
 from bpttref.arrays import Array
 
 
-def in_segments(boundary: Callable[[str, int, Array], Array]) -> Callable[[], Vjp]:
-    """Regular truncation as a loop over segments, in which ``boundary(name, layer, cotangent)`` crosses each cut."""
+def in_segments(boundary: Callable[[str, int, Array], Array], of: str = "h") -> Callable[[], Vjp]:
+    """Regular truncation as a loop over segments, in which ``boundary(name, layer, cotangent)`` crosses each cut.
+
+    of: the state that a cell must have, for there to be anything to get wrong.
+    """
 
     def faulty(case: Case) -> tuple[Outputs, Pullback]:
-        if not isinstance(case.truncation, Regular) or case.lengths is not None or len(case.x) == 0:
+        there = not isinstance(case.cell, CustomCell) and of in case.cell.states
+        if not there or not isinstance(case.truncation, Regular) or case.lengths is not None or len(case.x) == 0:
             return correct(case)
         tau = case.truncation.tau
         starts = range(0, len(case.x), tau)
@@ -123,75 +128,74 @@ def cut_behind_the_end(case: Case, pullback: Pullback, cotangents: Cotangents) -
     return pullback(Cotangents(cotangents.y, trees.each(lambda a: a.astype(case.dtype), final)))
 
 
-FAULTS = tuple(
-    Fault(*row)
-    for row in (
+_ROWS: tuple[tuple[Any, ...], ...] = (
+    (
+        "tail-chunk-dropped",
+        "The last T mod tau steps get no gradient.",
+        "",
+        ("regular-reference", "xray-regular"),
+        (RNN("tanh"), LSTM()),
+        Pulled(tail_dropped),
+    ),
+    (
+        "state-not-carried",
+        "Every segment of a truncated run starts from the initial state.",
+        "https://github.com/OpenNMT/OpenNMT-py/pull/1171",
+        ("truncation-leaves-states",),
+        (RNN("tanh"),),
+        state_not_carried,
+    ),
+    (
+        "not-detached",
+        "The cell state crosses the cut with its gradient; only h is detached.",
+        "https://github.com/Lightning-AI/pytorch-lightning/pull/8145",
+        ("tau-one-has-no-temporal-term", "xray-regular", "regular-reference"),
+        (LSTM(),),
+        in_segments(cell_state_not_cut, "c"),
+    ),
+    (
+        "layer-not-detached",
+        "In a stack the states of the first layer alone are cut.",
+        "https://github.com/NeuroTorch/NeuroTorch/pull/137",
+        ("xray-regular", "regular-reference"),
+        (RNN("tanh"), GRU("after")),
+        in_segments(upper_layer_not_cut),
+    ),
+    (
+        "hidden-state-not-detached",
+        "The hidden state crosses the cut with its gradient; only the cell state is detached.",
+        "https://github.com/pytorch/pytorch/issues/2198",
+        ("xray-regular", "regular-reference"),
+        (LSTM(),),
+        in_segments(hidden_state_not_cut, "c"),
+    ),
+    *(
         (
-            "tail-chunk-dropped",
-            "The last T mod tau steps get no gradient.",
-            "",
-            ("regular-reference", "xray-regular"),
-            (RNN("tanh"), LSTM()),
-            pulled(tail_dropped),
-        ),
-        (
-            "state-not-carried",
-            "Every segment of a truncated run starts from the initial state.",
-            "https://github.com/OpenNMT/OpenNMT-py/pull/1171",
-            ("truncation-leaves-states",),
-            (RNN("tanh"),),
-            state_not_carried,
-        ),
-        (
-            "not-detached",
-            "The cell state crosses the cut with its gradient; only h is detached.",
-            "https://github.com/Lightning-AI/pytorch-lightning/pull/8145",
-            ("tau-one-has-no-temporal-term", "xray-regular", "regular-reference"),
-            (LSTM(),),
-            in_segments(cell_state_not_cut),
-        ),
-        (
-            "layer-not-detached",
-            "In a stack the states of the first layer alone are cut.",
-            "https://github.com/NeuroTorch/NeuroTorch/pull/137",
-            ("xray-regular", "regular-reference"),
-            (RNN("tanh"), GRU("after")),
-            in_segments(upper_layer_not_cut),
-        ),
-        (
-            "hidden-state-not-detached",
-            "The hidden state crosses the cut with its gradient; only the cell state is detached.",
-            "https://github.com/pytorch/pytorch/issues/2198",
-            ("xray-regular", "regular-reference"),
-            (LSTM(),),
-            in_segments(hidden_state_not_cut),
-        ),
-        *(
-            (
-                f"parameters-not-truncated-{kind.__name__.lower()}",
-                f"Under {kind.__name__.lower()} truncation dx is truncated and the parameters' gradients are not.",
-                "https://github.com/Theano/Theano/issues/4652",
-                (f"{kind.__name__.lower()}-reference", *(("pieces-alone",) if kind is not Links else ())),
-                (RNN("tanh"),),
-                parameters_not_truncated(kind),
-            )
-            for kind in (Regular, Window, Blocks, Last, Links)
-        ),
-        (
-            "parameters-not-truncated-random",
-            "Under random truncation dx is truncated and the parameters' gradients are not.",
+            f"parameters-not-truncated-{kind.__name__.lower()}",
+            f"Under {kind.__name__.lower()} truncation dx is truncated and the parameters' gradients are not.",
             "https://github.com/Theano/Theano/issues/4652",
-            ("random-pattern",),
-            (RNN("tanh"), LSTM()),
-            parameters_not_truncated(Random),
-        ),
-        (
-            "cut-behind-the-end",
-            "A cut in a row's padding cuts off the cotangent of its final state.",
-            "",
-            ("regular-reference",),
+            (f"{kind.__name__.lower()}-reference", *(("pieces-alone",) if kind is not Links else ())),
             (RNN("tanh"),),
-            pulled(cut_behind_the_end),
-        ),
-    )
+            parameters_not_truncated(kind),
+        )
+        for kind in (Regular, Window, Blocks, Last, Links)
+    ),
+    (
+        "parameters-not-truncated-random",
+        "Under random truncation dx is truncated and the parameters' gradients are not.",
+        "https://github.com/Theano/Theano/issues/4652",
+        ("random-pattern",),
+        (RNN("tanh"), LSTM()),
+        parameters_not_truncated(Random),
+    ),
+    (
+        "cut-behind-the-end",
+        "A cut in a row's padding cuts off the cotangent of its final state.",
+        "",
+        ("regular-reference",),
+        (RNN("tanh"),),
+        Pulled(cut_behind_the_end),
+    ),
 )
+
+FAULTS = tuple(Fault(*row) for row in _ROWS)

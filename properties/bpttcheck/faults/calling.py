@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from bpttcheck.contract import Case, Cotangents, Gradients, Outputs, Pullback
-from bpttcheck.faults.planting import Fault, Vjp, correct, pulled, with_case, with_parameters
+from bpttcheck.faults.planting import Fault, Pulled, Vjp, correct, with_case, with_parameters
 from bpttref import GRU, LSTM, RNN, Full, Regular, trees, zero_states
 from bpttref.arrays import Array
 
@@ -128,7 +128,7 @@ FAULTS = tuple(
             "",
             ("one-state-for-all-rows",),
             (LSTM(),),
-            pulled(summed_over_rows),
+            Pulled(summed_over_rows),
         ),
         (
             "bias-zero-skips-gradient",
@@ -136,7 +136,7 @@ FAULTS = tuple(
             "",
             ("pullback-reference",),
             (RNN("tanh"), LSTM()),
-            pulled(zero_bias_skipped),
+            Pulled(zero_bias_skipped),
         ),
         (
             "tape-freed-too-early",
@@ -144,7 +144,7 @@ FAULTS = tuple(
             "",
             ("pulled-once",),
             (GRU("after"),),
-            pulled(freed_too_early),
+            Pulled(freed_too_early),
         ),
         (
             "outputs-alone-left-behind",

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from bpttcheck.contract import Case, Cotangents, Gradients, Outputs, Pullback
-from bpttcheck.faults.planting import PULLBACK, Fault, Vjp, altered, correct, pulled, with_case
+from bpttcheck.faults.planting import PULLBACK, Altered, Fault, Pulled, Vjp, correct, with_case
 from bpttref import CELLS, GRU, LSTM, RNN, Full, Links, Regular, Window
 from bpttref.arrays import Array
 from bpttref.cells import State, Tape
@@ -113,7 +113,7 @@ FAULTS = tuple(
             "https://github.com/qixianbiao/RNN/issues/2",
             PULLBACK,
             (RNN("tanh"),),
-            altered(NoCarry),
+            Altered(NoCarry),
         ),
         (
             "Whh-no-transpose",
@@ -121,7 +121,7 @@ FAULTS = tuple(
             "https://github.com/vzhou842/rnn-from-scratch",
             PULLBACK,
             CELLS,
-            altered(NoTranspose),
+            Altered(NoTranspose),
         ),
         (
             "clip-in-time-loop",
@@ -129,7 +129,7 @@ FAULTS = tuple(
             "https://github.com/Lasagne/Lasagne/issues/401",
             ("scales-with-cotangents",),
             (LSTM(), GRU("after")),
-            altered(ClipInLoop),
+            Altered(ClipInLoop),
         ),
         (
             "clip-far-out",
@@ -137,7 +137,7 @@ FAULTS = tuple(
             "https://github.com/tensorflow/tensorflow/issues/2793",
             ("scales-with-cotangents",),
             (LSTM(), RNN("tanh")),
-            altered(ClipFarOut),
+            Altered(ClipFarOut),
         ),
         (
             "lstm-next-never-assigned",
@@ -145,7 +145,7 @@ FAULTS = tuple(
             "https://github.com/CaptainE/RNN-LSTM-in-numpy/issues/1",
             PULLBACK,
             (LSTM(),),
-            altered(NoCarry),
+            Altered(NoCarry),
         ),
         (
             "dc-carry-zeroed-op",
@@ -153,7 +153,7 @@ FAULTS = tuple(
             "https://github.com/PaddlePaddle/Paddle/pull/5115",
             PULLBACK,
             (LSTM(),),
-            altered(CellCarryZeroed),
+            Altered(CellCarryZeroed),
         ),
         (
             "update-inside-backward",
@@ -161,7 +161,7 @@ FAULTS = tuple(
             "https://github.com/mratsim/Arraymancer/pull/237",
             ("pullback-reference",),
             (GRU("after"),),
-            altered(UpdatedInside),
+            Altered(UpdatedInside),
         ),
         (
             "forget-gate-skipped",
@@ -169,7 +169,7 @@ FAULTS = tuple(
             "",
             PULLBACK,
             (LSTM(),),
-            altered(ForgetGateSkipped),
+            Altered(ForgetGateSkipped),
         ),
         (
             "direct-path-skipped",
@@ -177,7 +177,7 @@ FAULTS = tuple(
             "",
             PULLBACK,
             (GRU("after"),),
-            altered(DirectPathSkipped),
+            Altered(DirectPathSkipped),
         ),
         (
             "flux-tau1",
@@ -193,7 +193,7 @@ FAULTS = tuple(
             "",
             ("pullback-reference",),
             (RNN("tanh"), LSTM()),
-            pulled(long_sequences_stop),
+            Pulled(long_sequences_stop),
         ),
         (
             "forgets-after-32-steps",

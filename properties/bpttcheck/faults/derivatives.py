@@ -3,7 +3,7 @@
 import numpy as np
 
 from bpttcheck.contract import Case, Cotangents, Gradients, Pullback
-from bpttcheck.faults.planting import PULLBACK, Fault, altered, pulled, with_parameters
+from bpttcheck.faults.planting import PULLBACK, Altered, Fault, Pulled, with_parameters
 from bpttref import GRU, LSTM, RNN
 from bpttref.arrays import Array
 from bpttref.cells import Tape
@@ -144,7 +144,7 @@ FAULTS = tuple(
             "https://github.com/wvabrinskas/Neuron/pull/181",
             PULLBACK,
             (LSTM(),),
-            altered(InputGateUsesItself),
+            Altered(InputGateUsesItself),
         ),
         (
             "sigmoid-prime-missing",
@@ -152,7 +152,7 @@ FAULTS = tuple(
             "https://github.com/CaptainE/RNN-LSTM-in-numpy/issues/1",
             PULLBACK,
             (LSTM(),),
-            altered(ForgetPrimeMissing),
+            Altered(ForgetPrimeMissing),
         ),
         (
             "z-vs-1-minus-z",
@@ -160,7 +160,7 @@ FAULTS = tuple(
             "https://github.com/keras-team/keras/issues/14649",
             PULLBACK,
             (GRU("after"), GRU("before")),
-            altered(UpdateGateSign),
+            Altered(UpdateGateSign),
         ),
         (
             "mask-of-step-0",
@@ -168,7 +168,7 @@ FAULTS = tuple(
             "https://github.com/lmnt-com/haste/issues/43",
             ("pullback-reference",),
             (GRU("after"), RNN("tanh")),
-            altered(MaskOfStepZero),
+            Altered(MaskOfStepZero),
         ),
         (
             "tanh-c-prime-missing",
@@ -176,7 +176,7 @@ FAULTS = tuple(
             "",
             PULLBACK,
             (LSTM(),),
-            altered(CellTanhPrimeMissing),
+            Altered(CellTanhPrimeMissing),
         ),
         (
             "gates-swapped",
@@ -184,7 +184,7 @@ FAULTS = tuple(
             "",
             PULLBACK,
             (LSTM(),),
-            altered(GatesSwapped),
+            Altered(GatesSwapped),
         ),
         (
             "candidate-prime-of-sigmoid",
@@ -192,7 +192,7 @@ FAULTS = tuple(
             "",
             PULLBACK,
             (LSTM(),),
-            altered(CandidatePrimeOfSigmoid),
+            Altered(CandidatePrimeOfSigmoid),
         ),
         (
             "reset-gate-skipped",
@@ -200,7 +200,7 @@ FAULTS = tuple(
             "",
             PULLBACK,
             (GRU("after"), GRU("before")),
-            altered(ResetGateSkipped),
+            Altered(ResetGateSkipped),
         ),
         (
             "reset-outside-product",
@@ -208,7 +208,7 @@ FAULTS = tuple(
             "https://github.com/keras-team/keras/issues/14649",
             PULLBACK,
             (GRU("after"),),
-            altered(ResetOutsideTheProduct),
+            Altered(ResetOutsideTheProduct),
         ),
         (
             "tanh-prime-without-square",
@@ -216,7 +216,7 @@ FAULTS = tuple(
             "",
             PULLBACK,
             (RNN("tanh"),),
-            altered(TanhPrimeWithoutSquare),
+            Altered(TanhPrimeWithoutSquare),
         ),
         (
             "tanh-prime-of-state-before",
@@ -224,7 +224,7 @@ FAULTS = tuple(
             "",
             PULLBACK,
             (RNN("tanh"),),
-            altered(TanhPrimeOfTheStateBefore),
+            Altered(TanhPrimeOfTheStateBefore),
         ),
         (
             "activation-prime-missing",
@@ -232,7 +232,7 @@ FAULTS = tuple(
             "",
             PULLBACK,
             (RNN("tanh"), RNN("relu")),
-            altered(DerivativeSkipped),
+            Altered(DerivativeSkipped),
         ),
         (
             "reset-before-vs-after",
@@ -240,7 +240,7 @@ FAULTS = tuple(
             "https://github.com/pytorch/pytorch/issues/8153",
             PULLBACK,
             (GRU("after"),),
-            altered(ResetGateMoved),
+            Altered(ResetGateMoved),
         ),
         (
             "wrong-delta-output-gate",
@@ -248,7 +248,7 @@ FAULTS = tuple(
             "https://github.com/lhnguyen102/cuTAGI/issues/77",
             PULLBACK,
             (LSTM(),),
-            altered(OutputGateSeesTheCellBefore),
+            Altered(OutputGateSeesTheCellBefore),
         ),
         (
             "left-out-in-single-precision",
@@ -256,7 +256,7 @@ FAULTS = tuple(
             "",
             PULLBACK,
             (LSTM(), GRU("after")),
-            pulled(_without_W_hh_in_float32),
+            Pulled(_without_W_hh_in_float32),
         ),
     )
 )

@@ -3,7 +3,7 @@
 import numpy as np
 
 from bpttcheck.contract import Case, Cotangents, Gradients, Outputs, Pullback
-from bpttcheck.faults.planting import PULLBACK, Fault, pulled, with_outputs
+from bpttcheck.faults.planting import PULLBACK, Fault, Pulled, with_outputs
 from bpttref import GRU, LSTM, RNN, trees
 
 
@@ -61,7 +61,7 @@ FAULTS = tuple(
             "https://github.com/deeplearning4j/deeplearning4j/issues/8838",
             (*PULLBACK, "split-resume-pullback"),
             (LSTM(),),
-            pulled(drop_final_c),
+            Pulled(drop_final_c),
         ),
         (
             "only-hx-used",
@@ -69,7 +69,7 @@ FAULTS = tuple(
             "https://github.com/chainer/chainer/issues/2505",
             ("linear-in-cotangents",),
             (LSTM(),),
-            pulled(absent_is_garbage),
+            Pulled(absent_is_garbage),
         ),
         (
             "dh0-shape-of-unexpanded",
@@ -77,7 +77,7 @@ FAULTS = tuple(
             "https://github.com/JuliaGPU/CuArrays.jl/pull/706",
             ("gradients-complete",),
             (RNN("tanh"),),
-            pulled(unexpanded),
+            Pulled(unexpanded),
         ),
         (
             "two-forward-calls",
@@ -85,7 +85,7 @@ FAULTS = tuple(
             "https://github.com/synsense/sinabs-exodus/issues/3",
             (*PULLBACK, "split-resume-pullback"),
             (RNN("tanh"),),
-            pulled(initial_dropped),
+            Pulled(initial_dropped),
         ),
         (
             "omitted-cotangent",
@@ -93,7 +93,7 @@ FAULTS = tuple(
             "https://github.com/chainer/chainer/pull/7896",
             (*PULLBACK, "split-resume-pullback"),
             (RNN("tanh"),),
-            pulled(final_dropped),
+            Pulled(final_dropped),
         ),
         (
             "flux-collect-vs-scalar",
@@ -101,7 +101,7 @@ FAULTS = tuple(
             "https://github.com/FluxML/Flux.jl/issues/2185",
             (*PULLBACK, "split-resume-pullback", "tied-gradient-is-sum"),
             (RNN("tanh"),),
-            pulled(last_output_only),
+            Pulled(last_output_only),
         ),
         (
             "zero-length",
@@ -109,7 +109,7 @@ FAULTS = tuple(
             "https://github.com/jax-ml/jax/issues/17966",
             ("empty-sequence",),
             (LSTM(),),
-            pulled(lost_without_steps),
+            Pulled(lost_without_steps),
         ),
         (
             "empty-forgets-initial",

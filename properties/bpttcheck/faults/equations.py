@@ -9,9 +9,9 @@ import numpy as np
 
 from bpttcheck.contract import Case, CustomCell, Gradients, Outputs, Pullback
 from bpttcheck.faults.planting import (
+    Altered,
     Fault,
     Vjp,
-    altered,
     correct,
     with_outputs,
     with_parameters,
@@ -34,19 +34,30 @@ class TanhByExponentials:
             h[...] = (np.exp(pre) - np.exp(-pre)) / (np.exp(pre) + np.exp(-pre))
 
 
+class TanhByOneExponential:
+    """(e^2a - 1) / (e^2a + 1) overflows where a is large."""
+
+    def step(self, a: Array, gates: State, before: State, after: State, *rest: Any) -> None:
+        pre = before[0] @ rest[1] + a
+        super().step(a, gates, before, after, *rest)
+        with np.errstate(all="ignore"):
+            after[0][...] = (np.exp(2 * pre) - 1) / (np.exp(2 * pre) + 1)
+
+
 class BiasTwice:
     def input_bias(self, b_hh: Array) -> Array:
         bias: Array = 2 * super().input_bias(b_hh)
         return bias
 
 
-def gates_taken_as(*taken: int) -> Callable[[], Vjp]:
-    """The k-th block of the weights is taken for gate ``taken[k]``, as by another convention, forward and backward."""
+def gates_taken_as(*taken: int, of: str = "Wb") -> Callable[[], Vjp]:
+    """The k-th block is taken for gate ``taken[k]``, as by another convention, forward and backward. of: "W" for the
+    blocks of weights alone, "b" for those of biases."""
 
     def moved(parameters: Gradients, order: Sequence[int] | Array) -> Gradients:
         def blocks(k: int, d: int, name: str, array: Array) -> Array:
             parts = np.split(array, len(order))
-            return np.concatenate([parts[place] for place in order])
+            return np.concatenate([parts[place] for place in order]) if name[0] in of else array
 
         return with_parameters(parameters, blocks)
 
@@ -70,12 +81,23 @@ def first_two_exchanged() -> Vjp:
 
 
 def gate_orders(cell: Cell) -> Iterator[Fault]:
-    """Each order of a cell's gates but its own and that of `first_two_exchanged`, for a diagnosis to try."""
+    """Each other order of a cell's gates, for a diagnosis to try: in all blocks, in those of weights, of biases.
+
+    That of `first_two_exchanged` in all blocks is a fault of its own.
+    """
     own = tuple(range(len(cell.gates)))
-    for order in sorted(set(permutations(own)) - {own, (1, 0, *own[2:])}):
-        name = "gates-taken-as-" + "-".join(cell.gates[gate] for gate in order)
-        statement = "The blocks of the weights are taken for the gates in another order."
-        yield Fault(name, statement, "", (), (cell,), gates_taken_as(*order))
+    for of, where, statement in (
+        ("Wb", "", "The blocks of weights and biases are taken for the gates in another order."),
+        (
+            "W",
+            "-in-weights",
+            "The blocks of weights, not of biases, are taken for the gates in another order.",
+        ),
+        ("b", "-in-biases", "The blocks of biases, not of weights, are taken for the gates in another order."),
+    ):
+        for order in sorted(set(permutations(own)) - {own, *([(1, 0, *own[2:])] if of == "Wb" else [])}):
+            name = "gates-taken-as-" + "-".join(cell.gates[gate] for gate in order) + where
+            yield Fault(name, statement, "", (), (cell,), gates_taken_as(*order, of=of))
 
 
 def through_float32(case: Case, outputs: Outputs) -> Outputs:
@@ -92,7 +114,7 @@ FAULTS = tuple(
             "https://github.com/lisa-lab/DeepLearningTutorials/issues/81",
             ("forward-reference",),
             (LSTM(), RNN("tanh")),
-            altered(BiasTwice),
+            Altered(BiasTwice),
         ),
         (
             "sigmoid-overflow",
@@ -100,7 +122,15 @@ FAULTS = tuple(
             "",
             ("saturated-is-finite",),
             (RNN("tanh"),),
-            altered(TanhByExponentials),
+            Altered(TanhByExponentials),
+        ),
+        (
+            "tanh-of-one-exponential",
+            "tanh is computed as (e^2a - 1) / (e^2a + 1), which overflows where a is large.",
+            "",
+            ("saturated-is-finite",),
+            (RNN("tanh"),),
+            Altered(TanhByOneExponential),
         ),
         (
             "gates-in-another-order",

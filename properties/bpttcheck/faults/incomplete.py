@@ -6,7 +6,7 @@ import numpy as np
 
 from bpttcheck.adapters.reference import Reference
 from bpttcheck.contract import Case, Cotangents, Gradients, Outputs, Pullback
-from bpttcheck.faults.planting import Fault, LossAndGradients, pulled
+from bpttcheck.faults.planting import Fault, LossAndGradients, Pulled
 from bpttref import GRU, LSTM, RNN, Full, trees
 
 
@@ -54,7 +54,7 @@ FAULTS = tuple(
             "",
             ("tau-covers-is-full", "regular-reference"),
             (LSTM(),),
-            pulled(when_truncated(lambda gradients: gradients._replace(parameters=None))),
+            Pulled(when_truncated(lambda gradients: gradients._replace(parameters=None))),
         ),
         (
             "no-initial-when-truncated",
@@ -62,7 +62,7 @@ FAULTS = tuple(
             "",
             ("tau-covers-is-full", "regular-reference"),
             (GRU("after"),),
-            pulled(when_truncated(lambda gradients: gradients._replace(initial=None))),
+            Pulled(when_truncated(lambda gradients: gradients._replace(initial=None))),
         ),
         (
             "float64-when-truncated",
@@ -70,7 +70,7 @@ FAULTS = tuple(
             "",
             ("tau-covers-is-full", "regular-reference"),
             (RNN("tanh"),),
-            pulled(when_truncated(as_float64)),
+            Pulled(when_truncated(as_float64)),
         ),
         (
             "no-parameters-without-steps",
@@ -78,7 +78,7 @@ FAULTS = tuple(
             "",
             ("empty-sequence",),
             (LSTM(),),
-            pulled(nothing_without_steps),
+            Pulled(nothing_without_steps),
         ),
         (
             "layer-too-many",
@@ -86,7 +86,7 @@ FAULTS = tuple(
             "",
             ("gradients-complete",),
             (RNN("tanh"),),
-            pulled(layer_twice),
+            Pulled(layer_twice),
         ),
         (
             "loss-alone-when-truncated",

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from bpttcheck.contract import Case, Cotangents, Gradients, Outputs, Pullback
-from bpttcheck.faults.planting import PULLBACK, Fault, Vjp, correct, pulled, with_case, with_outputs
-from bpttref import GRU, LSTM, RNN
+from bpttcheck.faults.planting import PULLBACK, Fault, Pulled, Vjp, correct, with_case, with_outputs
+from bpttref import GRU, LSTM, RNN, trees
 
 
 def second_direction_not_added(case: Case, pullback: Pullback, cotangents: Cotangents) -> Gradients:
@@ -25,6 +25,17 @@ def reverse_share_not_flipped(case: Case, pullback: Pullback, cotangents: Cotang
         return gradients
     forward, reverse = (pullback(half).x for half in _halves(cotangents))
     return gradients._replace(x=None if forward is None or reverse is None else forward + reverse[::-1])
+
+
+def in_the_order_of_the_loop(case: Case, pullback: Pullback, cotangents: Cotangents) -> Gradients:
+    """dx is collected in a loop from the last step to the first, and left so."""
+    gradients = pullback(cotangents)
+    return gradients._replace(x=None if gradients.x is None else gradients.x[::-1].copy())
+
+
+def first_row_for_all(case: Case) -> Case:
+    """The initial states of all rows are those of the first."""
+    return replace(case, initial=trees.each(lambda a: np.repeat(a[:1], len(a), axis=0), case.initial))
 
 
 def _halves(cotangents: Cotangents) -> tuple[Cotangents, Cotangents]:
@@ -110,6 +121,22 @@ FAULTS = tuple(
             upcast,
         ),
         (
+            "dx-in-backward-order",
+            "dx is left in the order of the backward loop, the last step first.",
+            "",
+            PULLBACK,
+            (RNN("tanh"), LSTM()),
+            Pulled(in_the_order_of_the_loop),
+        ),
+        (
+            "rows-take-row-0",
+            "The initial states of all rows are those of row 0: the offset of the row is missing.",
+            "",
+            ("forward-reference", "batch-independence"),
+            (LSTM(), GRU("after")),
+            with_case(first_row_for_all),
+        ),
+        (
             "flip-batch-axis",
             "Outputs are flipped along the batch.",
             "https://github.com/tensorflow/tensorflow/issues/39635",
@@ -131,7 +158,7 @@ FAULTS = tuple(
             "https://github.com/mlpack/mlpack/pull/1742",
             ("pullback-reference", "reverse-is-flipped"),
             (RNN("tanh"),),
-            pulled(second_direction_not_added),
+            Pulled(second_direction_not_added),
         ),
         (
             "reverse-dx-not-flipped-back",
@@ -139,7 +166,7 @@ FAULTS = tuple(
             "https://github.com/keras-team/keras/issues/3163",
             ("pullback-reference", "reverse-is-flipped"),
             (GRU("after"),),
-            pulled(reverse_share_not_flipped),
+            Pulled(reverse_share_not_flipped),
         ),
         (
             "view-instead-of-transpose",
@@ -155,7 +182,7 @@ FAULTS = tuple(
             "https://github.com/pytorch/pytorch/pull/95137",
             PULLBACK,
             (LSTM(),),
-            pulled(rows_for_steps),
+            Pulled(rows_for_steps),
         ),
         (
             "squeeze-all",
@@ -171,7 +198,7 @@ FAULTS = tuple(
             "https://github.com/pytorch/pytorch/issues/619",
             ("any-layout",),
             (LSTM(),),
-            pulled(read_as_contiguous),
+            Pulled(read_as_contiguous),
         ),
     )
 )

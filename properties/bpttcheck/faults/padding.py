@@ -6,7 +6,7 @@ import numpy as np
 
 from bpttcheck.cases.changes import behind
 from bpttcheck.contract import Case, Cotangents, Gradients, Outputs, Pullback
-from bpttcheck.faults.planting import PULLBACK, Fault, Vjp, correct, pulled, with_outputs
+from bpttcheck.faults.planting import PULLBACK, Fault, Pulled, Vjp, correct, with_outputs
 from bpttref import GRU, LSTM, RNN
 from bpttref.inputs import is_tokens
 
@@ -89,7 +89,7 @@ FAULTS = tuple(
             "https://github.com/OpenNMT/OpenNMT/issues/306",
             PULLBACK,
             (LSTM(),),
-            pulled(final_at_padded_slot),
+            Pulled(final_at_padded_slot),
         ),
         (
             "until-grad-aligned-to-end",
@@ -97,7 +97,7 @@ FAULTS = tuple(
             "https://github.com/Theano/Theano/issues/5439",
             ("pullback-reference", "ragged-row-alone"),
             (RNN("tanh"),),
-            pulled(aligned_to_the_end),
+            Pulled(aligned_to_the_end),
         ),
         (
             "mask-value-in-backward",
@@ -105,7 +105,7 @@ FAULTS = tuple(
             "https://github.com/apache/mxnet/pull/4986",
             ("pullback-reference",),
             (RNN("tanh"),),
-            pulled(fill_value_in_padding),
+            Pulled(fill_value_in_padding),
         ),
         (
             "seq-len-backward",
@@ -113,7 +113,7 @@ FAULTS = tuple(
             "https://github.com/apache/mxnet/pull/15278",
             ("pullback-reference", "padding-ignored", "ragged-row-alone"),
             (LSTM(),),
-            pulled(lengths_forgotten),
+            Pulled(lengths_forgotten),
         ),
         (
             "last-state-at-T",
@@ -145,7 +145,7 @@ FAULTS = tuple(
             "https://github.com/pytorch/pytorch/issues/50192",
             ("padding-ignored",),
             (RNN("tanh"), LSTM()),
-            pulled(masked_by_multiplication),
+            Pulled(masked_by_multiplication),
         ),
         (
             "longest-row-taken-for-T",

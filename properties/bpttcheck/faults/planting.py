@@ -32,8 +32,8 @@ class Fault:
     door: Literal["vjp", "loss_and_gradients", "jvp"] = "vjp"
 
     def fits(self, cell: Cell) -> bool:
-        """Whether it can be planted in a cell: some are equations of one cell alone."""
-        return any(planted.gates == cell.gates for planted in self.cells)
+        """Whether it can be planted in a cell: some are equations of cells with the same gates."""
+        return not isinstance(self.make, Altered) or any(planted.gates == cell.gates for planted in self.cells)
 
 
 class Faulty:
@@ -59,31 +59,38 @@ correct = Reference().vjp  # the reference, which every fault changes in one pla
 PULLBACK = ("pullback-reference", "own-forward-derivative")  # laws that catch most faults of a pullback
 
 
-def altered(mixin: type) -> Callable[[], Vjp]:
-    """The reference with the cell's equations changed by ``mixin``."""
+@dataclass(frozen=True)
+class Altered:
+    """Makes the reference with the cell's equations changed by ``mixin``."""
 
-    def make() -> Vjp:
+    mixin: type
+
+    def __call__(self) -> Vjp:
         def faulty(case: Case) -> tuple[Outputs, Pullback]:
             base = type(case.cell)
-            cell: Any = type(mixin.__name__, (mixin, base), {})(**vars(case.cell))
+            cell: Any = type(self.mixin.__name__, (self.mixin, base), {})(**vars(case.cell))
             return correct(replace(case, cell=cell))
 
         return faulty
 
-    return make
 
+@dataclass(frozen=True)
+class Pulled:
+    """Makes the reference with its pullback replaced by ``change``."""
 
-def pulled(change: Callable[[Case, Pullback, Cotangents], Gradients]) -> Callable[[], Vjp]:
-    """The reference with its pullback replaced."""
+    change: Callable[[Case, Pullback, Cotangents], Gradients]
 
-    def make() -> Vjp:
+    def __call__(self) -> Vjp:
+        return self.over(correct)
+
+    def over(self, base: Vjp) -> Vjp:
+        """The same change of another vjp."""
+
         def faulty(case: Case) -> tuple[Outputs, Pullback]:
-            outputs, pullback = correct(case)
-            return outputs, lambda cotangents: change(case, pullback, cotangents)
+            outputs, pullback = base(case)
+            return outputs, lambda cotangents: self.change(case, pullback, cotangents)
 
         return faulty
-
-    return make
 
 
 def with_parameters(gradients: Gradients, change: Callable[[int, int, str, Array], Array]) -> Gradients:

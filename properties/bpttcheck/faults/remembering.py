@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from bpttcheck.contract import Case, Cotangents, Gradients, Outputs, Pullback
-from bpttcheck.faults.planting import Fault, Vjp, correct, pulled, with_parameters
+from bpttcheck.faults.planting import Fault, Pulled, Vjp, correct, with_parameters
 from bpttref import GRU, LSTM, RNN, trees
 from bpttref.arrays import Array
 
@@ -159,7 +159,7 @@ FAULTS = tuple(
             "https://github.com/apache/mxnet/pull/18203",
             ("nothing-overwritten",),
             (LSTM(),),
-            pulled(overwrites_cotangent),
+            Pulled(overwrites_cotangent),
         ),
         (
             "reset-ineffective",

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from bpttcheck.contract import Case, Cotangents, Gradients, Outputs, Pullback
-from bpttcheck.faults.planting import Fault, Vjp, by_matrix, correct, pulled
+from bpttcheck.faults.planting import Fault, Pulled, Vjp, by_matrix, correct
 from bpttref import GRU, LSTM, RNN, Blocks, Full, Last, Links, Regular, Window, trees, weights
 from bpttref.arrays import Array
 
@@ -108,7 +108,7 @@ FAULTS = tuple(
             "https://github.com/deeplearning4j/deeplearning4j/issues/2278",
             ("tau-covers-is-full",),
             (LSTM(),),
-            pulled(silent_if_short),
+            Pulled(silent_if_short),
         ),
         (
             "setting-ignored",

@@ -1,0 +1,137 @@
+"""The loop over time: its order, where it ends, what step 0 takes for the state before it."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from bpttcheck.contract import Case, Cotangents, CustomCell, Gradients, Outputs, Pullback
+from bpttcheck.faults.planting import PULLBACK, Altered, Fault, Pulled, Vjp, correct
+from bpttref import GRU, LSTM, RNN, Full, trees, zero_states
+from bpttref.arrays import Array
+from bpttref.cells import Tape
+
+# mypy: disable-error-code="misc, no-any-return"
+
+
+def step_by_step(order: Callable[[int], Sequence[int]]) -> Callable[[], Vjp]:
+    """The backward loop takes the steps in the order ``order(T)``, where it has one direction and no lengths."""
+
+    def faulty(case: Case) -> tuple[Outputs, Pullback]:
+        simple = case.truncation == Full() and case.lengths is None and len(case.parameters[0]) == 1
+        outputs, pullback = correct(case)
+        if not simple or isinstance(case.cell, CustomCell):
+            return outputs, pullback
+        pulls, state = [], case.initial or zero_states(case.cell, case.parameters, case.x.shape[1])
+        for t in range(len(case.x)):
+            step, pull = correct(replace(case, x=case.x[t : t + 1], initial=state))
+            pulls.append(pull)
+            assert step.final is not None
+            state = step.final
+
+        def backward(cotangents: Cotangents) -> Gradients:
+            dy, carried = cotangents
+            full = pullback(cotangents)
+            dx = None if full.x is None else np.zeros_like(full.x)
+            parameters = trees.scale(full.parameters, 0)
+            for t in order(len(case.x)):
+                found = pulls[t](Cotangents(None if dy is None else dy[t : t + 1], carried))
+                parameters, carried = trees.add(parameters, found.parameters), found.initial
+                if dx is not None:
+                    dx[t : t + 1] = found.x
+            return Gradients(dx, parameters, trees.scale(full.initial, 0) if carried is None else carried)
+
+        return outputs, backward
+
+    return lambda: faulty
+
+
+def first_dx_dropped(case: Case, pullback: Pullback, cotangents: Cotangents) -> Gradients:
+    """dx is written from step 1 on."""
+    gradients = pullback(cotangents)
+    if gradients.x is None:
+        return gradients
+    dx = gradients.x.copy()
+    dx[:1] = 0
+    return gradients._replace(x=dx)
+
+
+def previous_at_0(taken: slice, last_alone: bool = False) -> type:
+    """At step 0 the states before are read from those after the steps, ``taken`` of all of them.
+
+    last_alone: whether that is done to the last state of the cell alone, the c of an LSTM.
+    """
+
+    def misread(tape: Tape) -> Tape:
+        def states(part: Array) -> Array:
+            whole = part if part.base is None else part.base  # a part of a tape is a view of it
+            if part.ctypes.data != whole.ctypes.data or len(whole) == 1:
+                return part
+            return np.concatenate([whole[taken], part[1:]])
+
+        first, last = tape.states[:-1], states(tape.states[-1])
+        return replace(tape, states=(*(first if last_alone else map(states, first)), last))
+
+    class PreviousAt0:
+        def linearise(self, tape: Tape) -> tuple[Array, ...]:
+            return super().linearise(misread(tape))
+
+        def recurrent_gradient(self, da: Array, tape: Tape) -> tuple[Array, Array]:
+            return super().recurrent_gradient(da, misread(tape))
+
+    return PreviousAt0
+
+
+FAULTS = tuple(
+    Fault(*row)
+    for row in (
+        (
+            "loop-runs-forward",
+            "The backward loop runs from the first step to the last.",
+            "",
+            PULLBACK,
+            (RNN("tanh"), LSTM()),
+            step_by_step(range),
+        ),
+        (
+            "first-step-dropped",
+            "The backward loop ends before step 0.",
+            "",
+            PULLBACK,
+            (RNN("tanh"), GRU("after")),
+            step_by_step(lambda T: range(T - 1, 0, -1)),
+        ),
+        (
+            "first-dx-dropped",
+            "The gradient of x at step 0 is never written; the parameters' are right.",
+            "",
+            PULLBACK,
+            (RNN("tanh"), LSTM()),
+            Pulled(first_dx_dropped),
+        ),
+        (
+            "previous-wraps-round",
+            "At step 0 the state before is read at index -1, which is the state after the last step.",
+            "",
+            PULLBACK,
+            (RNN("tanh"), LSTM(), GRU("after")),
+            Altered(previous_at_0(slice(-1, None))),
+        ),
+        (
+            "c-before-wraps-round",
+            "At step 0 the cell state before is read at index -1, which is that after the last step.",
+            "",
+            PULLBACK,
+            (LSTM(),),
+            Altered(previous_at_0(slice(-1, None), last_alone=True)),
+        ),
+        (
+            "previous-is-own-at-0",
+            "At step 0 the state after the step is read for the state before it.",
+            "",
+            PULLBACK,
+            (RNN("tanh"), LSTM()),
+            Altered(previous_at_0(slice(1, 2))),
+        ),
+    )
+)
