@@ -47,7 +47,7 @@ def _leaves(tree: AllParameters | States | None, prefix: str) -> Named:
 
 def blocks(case: Case, name: str, array: Array) -> Iterator[tuple[str, Array]]:
     """The blocks of an array, each with a name for people, as views."""
-    if name in ("x", "y"):
+    if name in ("x", "y") and array.ndim:
         for t, step in enumerate(array):
             yield f"{name}[t={t}]", step
     elif name.rsplit(".", 1)[-1] in ("W_hx", "W_hh", "b_hx", "b_hh") and not isinstance(case.cell, CustomCell):

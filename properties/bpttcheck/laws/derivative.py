@@ -97,7 +97,7 @@ def _duality(trial: Trial) -> Iterator[Comparison]:
     spread = float(sum(np.abs(a).sum() for a in terms(tangents, trial.measured.spread)))
     if in_range(size, spread, trial.case.dtype):
         tolerance = allowed(spread, size, trial.case.dtype, len(tangents))
-        yield Comparison("<u, Jv> = <J'u, v>", abs(left - right), tolerance, alive=abs(left) > tolerance)
+        yield Comparison.of_numbers("<u, Jv> = <J'u, v>", left, right, tolerance, abs(left) > tolerance)
 
 
 LAWS = (

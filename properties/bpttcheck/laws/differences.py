@@ -66,7 +66,7 @@ def differences(
         slack += 4 * truncation + abs(64 * narrow.bend - 20 * middle.bend + wide.bend) / 7 + 12 * rounding
         if not np.isfinite(slack) or slack >= 0.1 * max(abs(predicted), abs(second)):
             return None
-        found = Comparison(label, abs(second - predicted), slack)
+        found = Comparison.of_numbers(label, predicted, second, slack)
         if found.margin > 1 and isinstance(trial.case.cell, CustomCell):
             return _across_kinks(trial.case, slope, name, step * direction, found)
         return found
@@ -92,7 +92,7 @@ def _across_kinks(case: Case, slope: Slope, name: str, change: Array, found: Com
     pieces = [(b - a, g, h) for a, b, g, h in zip(places, places[1:], gradients, gradients[1:], strict=False)]
     integral = sum(float(np.sum((g + h) / 2 * piece)) for piece, g, h in pieces)
     bends = sum(abs(float(np.sum((h - g) * piece))) for piece, g, h in pieces)
-    return Comparison(found.block, abs(above - below - integral), found.tolerance + 2 * bends)
+    return Comparison.of_numbers(found.block, integral, above - below, found.tolerance + 2 * bends)
 
 
 _WIDEST = 0.25  # of an array's largest number: beyond it a difference says little of the derivative

@@ -56,7 +56,9 @@ def _unbiased(trial: Trial) -> Iterator[Comparison]:
         mean = _plus(
             mean, trial.gradients_of(trial.truncated(Links(tuple(xi.tolist()))), trial.cotangents), probability
         )
-    yield from trial.compare(mean, trial.gradients, *[trial.measured] * 8)
+    chances = ", ".join(f"{chance:g} of that into step {t}" for t, chance in zip(links, pi, strict=True))
+    for comparison in trial.compare(mean, trial.gradients, *[trial.measured] * 8):
+        yield replace(comparison, of=f", averaged over links that are kept with probability {chances},")
 
 
 def _plus(total: Named, more: Named, factor: float) -> Named:

@@ -13,6 +13,7 @@ import numpy as np
 
 from bpttcheck.cases.blocks import named
 from bpttcheck.cases.changes import copied, with_arrays
+from bpttcheck.cases.facts import facts
 from bpttcheck.contract import Capabilities, Case, Cotangents, Gradients, Implementation, Outputs, Pullback
 from bpttcheck.dtypes import FORMATS
 from bpttref import trees
@@ -71,7 +72,7 @@ class Calls:
         default = self.capabilities.default_initial
         if default == "none" or case.initial is None:
             return None
-        with self._watched("default_initial"):
+        with self._watched("default_initial", case):
             states = trees.each(np.zeros_like, case.initial) if default == "zeros" else default(case)
             found: States = trees.each(lambda array: array.astype(FORMATS[case.dtype].storage), states)
         return found
@@ -87,7 +88,7 @@ class Calls:
         """The gradients of a pullback that `run` returned."""
         if pulling is None:
             raise AdapterError("vjp returned no pullback, but the capabilities do not say gradients=()")
-        with self._watched("the pullback"):
+        with self._watched("the pullback", pulling.case):
             gradients = pulling.pullback(copied(cotangents) if copy else cotangents)
         if not isinstance(gradients, Gradients):
             raise AdapterError(f"the pullback returned {type(gradients).__name__}; expected Gradients")
@@ -114,11 +115,11 @@ class Calls:
     def _called(self, name: str, method: Callable[[Case], Any], case: Case, copy: bool) -> Any:
         if reason := self.declines(case):
             raise Refused(reason)
-        with self._watched(name):
+        with self._watched(name, case):
             return method(with_arrays(case, lambda _, array: array.copy()) if copy else case)
 
     @contextmanager
-    def _watched(self, name: str) -> Iterator[None]:
+    def _watched(self, name: str, case: Case) -> Iterator[None]:
         with warnings.catch_warnings(record=True) as caught, np.errstate(over="warn", divide="warn", invalid="warn"):
             warnings.simplefilter("always")
             try:
@@ -126,7 +127,8 @@ class Calls:
             except (AdapterError, Refused):  # says it already
                 raise
             except (Exception, SystemExit) as error:
-                raise AdapterError(f"{name} raised {type(error).__name__}: {error}") from error
+                where = f" (with {'; '.join(facts(case))})" if facts(case) else ""
+                raise AdapterError(f"{name} raised {type(error).__name__}: {error}{where}") from error
         self.warnings |= {f"{w.category.__name__}: {w.message}" for w in caught}
 
 

@@ -17,7 +17,10 @@ class Violation(Exception):
 
 @dataclass(frozen=True)
 class Comparison:
-    """The largest error found in one block, and what is allowed there; with the numbers, where they are arrays."""
+    """The largest error found in one block, and what is allowed there; with the numbers, where they are arrays.
+
+    of: what the numbers are, if they are not those of one call.
+    """
 
     block: str
     error: float
@@ -26,6 +29,12 @@ class Comparison:
     got: Array | None = field(default=None, repr=False)
     expected: Array | None = field(default=None, repr=False)
     case: Case | None = field(default=None, repr=False)  # where it is not the trial's
+    of: str = ""
+
+    @classmethod
+    def of_numbers(cls, block: str, got: float, expected: float, tolerance: float, alive: bool = True) -> "Comparison":
+        """That of two numbers."""
+        return cls(block, abs(got - expected), tolerance, alive, np.array(got), np.array(expected))
 
     @property
     def exact(self) -> bool:

@@ -3,9 +3,11 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any, get_args
 
+from bpttcheck.cases.case_file import CaseFile
 from bpttcheck.cases.drawing import Draw
 from bpttcheck.running.parallel import Question
 from bpttcheck.running.results import Result, Status, summary
@@ -58,5 +60,7 @@ def _result(row: dict[str, Any]) -> Result:
     if row["status"] not in get_args(Status):
         raise ValueError(f"there is no status {row['status']!r}")
     case = Draw(**row["case"]) if row["case"] else None
+    if case is not None and case.file is not None:
+        case = replace(case, file=CaseFile(Path(row["case"]["file"]["path"])))
     tuples = {name: tuple(row[name]) for name in ("dead", "warnings")}
     return Result(**row | tuples | {"case": case, "worst": None, "margin": float(row["margin"])})

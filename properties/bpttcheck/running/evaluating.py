@@ -38,10 +38,11 @@ class Finding:
     def sentence(self) -> str:
         if self.violation or self.worst is None:
             return self.violation
+        block = f"{self.worst.block}{self.worst.of}"
         if not np.isfinite(self.worst.error):
-            return f"{self.worst.block} is not finite, where finite numbers are expected"
+            return f"{block} is not finite, where finite numbers are expected"
         allowed = "nothing" if self.worst.exact else f"{self.worst.tolerance:.3g}"
-        return f"{self.worst.block} is off by {self.worst.error:.3g}, where {allowed} is allowed"
+        return f"{block} is off by {self.worst.error:.3g}, where {allowed} is allowed"
 
 
 def evaluate(law: Law, trial: Trial) -> Finding:

@@ -55,8 +55,8 @@ class Result:
 
     @property
     def heading(self) -> str:
-        """What its case is: errors and known failures are shown on the case that was drawn."""
-        if self.status not in ("failed", "unsure"):
+        """What its case is: known failures are shown on the case that was drawn."""
+        if self.status not in BAD:
             return "case"
         return "smallest case found before the time was up" if self.cut_short else "smallest case found"
 

@@ -34,20 +34,29 @@ class _Broken(Exception):
 def shrink(result: Result, law: Law, asked: Asked, smallest: list[Draw], limit: TimeLimit) -> None:
     """Make the failing case of a result small: one of ``smallest``, which others led to, or what Hypothesis finds.
 
-    What is found is added to ``smallest``. When the time is up the result has the smallest case so far, and says so.
+    A case on which the subject raised is made small in the same way, as long as the same exception comes of the same
+    call. What is found is added to ``smallest``. When the time is up the result has the smallest case so far, and says
+    so.
     """
     assert result.case is not None
+    raised = result.reason.split(":")[0] if result.status == "error" else None
 
     def put_one(draw: Draw) -> None:
         limit.check()
         trial = trial_of(asked, draw)
-        finding = evaluate(law, trial) if trial else Finding()
-        if finding.failed:
+        try:
+            finding = evaluate(law, trial) if trial else Finding()
+        except AdapterError as error:
+            if str(error).split(":")[0] != raised:
+                return
+            result.reason, result.case = str(error), draw
+            raise _Broken from error
+        if finding.failed and raised is None:
             result.reason, result.case, result.worst = finding.sentence(), draw, finding.worst
             result.margin = finding.worst.margin if finding.worst else result.margin
             raise _Broken
 
-    with suppress(AdapterError, HypothesisException, TimeIsUp):
+    with suppress(HypothesisException, TimeIsUp):
         try:
             for draw in smallest:
                 put_one(draw)

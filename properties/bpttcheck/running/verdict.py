@@ -189,9 +189,9 @@ class _Verdict:
         for law in self._running:
             result = self._results[law.id]
             result.dead = tuple(array for array, above in self._alive.get(law.id, {}).items() if not above)
+            if result.case is not None and smallest is not None and law.id not in as_drawn:
+                shrink(result, law, self._asked, smallest, TimeLimit(min(USUAL, limit.left)))
             if result.status == "failed":
-                if smallest is not None and law.id not in as_drawn:
-                    shrink(result, law, self._asked, smallest, TimeLimit(min(USUAL, limit.left)))
                 confirm(result, self._asked)
             elif result.status != "error" and (result.examples or not self._out_of_time):
                 _close(result, law, broken)
