@@ -141,10 +141,9 @@ def _print_found_again(console: Console, aside: Console, run: Run, failures: Pat
     """Run the failures on file again; whether one still fails that is not known."""
     failing = False
     for target in run.subjects:
-        for path, wrong, known in found_again(failures, target, run.asked):
-            failing |= bool(wrong) and not known
-            said = f"{'known' if known else 'FAILED still'}: {wrong}" if wrong else "FIXED"
-            (console if wrong and not known else aside).print(f"{path}: {said}", markup=False, soft_wrap=True)
+        for again in found_again(failures, target, run.asked):
+            failing |= again.failing
+            (console if again.failing else aside).print(f"{again.path}: {again.said}", markup=False, soft_wrap=True)
     return failing
 
 

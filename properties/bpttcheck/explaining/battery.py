@@ -18,8 +18,6 @@ from bpttref import Cell, Links, Random, Strategy, trees
 from bpttref.inputs import is_tokens
 
 LONG = 24  # steps, rows, features or units above which one problem of a level is enough
-NO_STATES, NO_Y = "no initial states", "no cotangent of y"
-DECLINABLE = (NO_STATES, NO_Y)  # levels whose problems a subject may decline by raising
 _PROBLEMS = 3  # of each other level
 
 _Problem = tuple[Case, Cotangents]
@@ -93,7 +91,7 @@ def _levels(capabilities: Capabilities, two_phase: bool) -> Iterator[_Level]:
     if two_phase:
         yield _Level("large cotangents", {}, _scaled(2.0**20))
         yield _Level("small cotangents", {}, _scaled(2.0**-20))
-        yield _Level(NO_Y, {}, lambda rng, case, cotangents: (case, Cotangents(None, cotangents.final)))
+        yield _Level("no cotangent of y", {}, lambda rng, case, cotangents: (case, Cotangents(None, cotangents.final)))
         yield _Level("cotangents in Fortran order", {}, _strided)
         if capabilities.empty:
             yield _Level("no step at all", {}, _without_steps)
@@ -111,7 +109,7 @@ def _levels(capabilities: Capabilities, two_phase: bool) -> Iterator[_Level]:
                 yield _Level(f"{name} longer than T", {}, _truncated(COVERING[kind], longer=2))
     yield _Level("biases of zero", {"unbiased": True})
     if "initial" in capabilities.inputs and capabilities.default_initial == "zeros":
-        yield _Level(NO_STATES, {}, lambda rng, case, cotangents: (replace(case, initial=None), cotangents))
+        yield _Level("no initial states", {}, lambda rng, case, cotangents: (replace(case, initial=None), cotangents))
 
 
 def _drawn(kind: type[Strategy]) -> Callable[..., _Problem]:

@@ -1,18 +1,23 @@
 """What is said of a cell that fails or raises: laws, the smallest case, a diagnosis, an X-ray, files that show it."""
 
-from collections.abc import Iterator, Sequence
+import shlex
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from bpttcheck.cases.drawing import Draw
+from bpttcheck.cases.facts import facts
 from bpttcheck.cases.realising import realise
 from bpttcheck.contract import Case, Cotangents, CustomCell, Implementation, TwoPhase
 from bpttcheck.explaining.diagnosis import diagnose
-from bpttcheck.explaining.failure import write_failure
-from bpttcheck.explaining.xray import Xray, in_words, xray
+from bpttcheck.explaining.failure import EARLIER, write_failure
+from bpttcheck.explaining.headline import also_broken, in_order, together
+from bpttcheck.explaining.replaying import on_its_own
+from bpttcheck.explaining.xray import Xray, xray
 from bpttcheck.laws import LAWS
 from bpttcheck.measuring.calls import AdapterError, Refused, capabilities_of
 from bpttcheck.measuring.comparisons import Violation
@@ -21,17 +26,24 @@ from bpttcheck.running.parallel import Question
 from bpttcheck.running.results import BAD, Result
 from bpttcheck.running.time_limit import USUAL, TimeLimit
 from bpttcheck.targets import TargetError, load
-from bpttref import Blocks, Cell, Full, Last, Regular, Strategy, Window
+from bpttref import Blocks, Cell, Last, Regular, Strategy, Window
+from bpttref.arrays import Array
 
 _SHOWN = 8  # a block of up to so many numbers is written out
 _RULES: tuple[Strategy, ...] = (Regular(3), Window(3), Blocks(2, 3), Last(3))  # of an X-ray
-_STEPS = 8
+_STEPS = 6
+_RANDOM = (
+    "its numbers differ from one process to the next, with nothing called before: something is drawn at random, or "
+    "read from memory that nobody wrote"
+)
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """broken: what failed on one cell, float64 first. xray, asked: if a law of truncation failed, what that kind of
-    truncation really is. files: a folder each, or none, with the reason in ``unwritten``."""
+    """broken: what failed on one cell, what explains most first. xray, asked: a truncation that is wrong, if full BPTT
+    is right, and what it was to be. files: a folder for each failure, or none, with the reason in ``unwritten``.
+    together: what the laws that are broken say together. facts: of the first case. needs: what must come before it.
+    """
 
     broken: Sequence[Result]
     diagnosis: str
@@ -39,44 +51,64 @@ class Explanation:
     files: Sequence[Path]
     unwritten: str = ""
     asked: Strategy = _RULES[0]
+    together: str = ""
+    facts: Sequence[str] = ()
+    needs: str = ""
 
     @property
     def first(self) -> Result:
         """The result to begin with."""
-        return min(self.broken, key=lambda result: (result.status != "failed", result.worst is None))
+        return self.broken[0]
 
     def cause(self) -> dict[str, str]:
         """What was found out about the fault, by heading."""
         found = {"diagnosis": self.diagnosis} if self.diagnosis else {}
         if self.xray is not None:
-            found[f"X-ray of {self.asked}"] = (
-                f"{self.xray.in_words(self.asked)}; declared: {in_words(self.xray.declared)}"
-            )
+            found[f"X-ray of {self.asked}"] = self.xray.triangles(self.asked)
         return found
 
     def lines(self) -> Iterator[tuple[str, str]]:
         """Headings and texts, the first of which has no heading if there are numbers to show."""
         first, worst = self.first, self.first.worst
-        if worst is not None and worst.got is not None and worst.expected is not None and worst.got.size <= _SHOWN:
-            numbers = f"got {np.array2string(worst.got)}, expected {np.array2string(worst.expected)}"
-            yield "", numbers.replace("\n", "")
-        put = worst.case.truncation if worst is not None and worst.case is not None else Full()
-        yield first.heading, f"{first.case}{'' if put == Full() else f', {put}'}"
+        if worst is not None and worst.got is not None and worst.expected is not None:
+            yield "", numbers(worst.got, worst.expected)
+        yield first.heading, "; ".join([str(first.case), *self.facts])
         if first.margin and not (worst is not None and worst.exact):
             yield "error over tolerance", f"{first.margin:.2g}"
-        others: dict[str, list[str]] = {}
-        for result in self.broken:
-            if result is not first:
-                others.setdefault(result.law, []).append(result.dtype)
-        if others:
+        if self.together:
+            yield "taken together", self.together
+        if others := also_broken(self.broken):
             yield "also broken", ", ".join(f"{law} ({', '.join(dtypes)})" for law, dtypes in others.items())
+        raised: dict[str, set[str]] = {}
+        for result in self.broken[1:]:
+            if result.status == "error" and (result.law, result.reason) != (first.law, first.reason):
+                raised.setdefault(result.reason, set()).add(result.law)
+        for reason, laws in raised.items():
+            yield f"ERROR {', '.join(sorted(laws))}", "the same" if reason == first.reason else reason
         yield from self.cause().items()
+        if self.needs:
+            yield "needs", self.needs
         if self.files:
-            yield "reproduce", f"python {self.files[0]}"
+            yield "reproduce", f"python {shlex.quote(str(self.files[0]))}"
         if len(self.files) > 1:
             yield "all failures", f"a folder each in {self.files[0].parent.parent}"
         if self.unwritten:
             yield "", f"the failures could not be written: {self.unwritten}; --failures DIR names another folder"
+
+
+def numbers(got: Array, expected: Array) -> str:
+    """A block's numbers, or of many the one that is off most, with its place."""
+    where = ""
+    if got.size > _SHOWN and got.shape == expected.shape:
+        with np.errstate(invalid="ignore"):
+            off = np.abs(np.subtract(got, expected, dtype=np.float64))
+        place = np.unravel_index(int(np.argmax(np.where(np.isnan(off), np.inf, off))), got.shape)
+        got, expected = got[place], expected[place]
+        where = f" at {[int(k) for k in place]}"
+    short = [np.array2string(np.asarray(a)) for a in (got, expected)]
+    if short[0] == short[1]:
+        short = [np.array2string(np.asarray(a), floatmode="unique") for a in (got, expected)]
+    return f"got {short[0]}, expected {short[1]}{where}".replace("\n", "")
 
 
 def explain(
@@ -96,20 +128,46 @@ def explain(
     capabilities = capabilities_of(subject).at(asked.sizes)
     cells = {cell.name: cell for cell in capabilities.cells}
     for name in dict.fromkeys(result.cell for result in failed):
-        broken = sorted((r for r in failed if r.cell == name), key=lambda r: r.dtype, reverse=True)
-        first, *_ = problems = [realise(_drawn(r), cells[name], r.dtype, capabilities) for r in broken]
+        broken = in_order([r for r in failed if r.cell == name])
+        problems = [realise(_drawn(result), cells[name], result.dtype, capabilities) for result in broken]
+        put = _as_put(broken[0], *problems[0])
+        passed = {r.law for r in results if r.cell == name and r.status == "passed"}
         doubtful = asked.against or broken[0].status == "unsure"  # then nobody knows what is right
-        diagnosis = "" if doubtful else _diagnosis(target, subject, cells[name], broken[0].dtype, first, limit)
-        rule = _rule(broken)
-        seen = _seen(subject, cells[name], broken, rule)
+        told = "" if doubtful else _diagnosis(target, subject, cells[name], broken[0], put, limit)
+        seen, rule = _seen(subject, cells[name], broken)
+        said = Explanation(
+            broken,
+            told,
+            seen,
+            (),
+            asked=rule,
+            together="" if doubtful else together(broken, passed),
+            facts=facts(put[0]),
+        )
+
+        written = partial(_write_all, failures, target, asked.against, broken, problems)
         try:
-            files = [
-                write_failure(failures, target, r.subject, r.law, r.reason, *problem, r.worst, asked.against)
-                for r, problem in zip(broken, problems, strict=True)
-            ]
-            yield Explanation(broken, diagnosis, seen, files, "", rule)
+            files = written()
+            needs = _needs(files[0], written) if limit.left else ""
+            found = replace(said, diagnosis=_RANDOM) if needs == _RANDOM else replace(said, needs=needs)
+            yield replace(found, files=files)
         except OSError as error:
-            yield Explanation(broken, diagnosis, seen, (), str(error), rule)
+            yield replace(said, unwritten=str(error))
+
+
+def _write_all(
+    failures: Path,
+    target: str,
+    against: str,
+    broken: Sequence[Result],
+    problems: Sequence[tuple[Case, Cotangents]],
+    before: str = "",
+) -> list[Path]:
+    """A folder for each failure. Raises OSError."""
+    return [
+        write_failure(failures, target, r.subject, r.law, r.reason, case, cotangents, r.worst, against, before)
+        for r, (case, cotangents) in zip(broken, problems, strict=True)
+    ]
 
 
 def _drawn(result: Result) -> Draw:
@@ -117,26 +175,55 @@ def _drawn(result: Result) -> Draw:
     return result.case
 
 
+def _as_put(result: Result, case: Case, cotangents: Cotangents) -> tuple[Case, Cotangents]:
+    """The problem as the law made it of what was drawn, if the cotangents fit it."""
+    made = result.worst and result.worst.case
+    return (made, cotangents) if made and made.x.shape[:2] == case.x.shape[:2] else (case, cotangents)
+
+
+def _needs(file: Path, written: Callable[[str], Sequence[Path]]) -> str:
+    """What must come before a failure shows again, which is then in the files; nothing if it needs nothing.
+
+    `_RANDOM` if the file says something else each time.
+    """
+    alone = on_its_own(file)
+    if alone.startswith("FAILED") and on_its_own(file) != alone:
+        return _RANDOM
+    if alone != "FIXED":
+        return ""
+    for before in EARLIER:
+        written(before)
+        if on_its_own(file).startswith("FAILED"):
+            return f"a call for {before} before it, which is in the file"
+    written("")
+    return "the calls of a whole run before it: the file alone says FIXED; run verify again with the same seed"
+
+
 def _diagnosis(
     target: str,
     subject: Implementation,
     cell: Cell | CustomCell,
-    dtype: str,
+    first: Result,
     problem: tuple[Case, Cotangents],
     limit: TimeLimit,
 ) -> str:
-    """The sentence, or nothing where the subject does not even run, and a fresh one does not either."""
+    """The sentence, or nothing where the subject does not even run, and a fresh one does not either.
+
+    It is of one that was not called before, if that can be loaded: what is kept from call to call has not begun.
+    """
     if not limit.left:
         return "" if isinstance(cell, CustomCell) else "the time was up before one could be made"
-    found = None
+    found, fresh = None, subject
+    with suppress(TargetError, AdapterError):
+        fresh = load(target)
     with suppress(AdapterError):
-        found = diagnose(subject, cell, dtype, failing=[problem], limit=TimeLimit(min(USUAL, limit.left)))
+        found = diagnose(fresh, cell, first.dtype, failing=[problem], limit=TimeLimit(min(USUAL, limit.left)))
     if (found is None or not (found.names or found.moody)) and _has_changed(target, subject, problem):
         return (
             "one that has not been called before has other numbers at this case: something is left behind by one call "
             "for the next"
         )
-    return found.sentence() if found else ""
+    return found.sentence() if found and (found.broken or first.status == "failed") else ""
 
 
 def _has_changed(target: str, subject: Implementation, problem: tuple[Case, Cotangents]) -> bool:
@@ -156,17 +243,20 @@ def _has_changed(target: str, subject: Implementation, problem: tuple[Case, Cota
         return True
 
 
-def _rule(broken: Sequence[Result]) -> Strategy:
-    """A truncation of the kind of which a law is broken; regular truncation where none is named."""
-    words = {word for result in broken for word in result.law.split("-")}
-    return next((rule for rule in _RULES if type(rule).__name__.lower() in words), _RULES[0])
+def _seen(subject: Implementation, cell: Cell | CustomCell, broken: Sequence[Result]) -> tuple[Xray | None, Strategy]:
+    """An X-ray of a truncation that is wrong where full BPTT is right, and that truncation; None if there is none.
+
+    Of the kinds of which a law is broken, or of all if no law of truncation names its kind.
+    """
+    words = {word for result in broken if _is_of_truncation(result.law) for word in result.law.split("-")}
+    named = [rule for rule in _RULES if type(rule).__name__.lower() in words]
+    for rule in named or _RULES if words else ():
+        with suppress(ValueError, AdapterError, Refused, Violation):
+            seen = xray(subject, cell, rule, _STEPS)
+            if seen.full is None and not seen.as_declared:
+                return seen, rule
+    return None, _RULES[0]
 
 
-def _seen(subject: Implementation, cell: Cell | CustomCell, broken: Sequence[Result], rule: Strategy) -> Xray | None:
-    """An X-ray of a truncation if a law of truncation is broken and the subject can be X-rayed."""
-    of_truncation = {law.id for law in LAWS if law.family in ("truncation", "xray")}
-    if of_truncation.isdisjoint(result.law for result in broken):
-        return None
-    with suppress(ValueError, AdapterError, Refused, Violation):
-        return xray(subject, cell, rule, _STEPS)
-    return None
+def _is_of_truncation(law_id: str) -> bool:
+    return any(law.id == law_id and law.family in ("truncation", "xray") for law in LAWS)

@@ -1,7 +1,9 @@
 """A failure as a folder: the arrays of the case, and a file that shows it again and can be worked through by hand."""
 
+import builtins
 import os
 import re
+from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -9,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from bpttcheck.cases.blocks import case_arrays, named
-from bpttcheck.contract import Case, Cotangents, CustomCell, Implementation, OneShot
+from bpttcheck.cases.changes import first_steps, other_problem
+from bpttcheck.contract import Case, Cotangents, CustomCell, Implementation, OneShot, TwoPhase
 from bpttcheck.laws import LAWS, Law
-from bpttcheck.measuring.calls import capabilities_of
+from bpttcheck.measuring.calls import Calls, capabilities_of
 from bpttcheck.measuring.comparisons import Comparison
 from bpttcheck.measuring.trial import Trial
 from bpttcheck.running.evaluating import Finding, evaluate
@@ -27,7 +30,7 @@ Run it:  python {name}    or:  bpttcheck replay {name}
 import sys
 from pathlib import Path
 
-from numpy import array, empty, float32, float64, inf, nan, uint32  # noqa: F401
+from numpy import {numpy}  # noqa: F401
 
 from bpttcheck import Case, Cotangents
 from bpttcheck.targets import cell_named, load  # noqa: F401
@@ -44,7 +47,7 @@ cotangents = Cotangents(
     y={y},
     final={final},
 )
-
+{numbers}{before}
 
 def check():
     """The empty string if the law holds, else what is wrong."""
@@ -75,9 +78,41 @@ _BY_NUMBERS = """    from bpttcheck.measuring.calls import Calls
     return "" if off <= allowed else f"{block} is off by {{off:.3g}}, where {{allowed:.3g}} is allowed"
 """
 
+_NUMBERS = """
+# What was compared in {block}, and how far apart it may be.
+got = {got}
+expected = {expected}
+allowed = {allowed!r}
+"""
+
+_BEFORE = """
+# It goes wrong only after another call.
+from bpttcheck.explaining.failure import call_before  # noqa: E402
+
+call_before({before!r}, subject, case, cotangents)
+"""
+
 _VJP = """    outputs, pullback = calls.run(case)
     gradients = calls.pull(pullback, cotangents) if pullback else None"""
 _LOSS_AND_GRADIENTS = "    outputs, gradients = calls.score(case)"
+
+
+EARLIER: Mapping[str, Callable[[Case, Cotangents], tuple[Case, Cotangents]]] = {  # calls that may come before
+    "another problem of the same shapes": lambda case, cotangents: (other_problem(case), cotangents),
+    "the first step alone": lambda case, cotangents: first_steps(case, cotangents, 1),
+    "the same problem": lambda case, cotangents: (case, cotangents),
+}
+
+
+def call_before(what: str, subject: Implementation, case: Case, cotangents: Cotangents) -> None:
+    """Call a subject, through each door that it has, for one of the problems of `EARLIER`."""
+    calls, (other, given) = Calls(subject), EARLIER[what](case, cotangents)
+    if isinstance(subject, TwoPhase):
+        _, pullback = calls.run(other)
+        if pullback is not None:
+            calls.pull(pullback, given)
+    if isinstance(subject, OneShot) and other.objective is not None:
+        calls.score(other)
 
 
 def again(
@@ -97,20 +132,23 @@ def write_failure(
     cotangents: Cotangents,
     worst: Comparison | None = None,
     against: str = "",
+    before: str = "",
 ) -> Path:
     """Write one failure into a folder of its own inside ``folder``; returns the file that shows it.
 
     name: the subject's, as in the results.
-    worst: the comparison that failed; of a law that compares the numbers of one call, the file holds the right ones.
-    against: the target that is right, if it is not the reference.
+    worst: the comparison that failed; the file holds its numbers, and compares with the right ones if the law looks at
+    those of one call. against: the target that is right, if it is not the reference. before: the call of `EARLIER`
+    that must come first, if there is one.
     Raises OSError where that is not possible.
     """
-    law = _law(law_id)
+    law, numbers = _law(law_id), ""
     if law.direct and worst is not None:
         case = worst.case or case
         check = _by_numbers(law, case, worst)
     else:
         check = _BY_LAW.format(against=", right" if against else "")
+        numbers = "" if worst is None else _compared(worst)
     own = folder / re.sub(r"[^A-Za-z0-9]+", "_", f"{name} {case.cell.name} {case.dtype} {law_id}")
     own.mkdir(parents=True, exist_ok=True)
     if law.door not in (OneShot, Implementation):
@@ -136,9 +174,15 @@ def write_failure(
             y=repr(cotangents.y),
             final=repr(cotangents.final),
             check=check,
+            numbers=numbers,
+            before=_BEFORE.format(before=before) if before else "",
+            numpy="{numpy}",
         )
     text = re.sub(r"array\(\[\], shape=(\([^)]*\)), dtype=(\w+)\)", r"empty(\1, dtype=\2)", text)  # as NumPy shows it
-    (own / "replay.py").write_text(text)
+    dtypes = set(re.findall(r"dtype=(\w+)", text)) - set(dir(builtins))
+    (own / "replay.py").write_text(
+        text.replace("{numpy}", ", ".join(["array", "empty", "inf", "nan", *sorted(dtypes)]))
+    )
     return own / "replay.py"
 
 
@@ -151,6 +195,13 @@ def _source(name: str, case: Case) -> str:
     if isinstance(value, CustomCell):
         return f"cell_named(subject, {value.name!r})"
     return repr(value)
+
+
+def _compared(worst: Comparison) -> str:
+    """The numbers that a law compared, to be read."""
+    with np.printoptions(floatmode="unique", threshold=2**31, linewidth=100):
+        got, expected = repr(np.asarray(worst.got)), repr(np.asarray(worst.expected))
+    return _NUMBERS.format(block=worst.block, got=got, expected=expected, allowed=worst.tolerance)
 
 
 def _by_numbers(law: Law, case: Case, worst: Comparison) -> str:

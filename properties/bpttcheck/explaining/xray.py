@@ -17,15 +17,16 @@ from bpttcheck.cases.changes import only_y
 from bpttcheck.cases.drawing import Draw
 from bpttcheck.cases.realising import realise
 from bpttcheck.contract import Case, Cotangents, CustomCell, Implementation, require
+from bpttcheck.explaining.matrix_in_words import CLOSE, grid, in_words, said_of, same
 from bpttcheck.faults.boundaries import cell_state_not_cut, hidden_state_not_cut, in_segments
 from bpttcheck.measuring.calls import capabilities_of
 from bpttcheck.measuring.trial import Trial
-from bpttref import LSTM, Blocks, Cell, Full, Last, Links, Regular, Strategy, Window, weights, zero_states
+from bpttref import LSTM, Cell, Full, Strategy, weights, zero_states
 from bpttref.arrays import Array
 from bpttref.oracles import contributions
 from bpttref.oracles.contributions import flatten
 
-_CLOSE = 1e-4  # entries are ratios of gradients in float64
+_COLUMNS = 70  # of triangles side by side
 _VANISHED = 1e-9  # of the largest contribution: there rounding is as large
 
 
@@ -43,17 +44,18 @@ class Seen:
     def shows(self, M: Array) -> bool:
         """Whether that is what both matrices are."""
         seen = [self.inputs] if self.parameters is None else [self.inputs, self.parameters]
-        return max(self.leak, self.parameters_leak) <= _CLOSE and all(_same(matrix, M) for matrix in seen)
+        return max(self.leak, self.parameters_leak) <= CLOSE and all(same(matrix, M) for matrix in seen)
 
 
 @dataclass(frozen=True)
 class Xray(Seen):
     """And what was asked for. declared: the matrix of it. uncut: which part of the state explains the leak. full: what
-    the subject's own full BPTT shows, if that is wrong already."""
+    the subject's own full BPTT shows, if that is wrong already. states: how many the cell has."""
 
     declared: Array = field(default_factory=lambda: np.zeros((0, 0)))
     uncut: str = ""
     full: Seen | None = None
+    states: int = 1
 
     @property
     def as_declared(self) -> bool:
@@ -62,20 +64,33 @@ class Xray(Seen):
 
     def in_words(self, asked: Strategy) -> str:
         """What the matrix that is seen through the inputs is."""
-        cut = self.uncut or ("" if self.full else "a part of the state is cut and another is not")
-        return _said(self.inputs, self.leak, asked, cut)
+        partly = "a part of the state is cut and another is not" if self.states > 1 and not self.full else ""
+        return said_of(self.inputs, self.leak, asked, self.uncut or partly)
 
     def parameters_in_words(self, asked: Strategy) -> str:
         """What the matrix that is seen through the parameters is; nothing where none is seen."""
-        return "" if self.parameters is None else _said(self.parameters, self.parameters_leak, asked, "")
+        return "" if self.parameters is None else said_of(self.parameters, self.parameters_leak, asked, "")
+
+    def triangles(self, asked: Strategy) -> str:
+        """What was declared beside what is seen, as numbers and in words."""
+        seen = {"declared": (self.declared, in_words(self.declared)),
+                "seen through x": (self.inputs, self.in_words(asked))}  # fmt: skip
+        if self.parameters is not None:
+            seen["seen through parameters"] = (self.parameters, self.parameters_in_words(asked))
+        words = [f"{title}: {said}" for title, (_, said) in seen.items()]
+        grids = [[title, *grid(M)] for title, (M, _) in seen.items()]
+        wide = [max(map(len, lines)) for lines in grids]
+        beside = sum(wide) + 3 * (len(wide) - 1) <= _COLUMNS
+        rows = zip(*([line.ljust(w) for line in lines] for lines, w in zip(grids, wide, strict=True)), strict=True)
+        return "\n".join([*words, *(["   ".join(row).rstrip() for row in rows] if beside else sum(grids, []))])
 
     def full_in_words(self) -> str:
         """That the subject's full BPTT is wrong, and what it is; nothing if it is right."""
         if self.full is None:
             return ""
-        seen = {"inputs": _said(self.full.inputs, self.full.leak, None, "")}
+        seen = {"inputs": said_of(self.full.inputs, self.full.leak, None, "")}
         if self.full.parameters is not None:
-            seen["parameters"] = _said(self.full.parameters, self.full.parameters_leak, None, "")
+            seen["parameters"] = said_of(self.full.parameters, self.full.parameters_leak, None, "")
         return "full BPTT, with no truncation, is wrong already: " + ", ".join(
             f"through {what} {words}" for what, words in seen.items()
         )
@@ -103,8 +118,9 @@ def xray(subject: Implementation, cell: Cell | CustomCell, strategy: Strategy, l
     full = None if isinstance(cell, CustomCell) else _seen(case, whole, right, known, least)
     if full is not None and full.shows(weights(Full(), length)[:, 1:]):
         full = None
-    uncut = _uncut(replace(case, truncation=strategy), cotangents, rows) if seen.leak > _CLOSE else ""
-    return Xray(**vars(seen), declared=weights(strategy, length)[:, 1:], uncut=uncut, full=full)
+    uncut = _uncut(replace(case, truncation=strategy), cotangents, rows) if seen.leak > CLOSE else ""
+    states = len(case.initial[0][0]) if case.initial else 1
+    return Xray(**vars(seen), declared=weights(strategy, length)[:, 1:], uncut=uncut, full=full, states=states)
 
 
 def _least(whole: list[Named], right: list[Array]) -> float:
@@ -114,7 +130,7 @@ def _least(whole: list[Named], right: list[Array]) -> float:
     """
     rows = [(row["x"][t], x[t], float(np.abs(x).max())) for t, (row, x) in enumerate(zip(whole, right, strict=True))]
     coarse = max(float(np.abs(own - x).max()) / largest for own, x, largest in rows if largest)
-    return max(_VANISHED, 16 * coarse / _CLOSE) if coarse < 1e-6 else _VANISHED
+    return max(_VANISHED, 16 * coarse / CLOSE) if coarse < 1e-6 else _VANISHED
 
 
 def _seen(case: Case, rows: list[Named], right: list[Array], known: Array | None, least: float) -> Seen:
@@ -175,7 +191,7 @@ def _uncut(case: Case, cotangents: Cotangents, rows: list[Named]) -> str:
     for words, boundary in explanations.items():
         _, pullback = in_segments(boundary)()(case)
         pulled = [pullback(only_y(cotangents, slice(t, t + 1))).x for t in range(len(rows))]
-        if all(x is not None and np.allclose(x, row["x"], _CLOSE, 1e-12) for x, row in zip(pulled, rows, strict=True)):
+        if all(x is not None and np.allclose(x, row["x"], CLOSE, 1e-12) for x, row in zip(pulled, rows, strict=True)):
             return words
     return ""
 
@@ -195,57 +211,3 @@ def _by_parameters(case: Case, rows: list[Named], C: Array, least: float) -> tup
         M[t, there[seen]] = (solution / size[there])[seen]
         leak = max(leak, float(np.linalg.norm(gradient - basis @ solution) / size.max()))
     return M, leak
-
-
-def _said(M: Array, leak: float, asked: Strategy | None, cut: str) -> str:
-    """What a matrix is, in words, unless it is none. cut: what explains that."""
-    if leak > _CLOSE:
-        return f"no weighting of full BPTT{f': {cut}' if cut else ''}"
-    return in_words(M, asked)
-
-
-def in_words(M: Array, asked: Strategy | None = None) -> str:
-    """What a matrix is, in words; a window that is one longer than asked for is counted in transitions."""
-    T = len(M)
-    transitions = Window(asked.tau + 1) if isinstance(asked, Window) else None
-    candidates: list[tuple[str, Array]] = [("full BPTT", weights(Full(), T))]
-    candidates += [
-        (f"blocks of {tau}: cut before steps {tau}, {2 * tau}, ..", weights(Regular(tau), T)) for tau in range(1, T)
-    ]
-    candidates += [
-        (
-            f"a band of {tau}: "
-            + (
-                "the window is counted in transitions"
-                if Window(tau) == transitions
-                else f"each loss reaches {tau} cells"
-            ),
-            weights(Window(tau), T),
-        )
-        for tau in range(2, T)
-    ]
-    candidates += [(f"the last {k} steps alone", weights(Last(k), T)) for k in range(1, T)]
-    candidates += [
-        (f"losses in blocks of {k1}, going back over {k2} steps", weights(Blocks(k1, k2), T))
-        for k1 in range(2, T)
-        for k2 in range(k1, T)
-    ]
-    candidates += [
-        (
-            f"only the last loss travels, over {tau} cells",
-            np.where(np.arange(T)[:, None] == T - 1, weights(Window(tau), T), weights(Window(1), T)),
-        )
-        for tau in range(2, T + 1)
-    ]
-    for words, candidate in candidates:
-        if _same(M, candidate[:, 1:]):
-            return words
-    xi = np.diag(M, -1)
-    if not np.isnan(xi).any() and _same(M, weights(Links((1.0, *xi.tolist())), T)[:, 1:]):
-        return f"products of links with the multipliers {', '.join(f'{v:.3g}' for v in np.round(xi, 4) + 0.0)}"
-    return "none of the known rules"
-
-
-def _same(M: Array, candidate: Array) -> bool:
-    seen = ~np.isnan(M) & np.tri(len(M), dtype=bool)
-    return bool(np.all(np.abs(M - candidate)[seen] < _CLOSE))

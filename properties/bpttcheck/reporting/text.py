@@ -1,5 +1,7 @@
 """A verdict as a table for people."""
 
+import re
+import textwrap
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -42,13 +44,27 @@ def print_failure(console: Console, explained: Explanation, *, named: bool = Fal
     named: whether to say whose cell it is.
     """
     first = explained.first
-    of = f" of {escape(first.subject)}" if named else ""
-    console.print(f"\n{_MARKS[first.status]} {first.law}{of} on {first.cell} {first.dtype}: ", end="", highlight=False)
-    console.print(first.reason, **_PLAIN)
+    of = f" of {first.subject}" if named else ""
+    head = f"{first.law}{of} on {first.cell} {first.dtype}: {first.reason}"
+    console.print(f"\n{_MARKS[first.status]} ", end="")
+    console.print(wrapped(head, console.width - 8, "  "), **_PLAIN, soft_wrap=True)
     for heading, text in explained.lines():
+        line, *more = text.split("\n")
+        said = f"    {heading}: {line}" if heading else f"    {line}"
         console.print(
-            f"    {heading}: {text}" if heading else f"    {text}", **_PLAIN, soft_wrap=heading == "reproduce"
+            said if heading == "reproduce" else wrapped(said, console.width, 6 * " "), **_PLAIN, soft_wrap=True
         )
+        for line in more:
+            console.print(wrapped(f"      {line}", console.width, 8 * " "), **_PLAIN, soft_wrap=True)
+
+
+def wrapped(text: str, columns: int, indent: str) -> str:
+    """The text in lines of so many columns, all but the first indented; no name is broken, as "W_hh[gates f, i]"."""
+    whole = re.sub(r"\[[^\]]*\]", lambda name: name[0].replace(" ", "\0"), text)
+    lines = textwrap.wrap(
+        whole, columns, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False, drop_whitespace=True
+    )
+    return "\n".join(lines).replace("\0", " ")
 
 
 def _table(results: Sequence[Result]) -> Table:

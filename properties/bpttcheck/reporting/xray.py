@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
-from bpttcheck.explaining.xray import Xray, in_words
+from bpttcheck.explaining.matrix_in_words import in_words
+from bpttcheck.explaining.xray import Xray
 from bpttcheck.studies.pictures import new_figure
 from bpttref import Strategy
 

@@ -1,0 +1,85 @@
+"""Which planted faults give the subject's numbers, all of them or some."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from bpttcheck.cases.blocks import Named
+from bpttcheck.contract import TwoPhase
+from bpttcheck.dtypes import FORMATS
+from bpttcheck.explaining.looking import FLAGS, Seen, alike, margins, results_of
+from bpttcheck.faults import Fault, Faulty
+from bpttcheck.measuring.tolerance import Measured
+from bpttcheck.measuring.trial import Trial
+from bpttref.arrays import Array
+
+_MOST_NAMES = 3  # that are said of one mistake among several
+
+
+def gives(fault: Fault, found: Sequence[Seen]) -> bool:
+    """Whether a fault gives the subject's numbers on each of these problems, put to it in the same order."""
+    planted = Faulty(fault, scored=bool(found) and not isinstance(found[0].trial.subject, TwoPhase))
+    for seen in found:
+        numbers, results = _numbers(planted, seen), seen.results
+        if numbers is None or any(not np.array_equal(numbers[n], results[n]) for n in FLAGS & results.keys()):
+            return False
+        if any(not np.array_equal(np.isfinite(numbers[n]), np.isfinite(a)) for n, a in results.items()):
+            return False
+        if any(margin > 1 for margin in margins(seen.trial, *_beside(numbers, seen))[0].values()):
+            return False
+    return True
+
+
+def _numbers(planted: Faulty, seen: Seen) -> Named | None:
+    """What a fault gives on a problem; None where it does not run, or has other arrays than the subject."""
+    trial = seen.trial
+    try:
+        numbers = results_of(Trial(planted, trial.capabilities, trial.case, trial.cotangents))
+    except Exception:  # a fault may not even run where it makes no sense
+        return None
+    same = numbers.keys() == seen.results.keys() and all(alike(n, a, numbers) for n, a in seen.results.items())
+    return numbers if same else None
+
+
+def _beside(numbers: Named, seen: Seen) -> tuple[Named, Measured]:
+    """The subject's numbers, and those of a fault with their scales of error, which grow with them."""
+    eps, true = FORMATS[seen.trial.case.dtype].eps, seen.true
+    same = [n for n, s in true.spread.items() if alike(n, s, numbers)]
+    scale = {n: 4 * _growth(numbers[n], true.values[n]) * true.spread[n] + eps * np.abs(numbers[n]) for n in same}
+    got, values = ({n: a for n, a in side.items() if n not in FLAGS} for side in (seen.results, numbers))
+    return got, Measured(values, scale)
+
+
+def explain_some(candidates: Sequence[Fault], first: Sequence[Seen], found: Sequence[Seen]) -> list[str]:
+    """The faults that explain most of what is wrong at the ``first`` problems, and are wrong nowhere else."""
+    explained: dict[str, int] = {}
+    for fault in candidates:
+        overlaps = [_overlap(fault, seen) for seen in first]
+        if all(overlap and overlap[0] and 2 * len(overlap[0]) >= len(overlap[1]) for overlap in overlaps):
+            everywhere = [_overlap(fault, seen) for seen in found]
+            if all(everywhere):
+                explained[fault.id] = sum(len(alike) for alike, _ in filter(None, everywhere))
+    most = max(explained.values(), default=0)
+    names = [name for name, blocks in explained.items() if blocks == most]
+    return names if len(names) <= _MOST_NAMES else []
+
+
+def _overlap(fault: Fault, seen: Seen) -> tuple[set[str], set[str]] | None:
+    """The wrong blocks in which a fault gives the subject's numbers, and all in which it is wrong itself.
+
+    None if it is wrong where the subject is right.
+    """
+    numbers = _numbers(Faulty(fault, scored=not isinstance(seen.trial.subject, TwoPhase)), seen)
+    if numbers is None or any(not np.array_equal(numbers[n], seen.results[n]) for n in FLAGS & numbers.keys()):
+        return None
+    own = {block for block, margin in margins(seen.trial, numbers, seen.true)[0].items() if margin > 1} - FLAGS
+    if not own <= seen.bad:
+        return None
+    apart = {block for block, margin in margins(seen.trial, *_beside(numbers, seen))[0].items() if margin > 1}
+    return own - apart, own
+
+
+def _growth(numbers: Array, true: Array) -> float:
+    """How much larger a fault's numbers are than the true ones, as then are their errors; at least 1."""
+    sizes = [float(np.abs(array).max(initial=0)) for array in (numbers, true)]
+    return max(1.0, sizes[0] / sizes[1]) if sizes[1] else 1.0

@@ -1,0 +1,102 @@
+"""Which of several failures is told first, and what the laws that are broken say together."""
+
+from collections.abc import Collection, Sequence
+
+import numpy as np
+
+from bpttcheck.dtypes import FORMATS
+from bpttcheck.laws import LAWS
+from bpttcheck.running.results import Result
+
+_BY_ID = {law.id: law for law in LAWS}
+_LINEAR = {"linear-in-cotangents", "scales-with-cotangents"}
+_ROUNDINGS = 2.0**10  # of a number: what is off by no more is as a rounding, or many of them, may leave it
+_ALIKE = 1e-3  # of the largest error over tolerance: what comes so near may be told first
+
+
+def in_order(broken: Sequence[Result]) -> list[Result]:
+    """The results, the one that explains most first; the others in the order of laws, the finest dtype first.
+
+    A law that rests on no other (an array is missing, say) explains most; then what is left behind by a call, or
+    overwritten; a pullback that is not linear; what sees the future; the largest error over tolerance. What rounding
+    alone may have done, and an exception, explain least.
+    """
+    usual = sorted(broken, key=lambda result: (_place(result), FORMATS[result.dtype].eps))
+    largest = max(map(_size, usual))
+    first = min(usual, key=lambda result: (_tier(result, broken), _size(result) < _ALIKE * largest))
+    return [first, *(result for result in usual if result is not first)]
+
+
+def also_broken(broken: Sequence[Result]) -> dict[str, list[str]]:
+    """The other laws that fail, with their dtypes, but for the first, and those that fail by rounding alone.
+
+    Those compare numbers of the subject with each other, which are larger where they are wrong than the right ones,
+    from which their tolerance comes.
+    """
+    others: dict[str, list[str]] = {}
+    for result in broken[1:]:
+        if result.status != "error" and not _by_rounding_alone(result, broken):
+            others.setdefault(result.law, []).append(result.dtype)
+    return others
+
+
+def together(broken: Sequence[Result], passed: Collection[str]) -> str:
+    """What the set of laws that are broken says; nothing if it is none of those that do. passed: ids of laws."""
+    ids = {result.law for result in broken if not _by_rounding_alone(result, broken)}
+    families = {_BY_ID[law].family for law in ids}
+    if "purity" in families:
+        return "a call changes what another one gives, or what it was given: look for buffers and states that are kept"
+    if ids & _LINEAR:
+        return "the pullback is not linear in the cotangents: look for clipping, or for a guard against large numbers"
+    if families == {"randomized"}:
+        return "truncation by a rule is right: look at how links are drawn and weighted"
+    if families <= {"truncation", "xray", "randomized"}:
+        return "full BPTT is right: look at where the truncation cuts, and at what crosses a cut"
+    if families == {"batch"}:
+        return "rows are not kept apart"
+    if families == {"padding"}:
+        return "look at what is done with the lengths of rows"
+    if families == {"direction"}:
+        return "look at the reverse direction"
+    if "forward-reference" in ids and "own-forward-derivative" in passed:
+        return (
+            "the forward pass is that of another cell, and the gradients are its derivatives: compare the conventions"
+        )
+    if "pullback-reference" in ids and "forward-reference" in passed:
+        return "the forward pass is right, and the gradients are not its derivatives"
+    return ""
+
+
+def _place(result: Result) -> int:
+    return list(_BY_ID).index(result.law)
+
+
+def _tier(result: Result, broken: Sequence[Result]) -> int:
+    law = _BY_ID[result.law]
+    kinds = (law.decisive, law.family == "purity", law.id in _LINEAR, law.id == "causality", True)
+    if result.status == "failed" and not _by_rounding_alone(result, broken):
+        return kinds.index(True)
+    return len(kinds) + ("failed", "unsure", "error").index(result.status)
+
+
+def _size(result: Result) -> float:
+    """The error over tolerance, at most what an error as large as the number itself would be."""
+    most = 1 / FORMATS[result.dtype].eps
+    return most if result.worst is None or not np.isfinite(result.margin) else min(result.margin, most)
+
+
+def _by_rounding_alone(result: Result, broken: Sequence[Result]) -> bool:
+    """Whether rounding may have done it, in each dtype, while another law is broken by more than that."""
+    return all(map(_as_rounding, _of_law(result.law, broken))) and not all(map(_as_rounding, broken))
+
+
+def _of_law(law: str, broken: Sequence[Result]) -> list[Result]:
+    return [result for result in broken if result.law == law]
+
+
+def _as_rounding(result: Result) -> bool:
+    worst = result.worst
+    if worst is None or worst.got is None or worst.expected is None or not np.isfinite(worst.error):
+        return False
+    size = max(float(np.abs(worst.got).max(initial=0)), float(np.abs(worst.expected).max(initial=0)))
+    return worst.error <= _ROUNDINGS * FORMATS[result.dtype].eps * size

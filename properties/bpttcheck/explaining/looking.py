@@ -1,0 +1,163 @@
+"""A problem put to the subject: what came back, what is right, which blocks are wrong."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from bpttcheck.cases.blocks import Named, case_arrays, named
+from bpttcheck.cases.changes import other_problem, with_arrays
+from bpttcheck.contract import Case, Cotangents, Gradients, Implementation, Outputs, TwoPhase
+from bpttcheck.dtypes import FORMATS
+from bpttcheck.explaining.battery import battery
+from bpttcheck.explaining.factors import FACTORS
+from bpttcheck.measuring.calls import AdapterError, Refused, capabilities_of
+from bpttcheck.measuring.completeness import declared, kind
+from bpttcheck.measuring.tolerance import Measured
+from bpttcheck.measuring.trial import Trial
+from bpttcheck.running.time_limit import TimeLimit
+from bpttref import Cell, trees
+from bpttref.arrays import Array
+
+AGAIN, SECOND = "again ", "second pullback's "
+FLAGS = {"arguments overwritten", "outputs overwritten", "other dtypes"}
+FAILED = "the case that failed"
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One problem of a level: what came back, what is right, and which blocks are wrong, or would show a mistake."""
+
+    level: str
+    trial: Trial
+    results: Named
+    true: Measured
+    bad: set[str]
+    alive: set[str]
+
+    def gradients(self) -> tuple[Named, Named, set[str]]:
+        """The gradients that came back, the right ones, and the names of those in which something is wrong."""
+        names = [n for n in self.trial.expected() if n in self.results and n in self.true.values]
+        wrong = {block.split("[")[0] for block in self.bad} & set(names)
+        return {n: self.results[n] for n in names}, {n: self.true.values[n] for n in names}, wrong
+
+
+def looked_at(
+    subject: Implementation, cell: Cell, dtype: str, failing: Sequence[tuple[Case, Cotangents]], limit: TimeLimit
+) -> Iterator[Seen]:
+    """The problems that failed and then those of the battery, put to the subject, but for those on which it raises."""
+    capabilities = capabilities_of(subject)
+    known = [(FAILED, Trial(subject, capabilities, *problem)) for problem in failing]
+    for level, trial in limit.within((*known, *battery(subject, cell, dtype))):
+        try:
+            results = results_of(trial)
+        except (Refused, AdapterError):
+            continue
+        true = _true(trial)
+        worst, alive = margins(trial, results, true)
+        yield Seen(level, trial, results, true, {block for block, margin in worst.items() if margin > 1}, alive)
+
+
+def factors_of(seen: Seen) -> dict[str, set[str]]:
+    """By which simple factors each wrong block is off."""
+    T, B = seen.trial.case.x.shape[:2]
+    found: dict[str, set[str]] = {block: set() for block in seen.bad}
+    for said, factor in FACTORS.items() if T and B else ():
+        by = factor(T, B)
+        values = {n: by * a for n, a in seen.true.values.items()}
+        scaled = Measured(values, {n: abs(by) * a for n, a in seen.true.spread.items()})
+        worst, _ = margins(seen.trial, seen.results, scaled)
+        for block in seen.bad:
+            if worst.get(block, 2.0) <= 1:
+                found[block].add(said)
+    return found
+
+
+def results_of(trial: Trial) -> Named:
+    """What the subject returns; a second pullback's gradients, after a call for another problem; what it overwrote."""
+    case = with_arrays(trial.case, lambda _, array: array.copy(order="K"))
+    cotangents = Cotangents(*(trees.each(lambda array: array.copy(order="K"), part) for part in trial.cotangents))
+    changed = []
+
+    def taken(returned: Outputs | Gradients) -> Named:
+        """Copies of what is declared, and of what the case has."""
+        there = declared(named(returned), trial.capabilities)
+        return {name: np.array(a) for name, a in there.items() if case.initial is not None or kind(name) != "initial"}
+
+    if isinstance(trial.subject, TwoPhase):
+        outputs, pullback = trial.calls.run(case, copy=False)
+        results = taken(outputs)
+        if pullback is not None:
+            results |= taken(trial.calls.pull(pullback, cotangents, copy=False))
+            if trial.capabilities.reusable:
+                trial.calls.run(other_problem(trial.case))
+                changed = [not np.array_equal(results[n], a, equal_nan=True) for n, a in taken(outputs).items()]
+                again = taken(trial.calls.pull(pullback, trial.cotangents))
+                results |= {f"{AGAIN}{name}": array for name, array in again.items()}
+    else:
+        outputs, gradients = trial.calls.score(case, copy=False)
+        results = taken(gradients)
+        results["loss"] = np.array(outputs.loss)
+    others = [array.dtype != FORMATS[trial.case.dtype].storage for array in results.values()]
+    arguments = zip(_given(trial.case, trial.cotangents), _given(case, cotangents), strict=True)
+    overwritten = [not np.array_equal(a, b, equal_nan=True) for a, b in arguments]
+    flags = {"arguments overwritten": overwritten, "outputs overwritten": changed, "other dtypes": others}
+    return results | {name: np.array(flag, float) for name, flag in flags.items()}
+
+
+def differs_again(seen: Seen) -> bool:
+    """Whether a problem that is put once more has other numbers than before."""
+    trial = seen.trial
+    after = results_of(Trial(trial.subject, trial.capabilities, trial.case, trial.cotangents))
+    return any(not np.array_equal(after[n], a, equal_nan=True) for n, a in seen.results.items() if alike(n, a, after))
+
+
+def alike(name: str, array: Array, others: Named) -> bool:
+    """Whether the others have an array of that name and shape."""
+    return name in others and others[name].shape == array.shape
+
+
+def _given(case: Case, cotangents: Cotangents) -> list[Array]:
+    return [*case_arrays(case).values(), *named(cotangents).values()]
+
+
+def _true(trial: Trial) -> Measured:
+    if not isinstance(trial.subject, TwoPhase):
+        return trial.scored_measured
+    true = trial.measured
+    gradients = [name for name in trial.expected() if name in true.values]
+    values, spread = dict(true.values), dict(true.spread)
+    if trial.capabilities.gradients and trial.capabilities.reusable:
+        values |= {f"{AGAIN}{name}": values[name] for name in gradients}
+        spread |= {f"{AGAIN}{name}": spread[name] for name in gradients}
+    return Measured(values, spread)
+
+
+def margins(trial: Trial, got: Named, expected: Measured) -> tuple[dict[str, float], set[str]]:
+    """The largest margin of each array, by gate, and those in which a wrong number would show; steps count as one."""
+    worst: dict[str, float] = {}
+    alive: set[str] = set()
+    objective = trial.case.objective if "loss" in got else None
+    there = {
+        name
+        for name in declared(expected.values, trial.capabilities)
+        if not name.startswith(AGAIN) and "loss" not in got
+    }
+    required = {*trial.expected(), *there, *(objective.readout if objective else {})}
+    flags = {name: np.zeros_like(got[name]) for name in FLAGS & got.keys()}
+    for name, array in (flags | expected.values).items():
+        if name not in got:
+            if name in required:
+                worst[name] = float("inf")
+            continue
+        if got[name].shape != array.shape:
+            worst[name] = float("inf")
+            continue
+        plain = name.removeprefix(AGAIN)
+        spread = expected.spread.get(name)
+        scale = {plain: np.zeros(array.shape) if spread is None or spread.shape != array.shape else spread}
+        for c in trial.compare({plain: got[name]}, {plain: array}, Measured({}, scale)):
+            block = (SECOND if name.startswith(AGAIN) else "") + c.block.split("[t=")[0]
+            worst[block] = max(worst.get(block, 0.0), c.margin)
+            alive |= {block} if c.alive else set()
+    return worst, alive
