@@ -15,7 +15,8 @@ from bpttcheck.cases.realising import realise
 from bpttcheck.explaining.diagnosis import diagnose
 from bpttcheck.explaining.explanation import explain
 from bpttcheck.explaining.failure import write_failure
-from bpttcheck.explaining.xray import in_words, xray
+from bpttcheck.explaining.matrix_in_words import in_words
+from bpttcheck.explaining.xray import xray
 from bpttcheck.faults import FAULTS, Faulty
 from bpttcheck.measuring.tolerance import measure
 from bpttcheck.running.oracle import reference_is_confirmed
@@ -40,7 +41,8 @@ def test_a_fault_is_named_and_never_by_another_name(fault_id):
     found = diagnose(Faulty(fault), fault.cells[0], "float64")
     assert fault_id in found.names
     others = [other for other in FAULTS if other.id not in found.names]
-    assert diagnose(Faulty(fault), fault.cells[0], "float64", others).names == ()
+    found = diagnose(Faulty(fault), fault.cells[0], "float64", others)
+    assert found.more or not found.names
 
 
 def test_where_the_error_sits():
@@ -144,7 +146,8 @@ def test_a_failure_is_written_and_replayed(tmp_path, law_id, target, said):
     failure, subject = one_failure(law_id), Faulty(BY_ID["dW-overwrite"])
     problem = realise(failure.case, LSTM(), "float32", subject.capabilities())
     path = write_failure(tmp_path / "new", target, subject.name, law_id, failure.reason, *problem, failure.worst)
-    assert ("expected = array" in path.read_text()) == law_id.endswith("-reference")
+    assert "expected = array" in path.read_text()
+    assert ("finding = again(" in path.read_text()) != law_id.endswith("-reference")
     replay = [sys.executable, "-m", "bpttcheck", "replay"]
     for command in ([sys.executable, str(path)], [*replay, str(path)], [*replay, str(path.parent)]):
         done = subprocess.run(command, capture_output=True, text=True, timeout=60)
@@ -171,7 +174,10 @@ class FourRows(Reference):
     only = ["--cell", "lstm", "--dtype", "float64", "--law", "causality", "--law", "pullback-reference"]
     done = subprocess.run([*verify, *only], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 2 and "ERROR pullback-reference on lstm float64: vjp raised RuntimeError" in done.stdout
-    assert re.search(r"^    case: T=\d+, B=4, ", done.stdout, re.MULTILINE) and "error over" not in done.stdout
+    assert (
+        re.search(r"^    smallest case found: T=1, B=4, ", done.stdout, re.MULTILINE)
+        and "error over" not in done.stdout
+    )
     (path,) = tmp_path.glob("bpttcheck-failures/*pullback_reference/replay.py")
     done = subprocess.run([sys.executable, "-m", "bpttcheck", "replay", str(path)], capture_output=True, text=True)
     assert "four rows are too many" in done.stdout and done.returncode == 2
@@ -288,5 +294,5 @@ def test_the_truncation_that_fails_is_named_and_looked_through(tmp_path, asked, 
     results = list(judge(subject, laws, cells=cells, dtypes=["float64"], examples=16, seed=1))
     (explanation,) = explain("target", subject, results, tmp_path, Question())
     said = dict(explanation.lines())
-    assert f", {asked.capitalize()}(" in said["smallest case found"]
+    assert f"; {asked.capitalize()}(" in said["smallest case found"]
     assert any(heading.startswith(f"X-ray of {asked.capitalize()}(") for heading in said)

@@ -85,7 +85,7 @@ def test_a_wrong_readout_is_caught():
 
 def test_a_fault_of_the_recursion_is_named_behind_the_second_door_too():
     found = diagnose(Lecture(carry=0), RNN("tanh"), "float64")
-    assert found.names == ("rnn-no-carry",)
+    assert found.names == ("rnn-no-carry", "flux-tau1")
 
 
 def test_a_loop_that_clips_at_a_bound_which_few_gradients_reach():

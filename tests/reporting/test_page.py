@@ -20,7 +20,7 @@ def page(tmp_path_factory):
     done = command(*FAULTY, cwd=folder)
     assert done.returncode == 1, done.stderr
     said = " ".join(done.stdout.split())
-    assert "X-ray of Regular(tau=3): no weighting of full BPTT: the cell state is not cut" in said
+    assert "seen through x: no weighting of full BPTT: the cell state is not cut" in said
     return folder / "v.html"
 
 
