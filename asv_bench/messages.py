@@ -1,0 +1,96 @@
+"""What a message says of each planted fault, and of two at once: does it name the mistake, locate it, or mislead?
+
+    python asv_bench/messages.py --jobs 2
+
+Each is judged as ``bpttcheck verify fault:ID`` does, on its first cell. A message *names* if the diagnosis gives the
+fault, of two either, and says that more is wrong; it *locates* if it gives no name and the arrays, or the law and the
+case, in which something is wrong; it *misleads* if it gives another fault's name alone.
+"""
+
+import os
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import click
+from rich.progress import track
+
+from bpttcheck import LAWS, judge
+from bpttcheck.explaining.explanation import explain
+from bpttcheck.faults import FAULTS, Fault, Faulty
+from bpttcheck.faults.planting import Altered, Pulled
+from bpttcheck.running.parallel import Question
+
+BY_ID = {fault.id: fault for fault in FAULTS}
+TOGETHER = (  # in the cell's equations, and in the pullback around them
+    ("di-uses-i", "divide-by-wrong-axis"), ("di-uses-i", "second-bias-zero"), ("sigmoid-prime-missing", "times-steps"),
+    ("gates-swapped", "negated"), ("tanh-c-prime-missing", "dx-in-backward-order"), ("dW-overwrite", "times-rows"),
+    ("dWh-uses-h_t", "second-bias-zero"), ("dc-carry-zeroed-op", "divided-by-steps"), ("dW-without-h0", "negated"),
+    ("candidate-prime-of-sigmoid", "bias-zero-skips-gradient"), ("forget-gate-skipped", "times-steps"),
+    ("rnn-no-carry", "second-bias-zero"), ("tanh-prime-without-square", "dx-in-backward-order"),
+    ("activation-prime-missing", "divided-by-steps"), ("tanh-prime-of-state-before", "times-steps"),
+    ("z-vs-1-minus-z", "gru-bias-copied"), ("reset-gate-skipped", "times-rows"), ("direct-path-skipped", "negated"),
+    ("reset-outside-product", "second-bias-zero"), ("wrong-delta-output-gate", "divide-by-wrong-axis"),
+    ("two-bias-double-step", "dx-in-backward-order"), ("gate-primes-of-values", "second-bias-zero"),
+    ("previous-wraps-round", "times-rows"), ("sigmoid-prime-of-value", "divided-by-steps-and-rows"),
+)  # fmt: skip
+
+
+def both(first: Fault, second: Fault) -> Fault:
+    """Two faults in one implementation."""
+    assert isinstance(first.make, Altered) and isinstance(second.make, Pulled)
+    over, make = second.make.over, first.make
+    return Fault(f"{first.id} + {second.id}", "", "", (), first.cells, lambda: over(make()))
+
+
+def told(names: tuple[str, ...]) -> tuple[str, str, str]:
+    """Whether the message names, locates or misleads, the headline and the cause."""
+    chosen = [BY_ID[name] for name in names]
+    fault = chosen[0] if len(chosen) == 1 else both(*chosen)
+    subject = Faulty(fault)
+    target = f"fault:{names[0]}" if len(names) == 1 else "none"  # of two there is no target to load again
+    results = list(judge(subject, LAWS, cells=[fault.cells[0].name], examples=40, seed=1))
+    with TemporaryDirectory() as folder:
+        explained = list(explain(target, subject, results, Path(folder), Question(seed=1)))
+    if not explained:
+        return "says nothing", "", ""
+    (said,) = explained
+    cause = "; ".join([said.diagnosis, said.together, said.needs])
+    return judged(names, said.diagnosis), f"{said.first.law}: {said.first.reason}", cause
+
+
+def judged(names: tuple[str, ...], diagnosis: str) -> str:
+    planted = diagnosis.split("planted fault ")[-1] if " of the planted fault " in diagnosis else ""
+    named = [name for name in BY_ID if f"{name} (" in planted]
+    if not named:
+        return "locates"
+    if len(names) == 1:
+        return "names" if names[0] in named else "misleads"
+    return "names" if set(names) & set(named) and "more is wrong" in diagnosis else "misleads"
+
+
+@click.command()
+@click.option("--jobs", "-j", type=click.IntRange(1), default=1, show_default=True)
+@click.option("--fault", "only", multiple=True, help="Only this fault; may be repeated.")
+@click.option("--sentences", is_flag=True, help="Also what the messages say.")
+def main(jobs: int, only: tuple[str, ...], sentences: bool) -> None:
+    """Print a table, and how many messages name, locate and mislead."""
+    chosen = [(fault.id,) for fault in FAULTS if fault.door != "jvp"] + list(TOGETHER)
+    chosen = [names for names in chosen if not only or set(names) & set(only)]
+    with ProcessPoolExecutor(jobs) as pool:
+        found = list(track(pool.map(told, chosen), "faults", total=len(chosen)))
+    click.echo("| planted | message |\n|---|---|")
+    for names, (what, headline, cause) in zip(chosen, found, strict=True):
+        click.echo(f"| {' + '.join(f'`{name}`' for name in names)} | {what} |")
+        if sentences:
+            click.echo(f"    {headline}\n    {cause}")
+    click.echo(f"\n{dict(Counter(what for what, _, _ in found))}")
+
+
+if __name__ == "__main__":
+    main()
