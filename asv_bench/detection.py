@@ -3,6 +3,8 @@
     python -m pip install ".[torch,plots]" jax chex autograd
     python asv_bench/detection.py --markdown docs/detection.md --png docs/detection.png
 
+It takes an hour of one core. With ``--log FILE`` what was found of each fault is on file, and the same command goes on.
+
 A fault of size e is the reference plus e times (fault - reference), in outputs and gradients. Faults of subjects that
 own their loss, and those that are not a matter of size (overwritten arrays, wrong shapes), have size 1 alone. Size 1 is
 judged in both dtypes, the others in float64; one cell each.
@@ -17,10 +19,11 @@ import os
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import json
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field, replace
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -335,16 +338,30 @@ def draw(found: Sequence[Seen], png: Path) -> None:
 @click.option("--jobs", "-j", type=click.IntRange(1), default=1, show_default=True)
 @click.option("--fault", "names", multiple=True, help="Only this fault; may be repeated.")
 @click.option("--diagnose", "diagnosed", is_flag=True, help="Also, whether the diagnosis names the faults.")
+@click.option("--log", type=click.Path(dir_okay=False, path_type=Path), help="Go on where this file ends.")
 @click.option("--markdown", type=click.Path(dir_okay=False, path_type=Path), help="Write the table here.")
 @click.option("--png", type=click.Path(dir_okay=False, path_type=Path), help="Draw the matrix here.")
 def main(
-    examples: int, jobs: int, names: tuple[str, ...], diagnosed: bool, markdown: Path | None, png: Path | None
+    examples: int,
+    jobs: int,
+    names: tuple[str, ...],
+    diagnosed: bool,
+    log: Path | None,
+    markdown: Path | None,
+    png: Path | None,
 ) -> None:
     """Measure, and write a table and a picture."""
-    faults = [fault for fault in FAULTS if not names or fault.id in names]
+    faults = [fault.id for fault in FAULTS if not names or fault.id in names]
+    by_id = {seen.fault: seen for seen in logged(log)}
     with ProcessPoolExecutor(jobs) as pool:
-        futures = [pool.submit(_look_at, fault.id, examples, diagnosed) for fault in faults]
-        found = [future.result() for future in track(futures, "faults")]
+        futures = [pool.submit(_look_at, fault, examples, diagnosed) for fault in faults if fault not in by_id]
+        for future in track(as_completed(futures), "faults", total=len(futures)):
+            seen = future.result()
+            by_id[seen.fault] = seen
+            if log:
+                with log.open("a") as file:
+                    file.write(json.dumps(asdict(seen)) + "\n")
+    found = [by_id[fault] for fault in faults]
     lines = table(found)
     click.echo("\n".join(lines[len(found) + 2 :]))
     if markdown:
@@ -355,6 +372,13 @@ def main(
         markdown.write_text("\n".join([*head, *lines[len(found) + 3 :], "", *picture, *lines[: len(found) + 2]]) + "\n")
     if png:
         draw(found, png)
+
+
+def logged(log: Path | None) -> list[Seen]:
+    """What is on file of earlier runs with the same options."""
+    if log is None or not log.exists():
+        return []
+    return [Seen(**json.loads(line)) for line in log.read_text().splitlines()]
 
 
 def _look_at(fault_id: str, examples: int, diagnosed: bool) -> Seen:

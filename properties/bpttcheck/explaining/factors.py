@@ -61,7 +61,7 @@ def _norm(arrays: Named) -> float:
 
 
 def _shrunk(arrays: Named, bound: float) -> Named:
-    by = min(1.0, bound / (_norm(arrays) or bound))
+    by = min(1.0, bound / (_norm(arrays) or 1.0))
     return {name: by * array for name, array in arrays.items()}
 
 
