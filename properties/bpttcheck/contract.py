@@ -158,6 +158,9 @@ class Capabilities:
         for cell in self.cells:
             if not isinstance(cell, (CustomCell, *map(type, CELLS))):
                 raise ValueError(f"cells must hold cells such as LSTM() or a CustomCell; there is {cell!r}")
+        for name, own in (("cells", [cell.name for cell in self.cells]), ("dtypes", list(self.dtypes))):
+            if twice := sorted({str(one) for one in own if own.count(one) > 1}):
+                raise ValueError(f"{name} must differ; there is {', '.join(twice)} twice")
         for rule in self.truncations:
             if not isinstance(rule, type):
                 raise ValueError(f"truncations must hold classes such as Regular; there is {rule!r}")

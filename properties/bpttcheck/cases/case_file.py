@@ -6,7 +6,6 @@ failure holds such a file.
 """
 
 import re
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -147,7 +146,9 @@ def _read(path: Path) -> Named:
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
-    except (ValueError, EOFError, TypeError, zipfile.BadZipFile, AttributeError) as error:
+    except (FileNotFoundError, PermissionError):
+        raise
+    except (Exception, MemoryError) as error:  # a file may hold anything
         raise ValueError(f"{path} is not an .npz file of arrays, as numpy.savez writes it") from error
     if odd := [name for name, array in arrays.items() if array.dtype.kind not in "biuf"]:
         raise ValueError(f"{', '.join(odd)} in {path} must hold real numbers")

@@ -1,5 +1,7 @@
 """The command ``bpttcheck``: arguments and exit codes, nothing else; one file a command."""
 
+import sys
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +19,13 @@ from bpttcheck.command_line.strategies import strategies
 from bpttcheck.command_line.targets import targets
 from bpttcheck.command_line.verify import verify
 from bpttcheck.command_line.xray import xray
-from bpttcheck.exit_status import INTERRUPTED
+from bpttcheck.exit_status import AT_FAULT, INTERRUPTED
+from bpttcheck.printable import printable
 from bpttcheck.versions import own_version
 
 
 class _Commands(click.Group):
-    """Ctrl-C that no command has an answer to ends with the status of an interruption."""
+    """Ctrl-C that no command has an answer to ends with the status of an interruption; a mistake of ours says so."""
 
     def invoke(self, context: click.Context) -> Any:
         try:
@@ -30,6 +33,16 @@ class _Commands(click.Group):
         except KeyboardInterrupt:
             click.echo("interrupted", err=True)
             context.exit(INTERRUPTED)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except Exception as error:
+            if "--traceback" in sys.argv:
+                raise
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            where = f"{Path(place.filename).name}, line {place.lineno}"
+            said = printable(f"{type(error).__name__}: {error} ({where})")
+            click.echo(f"bpttcheck: internal error, please report it: {said}", err=True)
+            context.exit(AT_FAULT)
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})

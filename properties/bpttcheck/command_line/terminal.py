@@ -1,14 +1,53 @@
 """Where a command writes."""
 
+import os
+import sys
+from typing import Any
+
 from rich.console import Console
 
 _UNBROKEN = 10_000  # columns
 
 
-def new_console(quiet: bool = False) -> Console:
-    """Standard output. On a terminal: colours, unless NO_COLOR is set, and lines that fit. Elsewhere: bare lines, none
-    of them broken or cut, for programs that read them."""
-    console = Console(quiet=quiet, emoji=False)
+def new_console(quiet: bool = False, *, aside: bool = False) -> Console:
+    """Standard output, or standard error. On a terminal: colours, unless NO_COLOR is set, and lines that fit.
+    Elsewhere: bare lines, none of them broken or cut, for programs that read them.
+
+    Where nobody reads it any more (``| head -1``), the disk is full or a letter cannot be encoded, the command goes on:
+    its status and its files say what is to be said.
+    """
+    stream: Any = _Lasting((sys.stderr if aside else sys.stdout) or open(os.devnull, "w"))  # None if it is closed
+    console = Console(file=stream, quiet=quiet, emoji=False)
     if not console.is_terminal:
         console.width = _UNBROKEN
     return console
+
+
+class _Lasting:
+    """A stream that may be lost."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        try:
+            return int(self._stream.write(text))
+        except OSError:
+            return self._lost(text)
+
+    def flush(self) -> None:
+        try:
+            self._stream.flush()
+        except OSError:
+            self._lost("")
+
+    def _lost(self, text: str) -> int:
+        """Whatever comes goes nowhere, also what Python flushes at its end."""
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self._stream.fileno())
+        return len(text)

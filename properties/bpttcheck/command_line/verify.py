@@ -3,7 +3,9 @@
 import math
 import re
 import secrets
+import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
@@ -37,6 +39,7 @@ from bpttcheck.targets import TargetError, installed, judged_together
 @click.option("--where-declared", is_flag=True, help="Leave out a cell or dtype that no target has, with no complaint.")
 @options.examples
 @click.option("--budget", type=click.FloatRange(0, min_open=True), default=math.inf, metavar="SECONDS",
+              callback=lambda _, __, seconds: _number(seconds),
               help="Stop drawing cases, shrinking failures and diagnosing after so long, all together.")  # fmt: skip
 @click.option("--sizes", callback=lambda _, __, text: _sizes(text), metavar="T=N,B=N,D=N,H=N",
               help="Cases of these sizes alone; any may be left out.")  # fmt: skip
@@ -49,7 +52,7 @@ from bpttcheck.targets import TargetError, installed, judged_together
 @click.option("--against", metavar="TARGET", default="", shell_complete=completion.targets,
               help="The target whose numbers are right, in place of the reference.")  # fmt: skip
 @options.seed
-@click.option("--derandomize", "seed", flag_value=0, type=int, help="The same cases on every run: --seed 0, for CI.")
+@click.option("--derandomize", is_flag=True, help="The same cases on every run: --seed 0, for CI.")
 @click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write every result here.")
 @click.option(
     "--failures",
@@ -78,6 +81,7 @@ def verify(
     case_file: Path | None,
     against: str,
     seed: int | None,
+    derandomize: bool,
     json_file: Path | None,
     failures: Path,
     junit_file: Path | None,
@@ -99,13 +103,15 @@ def verify(
     reports = Reports(json_file, junit_file, html_file)
     try:
         reports.prepare()
+        if derandomize and seed is not None:
+            raise ValueError("--derandomize is --seed 0: leave out one of them")
         asked = Question(
             laws=tuple(law.id for law in chosen_laws(law_ids)),
             cells=cells,
             dtypes=dtypes,
             examples=examples,
             budget=budget,
-            seed=secrets.randbelow(2**32) if seed is None else seed,
+            seed=0 if derandomize else secrets.randbelow(2**32) if seed is None else seed,
             known=tuple(read_known_failures(known_file)),
             sizes=sizes,
             case=CaseFile(case_file.resolve()) if case_file else None,
@@ -113,10 +119,14 @@ def verify(
         )
         chosen = targets or judged_together(installed())
         run = Run.of(chosen, asked, where_declared=where_declared, in_detail=json_file is not None, raising=traceback)
+        reports.begin(run)
     except (TargetError, AdapterError, click.UsageError, OSError, ValueError, ImportError) as error:
         stop(error, traceback)
-    console, aside = new_console(), new_console(quiet)
+    elsewhere = reports.to_standard_output
+    console, aside = new_console(aside=elsewhere), new_console(quiet, aside=elsewhere)
     still_failing, stale, limit = False, [], TimeLimit(budget)
+    for name in ("SIGTERM", "SIGHUP"):
+        signal.signal(getattr(signal, name), signal.default_int_handler)  # they end it as Ctrl-C does
     try:
         aside.print(
             f"seed {asked.seed}, {examples} examples per cell and dtype{run.own}", markup=False, highlight=False
@@ -126,12 +136,15 @@ def verify(
     except KeyboardInterrupt:
         run.interrupted = True
         console.print("interrupted: the verdict so far, without what was under way")
+    unwritten = "" if elsewhere else reports.write(run)  # before anything is printed that may go wrong
     print_verdict(console, [result for result in run.results if result.status in BAD or not quiet])
-    unwritten = reports.write(run)  # also for the case that what follows is interrupted
+    explained: list[Explanation] = []
     if not run.interrupted:
-        if explained := _explained(console, run, failures, limit):
-            unwritten = reports.write(run, explained)
+        with suppress(KeyboardInterrupt):
+            explained = _explained(console, run, failures, limit)
         stale = unmet(asked, [record for record in run.targets if record.target in run.subjects])
+    if explained or elsewhere:
+        unwritten = reports.write(run, explained)
     for entry in stale:
         console.print(f"FAILED the known failure of {entry.law}, {entry}: it matches nothing; remove it", markup=False)
     _close(console, run, unwritten, failing=still_failing or bool(stale))
@@ -185,6 +198,13 @@ def _close(console: Console, run: Run, unwritten: str, failing: bool) -> NoRetur
     for sentence in [*run.errors, *filter(None, [unwritten])]:
         click.echo(f"bpttcheck: {sentence}", err=True)
     sys.exit(run.exit_status(at_fault=bool(unwritten), failing=failing))
+
+
+def _number(seconds: float) -> float:
+    """Raises click.BadParameter for what is none."""
+    if math.isnan(seconds):
+        raise click.BadParameter("nan is no number of seconds")
+    return seconds
 
 
 def _sizes(text: str | None) -> dict[str, int]:

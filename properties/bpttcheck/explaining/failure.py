@@ -5,6 +5,7 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,11 @@ from bpttcheck.laws import LAWS, Law
 from bpttcheck.measuring.calls import Calls, capabilities_of
 from bpttcheck.measuring.comparisons import Comparison
 from bpttcheck.measuring.trial import Trial
+from bpttcheck.printable import printable
 from bpttcheck.running.evaluating import Finding, evaluate
+from bpttref import Cell
+
+_LONGEST = 120  # letters of a folder's name
 
 _FILE = '''"""{law} is broken by {subject} on {cell} {dtype}.
 
@@ -69,17 +74,17 @@ _RIGHT = "right = load(AGAINST, Path(__file__).resolve().parent / {folder!r})\n"
 
 _BY_NUMBERS = """    from bpttcheck.measuring.calls import Calls
 
-    calls = Calls(subject)
+    calls, block = Calls(subject), {block!r}
     expected = {expected}
     allowed = {allowed!r}
 {call}
     got = {got}
     off = float(abs(got - expected).max())
-    return "" if off <= allowed else f"{block} is off by {{off:.3g}}, where {{allowed:.3g}} is allowed"
+    return "" if off <= allowed else f"{{block}} is off by {{off:.3g}}, where {{allowed:.3g}} is allowed"
 """
 
 _NUMBERS = """
-# What was compared in {block}, and how far apart it may be.
+# What was compared in {block!r}, and how far apart it may be.
 got = {got}
 expected = {expected}
 allowed = {allowed!r}
@@ -149,7 +154,7 @@ def write_failure(
     else:
         check = _BY_LAW.format(against=", right" if against else "")
         numbers = "" if worst is None else _compared(worst)
-    own = folder / re.sub(r"[^A-Za-z0-9]+", "_", f"{name} {case.cell.name} {case.dtype} {law_id}")
+    own = folder / _folder(name, case.cell, case.dtype, law_id)
     own.mkdir(parents=True, exist_ok=True)
     if law.door not in (OneShot, Implementation):
         case = replace(case, objective=None)
@@ -159,12 +164,12 @@ def write_failure(
     with np.printoptions(floatmode="unique", threshold=2**31, linewidth=110):
         text = _FILE.format(
             law=law_id,
-            subject=name,
-            cell=case.cell.name,
+            subject=_quoted(name),
+            cell=_quoted(case.cell.name),
             dtype=case.dtype,
             statement=law.statement,
             equation=law.equation,
-            reason=reason,
+            reason=_quoted(reason),
             name="replay.py",
             target=target,
             folder=start,
@@ -184,6 +189,20 @@ def write_failure(
         text.replace("{numpy}", ", ".join(["array", "empty", "inf", "nan", *sorted(dtypes)]))
     )
     return own / "replay.py"
+
+
+def _quoted(text: str) -> str:
+    """As it can stand in a docstring."""
+    return printable(text).replace("\\", "\\\\").replace('"', '\\"')
+
+
+def _folder(name: str, cell: Cell | CustomCell, dtype: str, law_id: str) -> str:
+    """The name of a failure's folder; with a digest if it is long, or others may be told by the same letters."""
+    whole = f"{name} {cell.name} {dtype} {law_id}"
+    words = r"[A-Za-z0-9]+(-[A-Za-z0-9]+)*"
+    plain = re.fullmatch(rf"fault:{words}|(?!fault-){words}", name) and not isinstance(cell, CustomCell)
+    digest = "" if plain and len(whole) <= _LONGEST else f"_{sha256(whole.encode(errors='replace')).hexdigest()[:8]}"
+    return re.sub(r"[^A-Za-z0-9]+", "_", whole)[:_LONGEST] + digest
 
 
 def _law(law_id: str) -> Law:
@@ -227,11 +246,11 @@ def _expression(case: Case, block: str) -> str:
     elif last == "x":
         array = "gradients.x"
     elif last in ("W_qh", "b_q"):
-        array = f'gradients.readout["{last}"]'
+        array = f"gradients.readout[{last!r}]"
     else:
         kinds = {"final": "outputs.final", "initial": "gradients.initial"}
         tree = next((kinds[word] for word in place if word in kinds), "gradients.parameters")
-        array = f'{tree}[{layer}][{direction}]["{last}"]'
+        array = f"{tree}[{layer}][{direction}][{last!r}]"
     if part.startswith("t="):
         return f"{array}[{part.removeprefix('t=')}]"
     if part.startswith("gate ") and not isinstance(case.cell, CustomCell):

@@ -22,6 +22,7 @@ from bpttref.arrays import Array
 AGAIN, SECOND = "again ", "second pullback's "
 FLAGS = {"arguments overwritten", "outputs overwritten", "other dtypes"}
 FAILED = "the case that failed"
+_LARGEST = 2**27  # numbers of an array
 
 
 @dataclass(frozen=True)
@@ -77,12 +78,18 @@ def results_of(trial: Trial) -> Named:
     """What the subject returns; a second pullback's gradients, after a call for another problem; what it overwrote."""
     case = with_arrays(trial.case, lambda _, array: array.copy(order="K"))
     cotangents = Cotangents(*(trees.each(lambda array: array.copy(order="K"), part) for part in trial.cotangents))
-    changed = []
+    changed: list[bool] = []
+    others: list[bool] = []
 
     def taken(returned: Outputs | Gradients) -> Named:
-        """Copies of what is declared, and of what the case has."""
+        """Copies of what is declared, and of what the case has; what is no array of numbers has no shape that fits."""
         there = declared(named(returned), trial.capabilities)
-        return {name: np.array(a) for name, a in there.items() if case.initial is not None or kind(name) != "initial"}
+        others.extend(array.dtype != FORMATS[case.dtype].storage for array in there.values())
+        return {
+            name: np.array(a) if a.dtype.kind in "fiub" and a.size <= _LARGEST else np.zeros(0)
+            for name, a in there.items()
+            if case.initial is not None or kind(name) != "initial"
+        }
 
     if isinstance(trial.subject, TwoPhase):
         outputs, pullback = trial.calls.run(case, copy=False)
@@ -98,7 +105,6 @@ def results_of(trial: Trial) -> Named:
         outputs, gradients = trial.calls.score(case, copy=False)
         results = taken(gradients)
         results["loss"] = np.array(outputs.loss)
-    others = [array.dtype != FORMATS[trial.case.dtype].storage for array in results.values()]
     arguments = zip(_given(trial.case, trial.cotangents), _given(case, cotangents), strict=True)
     overwritten = [not np.array_equal(a, b, equal_nan=True) for a, b in arguments]
     flags = {"arguments overwritten": overwritten, "outputs overwritten": changed, "other dtypes": others}

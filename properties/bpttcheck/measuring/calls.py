@@ -1,9 +1,10 @@
 """The only place that calls an implementation: laws, diagnosis, X-rays, studies, replay and loading go through it.
 
 An implementation gets arrays of its own. An exception that it raises becomes an `AdapterError`, its warnings are noted,
-and what it returns has the types of the contract.
+the folder in which it leaves the process is left again, and what it returns has the types of the contract.
 """
 
+import os
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from bpttcheck.cases.changes import copied, with_arrays
 from bpttcheck.cases.facts import facts
 from bpttcheck.contract import Capabilities, Case, Cotangents, Gradients, Implementation, Outputs, Pullback
 from bpttcheck.dtypes import FORMATS
+from bpttcheck.printable import printable
 from bpttref import trees
 from bpttref.network import States
 
@@ -42,8 +44,11 @@ def capabilities_of(subject: Implementation, name: str = "") -> Capabilities:
     name = name or subject.name
     try:
         declared = subject.capabilities()
-    except Exception as error:
-        raise AdapterError(f"capabilities of {name} raised {type(error).__name__}: {error}") from error
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        said = printable(f"capabilities of {name} raised {type(error).__name__}: {_message(error)}")
+        raise AdapterError(said) from error
     if not isinstance(declared, Capabilities):
         raise AdapterError(f"capabilities of {name} are a {type(declared).__name__}; expected bpttcheck.Capabilities")
     return declared
@@ -120,16 +125,21 @@ class Calls:
 
     @contextmanager
     def _watched(self, name: str, case: Case) -> Iterator[None]:
+        folder = os.getcwd()
         with warnings.catch_warnings(record=True) as caught, np.errstate(over="warn", divide="warn", invalid="warn"):
             warnings.simplefilter("always")
             try:
                 yield
-            except (AdapterError, Refused):  # says it already
+            except (AdapterError, Refused, KeyboardInterrupt):  # says it already, or is the user's
                 raise
-            except (Exception, SystemExit) as error:
+            except BaseException as error:
                 where = f" (with {'; '.join(facts(case))})" if facts(case) else ""
-                raise AdapterError(f"{name} raised {type(error).__name__}: {error}{where}") from error
-        self.warnings |= {f"{w.category.__name__}: {w.message}" for w in caught}
+                said = printable(f"{name} raised {type(error).__name__}: {_message(error)}")
+                raise AdapterError(f"{said}{where}") from error
+            finally:
+                if os.getcwd() != folder:
+                    os.chdir(folder)
+        self.warnings |= {printable(f"{w.category.__name__}: {w.message}") for w in caught}
 
 
 def _of_arrays(result: _Result) -> _Result:
@@ -141,9 +151,17 @@ def _of_arrays(result: _Result) -> _Result:
             f"{type(result).__name__} are not nested as layers, directions, names: {type(error).__name__}: {error}"
         ) from error
     for name, array in found.items():
-        if not isinstance(array, np.ndarray):
+        if not isinstance(array, np.ndarray) or isinstance(array, np.ma.MaskedArray | np.matrix):
             raise AdapterError(f"{name} in {type(result).__name__} is a {type(array).__name__}; expected a NumPy array")
     return result
+
+
+def _message(error: BaseException) -> str:
+    """What an exception says, or that it cannot say it."""
+    try:
+        return str(error)
+    except Exception as failed:
+        return f"(its message raised {type(failed).__name__})"
 
 
 def _kind(returned: Any) -> str:

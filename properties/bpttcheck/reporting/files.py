@@ -1,7 +1,9 @@
 """The files that a verdict is written to."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import os
+import stat
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bpttcheck.explaining.explanation import Explanation
@@ -9,6 +11,8 @@ from bpttcheck.reporting.junit import to_junit
 from bpttcheck.reporting.page import blank_page, to_html
 from bpttcheck.reporting.record import to_json
 from bpttcheck.running.run import Run
+
+_BEGINS = {"json": "{", "junit": "<?xml", "html": "<!doctype html"}  # a report of each kind
 
 
 @dataclass(frozen=True)
@@ -19,28 +23,87 @@ class Reports:
     junit_file: Path | None
     html_file: Path | None
 
-    def prepare(self) -> None:
-        """Find out before the work whether it can be written.
+    @property
+    def to_standard_output(self) -> bool:
+        """Whether one goes where a command prints, so that nothing else should."""
+        standard = Path("/dev/stdout")  # nothing, where it is closed
+        return standard.exists() and any(file.exists() and file.samefile(standard) for _, file in self._asked())
 
-        Raises OSError, ValueError if two are one file, and ImportError without Jinja.
+    def prepare(self) -> None:
+        """Find out before the work whether it can be written; nothing is there afterwards that was not there before.
+
+        Raises OSError, ValueError if two are one file or a file is there that is no such report, and ImportError
+        without Jinja.
         """
-        files = [file.resolve() for file in (self.json_file, self.junit_file, self.html_file) if file is not None]
-        if len(set(files)) < len(files):
+        asked = dict(self._asked())
+        if len({file.absolute() for file in asked.values()}) < len(asked):
             raise ValueError("--json, --junit and --html ask for the same file: give each a name of its own")
-        for file in files:
-            file.open("a").close()
+        for option, file in asked.items():
+            if _is_regular(file):
+                _check(option, file)
         if self.html_file is not None:
             blank_page("verdict")
 
+    def begin(self, run: Run) -> None:
+        """Replace what an earlier run left by a report that says that this one has not ended. Raises OSError."""
+        unfinished = replace(run, interrupted=True)
+        for option, file in self._asked():
+            if _is_regular(file):
+                _write(file, self._text(option, unfinished, ()))
+
     def write(self, run: Run, explained: Sequence[Explanation] = ()) -> str:
-        """All that is known by now; returns why that could not be done, or nothing."""
-        try:
-            if self.junit_file is not None:
-                self.junit_file.write_text(to_junit(run.results), encoding="utf-8")
-            if self.json_file is not None:
-                self.json_file.write_text(to_json(run) + "\n", encoding="utf-8")
-            if self.html_file is not None:
-                self.html_file.write_text(to_html(run, explained), encoding="utf-8")
-        except OSError as error:
-            return f"the verdict could not be written: {error}"
-        return ""
+        """All that is known by now, each report for itself; returns why one could not be written, or nothing."""
+        failed = []
+        for option, file in self._asked():
+            try:
+                _write(file, self._text(option, run, explained))
+            except OSError as error:
+                failed.append(str(error))
+        return f"the verdict could not be written: {'; '.join(failed)}" if failed else ""
+
+    def _asked(self) -> Iterator[tuple[str, Path]]:
+        files = {"json": self.json_file, "junit": self.junit_file, "html": self.html_file}
+        return ((option, file) for option, file in files.items() if file is not None)
+
+    @staticmethod
+    def _text(option: str, run: Run, explained: Sequence[Explanation]) -> str:
+        made: dict[str, Callable[[], str]] = {
+            "json": lambda: to_json(run) + "\n",
+            "junit": lambda: to_junit(run),
+            "html": lambda: to_html(run, explained),
+        }
+        return made[option]()
+
+
+def _is_regular(file: Path) -> bool:
+    """Whether it is a file, or can become one: a pipe or a terminal is written to once, at the end."""
+    return not file.exists() or stat.S_ISREG(os.stat(file).st_mode)
+
+
+def _check(option: str, file: Path) -> None:
+    """Raises OSError if the file cannot be written, and ValueError if it is no report."""
+    there = file.exists()
+    with file.open("a"):
+        pass
+    if not there:
+        file.unlink()
+    elif (begins := _beginning(file)) and not begins.startswith(_BEGINS[option]):
+        raise ValueError(f"{file} is there and is no report that --{option} wrote: name another file, or remove it")
+
+
+def _beginning(file: Path) -> str:
+    with file.open(encoding="utf-8", errors="replace") as text:
+        return text.read(100).lstrip().lower()
+
+
+def _write(file: Path, text: str) -> None:
+    """The whole or nothing, if it is a regular file; what cannot be encoded is written as a question mark."""
+    data = text.encode("utf-8", errors="replace")
+    if not _is_regular(file):
+        with file.open("wb") as pipe:
+            pipe.write(data)
+        return
+    whole = file.resolve()
+    unfinished = whole.with_name(f"{whole.name}.unfinished")
+    unfinished.write_bytes(data)
+    unfinished.replace(whole)

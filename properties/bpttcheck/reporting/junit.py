@@ -1,20 +1,29 @@
 """A verdict as JUnit XML, which CI services read: a suite a subject, a case a law on a cell and dtype."""
 
-from collections.abc import Sequence
 from xml.etree import ElementTree as xml
 
-from bpttcheck.running.results import Result, unproved
+from bpttcheck.printable import printable
+from bpttcheck.running.results import unproved
+from bpttcheck.running.run import Run
 
 _ELEMENTS = {"failed": "failure", "unsure": "failure", "error": "error"}
 _PASSED = "passed"
 
 
-def to_junit(results: Sequence[Result]) -> str:
+def to_junit(run: Run) -> str:
     """All results; what was not judged, and failures that are known, are skipped with their reason.
 
-    A suite of which nothing was proved has an error, so that it does not look green.
+    A suite of which nothing was proved has an error, so that it does not look green; so has a run that did not end, and
+    what could not be judged.
     """
-    suites = xml.Element("testsuites", name="bpttcheck")
+    suites, results = xml.Element("testsuites", name="bpttcheck"), run.results
+    wrong = ["the run did not end"] * run.interrupted + [said for record in run.targets for said in record.errors]
+    if wrong:
+        counts = {"tests": str(len(wrong)), "errors": str(len(wrong)), "failures": "0", "skipped": "0"}
+        suite = xml.SubElement(suites, "testsuite", {"name": "the run", **counts})
+        for sentence in wrong:
+            case = xml.SubElement(suite, "testcase", classname="the run", name="is-whole")
+            xml.SubElement(case, "error", message=sentence)
     for subject in dict.fromkeys(result.subject for result in results):
         own = [result for result in results if result.subject == subject]
         in_vain = unproved(own)
@@ -36,5 +45,8 @@ def to_junit(results: Sequence[Result]) -> str:
                 said = f"{result.status}: {result.reason}"
                 shown = xml.SubElement(case, _ELEMENTS.get(result.status, "skipped"), message=said)
                 shown.text = f"{said}\n{result.heading}: {result.case}\nseed {result.seed}" if result.case else said
+    for element in suites.iter():
+        element.text = element.text and printable(element.text)
+        element.attrib = {key: printable(value) for key, value in element.attrib.items()}
     xml.indent(suites)
     return xml.tostring(suites, encoding="unicode", xml_declaration=True) + "\n"

@@ -74,7 +74,7 @@ def _table(results: Sequence[Result]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 0, 0, 1), pad_edge=False)
     table.add_column("law", no_wrap=True)
     for cell in cells:
-        table.add_column(cell.replace("-", "\n"), justify="right", no_wrap=True)
+        table.add_column(escape(cell.replace("-", "\n")), justify="right", no_wrap=True)
     for law in dict.fromkeys(result.law for result in results):
         places = [by_place.get((law, cell)) for cell in cells]
         table.add_row(law, *("" if result is None else _mark(result) for result in places))
@@ -106,4 +106,4 @@ def reasons(results: Sequence[Result]) -> Iterator[str]:
         names = ", ".join(sorted(law for law in laws if law))
         of = set().union(*laws.values())
         where = f" on {', '.join(sorted(of))}" if of != cells else ""
-        yield f"{status} {names}{where}: {reason}".replace("  ", " ")
+        yield f"{f'{status} {names}'.strip()}{where}: {reason}"

@@ -117,12 +117,17 @@ def _entries(file: Path, number: int, entry: Any) -> Iterator[KnownFailure]:
         raise ValueError(f"{where} has {', '.join(sorted(unknown))}; an entry takes {', '.join(sorted(allowed))}")
     if missing := {"law", "reason"} - set(entry):
         raise ValueError(f"{where} has no {' and no '.join(sorted(missing))}")
+    for name in ("law", "target", "cell", "dtype", "requires", "reason", "link"):
+        value, several = entry.get(name, ""), name not in ("reason", "link")
+        if not all(isinstance(item, str) for item in (value if several and isinstance(value, list) else [value])):
+            said = "a string, or a list of strings" if several else "a string"
+            raise ValueError(f"{where}: {name} must be {said}; it is {value!r}")
     places = {name: _listed(entry[name]) for name in ("law", "target", "cell", "dtype") if name in entry}
     for law in places["law"]:
         if law not in {known.id for known in LAWS}:
             raise ValueError(f"{where}: there is no law {law!r}; `bpttcheck laws` lists them")
     try:
-        requires = tuple(str(Requirement(text)) for text in entry.get("requires", ()))
+        requires = tuple(str(Requirement(text)) for text in _listed(entry.get("requires", [])))
         for text in requires:
             _installed(text)
     except (InvalidRequirement, UndefinedComparison, UndefinedEnvironmentName) as error:

@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from bpttcheck.contract import Implementation, require
 from bpttcheck.exit_status import INTERRUPTED, exit_status
 from bpttcheck.measuring.calls import capabilities_of
+from bpttcheck.printable import printable
 from bpttcheck.running.known_failures import KnownFailure, settle
 from bpttcheck.running.parallel import Progress, Question, Share, judge_here, judge_in_processes, shares
 from bpttcheck.running.results import Result, unproved
@@ -164,7 +165,8 @@ def _loaded(
         try:
             subject = subjects[target] = load(target)
             used = libraries(subject) if in_detail else {}
-            records[target] = Record(target, subject.name, used, capabilities_of(subject).conventions)
+            said = {printable(str(k)): printable(str(v)) for k, v in capabilities_of(subject).conventions.items()}
+            records[target] = Record(target, printable(str(subject.name)), used, said)
         except TargetError as error:
             if raising:
                 raise
