@@ -215,6 +215,7 @@ class Seen:
     peers: dict[str, tuple[bool, float]] = field(default_factory=dict)
     names: tuple[str, ...] = ()  # by the diagnosis; several if they give the same numbers
     wrong_names: tuple[str, ...] = ()  # by the diagnosis that knows none of these
+    partly: tuple[str, ...] = ()  # so, of the simplest problem alone, where it says that more is wrong
 
 
 def look_at(fault: Fault, examples: int, diagnosed: bool) -> Seen:
@@ -245,12 +246,18 @@ def look_at(fault: Fault, examples: int, diagnosed: bool) -> Seen:
         case, _ = realise(smallest_case, cell, "float64", Faulty(fault).capabilities())
         seen.peers = asked_of_peers(fault, case)
     if diagnosed and fault.door != "jvp":
-        named_as = diagnose(Faulty(fault), cell, dtype)
-        seen.names = named_as.names if named_as else ()
-        others = [other for other in FAULTS if other.id not in {fault.id, *seen.names}]
-        without = diagnose(Faulty(fault), cell, dtype, others)
-        seen.wrong_names = without.names if without else ()
+        add_diagnosis(seen, fault, dtype)
     return seen
+
+
+def add_diagnosis(seen: Seen, fault: Fault, dtype: str) -> None:
+    """What the diagnosis names, and what it names if it does not know that."""
+    found = diagnose(Faulty(fault), fault.cells[0], dtype)
+    seen.names = found.names if found and not found.more else ()
+    others = [other for other in FAULTS if other.id not in {fault.id, *seen.names}]
+    without = diagnose(Faulty(fault), fault.cells[0], dtype, others)
+    if without:
+        seen.wrong_names, seen.partly = ((), without.names) if without.more else (without.names, ())
 
 
 def asked_of_peers(fault: Fault, case: Case) -> dict[str, tuple[bool, float]]:
@@ -301,7 +308,9 @@ def table(found: Sequence[Seen]) -> list[str]:
         unnamed = [f"`{s.fault}`" for s in found if s.fault not in s.names]
         lines += [
             f"The diagnosis names {len(found) - len(unnamed)} of them (not {', '.join(unnamed) or 'any other'}), and "
-            f"{sum(bool(s.wrong_names) for s in found)} wrongly once the right one is taken from its dictionary.",
+            f"{sum(bool(s.wrong_names) for s in found)} wrongly once the right one is taken from its dictionary. Of "
+            f"{sum(bool(s.partly) for s in found)} it then says that another one, or two, explain the simplest problem "
+            "alone, and that more is wrong elsewhere.",
             "",
         ]
     accusers = false_alarms_of_peers()

@@ -12,6 +12,7 @@ import os
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import re
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -65,13 +66,12 @@ def told(names: tuple[str, ...]) -> tuple[str, str, str]:
 
 
 def judged(names: tuple[str, ...], diagnosis: str) -> str:
-    planted = diagnosis.split("planted fault ")[-1] if " of the planted fault " in diagnosis else ""
-    named = [name for name in BY_ID if f"{name} (" in planted]
+    planted = re.search(r"those of (?:the planted fault|two planted faults,) (.*)", diagnosis)
+    named = {name for name in BY_ID if planted and f"{name} (" in planted[1]}
     if not named:
         return "locates"
-    if len(names) == 1:
-        return "names" if names[0] in named else "misleads"
-    return "names" if set(names) & set(named) and "more is wrong" in diagnosis else "misleads"
+    told = "run again" in diagnosis if len(names) == 2 else "run again" not in diagnosis
+    return "names" if told and set(names) & named else "misleads"
 
 
 @click.command()

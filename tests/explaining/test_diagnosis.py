@@ -178,7 +178,7 @@ class FourRows(Reference):
         re.search(r"^    smallest case found: T=1, B=4, ", done.stdout, re.MULTILINE)
         and "error over" not in done.stdout
     )
-    (path,) = tmp_path.glob("bpttcheck-failures/*pullback_reference/replay.py")
+    (path,) = tmp_path.glob("bpttcheck-failures/*pullback_reference*/replay.py")
     done = subprocess.run([sys.executable, "-m", "bpttcheck", "replay", str(path)], capture_output=True, text=True)
     assert "four rows are too many" in done.stdout and done.returncode == 2
 

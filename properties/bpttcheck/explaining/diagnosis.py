@@ -22,8 +22,9 @@ from bpttref import Cell
 class Diagnosis:
     """names: the planted faults that give exactly these numbers; several if nothing tells them apart.
 
-    more: whether the names explain some of what is wrong, at the simplest problem, and more is wrong besides. level:
-    the problem that is described: the case that failed if that is wrong in one call, else the simplest kind that is.
+    more: 0 if they explain all that is wrong; 1 if each explains the simplest problem, and more is wrong at others; 2
+    if it takes two for that problem. level: the problem that is described, the case that failed if that is wrong in one
+    call, else the simplest kind that is.
     wrong, right: the arrays, by gate, in which it differs from the reference there, and in which it does not.
     simplest: the simplest kind of fresh problem that is wrong. factors: what some of the wrong ones are multiplied by.
     flags: what is wrong beside the numbers. clipped: by what gradients are clipped. lags: how far back the gradient of
@@ -38,7 +39,7 @@ class Diagnosis:
     lags: str = ""
     moody: bool = False
     cut: bool = False
-    more: bool = False
+    more: int = 0
     simplest: str = ""
     flags: tuple[str, ...] = ()
     clipped: str = ""
@@ -66,11 +67,14 @@ class Diagnosis:
             )
         if self.names:
             statements = {fault.id: fault.statement.rstrip(".") for fault in FAULTS}
-            named = " or ".join(f"{name} ({statements[name]})" if name in statements else name for name in self.names)
-            if not self.more:
-                return f"the numbers are those of the planted fault {named}; {self._where()}."
-            more = "but more is wrong: mend that, and run again"
-            return f"some numbers are those of the planted fault {named}, {more}; {self._where()}."
+            named = [f"{name} ({statements[name]})" if name in statements else name for name in self.names]
+            if self.more == 2:
+                both = f"those of two planted faults, {' and '.join(named)}"
+                return f"array by array the numbers are {both}: mend one, and run again; {self._where()}."
+            said = f"the numbers are those of the planted fault {' or '.join(named)}"
+            if self.more:
+                said = f"at the smallest case {said}, but more is wrong elsewhere: mend that, and run again"
+            return f"{said}; {self._where()}."
         if self.clipped:
             return f"gradients are {self.clipped}; {self._where()}."
         lags = f" {self.lags}" if self.lags else ""
@@ -137,12 +141,14 @@ def diagnose(
         fault for fault in limit.within(candidates) if gives(fault, broken)
     ] or candidates  # what remembers must see them all
     names = [fault.id for fault in limit.within(likely) if gives(fault, found)]
-    partly, clipped = [], ""
+    partly, more, clipped = list[str](), 0, ""
     if not names and not moody:
         clipped = clipping([seen.gradients() for seen in broken])
         first = [seen for seen in broken if seen.level == level]
-        partly = explain_some(list(limit.within(candidates)), first, found) if not clipped else []
-    level = simplest if partly else level
+        _, _, by_factor = _described(first)
+        plain = set(by_factor) == {block for seen in first for block in seen.bad} and len(set(by_factor.values())) == 1
+        if not clipped and not plain:
+            partly, more = explain_some(list(limit.within(candidates)), first, found)
     wrong, right, factors = _described([seen for seen in broken if seen.level == level])
     unclear = broken and not (names or partly or clipped) and limit.left and "truncation" not in simplest
     return Diagnosis(
@@ -154,7 +160,7 @@ def diagnose(
         lags_of(subject, cell, dtype) if unclear else "",
         moody,
         limit.cut,
-        more=bool(partly),
+        more=more,
         simplest=simplest,
         flags=tuple(sorted(wrong & FLAGS)),
         clipped=clipped,

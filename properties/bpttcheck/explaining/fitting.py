@@ -1,6 +1,7 @@
 """Which planted faults give the subject's numbers, all of them or some."""
 
 from collections.abc import Sequence
+from itertools import combinations
 
 import numpy as np
 
@@ -50,33 +51,35 @@ def _beside(numbers: Named, seen: Seen) -> tuple[Named, Measured]:
     return got, Measured(values, scale)
 
 
-def explain_some(candidates: Sequence[Fault], first: Sequence[Seen], found: Sequence[Seen]) -> list[str]:
-    """The faults that explain most of what is wrong at the ``first`` problems, and are wrong nowhere else."""
-    explained: dict[str, int] = {}
+def explain_some(candidates: Sequence[Fault], first: Sequence[Seen], found: Sequence[Seen]) -> tuple[list[str], int]:
+    """The faults of which each explains, array by array, all that is wrong at the ``first`` problems, or two that do so
+    together; and how many it takes. They are wrong at no problem where the subject is right."""
+    explained: dict[str, list[set[str]]] = {}
     for fault in candidates:
         overlaps = [_overlap(fault, seen) for seen in first]
-        if all(overlap and overlap[0] and 2 * len(overlap[0]) >= len(overlap[1]) for overlap in overlaps):
-            everywhere = [_overlap(fault, seen) for seen in found]
-            if all(everywhere):
-                explained[fault.id] = sum(len(alike) for alike, _ in filter(None, everywhere))
-    most = max(explained.values(), default=0)
-    names = [name for name, blocks in explained.items() if blocks == most]
-    return names if len(names) <= _MOST_NAMES else []
+        if any(overlaps) and all(_overlap(fault, seen) is not None for seen in found):
+            explained[fault.id] = [overlap or set() for overlap in overlaps]
+    wrong = [seen.bad - FLAGS for seen in first]
+    alone = [name for name, blocks in explained.items() if blocks == wrong]
+    if alone:
+        return (alone, 1) if len(alone) <= _MOST_NAMES else ([], 0)
+    pairs = [
+        pair
+        for pair in combinations(explained, 2)
+        if [a | b for a, b in zip(*(explained[name] for name in pair), strict=True)] == wrong
+    ]
+    return (list(pairs[0]), 2) if len(pairs) == 1 else ([], 0)
 
 
-def _overlap(fault: Fault, seen: Seen) -> tuple[set[str], set[str]] | None:
-    """The wrong blocks in which a fault gives the subject's numbers, and all in which it is wrong itself.
-
-    None if it is wrong where the subject is right.
-    """
+def _overlap(fault: Fault, seen: Seen) -> set[str] | None:
+    """The wrong blocks in which a fault gives the subject's numbers; None if it is wrong where the subject is right."""
     numbers = _numbers(Faulty(fault, scored=not isinstance(seen.trial.subject, TwoPhase)), seen)
     if numbers is None or any(not np.array_equal(numbers[n], seen.results[n]) for n in FLAGS & numbers.keys()):
         return None
     own = {block for block, margin in margins(seen.trial, numbers, seen.true)[0].items() if margin > 1} - FLAGS
     if not own <= seen.bad:
         return None
-    apart = {block for block, margin in margins(seen.trial, *_beside(numbers, seen))[0].items() if margin > 1}
-    return own - apart, own
+    return own - {block for block, margin in margins(seen.trial, *_beside(numbers, seen))[0].items() if margin > 1}
 
 
 def _growth(numbers: Array, true: Array) -> float:
