@@ -149,6 +149,6 @@ def test_the_pages_show_the_wings_in_their_order():
 
 
 def test_tests_stand_in_the_wing_that_they_test():
-    """``python -m pytest tests/WING`` runs those of a wing; ``tests/field`` and ``abuse``, what people do, are for all."""
+    """``python -m pytest tests/WING`` runs those of a wing; ``field`` and ``abuse``, what people do, are for all."""
     folders = {file.parent.name for file in (ROOT / "tests").glob("*/test_*.py")}
     assert folders == {*WINGS, "reference", "asv_bench", "docs", "field", "abuse"} - {*GROUND_FLOOR}
