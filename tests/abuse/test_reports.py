@@ -63,6 +63,12 @@ def test_an_old_report_does_not_survive_the_end_of_a_run(sent, tmp_path):
     assert error.get("message") == "the run did not end"
 
 
+def test_what_ignores_the_end_of_a_terminal_goes_on(tmp_path):
+    line = f"trap '' HUP; {RUN} --examples 200 --json v.json & sleep 1; kill -HUP $!; wait $!"
+    assert shell(line, tmp_path).returncode == 0
+    assert json.loads((tmp_path / "v.json").read_text())["interrupted"] is False
+
+
 def test_each_report_is_written_for_itself(tmp_path):
     """One whose folder went away takes no other along."""
     (tmp_path / "gone").mkdir()

@@ -125,8 +125,9 @@ def verify(
     elsewhere = reports.to_standard_output
     console, aside = new_console(aside=elsewhere), new_console(quiet, aside=elsewhere)
     still_failing, stale, limit = False, [], TimeLimit(budget)
-    for name in ("SIGTERM", "SIGHUP"):
-        signal.signal(getattr(signal, name), signal.default_int_handler)  # they end it as Ctrl-C does
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:  # nohup ignores one
+            signal.signal(number, signal.default_int_handler)  # they end it as Ctrl-C does
     try:
         aside.print(
             f"seed {asked.seed}, {examples} examples per cell and dtype{run.own}", markup=False, highlight=False
