@@ -3,8 +3,6 @@
     python -m pip install ".[torch,plots]" jax chex autograd
     python asv_bench/detection.py --markdown docs/detection.md --png docs/detection.png
 
-It takes an hour of one core. With ``--log FILE`` what was found of each fault is on file, and the same command goes on.
-
 A fault of size e is the reference plus e times (fault - reference), in outputs and gradients. Faults of subjects that
 own their loss, and those that are not a matter of size (overwritten arrays, wrong shapes), have size 1 alone. Size 1 is
 judged in both dtypes, the others in float64; one cell each.
@@ -347,7 +345,7 @@ def draw(found: Sequence[Seen], png: Path) -> None:
 @click.option("--jobs", "-j", type=click.IntRange(1), default=1, show_default=True)
 @click.option("--fault", "names", multiple=True, help="Only this fault; may be repeated.")
 @click.option("--diagnose", "diagnosed", is_flag=True, help="Also, whether the diagnosis names the faults.")
-@click.option("--log", type=click.Path(dir_okay=False, path_type=Path), help="Go on where this file ends.")
+@click.option("--log", type=click.Path(dir_okay=False, path_type=Path), help="Keep what is found of each fault here, and go on where it ends.")
 @click.option("--markdown", type=click.Path(dir_okay=False, path_type=Path), help="Write the table here.")
 @click.option("--png", type=click.Path(dir_okay=False, path_type=Path), help="Draw the matrix here.")
 def main(
