@@ -345,7 +345,11 @@ def draw(found: Sequence[Seen], png: Path) -> None:
 @click.option("--jobs", "-j", type=click.IntRange(1), default=1, show_default=True)
 @click.option("--fault", "names", multiple=True, help="Only this fault; may be repeated.")
 @click.option("--diagnose", "diagnosed", is_flag=True, help="Also, whether the diagnosis names the faults.")
-@click.option("--log", type=click.Path(dir_okay=False, path_type=Path), help="Keep what is found of each fault here, and go on where it ends.")
+@click.option(
+    "--log",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Keep what is found of each fault here, and go on where it ends.",
+)
 @click.option("--markdown", type=click.Path(dir_okay=False, path_type=Path), help="Write the table here.")
 @click.option("--png", type=click.Path(dir_okay=False, path_type=Path), help="Draw the matrix here.")
 def main(

@@ -5,7 +5,7 @@ from dataclasses import replace
 from bpttcheck.adapters.jax_subject import JaxSubject
 from bpttcheck.adapters.keras_layers import KerasLayers
 from bpttcheck.contract import Capabilities, Case
-from bpttref import RNN
+from bpttref import RNN, Full
 
 
 class KerasJax(KerasLayers, JaxSubject):
@@ -17,6 +17,7 @@ class KerasJax(KerasLayers, JaxSubject):
         return replace(super().capabilities(), sizes=self.sizes)
 
     def refusal(self, case: Case) -> str | None:
-        if isinstance(case.cell, RNN) and case.dtype == "float64" and case.lengths is None:
+        masked = case.lengths is not None and case.truncation == Full()  # where it is truncated, single steps are run
+        if isinstance(case.cell, RNN) and case.dtype == "float64" and not masked:
             return "SimpleRNN in float64 raises TypeError unless it is masked"
         return super().refusal(case)

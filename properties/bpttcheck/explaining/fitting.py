@@ -53,22 +53,29 @@ def _beside(numbers: Named, seen: Seen) -> tuple[Named, Measured]:
 
 def explain_some(candidates: Sequence[Fault], first: Sequence[Seen], found: Sequence[Seen]) -> tuple[list[str], int]:
     """The faults of which each explains, array by array, all that is wrong at the ``first`` problems, or two that do so
-    together; and how many it takes. They are wrong at no problem where the subject is right."""
+    together; and how many it takes. They are wrong at no problem where the subject is right, and explain most."""
     explained: dict[str, list[set[str]]] = {}
+    counts: dict[str, int] = {}
     for fault in candidates:
         overlaps = [_overlap(fault, seen) for seen in first]
-        if any(overlaps) and all(_overlap(fault, seen) is not None for seen in found):
-            explained[fault.id] = [overlap or set() for overlap in overlaps]
+        if any(overlaps):
+            everywhere = [_overlap(fault, seen) for seen in found]
+            if all(overlap is not None for overlap in everywhere):
+                explained[fault.id] = [overlap or set() for overlap in overlaps]
+                counts[fault.id] = sum(len(overlap or ()) for overlap in everywhere)
     wrong = [seen.bad - FLAGS for seen in first]
-    alone = [name for name, blocks in explained.items() if blocks == wrong]
-    if alone:
-        return (alone, 1) if len(alone) <= _MOST_NAMES else ([], 0)
-    pairs = [
-        pair
-        for pair in combinations(explained, 2)
-        if [a | b for a, b in zip(*(explained[name] for name in pair), strict=True)] == wrong
-    ]
-    return (list(pairs[0]), 2) if len(pairs) == 1 else ([], 0)
+    for number in (1, 2):
+        fitting = [
+            names
+            for names in combinations(explained, number)
+            if [set().union(*blocks) for blocks in zip(*(explained[name] for name in names), strict=True)] == wrong
+        ]
+        best = max((sum(counts[name] for name in names) for names in fitting), default=0)
+        chosen = [names for names in fitting if sum(counts[name] for name in names) == best]
+        if chosen:
+            alternatives = list(dict.fromkeys(name for names in chosen for name in names))
+            return (alternatives, number) if len(alternatives) <= (_MOST_NAMES, 2)[number - 1] else ([], 0)
+    return [], 0
 
 
 def _overlap(fault: Fault, seen: Seen) -> set[str] | None:
