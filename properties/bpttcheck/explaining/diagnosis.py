@@ -149,6 +149,7 @@ def diagnose(
         plain = set(by_factor) == {block for seen in first for block in seen.bad} and len(set(by_factor.values())) == 1
         if not clipped and not plain:
             partly, more = explain_some(list(limit.within(candidates)), first, found)
+            level = simplest if more else level  # the smallest case is explained, and not the rest
     wrong, right, factors = _described([seen for seen in broken if seen.level == level])
     unclear = broken and not (names or partly or clipped) and limit.left and "truncation" not in simplest
     return Diagnosis(
