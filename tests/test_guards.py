@@ -10,7 +10,6 @@ import pytest
 from bpttcheck import LAWS, Capabilities, CustomCell, judge
 from bpttcheck.adapters.reference import Reference
 from bpttcheck.explaining.diagnosis import diagnose
-from bpttcheck.measuring.calls import AdapterError
 from bpttcheck.measuring.comparisons import Violation
 from bpttcheck.studies.gradients import Setting, analyse, problem
 from bpttcheck.studies.jobs import executor
@@ -124,8 +123,7 @@ def test_a_subject_that_raises_is_not_diagnosed():
         def vjp(self, case):
             raise RuntimeError("no driver")
 
-    with pytest.raises(AdapterError, match="vjp raised RuntimeError: no driver"):
-        diagnose(Raising(), RNN("tanh"), "float64")
+    assert diagnose(Raising(), RNN("tanh"), "float64") is None
 
 
 @pytest.mark.parametrize(("threads", "sentence"), [

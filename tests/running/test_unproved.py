@@ -14,7 +14,7 @@ from bpttcheck.reporting.record import from_json, to_json
 from bpttcheck.reporting.text import print_verdict
 from bpttcheck.running.parallel import Question
 from bpttcheck.running.results import Result, unproved
-from bpttcheck.running.run import Run
+from bpttcheck.running.run import Record, Run
 from bpttcheck.targets import load
 
 from ..programs import command
@@ -135,7 +135,7 @@ def test_a_law_says_in_how_many_cases_it_proved_something(examples, vacuous, sel
     print_verdict(console, [result])
     shown = console.export_text()
     assert "0.250" in shown and (said in shown) == seldom
-    assert f"proved something in {said} cases" in to_junit([result])
+    assert f"proved something in {said} cases" in to_junit(Run(Question(), [Record("it", "it", results=[result])]))
 
 
 def test_json_has_the_cases_that_were_drawn_and_those_that_a_law_ran_on():

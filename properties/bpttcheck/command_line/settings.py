@@ -42,7 +42,7 @@ def _defaults(command: click.Command, table: dict[str, Any], folder: Path) -> di
             raise ValueError(f"{key} in {_TABLE} must be {name}, not {value!r}")
         if isinstance(parameter, click.Option) and parameter.is_flag:
             if value:
-                defaults[parameter.name] = parameter.flag_value
+                defaults[parameter.name] = True if parameter.is_bool_flag else parameter.flag_value
             continue
         if isinstance(value, str) and (isinstance(parameter.type, click.Path) or ".py:" in value):
             value = str(folder / value)

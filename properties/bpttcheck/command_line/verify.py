@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import click
+from click.core import ParameterSource
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
@@ -103,15 +104,18 @@ def verify(
     reports = Reports(json_file, junit_file, html_file)
     try:
         reports.prepare()
-        if derandomize and seed is not None:
+        written = click.get_current_context().get_parameter_source
+        if {written("seed"), written("derandomize")} == {ParameterSource.COMMANDLINE}:
             raise ValueError("--derandomize is --seed 0: leave out one of them")
+        if derandomize and written("seed") is not ParameterSource.COMMANDLINE:
+            seed = 0
         asked = Question(
             laws=tuple(law.id for law in chosen_laws(law_ids)),
             cells=cells,
             dtypes=dtypes,
             examples=examples,
             budget=budget,
-            seed=0 if derandomize else secrets.randbelow(2**32) if seed is None else seed,
+            seed=secrets.randbelow(2**32) if seed is None else seed,
             known=tuple(read_known_failures(known_file)),
             sizes=sizes,
             case=CaseFile(case_file.resolve()) if case_file else None,

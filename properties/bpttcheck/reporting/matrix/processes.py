@@ -106,6 +106,8 @@ def _run(target: str, asked: Question, folder: Path, trouble: str) -> Run:
     said = [line.strip().removeprefix("bpttcheck: ")[:_SAID] for line in lines if line.strip()][-1:]
     try:
         run = from_json((folder / "verdict.json").read_text(encoding="utf-8"))
+        if run.interrupted and not run.results:  # what stands there from the start
+            trouble = trouble or "its process ended without a verdict"
     except (OSError, ValueError):
         run = Run(asked, [Record(target)])
         trouble = trouble or ("" if said else "its process ended without a verdict")
