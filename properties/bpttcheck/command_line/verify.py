@@ -104,18 +104,13 @@ def verify(
     reports = Reports(json_file, junit_file, html_file)
     try:
         reports.prepare()
-        written = click.get_current_context().get_parameter_source
-        if {written("seed"), written("derandomize")} == {ParameterSource.COMMANDLINE}:
-            raise ValueError("--derandomize is --seed 0: leave out one of them")
-        if derandomize and written("seed") is not ParameterSource.COMMANDLINE:
-            seed = 0
         asked = Question(
             laws=tuple(law.id for law in chosen_laws(law_ids)),
             cells=cells,
             dtypes=dtypes,
             examples=examples,
             budget=budget,
-            seed=secrets.randbelow(2**32) if seed is None else seed,
+            seed=_seed(seed, derandomize),
             known=tuple(read_known_failures(known_file)),
             sizes=sizes,
             case=CaseFile(case_file.resolve()) if case_file else None,
@@ -203,6 +198,16 @@ def _close(console: Console, run: Run, unwritten: str, failing: bool) -> NoRetur
     for sentence in [*run.errors, *filter(None, [unwritten])]:
         click.echo(f"bpttcheck: {sentence}", err=True)
     sys.exit(run.exit_status(at_fault=bool(unwritten), failing=failing))
+
+
+def _seed(seed: int | None, derandomize: bool) -> int:
+    """What the command line says comes before settings. Raises ValueError if it says both."""
+    written = click.get_current_context().get_parameter_source
+    if {written("seed"), written("derandomize")} == {ParameterSource.COMMANDLINE}:
+        raise ValueError("--derandomize is --seed 0: leave out one of them")
+    if derandomize and written("seed") is not ParameterSource.COMMANDLINE:
+        return 0
+    return secrets.randbelow(2**32) if seed is None else seed
 
 
 def _number(seconds: float) -> float:
