@@ -103,7 +103,7 @@ FAULTS = tuple(
         ),
         (
             "first-dx-dropped",
-            "The gradient of x at step 0 is never written; the parameters' are right.",
+            "The gradient of x at the first step is never written; the parameters' are right.",
             "",
             PULLBACK,
             (RNN("tanh"), LSTM()),
