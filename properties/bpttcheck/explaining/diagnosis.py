@@ -15,7 +15,7 @@ from bpttcheck.explaining.lags import lags_of
 from bpttcheck.explaining.looking import FAILED, FLAGS, SECOND, Seen, differs_again, factors_of, looked_at
 from bpttcheck.faults import FAULTS, Fault, gate_orders
 from bpttcheck.running.time_limit import USUAL, TimeLimit
-from bpttref import Cell
+from bpttref import CELLS, Cell
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def in_short(blocks: Sequence[str]) -> list[str]:
 
 def _gates(own: Sequence[str]) -> int:
     """The number of gates of the cell that has these."""
-    return 4 if set(own) <= set("ifgo") else 3
+    return next(len(cell.gates) for cell in CELLS if set(own) <= set(cell.gates))
 
 
 def diagnose(
@@ -141,16 +141,17 @@ def diagnose(
         fault for fault in limit.within(candidates) if gives(fault, broken)
     ] or candidates  # what remembers must see them all
     names = [fault.id for fault in limit.within(likely) if gives(fault, found)]
+    first = [seen for seen in broken if seen.level == level]
+    wrong, right, factors = _described(first)
     partly, more, clipped = list[str](), 0, ""
     if not names and not moody:
         clipped = clipping([seen.gradients() for seen in broken])
-        first = [seen for seen in broken if seen.level == level]
-        _, _, by_factor = _described(first)
-        plain = set(by_factor) == {block for seen in first for block in seen.bad} and len(set(by_factor.values())) == 1
+        plain = factors.keys() == set().union(*(seen.bad for seen in first)) and len(set(factors.values())) == 1
         if not clipped and not plain:
-            partly, more = explain_some(list(limit.within(candidates)), first, found)
-            level = simplest if more else level  # the smallest case is explained, and not the rest
-    wrong, right, factors = _described([seen for seen in broken if seen.level == level])
+            partly, more = explain_some(list(limit.within(candidates)), found, level)
+    if more and level != simplest:  # the smallest case is explained, and not the rest
+        level = simplest
+        wrong, right, factors = _described([seen for seen in broken if seen.level == level])
     unclear = broken and not (names or partly or clipped) and limit.left and "truncation" not in simplest
     return Diagnosis(
         tuple(names or partly),

@@ -51,18 +51,20 @@ def _beside(numbers: Named, seen: Seen) -> tuple[Named, Measured]:
     return got, Measured(values, scale)
 
 
-def explain_some(candidates: Sequence[Fault], first: Sequence[Seen], found: Sequence[Seen]) -> tuple[list[str], int]:
-    """The faults of which each explains, array by array, all that is wrong at the ``first`` problems, or two that do so
-    together; and how many it takes. They are wrong at no problem where the subject is right, and explain most."""
+def explain_some(candidates: Sequence[Fault], found: Sequence[Seen], level: str) -> tuple[list[str], int]:
+    """The faults of which each explains, array by array, all that is wrong at the problems of a level, or two that do
+    so together; and how many it takes. They are wrong at no problem where the subject is right, and explain most."""
+    first = [seen for seen in found if seen.level == level and seen.bad]
+    others = [seen for seen in found if not (seen.level == level and seen.bad)]
     explained: dict[str, list[set[str]]] = {}
     counts: dict[str, int] = {}
     for fault in candidates:
         overlaps = [_overlap(fault, seen) for seen in first]
         if any(overlaps):
-            everywhere = [_overlap(fault, seen) for seen in found]
-            if all(overlap is not None for overlap in everywhere):
-                explained[fault.id] = [overlap or set() for overlap in overlaps]
-                counts[fault.id] = sum(len(overlap or ()) for overlap in everywhere)
+            overlaps += [_overlap(fault, seen) for seen in others]
+            if all(overlap is not None for overlap in overlaps):
+                blocks = [overlap or set() for overlap in overlaps]
+                explained[fault.id], counts[fault.id] = blocks[: len(first)], sum(map(len, blocks))
     wrong = [seen.bad - FLAGS for seen in first]
     for number in (1, 2):
         fitting = [

@@ -61,9 +61,7 @@ def print_failure(console: Console, explained: Explanation, *, named: bool = Fal
 def wrapped(text: str, columns: int, indent: str) -> str:
     """The text in lines of so many columns, all but the first indented; no name is broken, as "W_hh[gates f, i]"."""
     whole = re.sub(r"\[[^\]]*\]", lambda name: name[0].replace(" ", "\0"), text)
-    lines = textwrap.wrap(
-        whole, columns, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False, drop_whitespace=True
-    )
+    lines = textwrap.wrap(whole, columns, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
     return "\n".join(lines).replace("\0", " ")
 
 

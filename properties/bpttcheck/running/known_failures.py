@@ -119,7 +119,7 @@ def _entries(file: Path, number: int, entry: Any) -> Iterator[KnownFailure]:
         raise ValueError(f"{where} has no {' and no '.join(sorted(missing))}")
     for name in ("law", "target", "cell", "dtype", "requires", "reason", "link"):
         value, several = entry.get(name, ""), name not in ("reason", "link")
-        if not all(isinstance(item, str) for item in (value if several and isinstance(value, list) else [value])):
+        if not all(isinstance(item, str) for item in (_listed(value) if several else [value])):
             said = "a string, or a list of strings" if several else "a string"
             raise ValueError(f"{where}: {name} must be {said}; it is {value!r}")
     places = {name: _listed(entry[name]) for name in ("law", "target", "cell", "dtype") if name in entry}
