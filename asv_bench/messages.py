@@ -2,7 +2,7 @@
 
     python asv_bench/messages.py --jobs 2
 
-Each is judged as ``bpttcheck verify fault:ID`` does, on its first cell. A message *names* if the diagnosis gives the
+Each is tested as by ``bpttcheck verify fault:ID``, on its first cell. A message *names* if the diagnosis gives the
 fault, of two either, and says that more is wrong; it *locates* if it gives no name and the arrays, or the law and the
 case, in which something is wrong; it *misleads* if it gives another fault's name alone.
 """
@@ -23,8 +23,8 @@ from rich.progress import track
 
 from bpttcheck import LAWS, judge
 from bpttcheck.explaining.explanation import explain
-from bpttcheck.faults import FAULTS, Fault, Faulty
-from bpttcheck.faults.planting import Altered, Pulled
+from bpttcheck.faults import FAULTS, Faulty
+from bpttcheck.faults.planting import both
 from bpttcheck.running.parallel import Question
 
 BY_ID = {fault.id: fault for fault in FAULTS}
@@ -40,13 +40,6 @@ TOGETHER = (  # in the cell's equations, and in the pullback around them
     ("two-bias-double-step", "dx-in-backward-order"), ("gate-primes-of-values", "second-bias-zero"),
     ("previous-wraps-round", "times-rows"), ("sigmoid-prime-of-value", "divided-by-steps-and-rows"),
 )  # fmt: skip
-
-
-def both(first: Fault, second: Fault) -> Fault:
-    """Two faults in one implementation."""
-    assert isinstance(first.make, Altered) and isinstance(second.make, Pulled)
-    over, make = second.make.over, first.make
-    return Fault(f"{first.id} + {second.id}", "", "", (), first.cells, lambda: over(make()))
 
 
 def told(names: tuple[str, ...]) -> tuple[str, str, str]:

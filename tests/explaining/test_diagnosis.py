@@ -115,6 +115,18 @@ def test_a_subject_that_needs_a_cotangent_of_y_has_its_fault_named(fault_id):
     assert diagnose(Unguarded(fault), fault.cells[0], "float64").names == (fault_id,)
 
 
+@pytest.mark.parametrize("fault_id", ["dy-overwritten-by-dx", "dropped-weight-written-back"])
+def test_the_case_that_failed_comes_first_and_stays_as_it_was_and_flags_are_no_arrays(fault_id):
+    fault = BY_ID[fault_id]
+    problem = realise(CASE, fault.cells[0], "float64", Reference().capabilities())
+    before = [array.copy() for array in (problem[0].parameters[0][0]["W_hh"], problem[1].y)]
+    found = diagnose(Faulty(fault), fault.cells[0], "float64", (), failing=[problem])
+    assert found.level == "the case that failed" and found.flags == ("arguments overwritten",)
+    assert not {"arguments overwritten"} & {*found.wrong, *found.right} and "arguments overwritten" in found.sentence()
+    for array, was in zip((problem[0].parameters[0][0]["W_hh"], problem[1].y), before, strict=True):
+        np.testing.assert_array_equal(array, was)
+
+
 def test_a_declared_output_that_is_not_returned_is_wrong():
     class Silent(Reference):
         def vjp(self, case):

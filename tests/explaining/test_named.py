@@ -15,6 +15,7 @@ from bpttcheck.cases.realising import realise
 from bpttcheck.explaining.diagnosis import diagnose, in_short
 from bpttcheck.faults import FAULTS, Fault, Faulty
 from bpttcheck.faults.equations import gates_taken_as
+from bpttcheck.faults.planting import both
 from bpttref import CELLS, GRU, LSTM, RNN, Full, trees
 
 from ..field.hand_written import HandWritten
@@ -140,7 +141,7 @@ TWO = [  # in the equations, and around the pullback
 @pytest.mark.parametrize("names", TWO, ids=" and ".join)
 def test_of_two_mistakes_one_is_named_and_more_is_said_to_be_wrong(names):
     first, second = (BY_ID[name] for name in names)
-    two = Fault("two", "", "", (), first.cells, lambda: second.make.over(first.make()))
+    two = both(first, second)
     T = 2 if names[0] == "rnn-no-carry" else 1  # with fewer it does not show
     smallest = realise(Draw(T, 1, 1, 1, 1, *[False] * 4, 0.5, seed=0), first.cells[0], "float64", CAPABILITIES)
     found = diagnose(Faulty(two), first.cells[0], "float64", failing=[smallest])

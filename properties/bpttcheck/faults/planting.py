@@ -93,6 +93,13 @@ class Pulled:
         return faulty
 
 
+def both(first: Fault, second: Fault) -> Fault:
+    """Two faults in one implementation: the first in the equations of its cells, the second in the pullback."""
+    assert isinstance(first.make, Altered) and isinstance(second.make, Pulled)
+    over, make = second.make.over, first.make
+    return Fault(f"{first.id} + {second.id}", "", "", (), first.cells, lambda: over(make()))
+
+
 def with_parameters(gradients: Gradients, change: Callable[[int, int, str, Array], Array]) -> Gradients:
     """The gradients, those of the parameters changed by ``change(layer, direction, name, gradient)``."""
     return gradients._replace(
