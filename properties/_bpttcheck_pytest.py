@@ -3,7 +3,10 @@
 pytest imports this module wherever bpttcheck is installed; it imports bpttcheck only where the option is given.
 """
 
+import math
 from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -26,6 +29,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     group.addoption("--bpttcheck-examples", type=int, default=40, metavar="N", help="Cases per cell and dtype: 40.")
     group.addoption("--bpttcheck-seed", type=int, default=0, metavar="N", help="Draw other cases: 0.")
+    group.addoption(
+        "--bpttcheck-budget",
+        type=float,
+        default=math.inf,
+        metavar="SECONDS",
+        help="Stop drawing cases and shrinking failures after so long, in each cell and dtype.",
+    )
+    group.addoption(
+        "--bpttcheck-timeout", type=float, default=300.0, metavar="SECONDS", help="Give up a call after so long: 300."
+    )
+    group.addoption("--bpttcheck-known-failures", type=Path, metavar="FILE", help="Failures that are expected.")
+    group.addoption(
+        "--bpttcheck-in-process", action="store_true", help="Load and call the targets in this process, for a debugger."
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -33,25 +50,33 @@ def pytest_configure(config: pytest.Config) -> None:
     targets = config.getoption("bpttcheck")
     if not targets:
         return
-    for option, least in (("--bpttcheck-examples", 1), ("--bpttcheck-seed", 0)):
-        if config.getoption(option) < least:
-            raise pytest.UsageError(f"{option} must be at least {least}, not {config.getoption(option)}")
-    from bpttcheck.running.parallel import Question
+    option = {name: config.getoption(f"--bpttcheck-{name}") for name in ("examples", "seed", "budget", "timeout")}
+    for name, least in (("examples", 1), ("seed", 0), ("budget", 0), ("timeout", 0)):
+        if not option[name] >= least:
+            raise pytest.UsageError(f"--bpttcheck-{name} must be at least {least}, not {option[name]}")
+    from bpttcheck.running.known_failures import read_known_failures
+    from bpttcheck.running.question import Question
     from bpttcheck.running.run import Run
     from bpttcheck.targets import TargetError
 
-    asked = Question(examples=config.getoption("--bpttcheck-examples"), seed=config.getoption("--bpttcheck-seed"))
     try:
-        config.stash[_RUN] = Run.of(targets, asked, raising=True)
-    except TargetError as error:
+        known = tuple(read_known_failures(config.getoption("--bpttcheck-known-failures")))
+        in_process = config.getoption("--bpttcheck-in-process")
+        config.stash[_RUN] = Run.of(targets, Question(**option, known=known), in_process=in_process, raising=True)
+    except (TargetError, ValueError, OSError) as error:
         raise pytest.UsageError(f"bpttcheck: {error}") from error
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if _RUN in config.stash:
+        config.stash[_RUN].end()
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
     if _RUN not in config.stash:
         return []
     run = config.stash[_RUN]
-    targets = ", ".join(run.subjects)
+    targets = ", ".join(run.introduced)
     return [f"bpttcheck: seed {run.asked.seed}, {run.asked.examples} examples per cell and dtype of {targets}"]
 
 
@@ -73,12 +98,15 @@ class Targets(pytest.Directory):
 
     def collect(self) -> Iterator[pytest.Collector]:
         from bpttcheck.reporting.checks import Sitting
+        from bpttcheck.running.turns import judged_in
 
         run = self.config.stash[_RUN]
         targets: dict[str, list[Sitting]] = {}
         for share in run.shares:
             own = targets.setdefault(share.target, [])
-            sitting = Sitting(run.subjects[share.target], share, run.asked, [], own)
+            said = run.introduced[share.target]
+            judged = partial(judged_in, run.places[share.target])
+            sitting = Sitting(said.name, share, run.asked, said.shares[share], judged, [], own)
             yield CellAndDtype.from_parent(self, name="::".join(share), sitting=sitting)
 
 

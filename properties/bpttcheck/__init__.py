@@ -1,26 +1,30 @@
 """bpttcheck: is this backpropagation through time right? Laws, drawn cases, and a verdict.
 
 An adapter needs `Capabilities`, `Outputs` and `Gradients` (see `bpttcheck.contract`); `judge` runs the laws on it, and
-`parametrize_with_laws` makes tests of them.
+`parametrize_with_laws` makes tests of them. Nothing is imported before it is used.
 """
 
-from bpttcheck.contract import (
-    Capabilities,
-    Case,
-    Cotangents,
-    CustomCell,
-    ForwardMode,
-    Gradients,
-    Implementation,
-    OneShot,
-    Outputs,
-    Pullback,
-    TwoPhase,
-)
-from bpttcheck.laws import LAWS, Law
-from bpttcheck.reporting.checks import parametrize_with_laws
-from bpttcheck.running.results import Result
-from bpttcheck.running.verdict import judge
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bpttcheck.contract import (
+        Capabilities,
+        Case,
+        Cotangents,
+        CustomCell,
+        ForwardMode,
+        Gradients,
+        Implementation,
+        OneShot,
+        Outputs,
+        Pullback,
+        TwoPhase,
+    )
+    from bpttcheck.laws import LAWS, Law
+    from bpttcheck.reporting.checks import parametrize_with_laws
+    from bpttcheck.running.results import Result
+    from bpttcheck.running.verdict import judge
 
 __all__ = [
     "Capabilities",
@@ -40,3 +44,20 @@ __all__ = [
     "judge",
     "parametrize_with_laws",
 ]
+_ELSEWHERE = {
+    "LAWS": "bpttcheck.laws",
+    "Law": "bpttcheck.laws",
+    "Result": "bpttcheck.running.results",
+    "judge": "bpttcheck.running.verdict",
+    "parametrize_with_laws": "bpttcheck.reporting.checks",
+}  # all others are in the contract
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_ELSEWHERE.get(name, "bpttcheck.contract")), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -3,7 +3,6 @@
 import importlib
 import importlib.util
 import sys
-from collections.abc import Iterable
 from functools import partial
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -16,7 +15,7 @@ from bpttcheck.faults import FAULTS, Faulty
 from bpttcheck.measuring.calls import AdapterError, capabilities_of
 from bpttref import Cell
 
-# Targets of which a process judges one, since Keras takes its backend once, and the library behind each.
+# The library behind each: a process of its own for each, since Keras takes its backend once.
 _KERAS_BACKENDS = {"keras-jax": "jax", "keras-torch": "torch"}
 
 GROUP = "bpttcheck.implementations"  # of the entry points by which other libraries offer theirs
@@ -39,13 +38,6 @@ def installed() -> list[str]:
         if not name.endswith("-cuda")
     }
     return [name for name, them in needed.items() if all(importlib.util.find_spec(one) for one in them if one)]
-
-
-def judged_together(targets: Iterable[str]) -> tuple[str, ...]:
-    """The targets that one process can judge: all but those of Keras after the first."""
-    targets = tuple(targets)
-    keras = [name for name in targets if name in _KERAS_BACKENDS]
-    return tuple(name for name in targets if name not in keras[1:])
 
 
 def offered() -> list[EntryPoint]:

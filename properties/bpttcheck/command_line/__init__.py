@@ -1,7 +1,6 @@
 """The command ``bpttcheck``: arguments and exit codes, nothing else; one file a command."""
 
 import sys
-import traceback
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from bpttcheck.command_line.targets import targets
 from bpttcheck.command_line.verify import verify
 from bpttcheck.command_line.xray import xray
 from bpttcheck.exit_status import AT_FAULT, INTERRUPTED
-from bpttcheck.printable import printable
+from bpttcheck.running.child import Unforeseen, unforeseen
 from bpttcheck.versions import own_version
 
 
@@ -38,9 +37,7 @@ class _Commands(click.Group):
         except Exception as error:
             if "--traceback" in sys.argv:
                 raise
-            place = traceback.extract_tb(error.__traceback__)[-1]
-            where = f"{Path(place.filename).name}, line {place.lineno}"
-            said = printable(f"{type(error).__name__}: {error} ({where})")
+            said = error if isinstance(error, Unforeseen) else unforeseen(error)
             click.echo(f"bpttcheck: internal error, please report it: {said}", err=True)
             context.exit(AT_FAULT)
 

@@ -1,5 +1,6 @@
 """``bpttcheck gradients``."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -7,12 +8,15 @@ import click
 from bpttcheck.command_line import completion, options
 from bpttcheck.command_line.ending import stop
 from bpttcheck.command_line.terminal import new_console
+from bpttcheck.contract import Implementation
 from bpttcheck.measuring.calls import AdapterError, Refused, capabilities_of
 from bpttcheck.measuring.comparisons import Violation
-from bpttcheck.studies.gradients import Setting, analyse
+from bpttcheck.printable import printable
+from bpttcheck.running.child import Child
+from bpttcheck.studies.gradients import Analysis, Setting, analyse
 from bpttcheck.studies.gradients_report import draw_analyses, print_analyses, to_json
 from bpttcheck.studies.pictures import new_figure
-from bpttcheck.targets import TargetError, cell_named, load
+from bpttcheck.targets import TargetError, cell_named
 from bpttcheck.versions import versions
 
 _SIDE_BY_SIDE = ("rnn-tanh", "lstm", "gru-after")  # of the reference, which has more
@@ -79,21 +83,30 @@ def gradients(
     console = new_console()
     try:
         setting = Setting(length, units, inputs, scale, gate_bias, seed)
-        subject = load(target)
-        names = cells or (_SIDE_BY_SIDE if target == "reference" else [c.name for c in capabilities_of(subject).cells])
-        chosen = [cell_named(subject, name) for name in dict.fromkeys(names)]
+        child = Child(target)
+        name, chosen = child.ask(_introduced, cells or (_SIDE_BY_SIDE if target == "reference" else ()))
         picture = new_figure(11, 8) if pictures else None  # what cannot be drawn or written ends here, before the work
         for file in filter(None, (*pictures.values(), json_file)):
             file.touch()
-        analyses = [analyse(subject, cell, setting) for cell in chosen]
-        print_analyses(console, subject.name, setting, analyses)
+        analyses = [child.ask(_analysed, cell, setting) for cell in chosen]
+        print_analyses(console, name, setting, analyses)
         if picture is not None:
-            draw_analyses(picture, subject.name, setting, analyses)
+            draw_analyses(picture, name, setting, analyses)
         for kind, file in pictures.items():
             assert picture is not None
             picture.savefig(file, format=kind, dpi=150)
             console.print(f"drawn: {file}", markup=False, highlight=False)
         if json_file is not None:
-            json_file.write_text(to_json(subject.name, setting, analyses, versions()) + "\n")
+            json_file.write_text(to_json(name, setting, analyses, versions()) + "\n")
     except (TargetError, AdapterError, Refused, Violation, ValueError, OSError, ImportError) as error:
         stop(error)
+
+
+def _introduced(subject: Implementation, names: Sequence[str]) -> tuple[str, list[str]]:
+    """Its name, and those of its cells, all or those that are asked for. Raises TargetError."""
+    cells = [cell_named(subject, name) for name in dict.fromkeys(names)] or capabilities_of(subject).cells
+    return printable(subject.name), [cell.name for cell in cells]
+
+
+def _analysed(subject: Implementation, cell: str, setting: Setting) -> Analysis:
+    return analyse(subject, cell_named(subject, cell), setting)

@@ -20,7 +20,7 @@ from bpttcheck.reporting.matrix.table import print_matrix
 from bpttcheck.reporting.page import blank_page
 from bpttcheck.reporting.record import from_json
 from bpttcheck.running.known_failures import read_known_failures
-from bpttcheck.running.parallel import Question
+from bpttcheck.running.question import Question
 from bpttcheck.running.results import summary
 from bpttcheck.running.run import Record, Run, unmet
 from bpttcheck.targets import installed

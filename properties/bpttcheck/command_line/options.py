@@ -1,5 +1,6 @@
 """Options that several commands share."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -38,3 +39,19 @@ html = click.option(
     type=click.Path(dir_okay=False, path_type=Path),
     help="Write the same as one page; needs jinja2.",
 )
+timeout = click.option(
+    "--timeout",
+    type=click.FloatRange(0, min_open=True),
+    default=300,
+    show_default=True,
+    metavar="SECONDS",
+    callback=lambda _, __, seconds: number(seconds),
+    help="Give up a call of a target after so long.",
+)
+
+
+def number(seconds: float) -> float:
+    """Raises click.BadParameter for what is none."""
+    if math.isnan(seconds):
+        raise click.BadParameter("nan is no number of seconds")
+    return seconds

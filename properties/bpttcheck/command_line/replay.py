@@ -1,12 +1,13 @@
 """``bpttcheck replay``."""
 
-import runpy
 import sys
 from pathlib import Path
 
 import click
 
 from bpttcheck.exit_status import AT_FAULT, FAILED, PASSED
+from bpttcheck.explaining.replaying import check_file
+from bpttcheck.running.child import Child, Died
 
 
 @click.command()
@@ -19,10 +20,10 @@ def replay(path: Path) -> None:
     """
     file = path / "replay.py" if path.is_dir() else path
     try:
-        written = runpy.run_path(str(file))
-        if "check" not in written:
-            raise ValueError(f"{file} is not the replay.py of a failure")
-        wrong = written["check"]()
+        wrong, *_ = Child("").ask(check_file, file.resolve())
+    except Died as death:
+        click.echo(f"ERROR: {death}")
+        sys.exit(AT_FAULT)
     except Exception as error:
         click.echo(f"ERROR: {type(error).__name__}: {error}")
         sys.exit(AT_FAULT)

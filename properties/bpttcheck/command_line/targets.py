@@ -1,16 +1,16 @@
 """``bpttcheck targets``."""
 
 import importlib.util
-from collections.abc import Iterator
 from importlib.metadata import packages_distributions, version
 from textwrap import fill
 
 import click
 
 from bpttcheck.adapters import BUILT_IN
-from bpttcheck.contract import Capabilities
-from bpttcheck.measuring.calls import capabilities_of
-from bpttcheck.targets import GROUP, TargetError, load, offered
+from bpttcheck.contract import Implementation
+from bpttcheck.measuring.calls import AdapterError, capabilities_of
+from bpttcheck.running.child import Child
+from bpttcheck.targets import GROUP, TargetError, offered
 from bpttcheck.versions import own_version
 
 _WIDTH = 80
@@ -49,16 +49,19 @@ def _origin(library: str | None) -> str:
 
 def _describe(target: str) -> None:
     try:
-        lines = _abilities(capabilities_of(load(target)))
-    except TargetError as error:
+        lines = iter(Child(target).ask(_abilities))
+    except (TargetError, AdapterError) as error:
         lines = iter([("not available", str(error))])
     for what, text in lines:
         click.echo(fill(f"{what + ':':12} {text}", _WIDTH, initial_indent="    ", subsequent_indent=" " * 17))
 
 
-def _abilities(declared: Capabilities) -> Iterator[tuple[str, str]]:
-    yield "cells", ", ".join(cell.name for cell in declared.cells)
-    yield "dtypes", ", ".join(declared.dtypes)
-    for what in ("inputs", "gradients"):
-        yield what, ", ".join(getattr(declared, what)) or "none"
-    yield "truncations", ", ".join(rule.__name__.lower() for rule in declared.truncations) or "none"
+def _abilities(subject: Implementation) -> list[tuple[str, str]]:
+    declared = capabilities_of(subject)
+    return [
+        ("cells", ", ".join(cell.name for cell in declared.cells)),
+        ("dtypes", ", ".join(declared.dtypes)),
+        ("inputs", ", ".join(declared.inputs) or "none"),
+        ("gradients", ", ".join(declared.gradients) or "none"),
+        ("truncations", ", ".join(rule.__name__.lower() for rule in declared.truncations) or "none"),
+    ]

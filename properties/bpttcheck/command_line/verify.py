@@ -5,6 +5,7 @@ import re
 import secrets
 import signal
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
@@ -12,24 +13,27 @@ from typing import NoReturn
 import click
 from click.core import ParameterSource
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from bpttcheck.cases.case_file import CaseFile
 from bpttcheck.command_line import completion, options
 from bpttcheck.command_line.catalogue import chosen_laws
-from bpttcheck.command_line.ending import stop
+from bpttcheck.command_line.ending import end_as_interrupted, stop
 from bpttcheck.command_line.terminal import new_console
+from bpttcheck.exit_status import INTERRUPTED
 from bpttcheck.explaining.explanation import Explanation, explain
 from bpttcheck.explaining.replaying import found_again
-from bpttcheck.measuring.calls import AdapterError, capabilities_of
 from bpttcheck.reporting.files import Reports
 from bpttcheck.reporting.text import print_failure, print_verdict
+from bpttcheck.running.child import Died
 from bpttcheck.running.known_failures import read_known_failures
-from bpttcheck.running.parallel import Question
-from bpttcheck.running.results import BAD, Result, summary
-from bpttcheck.running.run import Run, unmet
+from bpttcheck.running.question import Question
+from bpttcheck.running.results import BAD, summary
+from bpttcheck.running.run import Record, Run, unmet
 from bpttcheck.running.time_limit import TimeLimit
-from bpttcheck.targets import TargetError, installed, judged_together
+from bpttcheck.running.turns import Turn
+from bpttcheck.targets import TargetError, installed
 
 
 @click.command()
@@ -40,8 +44,12 @@ from bpttcheck.targets import TargetError, installed, judged_together
 @click.option("--where-declared", is_flag=True, help="Leave out a cell or dtype that no target has, with no complaint.")
 @options.examples
 @click.option("--budget", type=click.FloatRange(0, min_open=True), default=math.inf, metavar="SECONDS",
-              callback=lambda _, __, seconds: _number(seconds),
+              callback=lambda _, __, seconds: options.number(seconds),
               help="Stop drawing cases, shrinking failures and diagnosing after so long, all together.")  # fmt: skip
+@options.timeout
+@click.option(
+    "--in-process", is_flag=True, help="Load and call the targets in this process, for a debugger; nothing guards it."
+)
 @click.option("--sizes", callback=lambda _, __, text: _sizes(text), metavar="T=N,B=N,D=N,H=N",
               help="Cases of these sizes alone; any may be left out.")  # fmt: skip
 @click.option(
@@ -78,6 +86,8 @@ def verify(
     where_declared: bool,
     examples: int,
     budget: float,
+    timeout: float,
+    in_process: bool,
     sizes: dict[str, int],
     case_file: Path | None,
     against: str,
@@ -102,38 +112,49 @@ def verify(
     in doubt; 130 interrupted.
     """
     reports = Reports(json_file, junit_file, html_file)
+    end_as_interrupted()
     try:
         reports.prepare()
+        if in_process and jobs > 1:
+            raise ValueError("--in-process judges in one process: leave out --jobs")
         asked = Question(
             laws=tuple(law.id for law in chosen_laws(law_ids)),
             cells=cells,
             dtypes=dtypes,
             examples=examples,
             budget=budget,
+            timeout=timeout,
             seed=_seed(seed, derandomize),
             known=tuple(read_known_failures(known_file)),
             sizes=sizes,
             case=CaseFile(case_file.resolve()) if case_file else None,
             against=against,
         )
-        chosen = targets or judged_together(installed())
-        run = Run.of(chosen, asked, where_declared=where_declared, in_detail=json_file is not None, raising=traceback)
+        chosen = tuple(dict.fromkeys(targets or installed()))
+        run = Run(asked, [Record(target) for target in chosen])
+        run = Run.of(
+            chosen,
+            asked,
+            where_declared=where_declared,
+            in_detail=json_file is not None,
+            in_process=in_process,
+            raising=traceback,
+        )
         reports.begin(run)
-    except (TargetError, AdapterError, click.UsageError, OSError, ValueError, ImportError) as error:
+    except KeyboardInterrupt:
+        _end_early(reports, run)
+    except (TargetError, click.UsageError, OSError, ValueError, ImportError) as error:
         stop(error, traceback)
     elsewhere = reports.to_standard_output
     console, aside = new_console(aside=elsewhere), new_console(quiet, aside=elsewhere)
     still_failing, stale, limit = False, [], TimeLimit(budget)
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is signal.SIG_DFL:  # nohup ignores one
-            signal.signal(number, signal.default_int_handler)  # they end it as Ctrl-C does
     try:
-        aside.print(
-            f"seed {asked.seed}, {examples} examples per cell and dtype{run.own}", markup=False, highlight=False
-        )
+        own = next(iter(run.introduced.values())).own
+        aside.print(f"seed {asked.seed}, {examples} examples per cell and dtype{own}", markup=False, highlight=False)
         still_failing = _print_found_again(console, aside, run, failures)
         _judge(aside, run, jobs, traceback)
     except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # what is known is written
         run.interrupted = True
         console.print("interrupted: the verdict so far, without what was under way")
     unwritten = "" if elsewhere else reports.write(run)  # before anything is printed that may go wrong
@@ -142,7 +163,7 @@ def verify(
     if not run.interrupted:
         with suppress(KeyboardInterrupt):
             explained = _explained(console, run, failures, limit)
-        stale = unmet(asked, [record for record in run.targets if record.target in run.subjects])
+        stale = unmet(asked, [record for record in run.targets if record.target in run.introduced])
     if explained or elsewhere:
         unwritten = reports.write(run, explained)
     for entry in stale:
@@ -150,13 +171,23 @@ def verify(
     _close(console, run, unwritten, failing=still_failing or bool(stale))
 
 
+def _end_early(reports: Reports, run: Run) -> NoReturn:
+    """Interrupted before there was a run: the reports say that much."""
+    with suppress(OSError):
+        reports.begin(run)
+    click.echo("interrupted", err=True)
+    sys.exit(INTERRUPTED)
+
+
 def _print_found_again(console: Console, aside: Console, run: Run, failures: Path) -> bool:
     """Run the failures on file again; whether one still fails that is not known."""
     failing = False
-    for target in run.subjects:
-        for again in found_again(failures, target, run.asked):
-            failing |= again.failing
-            (console if again.failing else aside).print(f"{again.path}: {again.said}", markup=False, soft_wrap=True)
+    for record in run.targets:
+        if record.target in run.introduced:
+            for again in found_again(run.places[record.target], record.target, failures, run.asked):
+                failing |= again.failing
+                record.errors += [f"{record.target}, {again.path}: {again.said}"] * again.died
+                (console if again.failing else aside).print(f"{again.path}: {again.said}", markup=False, soft_wrap=True)
     return failing
 
 
@@ -166,37 +197,39 @@ def _judge(console: Console, run: Run, jobs: int, traceback: bool) -> None:
     with Progress(*columns, console=console, transient=True, disable=console.quiet or not console.is_terminal) as bar:
         task = bar.add_task("starting", total=None)
 
-        def show(result: Result) -> None:
-            words = f"{result.subject}  {result.cell} {result.dtype}  {result.law}  {result.examples} examples"
-            bar.update(task, description=words)
+        def show(turns: Sequence[Turn]) -> None:
+            bar.update(task, description=escape("; ".join(map(str, turns))))
 
-        for share in run.judge(jobs, show, raising=traceback):
-            if jobs > 1:
-                bar.update(task, description=f"{share.target}  {share.cell} {share.dtype} is judged")
+        for _ in run.judge(jobs, show, raising=traceback):
+            pass
 
 
 def _explained(console: Console, run: Run, failures: Path, limit: TimeLimit) -> list[Explanation]:
     """What is to be said of each cell that fails, which is printed and goes into the records."""
     explained = []
     for record in run.targets:
-        if record.target in run.subjects:
-            subject = run.subjects[record.target]
-            for explanation in explain(record.target, subject, record.results, failures, run.asked, limit):
-                explained.append(explanation)
-                record.diagnoses[explanation.first.cell] = explanation.cause()
-                print_failure(console, explanation, named=len(run.subjects) > 1)
+        if record.target in run.introduced:
+            try:
+                place = run.places[record.target]
+                for explanation in explain(place, record.target, record.results, failures, run.asked, limit):
+                    explained.append(explanation)
+                    record.diagnoses[explanation.first.cell] = explanation.cause()
+                    print_failure(console, explanation, named=len(run.introduced) > 1)
+            except Died as death:
+                record.errors.append(f"{record.target} could not be explained: {death}")
     return explained
 
 
 def _close(console: Console, run: Run, unwritten: str, failing: bool) -> NoReturn:
     """The closing sentences, and the exit status."""
     console.print(f"\n{summary(run.results)}", markup=False, highlight=False)
-    if any(not capabilities_of(subject).gradients for subject in run.subjects.values()):
+    if any(not said.gradients for said in run.introduced.values()):
         console.print("[bold yellow]A forward-only subject was judged: nothing is said about its gradients.[/]")
     if failing:
         console.print("Failures on file, or known failures that match nothing, make this run fail: see above.")
     for sentence in [*run.errors, *filter(None, [unwritten])]:
         click.echo(f"bpttcheck: {sentence}", err=True)
+    run.end()
     sys.exit(run.exit_status(at_fault=bool(unwritten), failing=failing))
 
 
@@ -208,13 +241,6 @@ def _seed(seed: int | None, derandomize: bool) -> int:
     if derandomize and written("seed") is not ParameterSource.COMMANDLINE:
         return 0
     return secrets.randbelow(2**32) if seed is None else seed
-
-
-def _number(seconds: float) -> float:
-    """Raises click.BadParameter for what is none."""
-    if math.isnan(seconds):
-        raise click.BadParameter("nan is no number of seconds")
-    return seconds
 
 
 def _sizes(text: str | None) -> dict[str, int]:

@@ -9,13 +9,17 @@ import click
 from bpttcheck.command_line import completion
 from bpttcheck.command_line.ending import stop
 from bpttcheck.command_line.terminal import new_console
+from bpttcheck.contract import Implementation
 from bpttcheck.exit_status import FAILED, PASSED
+from bpttcheck.explaining.xray import Xray
 from bpttcheck.explaining.xray import xray as take_xray
 from bpttcheck.measuring.calls import AdapterError, Refused, capabilities_of
 from bpttcheck.measuring.comparisons import Violation
+from bpttcheck.printable import printable
 from bpttcheck.reporting.xray import draw_xray, print_xray
+from bpttcheck.running.child import Child
 from bpttcheck.studies.pictures import new_figure
-from bpttcheck.targets import TargetError, cell_named, load
+from bpttcheck.targets import TargetError, cell_named
 from bpttref import Blocks, Full, Last, Regular, Strategy, Window
 
 
@@ -72,13 +76,16 @@ def xray(
         if png or svg:
             new_figure(1, 1)  # found out before the work
         asked = makers[strategy]()
-        subject = load(target)
-        cell = cell_named(subject, cell_name) if cell_name else capabilities_of(subject).cells[0]
-        seen = take_xray(subject, cell, asked, length)
-        print_xray(console, subject.name, asked, seen)
+        name, seen = Child(target).ask(_seen, cell_name, asked, length)
+        print_xray(console, name, asked, seen)
         for file in filter(None, (png, svg)):
-            draw_xray(file, subject.name, asked, seen)
+            draw_xray(file, name, asked, seen)
             console.print(f"drawn: {file}", highlight=False)
     except (TargetError, AdapterError, Refused, Violation, ValueError, OSError, ImportError, click.UsageError) as error:
         stop(error)
     sys.exit(PASSED if seen.as_declared else FAILED)
+
+
+def _seen(subject: Implementation, cell_name: str | None, asked: Strategy, length: int) -> tuple[str, Xray]:
+    cell = cell_named(subject, cell_name) if cell_name else capabilities_of(subject).cells[0]
+    return printable(subject.name), take_xray(subject, cell, asked, length)

@@ -1,7 +1,7 @@
 """What is said of a cell that fails or raises: laws, the smallest case, a diagnosis, an X-ray, files that show it."""
 
 import shlex
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -22,10 +22,11 @@ from bpttcheck.laws import LAWS
 from bpttcheck.measuring.calls import AdapterError, Refused, capabilities_of
 from bpttcheck.measuring.comparisons import Violation
 from bpttcheck.measuring.trial import Trial
-from bpttcheck.running.parallel import Question
+from bpttcheck.running.child import Died, Place
+from bpttcheck.running.question import Question
 from bpttcheck.running.results import BAD, Result
 from bpttcheck.running.time_limit import USUAL, TimeLimit
-from bpttcheck.targets import TargetError, load
+from bpttcheck.targets import TargetError, cell_named, load
 from bpttref import Blocks, Cell, Last, Regular, Strategy, Window
 from bpttref.arrays import Array
 
@@ -112,47 +113,66 @@ def numbers(got: Array, expected: Array) -> str:
 
 
 def explain(
-    target: str,
+    place: Place, target: str, results: Sequence[Result], failures: Path, asked: Question, limit: TimeLimit
+) -> Iterator[Explanation]:
+    """For each cell of a target that failed, what is wrong; each failure is written to a folder in ``failures``.
+
+    results: the target's alone. asked: what they answer. limit: for all diagnoses, of which each has a minute at most.
+    Where the process of the target dies of a diagnosis there is none. Raises `Died` where it dies of less.
+    """
+    failed = [r for r in results if r.status in BAD and r.case]
+    for cell in dict.fromkeys(result.cell for result in failed):
+        broken = in_order([r for r in failed if r.cell == cell])
+        passed = {r.law for r in results if r.cell == cell and r.status == "passed"}
+        given = (target, broken, passed, failures, asked)
+        try:
+            yield place.ask(explain_cell, *given, limit.left, "" if broken[0].died else None)
+        except Died as death:
+            yield place.ask(explain_cell, *given, limit.left, f"none could be made: {death}")
+
+
+def explain_cell(
     subject: Implementation,
-    results: Sequence[Result],
+    target: str,
+    broken: Sequence[Result],
+    passed: Collection[str],
     failures: Path,
     asked: Question,
-    limit: TimeLimit | None = None,
-) -> Iterator[Explanation]:
-    """For each cell of a subject that failed, what is wrong; each failure is written to a folder in ``failures``.
+    seconds: float,
+    undiagnosed: str | None = None,
+) -> Explanation:
+    """What is wrong with one cell. passed: laws that hold. undiagnosed: what is said in the place of a diagnosis, for
+    which the subject is then not called.
 
-    results: the subject's alone. asked: what they answer. limit: for all diagnoses, of which each has a minute at most.
+    Each failure is written to a folder in ``failures``.
     """
-    limit = limit or TimeLimit()
-    failed = [r for r in results if r.status in BAD and r.case]
+    limit = TimeLimit(seconds)
     capabilities = capabilities_of(subject).at(asked.sizes)
-    cells = {cell.name: cell for cell in capabilities.cells}
-    for name in dict.fromkeys(result.cell for result in failed):
-        broken = in_order([r for r in failed if r.cell == name])
-        problems = [realise(_drawn(result), cells[name], result.dtype, capabilities) for result in broken]
-        put = _as_put(broken[0], *problems[0])
-        passed = {r.law for r in results if r.cell == name and r.status == "passed"}
-        doubtful = asked.against or broken[0].status == "unsure"  # then nobody knows what is right
-        told = "" if doubtful else _diagnosis(target, subject, cells[name], broken[0], put, limit)
-        seen, rule = _seen(subject, cells[name], broken)
-        said = Explanation(
-            broken,
-            told,
-            seen,
-            (),
-            asked=rule,
-            together="" if doubtful else together(broken, passed),
-            facts=facts(put[0]),
-        )
-
-        written = partial(_write_all, failures, target, asked.against, broken, problems)
-        try:
-            files = written()
-            needs = _needs(files[0], written) if limit.left else ""
-            found = replace(said, diagnosis=_RANDOM) if needs == _RANDOM else replace(said, needs=needs)
-            yield replace(found, files=files)
-        except OSError as error:
-            yield replace(said, unwritten=str(error))
+    cell = cell_named(subject, broken[0].cell)
+    problems = [realise(_drawn(result), cell, result.dtype, capabilities) for result in broken]
+    put = _as_put(broken[0], *problems[0])
+    doubtful = asked.against or broken[0].status == "unsure"  # then nobody knows what is right
+    told, seen, rule = undiagnosed or "", None, _RULES[0]
+    if undiagnosed is None:
+        told = "" if doubtful else _diagnosis(target, subject, cell, broken[0], put, limit)
+        seen, rule = _seen(subject, cell, broken)
+    said = Explanation(
+        broken,
+        told,
+        seen,
+        (),
+        asked=rule,
+        together="" if doubtful else together(broken, passed),
+        facts=facts(put[0]),
+    )
+    written = partial(_write_all, failures, target, asked.against, broken, problems)
+    try:
+        files = written()
+        needs = _needs(files[0], written) if limit.left and undiagnosed is None else ""
+    except OSError as error:
+        return replace(said, unwritten=str(error))
+    found = replace(said, diagnosis=_RANDOM) if needs == _RANDOM else replace(said, needs=needs)
+    return replace(found, files=files)
 
 
 def _write_all(

@@ -42,8 +42,10 @@ def also_broken(broken: Sequence[Result]) -> dict[str, list[str]]:
 
 def together(broken: Sequence[Result], passed: Collection[str]) -> str:
     """What the set of laws that are broken says; nothing if it is none of those that do. passed: ids of laws."""
-    ids = {result.law for result in broken if not _by_rounding_alone(result, broken)}
+    ids = {r.law for r in broken if r.status != "error" and not _by_rounding_alone(r, broken)}
     families = {_BY_ID[law].family for law in ids}
+    if not ids:
+        return ""
     if "purity" in families:
         return "a call changes what another one gives, or what it was given: look for buffers and states that are kept"
     if ids & _LINEAR:

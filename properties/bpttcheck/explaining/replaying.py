@@ -6,43 +6,66 @@ import runpy
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from bpttcheck.running.parallel import Question
+from bpttcheck.running.child import Died, Place
+from bpttcheck.running.question import Question
 from bpttcheck.running.time_limit import USUAL
 
 
 class Again(NamedTuple):
-    """What became of a failure on file. failing: whether it makes the run fail."""
+    """What became of a failure on file. failing: whether it makes the run fail. died: whether the process was lost."""
 
     path: Path
     said: str
     failing: bool = False
+    died: bool = False
 
 
-def found_again(failures: Path, target: str, asked: Question) -> Iterator[Again]:
-    """Each failure of a target that is on file in a folder, for the laws that are asked; no other file is run."""
+def found_again(place: Place, target: str, failures: Path, asked: Question) -> Iterator[Again]:
+    """Each failure of a target that is on file in a folder, for the laws that are asked; no other file is run.
+
+    After one that does not return none is.
+    """
     for path in sorted(failures.glob("*/replay.py")) if failures.is_dir() else []:
-        text = path.read_text(encoding="utf-8", errors="replace")
-        written = {name: ast.literal_eval(value) for name, value in re.findall(r"^([A-Z]+) = ([\"'].*)$", text, re.M)}
+        written = _written(path)
         if (written.get("TARGET"), written.get("AGAINST", "")) != (target, asked.against):
             continue
-        if written.get("LAW") in asked.laws:
-            yield _run_again(path, target, asked)
+        if (law := written.get("LAW")) not in asked.laws:
+            continue
+        try:
+            wrong, cell, dtype = place.ask(check_file, path)
+        except Died as death:
+            yield Again(path, str(death), failing=True, died=True)
+            if death.lost.hung:
+                return
+        except (Exception, SystemExit) as error:
+            yield Again(path, f"the file does not run: {type(error).__name__}: {error}")
+        else:
+            known = any(entry.covers(target, cell, dtype, law) for entry in asked.known)
+            said = f"known: {wrong}" if known else f"FAILED still: {wrong}"
+            yield Again(path, said if wrong else "FIXED", failing=bool(wrong) and not known)
 
 
-def _run_again(path: Path, target: str, asked: Question) -> Again:
-    try:
-        written = runpy.run_path(str(path))
-        wrong, case = written["check"](), written["case"]
-    except Exception as error:
-        return Again(path, f"the file does not run: {type(error).__name__}: {error}")
-    if not wrong:
-        return Again(path, "FIXED")
-    if any(entry.covers(target, case.cell.name, case.dtype, written["LAW"]) for entry in asked.known):
-        return Again(path, f"known: {wrong}")
-    return Again(path, f"FAILED still: {wrong}", failing=True)
+def _written(path: Path) -> dict[str, str]:
+    """What a file says in capital letters, without running it; nothing where it is none of ours."""
+    with suppress(OSError, ValueError, SyntaxError):
+        text = path.read_text(encoding="utf-8", errors="replace")
+        return {name: str(ast.literal_eval(said)) for name, said in re.findall(r"^([A-Z]+) = ([\"'].*)$", text, re.M)}
+    return {}
+
+
+def check_file(_: object, file: Path) -> tuple[str, str, str]:
+    """What is wrong at the case of a file, which loads a subject of its own, or nothing; and its cell and dtype.
+
+    Raises ValueError if it is no file of ours, and what the file raises.
+    """
+    written = runpy.run_path(str(file))
+    if not {"check", "case"} <= written.keys():
+        raise ValueError(f"{file} is not the replay.py of a failure")
+    return written["check"](), written["case"].cell.name, written["case"].dtype
 
 
 def on_its_own(path: Path) -> str:

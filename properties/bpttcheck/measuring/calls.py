@@ -17,6 +17,7 @@ from bpttcheck.cases.changes import copied, with_arrays
 from bpttcheck.cases.facts import facts
 from bpttcheck.contract import Capabilities, Case, Cotangents, Gradients, Implementation, Outputs, Pullback
 from bpttcheck.dtypes import FORMATS
+from bpttcheck.measuring.doing import calling
 from bpttcheck.printable import printable
 from bpttref import trees
 from bpttref.network import States
@@ -43,7 +44,8 @@ def capabilities_of(subject: Implementation, name: str = "") -> Capabilities:
     """What an implementation declares. Raises AdapterError, which calls it ``name``, or by its own name."""
     name = name or subject.name
     try:
-        declared = subject.capabilities()
+        with calling("capabilities"):
+            declared = subject.capabilities()
     except KeyboardInterrupt:
         raise
     except BaseException as error:
@@ -70,7 +72,8 @@ class Calls:
 
     def declines(self, case: Case) -> str | None:
         """Why this case is not put to the implementation; None if it is."""
-        return self.capabilities.refusal(case)
+        with self._watched("refuses", case):
+            return self.capabilities.refusal(case)
 
     def started(self, case: Case) -> States | None:
         """The states from which it declares to start where a case has none; None if they must be given."""
@@ -129,7 +132,8 @@ class Calls:
         with warnings.catch_warnings(record=True) as caught, np.errstate(over="warn", divide="warn", invalid="warn"):
             warnings.simplefilter("always")
             try:
-                yield
+                with calling(name):
+                    yield
             except (AdapterError, Refused, KeyboardInterrupt):  # says it already, or is the user's
                 raise
             except BaseException as error:

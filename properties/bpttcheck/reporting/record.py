@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 from bpttcheck.cases.case_file import CaseFile
 from bpttcheck.cases.drawing import Draw
-from bpttcheck.running.parallel import Question
+from bpttcheck.running.question import Question
 from bpttcheck.running.results import Result, Status, summary
 from bpttcheck.running.run import Record, Run
 

@@ -12,6 +12,19 @@ Status: TypeAlias = Literal["passed", "failed", "skipped", "vacuous", "error", "
 BAD: tuple[Status, ...] = ("error", "failed", "unsure")
 
 
+@dataclass(frozen=True)
+class Lost:
+    """What the process of a subject died of. said: how, in words. hung: whether it was ended since it did not answer.
+
+    law, draw: what was being judged; empty and None if nothing was.
+    """
+
+    law: str
+    draw: Draw | None
+    said: str
+    hung: bool = False
+
+
 @dataclass
 class Result:
     """What became of one law on one cell of a subject in one dtype, by their names and ids.
@@ -23,6 +36,7 @@ class Result:
     that were looked at and in no case above the tolerance. warnings: what the subject warned of. margin: the largest
     error over tolerance. seconds: that it took. reason: the sentence behind a status. case: the smallest that fails.
     worst: the comparison behind the margin. cut_short: whether the time was up before all smaller cases were tried.
+    died: whether the process of the subject was lost in this case, which is as it was drawn.
     """
 
     subject: str
@@ -41,6 +55,7 @@ class Result:
     reason: str = ""
     case: Draw | None = None
     cut_short: bool = False
+    died: bool = False
     worst: Comparison | None = field(default=None, repr=False)
 
     @property
@@ -56,7 +71,7 @@ class Result:
     @property
     def heading(self) -> str:
         """What its case is: known failures are shown on the case that was drawn."""
-        if self.status not in BAD:
+        if self.status not in BAD or self.died:
             return "case"
         return "smallest case found before the time was up" if self.cut_short else "smallest case found"
 

@@ -6,23 +6,24 @@
     print(summary(run.results), run.exit_status())
 
 `verify` is this with a terminal around it; `matrix` puts several side by side, and pytest judges one share by share.
+Each target is loaded and called in a process of its own.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
-from bpttcheck.contract import Implementation, require
 from bpttcheck.exit_status import INTERRUPTED, exit_status
-from bpttcheck.measuring.calls import capabilities_of
-from bpttcheck.printable import printable
+from bpttcheck.measuring.calls import AdapterError
+from bpttcheck.running.child import Child, Here, Place
+from bpttcheck.running.introduction import Introduction, introduce
 from bpttcheck.running.known_failures import KnownFailure, settle
-from bpttcheck.running.parallel import Progress, Question, Share, judge_here, judge_in_processes, shares
+from bpttcheck.running.question import Question, Share
 from bpttcheck.running.results import Result, unproved
-from bpttcheck.running.verdict import NOTHING, Own
-from bpttcheck.targets import TargetError, cell_named, load
-from bpttcheck.versions import libraries, versions
+from bpttcheck.running.turns import Turn, judge_all
+from bpttcheck.targets import TargetError
+from bpttcheck.versions import versions
 
 
 @dataclass
@@ -51,8 +52,8 @@ class Record:
 class Run:
     """What was asked, and a record for each target. when: in UTC. versions: of what takes part in every result.
 
-    subjects: the targets that could be loaded. shares: what there is to judge of them, in the order of a verdict. own:
-    what the user brings. These are empty in a run that was read from a file.
+    introduced: what the targets that could be loaded said of themselves. places: where they are. These are empty in a
+    run that was read from a file.
     """
 
     asked: Question
@@ -60,9 +61,8 @@ class Run:
     interrupted: bool = False
     when: str = field(default_factory=lambda: f"{datetime.now(UTC):%Y-%m-%d %H:%M}")
     versions: Mapping[str, str] = field(default_factory=versions)
-    subjects: Mapping[str, Implementation] = field(default_factory=dict)
-    shares: Sequence[Share] = ()
-    own: Own = NOTHING
+    introduced: Mapping[str, Introduction] = field(default_factory=dict)
+    places: Mapping[str, Place] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -72,38 +72,62 @@ class Run:
         *,
         where_declared: bool = False,
         in_detail: bool = False,
+        in_process: bool = False,
         raising: bool = False,
     ) -> "Run":
         """The run of some targets, before anything is judged.
 
         where_declared: whether a cell or dtype that no target has is left out with no complaint. in_detail: whether the
-        records name the libraries, which takes a moment. raising: whether a target that cannot be loaded is raised
-        instead of noted in its record. Raises TargetError if none can be loaded, and ValueError, with a sentence, where
-        what is asked fits none of them.
+        records name the libraries, which takes a moment. in_process: whether the targets are loaded in this process.
+        raising: whether a target that cannot be loaded is raised instead of noted in its record. Raises TargetError if
+        none can be loaded, and ValueError, with a sentence, where what is asked fits none of them.
         """
-        subjects, records = _loaded(targets, in_detail, raising)
+        run = cls(asked, [])
+        places: dict[str, Place] = {}
+        introduced: dict[str, Introduction] = {}
+        errors: list[TargetError] = []
+        for target in targets:
+            run.targets.append(Record(target))
+            try:
+                places[target] = Here(target) if in_process else Child(target, asked.timeout)
+                said = introduced[target] = places[target].ask(introduce, target, asked, in_detail)
+                run.targets[-1] = Record(target, said.name, said.libraries, said.conventions)
+            except (TargetError, AdapterError) as error:
+                if raising:
+                    raise
+                told = error if isinstance(error, TargetError) else TargetError(f"{target}: {error}")
+                run.targets[-1].errors.append(str(told))
+                errors.append(told)
+        if not introduced:
+            raise errors[0]
         if not where_declared:
-            _check_selection(subjects.values(), asked)
-        todo = [share for target, subject in subjects.items() for share in shares(target, subject, asked)]
-        own = asked.own()
-        return cls(asked, list(records.values()), subjects=subjects, shares=_fitting(todo, subjects, own), own=own)
+            _check_selection(introduced.values(), asked)
+        run.introduced, run.places = introduced, places
+        if not run.shares and (unfit := [sentence for said in introduced.values() for sentence in said.unfit]):
+            raise ValueError(unfit[0])
+        named = Counter(said.name for said in introduced.values())
+        for record in run.targets:
+            if named[record.name] > 1:  # two files that were begun from one template, say
+                record.name = f"{record.name} ({record.target})"
+        return run
+
+    @property
+    def shares(self) -> list[Share]:
+        """What there is to judge, in the order of a verdict."""
+        return [share for said in self.introduced.values() for share in said.shares]
 
     def judge(
-        self, jobs: int = 1, progress: Progress = lambda result: None, *, raising: bool = False
+        self, jobs: int = 1, show: Callable[[Sequence[Turn]], None] = lambda turns: None, *, raising: bool = False
     ) -> Iterator[Share]:
-        """Judge all shares in so many processes, and yield each when it is in the records, known failures settled.
+        """Judge all shares, so many at a time, and yield each when it is in the records, known failures settled.
 
-        progress: called with each result that changes, in one process alone. raising: whether what spoils a share is
-        raised instead of noted.
+        show: called with what is under way, several times a second. raising: whether what spoils a share is raised
+        instead of noted.
         """
-        outcomes = (
-            judge_here(self.shares, self.subjects, self.asked, progress)
-            if jobs == 1
-            else judge_in_processes(self.shares, self.asked, jobs)
-        )
+        alone = {target for target, said in self.introduced.items() if said.on_gpu}
         records = {record.target: record for record in self.targets}
         found: dict[Share, list[Result]] = {}
-        for share, outcome in outcomes:
+        for share, outcome in judge_all(self.shares, self.places, self.asked, jobs, alone, show):
             record = records[share.target]
             if isinstance(outcome, list):
                 found[share] = [replace(result, subject=record.name) for result in outcome]
@@ -115,6 +139,12 @@ class Run:
                 sentence = f"{share.target}, {share.cell} {share.dtype}: {outcome or type(outcome).__name__}"
                 record.errors.append(sentence)
             yield share
+
+    def end(self) -> None:
+        """End the processes of all targets."""
+        for place in self.places.values():
+            if isinstance(place, Child):
+                place.end()
 
     @property
     def results(self) -> list[Result]:
@@ -151,68 +181,11 @@ def unmet(asked: Question, records: Sequence[Record]) -> list[KnownFailure]:
     ]
 
 
-def _loaded(
-    targets: Iterable[str], in_detail: bool, raising: bool
-) -> tuple[dict[str, Implementation], dict[str, Record]]:
-    """The targets that can be loaded, and a record of each, by a name that no other has.
-
-    Raises TargetError if there is none to judge.
-    """
-    subjects: dict[str, Implementation] = {}
-    records: dict[str, Record] = {}
-    errors: list[TargetError] = []
-    for target in targets:
-        try:
-            subject = subjects[target] = load(target)
-            used = libraries(subject) if in_detail else {}
-            said = {printable(str(k)): printable(str(v)) for k, v in capabilities_of(subject).conventions.items()}
-            records[target] = Record(target, printable(str(subject.name)), used, said)
-        except TargetError as error:
-            if raising:
-                raise
-            errors.append(error)
-            records[target] = Record(target, errors=[str(error)])
-    if not subjects:
-        raise errors[0]
-    named = Counter(subject.name for subject in subjects.values())
-    for target, subject in subjects.items():
-        if named[subject.name] > 1:  # two files that were begun from one template, say
-            records[target].name = f"{subject.name} ({target})"
-    return subjects, records
-
-
-def _check_selection(subjects: Iterable[Implementation], asked: Question) -> None:
+def _check_selection(introduced: Collection[Introduction], asked: Question) -> None:
     """A selection that matches nothing would judge nothing and look like success. Raises ValueError."""
-    declared = [capabilities_of(subject) for subject in subjects]
-    known_cells = sorted({cell.name for capabilities in declared for cell in capabilities.cells})
-    known_dtypes = sorted({dtype for capabilities in declared for dtype in capabilities.dtypes})
+    known_cells = sorted({cell for said in introduced for cell in said.cells})
+    known_dtypes = sorted({dtype for said in introduced for dtype in said.dtypes})
     for what, chosen, known in (("cell", asked.cells, known_cells), ("dtype", asked.dtypes, known_dtypes)):
         for name in chosen:
             if name not in known:
                 raise ValueError(f"no target has the {what} {name!r}; there are {', '.join(known)}")
-
-
-def _fitting(todo: list[Share], subjects: Mapping[str, Implementation], own: Own) -> list[Share]:
-    """The shares for which the user's own case and the implementation that is right will do.
-
-    Raises ValueError, with a sentence, if there is none.
-    """
-    if own.sizes and own.case:
-        raise ValueError("--case has sizes of its own: leave out --sizes")
-    if against := own.against:
-        require(against, "be what others are judged against", inputs=(), outputs=(), gradients=())
-    fitting, reasons = [], []
-    for share in todo:
-        subject = subjects[share.target]
-        try:
-            capabilities = capabilities_of(subject).at(own.sizes)
-            if own.case is not None:
-                own.case.holds(cell_named(subject, share.cell), share.dtype, capabilities)
-            if against and share.cell not in {cell.name for cell in capabilities_of(against).cells}:
-                raise ValueError(f"{against.name}, which is to be right, has no cell {share.cell}")
-            fitting.append(share)
-        except ValueError as error:
-            reasons.append(error)
-    if reasons and not fitting:
-        raise reasons[0]
-    return fitting

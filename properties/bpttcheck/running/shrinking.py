@@ -1,5 +1,6 @@
 """A failure before it is reported: made small by Hypothesis, and the reference tried at the case that is left."""
 
+from collections.abc import Collection
 from contextlib import suppress
 
 import hypothesis
@@ -11,6 +12,7 @@ from bpttcheck.cases.realising import realise
 from bpttcheck.laws import Law
 from bpttcheck.laws.law import Asked
 from bpttcheck.measuring.calls import AdapterError
+from bpttcheck.measuring.doing import judging
 from bpttcheck.running.evaluating import Finding, evaluate, trial_of
 from bpttcheck.running.oracle import reference_is_confirmed
 from bpttcheck.running.results import Result
@@ -31,18 +33,23 @@ class _Broken(Exception):
     """Tells Hypothesis that a law failed."""
 
 
-def shrink(result: Result, law: Law, asked: Asked, smallest: list[Draw], limit: TimeLimit) -> None:
+def shrink(
+    result: Result, law: Law, asked: Asked, smallest: list[Draw], limit: TimeLimit, fatal: Collection[Draw] = ()
+) -> None:
     """Make the failing case of a result small: one of ``smallest``, which others led to, or what Hypothesis finds.
 
     A case on which the subject raised is made small in the same way, as long as the same exception comes of the same
     call. What is found is added to ``smallest``. When the time is up the result has the smallest case so far, and says
-    so.
+    so. fatal: draws of which the process of the subject dies.
     """
     assert result.case is not None
     raised = result.reason.split(":")[0] if result.status == "error" else None
 
     def put_one(draw: Draw) -> None:
         limit.check()
+        if draw in fatal:
+            return
+        judging(law.id, draw)
         trial = trial_of(asked, draw)
         try:
             finding = evaluate(law, trial) if trial else Finding()

@@ -18,9 +18,10 @@ from bpttcheck.contract import Implementation
 from bpttcheck.laws import Law
 from bpttcheck.laws.law import Asked
 from bpttcheck.measuring.calls import AdapterError, capabilities_of
+from bpttcheck.measuring.doing import judging
 from bpttcheck.measuring.trial import Trial
 from bpttcheck.running.evaluating import Finding, evaluate, trial_of
-from bpttcheck.running.results import Result
+from bpttcheck.running.results import Lost, Result
 from bpttcheck.running.shrinking import confirm, shrink
 from bpttcheck.running.time_limit import USUAL, TimeLimit
 
@@ -41,6 +42,7 @@ class Own:
 
 
 NOTHING = Own()
+_DEATHS, _HANGS = 5, 2  # after which a subject is not asked any more in a cell and dtype
 _DECLINED = "the subject declares that it takes no such case: "
 
 
@@ -56,6 +58,7 @@ def judge(
     shrink: bool = True,
     as_drawn: Collection[str] = (),
     own: Own = NOTHING,
+    lost: Sequence[Lost] = (),
     progress: Callable[[Result], None] = lambda result: None,
 ) -> Iterator[Result]:
     """Judge a subject by laws: yields a `Result` per cell, dtype and law, skipped ones included.
@@ -64,8 +67,9 @@ def judge(
     drawing them, of which there is one at least, and for making failures small, of which each has a minute at most.
     seed: other cases for another one. Laws to which none could prove anything by then are "unfinished". shrink: whether
     to look for the smallest case of each failure, but for those of the laws ``as_drawn``, by id. own: what the user
-    asks for instead of what is drawn and known here. progress: called with a result each time it has changed. Raises
-    ValueError where the sizes of ``own`` are not declared.
+    asks for instead of what is drawn and known here. lost: what the process of the subject died of when this was asked
+    before: it is an error of the law that put the case, which is put to no law again. progress: called with a result
+    each time it has changed. Raises ValueError where the sizes of ``own`` are not declared.
     """
     capabilities = capabilities_of(subject)
     drawing = capabilities.at(own.sizes)
@@ -73,7 +77,12 @@ def judge(
         for dtype in capabilities.dtypes:
             if (not cells or cell.name in cells) and (not dtypes or dtype in dtypes):
                 verdict = _Verdict(
-                    Asked(subject, capabilities, cell, dtype, drawing, own.against), laws, seed, progress, own.case
+                    Asked(subject, capabilities, cell, dtype, drawing, own.against),
+                    laws,
+                    seed,
+                    progress,
+                    own.case,
+                    lost,
                 )
                 limit = TimeLimit(seconds)
                 verdict.draw_cases(examples, limit)
@@ -90,6 +99,7 @@ class _Verdict:
         seed: int,
         progress: Callable[[Result], None],
         case: CaseFile | None,
+        lost: Sequence[Lost],
     ) -> None:
         self._asked = asked
         self._case = case
@@ -99,6 +109,9 @@ class _Verdict:
         self._running: list[Law] = []
         self._alive: dict[str, dict[str, bool]] = {}
         self._out_of_time = False
+        self._lost = lost
+        self._given_up = len(lost) >= _DEATHS or sum(one.hung for one in lost) >= _HANGS
+        self._stopped = False  # before all cases were drawn, since it was given up
         for law in laws:
             if reason := law.unmet(asked):
                 self._results[law.id].status, self._results[law.id].reason = "skipped", reason
@@ -125,6 +138,12 @@ class _Verdict:
                 draw = draw_case(rng_of_case, self._asked.drawing, k)
             else:
                 draw = draw_around(rng_of_case, self._case, held)
+            if any(draw == one.draw for one in self._lost):
+                self._note_lost(draw)
+                if self._given_up and draw == self._lost[-1].draw:
+                    self._stopped = True
+                    break
+                continue
             trial = trial_of(self._asked, draw)
             if trial is None:
                 continue
@@ -133,6 +152,13 @@ class _Verdict:
                     break
         for law in self._running:
             self._results[law.id].drawn = drawn
+
+    def _note_lost(self, draw: Draw) -> None:
+        """The process of the subject died of a draw: an error of the law that put it."""
+        for one in self._lost:
+            result = self._results[one.law]
+            if one.draw == draw and result.status not in ("failed", "error"):
+                result.status, result.reason, result.case, result.died = "error", one.said, draw, True
 
     def _put_to_one(self, family: Sequence[Law], trial: Trial, draw: Draw, rng: np.random.Generator) -> bool:
         """Put a case to the law of a family that has waited longest and to which it proves something.
@@ -146,6 +172,7 @@ class _Verdict:
             if settled and not law.decisive:
                 continue
             started = time.perf_counter()
+            judging(law.id, draw)
             try:
                 finding = evaluate(law, trial)
                 if not settled:
@@ -189,8 +216,17 @@ class _Verdict:
         for law in self._running:
             result = self._results[law.id]
             result.dead = tuple(array for array, above in self._alive.get(law.id, {}).items() if not above)
-            if result.case is not None and smallest is not None and law.id not in as_drawn:
-                shrink(result, law, self._asked, smallest, TimeLimit(min(USUAL, limit.left)))
+            fatal = {one.draw: one.said for one in self._lost if one.law == law.id and one.draw is not None}
+            if not (result.died or self._given_up or law.id in as_drawn or smallest is None or result.case is None):
+                shrink(result, law, self._asked, smallest, TimeLimit(min(USUAL, limit.left)), fatal)
+            if not result.died:
+                said = {f"{said} (case: {draw})" for draw, said in fatal.items()}
+                result.warnings = tuple(sorted({*result.warnings, *said}))
+            if self._stopped and not self._settled(law):
+                result.status, result.reason = (
+                    "error",
+                    f"not judged to the end: {len(self._lost)} cases ended its process",
+                )
             if result.status == "failed":
                 confirm(result, self._asked)
             elif result.status != "error" and (result.examples or not self._out_of_time):

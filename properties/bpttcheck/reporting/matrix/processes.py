@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 
 from bpttcheck.exit_status import AT_FAULT, FAILED, PASSED, UNSURE
 from bpttcheck.reporting.record import from_json
-from bpttcheck.running.parallel import Question
+from bpttcheck.running.question import Question
 from bpttcheck.running.run import Record, Run
 
 _GRACE = 5.0  # seconds in which a process that is to end may write what it knows

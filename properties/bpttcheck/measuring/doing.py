@@ -1,0 +1,70 @@
+"""What this process is doing, in memory that another process can read, also when this one has died.
+
+`bpttcheck.measuring.calls` says which call of an implementation is under way, the engine for which law and draw.
+"""
+
+import ctypes
+import mmap
+import pickle
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+_LONGEST = 8000  # bytes of a draw
+
+
+class Doing(ctypes.Structure):
+    """call: what an implementation was called for. since: when, in seconds of `time.monotonic`; 0 if no call is under
+    way. law: its id. drawn: a pickled draw, in ASCII."""
+
+    _fields_ = (
+        ("since", ctypes.c_double),
+        ("call", ctypes.c_char * 64),
+        ("law", ctypes.c_char * 64),
+        ("drawn", ctypes.c_char * _LONGEST),
+    )
+
+    since: float
+    call: bytes
+    law: bytes
+    drawn: bytes
+
+    @property
+    def draw(self) -> Any:
+        """The draw, or None."""
+        return pickle.loads(self.drawn) if self.drawn else None
+
+
+_now, _draw = Doing(), None
+
+
+def in_file(descriptor: int) -> Doing:
+    """What the process that was given the same open file, of the size of a `Doing`, is doing."""
+    return Doing.from_buffer(mmap.mmap(descriptor, ctypes.sizeof(Doing)))
+
+
+def write_to(descriptor: int) -> None:
+    """Let what this process does be read from a file, which is open."""
+    global _now
+    _now = in_file(descriptor)
+
+
+@contextmanager
+def calling(name: str) -> Iterator[None]:
+    """An implementation is called inside the block."""
+    _now.call = name.encode()
+    _now.since = time.monotonic()
+    try:
+        yield
+    finally:
+        _now.since = 0.0
+
+
+def judging(law: str = "", draw: Any = None) -> None:
+    """From now on it is this law, on this draw."""
+    global _draw
+    _now.law = law.encode()
+    if draw is not _draw:
+        _draw, drawn = draw, b"" if draw is None else pickle.dumps(draw, protocol=0)
+        _now.drawn = drawn if len(drawn) < _LONGEST else b""

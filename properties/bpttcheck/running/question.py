@@ -1,0 +1,47 @@
+"""What every target is asked, and the shares in which it answers: each cell and dtype is judged on its own."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from bpttcheck.cases.case_file import CaseFile
+from bpttcheck.laws import LAWS
+from bpttcheck.running.known_failures import KnownFailure
+from bpttcheck.running.verdict import Own
+from bpttcheck.targets import load
+
+
+@dataclass(frozen=True)
+class Question:
+    """What every target is asked.
+
+    laws: their ids. cells, dtypes: the only ones, where any are named. examples: cases for a cell and dtype. budget:
+    seconds for drawing the cases of all shares together, for making failures small and for diagnoses. timeout: seconds
+    that a call of a target in a process of its own may take. known: failures
+    that are expected. sizes, case, against: the user's own, see `Own`; the last is a target.
+    """
+
+    laws: tuple[str, ...] = tuple(law.id for law in LAWS)
+    cells: tuple[str, ...] = ()
+    dtypes: tuple[str, ...] = ()
+    examples: int = 40
+    budget: float = math.inf
+    timeout: float = 300.0
+    seed: int = 0
+    known: tuple[KnownFailure, ...] = ()
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    case: CaseFile | None = None
+    against: str = ""
+
+    def own(self) -> Own:
+        """What the user brings. Raises TargetError."""
+        return Own(self.sizes, self.case, load(self.against) if self.against else None)
+
+
+class Share(NamedTuple):
+    """What is judged at a time."""
+
+    target: str
+    cell: str
+    dtype: str
