@@ -25,7 +25,9 @@ from bpttcheck import LAWS, judge
 from bpttcheck.explaining.explanation import explain
 from bpttcheck.faults import FAULTS, Faulty
 from bpttcheck.faults.planting import both
-from bpttcheck.running.parallel import Question
+from bpttcheck.running.child import Here
+from bpttcheck.running.question import Question
+from bpttcheck.running.time_limit import TimeLimit
 
 BY_ID = {fault.id: fault for fault in FAULTS}
 TOGETHER = (  # in the cell's equations, and in the pullback around them
@@ -50,7 +52,7 @@ def told(names: tuple[str, ...]) -> tuple[str, str, str]:
     target = f"fault:{names[0]}" if len(names) == 1 else "none"  # of two there is no target to load again
     results = list(judge(subject, LAWS, cells=[fault.cells[0].name], examples=40, seed=1))
     with TemporaryDirectory() as folder:
-        explained = list(explain(target, subject, results, Path(folder), Question(seed=1)))
+        explained = list(explain(Here(subject), target, results, Path(folder), Question(seed=1), TimeLimit()))
     if not explained:
         return "says nothing", "", ""
     (said,) = explained

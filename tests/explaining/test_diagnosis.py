@@ -19,8 +19,10 @@ from bpttcheck.explaining.matrix_in_words import in_words
 from bpttcheck.explaining.xray import xray
 from bpttcheck.faults import FAULTS, Faulty
 from bpttcheck.measuring.tolerance import measure
+from bpttcheck.running.child import Here
 from bpttcheck.running.oracle import reference_is_confirmed
-from bpttcheck.running.parallel import Question
+from bpttcheck.running.question import Question
+from bpttcheck.running.time_limit import TimeLimit
 from bpttref import GRU, LSTM, RNN, Blocks, Cotangents, Full, Last, Links, Regular, Window, weights
 
 BY_ID = {fault.id: fault for fault in FAULTS}
@@ -304,7 +306,7 @@ def test_the_truncation_that_fails_is_named_and_looked_through(tmp_path, asked, 
     laws = [law for law in LAWS if law.id == f"{asked}-reference"]
     cells = [subject.capabilities().cells[0].name]
     results = list(judge(subject, laws, cells=cells, dtypes=["float64"], examples=16, seed=1))
-    (explanation,) = explain("target", subject, results, tmp_path, Question())
+    (explanation,) = explain(Here(subject), "target", results, tmp_path, Question(), TimeLimit())
     said = dict(explanation.lines())
     assert f"; {asked.capitalize()}(" in said["smallest case found"]
     assert any(heading.startswith(f"X-ray of {asked.capitalize()}(") for heading in said)

@@ -22,7 +22,8 @@ from bpttcheck.explaining.xray import xray
 from bpttcheck.faults import FAULTS, Faulty
 from bpttcheck.reporting.record import from_json
 from bpttcheck.reporting.text import print_failure, wrapped
-from bpttcheck.running.parallel import Question
+from bpttcheck.running.child import Here
+from bpttcheck.running.question import Question
 from bpttcheck.running.time_limit import TimeLimit
 from bpttref import GRU, LSTM, RNN, Blocks, Links, Random, Regular, Window, trees
 
@@ -43,7 +44,7 @@ def explained(subject, laws, folder, target="none", limit=None, **options):
     chosen = [law for law in LAWS if law.id in laws]
     one = {"cells": [subject.capabilities().cells[0].name], "examples": 40, "seed": 1} | options
     results = list(judge(subject, chosen, **one))
-    return next(explain(target, subject, results, folder, Question(), limit or TimeLimit()))
+    return next(explain(Here(subject), target, results, folder, Question(), limit or TimeLimit()))
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.id)

@@ -13,7 +13,9 @@ from bpttcheck.cases.case_file import CaseFile
 from bpttcheck.cases.drawing import Draw, draw_case
 from bpttcheck.cases.realising import realise
 from bpttcheck.explaining.explanation import explain
-from bpttcheck.running.parallel import Question
+from bpttcheck.running.child import Here
+from bpttcheck.running.question import Question
+from bpttcheck.running.time_limit import TimeLimit
 from bpttref import RNN, Regular, vjp
 
 KINDS = ("cross-entropy", "squared-error", "linear")
@@ -248,5 +250,5 @@ def test_a_slip_in_an_unknown_cell_behind_the_second_door_alone_is_told_as_what_
     failed = [r for r in results if r.status == "failed"]
     assert {r.law for r in failed} == {"own-loss-derivative"}
     assert all(r.reason.startswith("V is off by") for r in failed)
-    (explanation,) = explain("slip", subject, failed, tmp_path, Question())
+    (explanation,) = explain(Here(subject), "slip", failed, tmp_path, Question(), TimeLimit())
     assert explanation.first.reason.startswith("V is off by") and explanation.files

@@ -16,7 +16,7 @@ import pytest
 from bpttcheck.cases.drawing import Draw
 from bpttcheck.laws import LAWS
 from bpttcheck.reporting.record import from_json, to_json
-from bpttcheck.running.parallel import Question
+from bpttcheck.running.question import Question
 from bpttcheck.running.results import Result
 from bpttcheck.running.run import Record, Run
 from bpttref import CELLS
@@ -118,10 +118,10 @@ def test_one_target_spoils_no_other(judged):
     said = words(done.stdout)
     for sentence in (
         "NOT JUDGED raising.py:It: raising.py:It cannot be loaded: RuntimeError: no such :x: device",
-        "NOT JUDGED mine.py:Killing: its process was killed by SIGKILL",
-        "NOT JUDGED mine.py:Leaving: its process ended without a verdict",
+        "ERROR mine.py:Killing, lstm: pullback-reference (float32, float64)",
+        "ERROR mine.py:Leaving, gru-after: pullback-reference (float32, float64)",
         "FAILED fault:di-uses-i, lstm: pullback-reference (float32, float64)",
-        "Broken: fault:di-uses-i; not judged, or not in full: raising.py:It, mine.py:Killing, mine.py:Leaving.",
+        "Broken: fault:di-uses-i, mine.py:Killing, mine.py:Leaving; not judged, or not in full: raising.py:It.",
     ):
         assert sentence in said, done.stdout
     assert "FAILED mine.py:Right" not in said and "rubbish" not in said
@@ -136,7 +136,7 @@ def test_the_page_shows_each_law_with_its_evidence(judged):
     assert marks["#mine-py-Right.lstm.pullback-reference"] == "passed"
     assert marks["#fault-di-uses-i.lstm.pullback-reference"] == "failed"
     assert not any("gru-after" in link for link in marks if "fault" in link)
-    assert not any("Killing" in link for link in marks)
+    assert marks["#mine-py-Killing.lstm.pullback-reference"] == "error"
     for shown in (
         "bpttcheck verify fault:di-uses-i --law pullback-reference --dtype float64 --cell lstm --seed 1 --examples 6",
         "smallest case found",

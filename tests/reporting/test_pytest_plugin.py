@@ -103,13 +103,15 @@ class Counting(Reference):
 ])  # fmt: skip
 def test_what_is_neither_right_nor_wrong_is_not_silent(run, pytester, status, loud):
     pytester.makeconftest(
-        "import bpttcheck.running.parallel\n"
+        "import bpttcheck.running.turns\n"
         "from bpttcheck import Result\n"
         "def judged(subject, laws, *, cells, dtypes, seed, **others):\n"
         f"    return [Result('', *cells, *dtypes, law.id, seed, {status!r}, reason='so it is') for law in laws]\n"
-        "bpttcheck.running.parallel.judge = judged\n"
+        "bpttcheck.running.turns.judge = judged\n"
     )
-    done = run("--bpttcheck", "reference", "-rs", "-k", "lstm and (causality or pullback-twice)")
+    done = run(
+        "--bpttcheck", "reference", "--bpttcheck-in-process", "-rs", "-k", "lstm and (causality or pullback-twice)"
+    )
     done.assert_outcomes(**loud)
     mark = "ERROR" if status == "error" else status
     silent = "nothing was proved on lstm float32, which is not green: no law proved anything: so it is"

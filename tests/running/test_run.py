@@ -8,7 +8,7 @@ import pytest
 from bpttcheck.exit_status import AT_FAULT, FAILED, INTERRUPTED, PASSED
 from bpttcheck.reporting.record import from_json, to_json
 from bpttcheck.running.known_failures import KnownFailure
-from bpttcheck.running.parallel import Question, Share
+from bpttcheck.running.question import Question, Share
 from bpttcheck.running.run import Run, unmet
 from bpttcheck.targets import TargetError
 

@@ -9,7 +9,8 @@ from bpttcheck.adapters.reference import Reference
 from bpttcheck.explaining.diagnosis import diagnose
 from bpttcheck.explaining.explanation import explain
 from bpttcheck.faults import FAULTS, Faulty
-from bpttcheck.running.parallel import Question
+from bpttcheck.running.child import Here
+from bpttcheck.running.question import Question
 from bpttcheck.running.results import Result
 from bpttcheck.running.time_limit import TimeIsUp, TimeLimit
 from bpttref import LSTM
@@ -85,7 +86,7 @@ def test_a_limit_bounds_a_diagnosis():
 
 def test_a_report_says_that_the_time_was_up(tmp_path):
     results = list(judge(Faulty(FAULT), LAW, dtypes=["float64"], seed=1, seconds=1e-9))
-    (explanation,) = explain("target", Faulty(FAULT), results, tmp_path, Question(), TimeLimit(0))
+    (explanation,) = explain(Here(Faulty(FAULT)), "target", results, tmp_path, Question(), TimeLimit(0))
     said = dict(explanation.lines())
     assert "smallest case found before the time was up" in said
     assert said["diagnosis"] == "the time was up before one could be made"

@@ -12,7 +12,7 @@ from bpttcheck.exit_status import AT_FAULT, FAILED, PASSED
 from bpttcheck.reporting.junit import to_junit
 from bpttcheck.reporting.record import from_json, to_json
 from bpttcheck.reporting.text import print_verdict
-from bpttcheck.running.parallel import Question
+from bpttcheck.running.question import Question
 from bpttcheck.running.results import Result, unproved
 from bpttcheck.running.run import Record, Run
 from bpttcheck.targets import load

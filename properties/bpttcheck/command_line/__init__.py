@@ -19,7 +19,7 @@ from bpttcheck.command_line.targets import targets
 from bpttcheck.command_line.verify import verify
 from bpttcheck.command_line.xray import xray
 from bpttcheck.exit_status import AT_FAULT, INTERRUPTED
-from bpttcheck.running.child import Unforeseen, unforeseen
+from bpttcheck.running.service import Unforeseen, unforeseen
 from bpttcheck.versions import own_version
 
 

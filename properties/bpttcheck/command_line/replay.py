@@ -20,7 +20,7 @@ def replay(path: Path) -> None:
     """
     file = path / "replay.py" if path.is_dir() else path
     try:
-        wrong, *_ = Child("").ask(check_file, file.resolve())
+        wrong, *_ = Child("").ask(check_file, file)
     except Died as death:
         click.echo(f"ERROR: {death}")
         sys.exit(AT_FAULT)

@@ -7,39 +7,29 @@ It is asked for work: a function of the subject and of what is handed over, all 
 is lost is replaced at the next question. `Here` does the same work in this process, where nothing is guarded.
 """
 
-import io
 import os
 import pickle
 import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-import traceback
 import warnings
 import weakref
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from ctypes import sizeof
 from multiprocessing.connection import Connection, Pipe, wait
-from pathlib import Path
-from typing import Any, NoReturn, TypeAlias
+from typing import Any, TypeAlias
 
-import numpy as np
-
-from bpttcheck.contract import CustomCell
-from bpttcheck.exit_status import INTERRUPTED
-from bpttcheck.measuring.calls import AdapterError, Refused
-from bpttcheck.measuring.comparisons import Violation
-from bpttcheck.measuring.doing import Doing, calling, in_file, judging, write_to
-from bpttcheck.printable import printable
+from bpttcheck.contract import Implementation
+from bpttcheck.measuring.calls import AdapterError
+from bpttcheck.measuring.doing import Doing, in_file
+from bpttcheck.running.handing_over import elsewhere, pickled, unpickled
 from bpttcheck.running.results import Lost
-from bpttcheck.targets import TargetError, cell_named, load
 
 _TICK = 0.1  # seconds between two looks at a process that has not answered
 _GRACE = 2.0  # seconds in which a process that is to end may do so by itself
-_FORESEEN = (TargetError, AdapterError, Refused, Violation, ValueError, OSError, ImportError, MemoryError)
 
 
 class Died(AdapterError):
@@ -50,16 +40,11 @@ class Died(AdapterError):
         self.lost = lost
 
 
-class Unforeseen(Exception):
-    """A mistake of ours in another process; its traceback is a note."""
-
-
 class Here:
-    """This process, as a place in which a target is loaded and called."""
+    """This process, as a place in which an implementation is called."""
 
-    def __init__(self, target: str) -> None:
-        """Raises TargetError."""
-        self._subject = load(target)
+    def __init__(self, subject: Implementation) -> None:
+        self._subject = subject
         self._work: Callable[[], Any] = lambda: None
 
     def ask(self, work: Callable[..., Any], *given: Any) -> Any:
@@ -99,16 +84,16 @@ class Child:
         """Ask for work whose `answer` may be taken later."""
         self._life = self._life or _Life(self._target)
         with suppress(OSError):  # one that has ended is found out when it is to answer
-            self._life.connection.send_bytes(_pickled((work, given)))
+            self._life.questions.send_bytes(pickled((work, given)))
 
     def answer(self) -> Any:
         while not self.ready():
-            wait([self.connection], _TICK)
+            wait([self.answers], _TICK)
         assert self._life is not None
         try:
-            if not self.connection.poll():
+            if not self.answers.poll():
                 raise EOFError
-            good, answer = _unpickled(self.connection.recv_bytes(), _elsewhere)
+            good, answer = unpickled(self.answers.recv_bytes(), elsewhere)
         except Exception:  # there is no answer, or it is none of ours
             lost = self._life.lost(self._hangs, self._seconds)
             self._life = None
@@ -120,13 +105,13 @@ class Child:
     def ready(self) -> bool:
         """Whether there is an answer, or none to wait for."""
         assert self._life is not None
-        return self.connection.poll() or self._life.process.poll() is not None or self._hangs
+        return self.answers.poll() or self._life.process.poll() is not None or self._hangs
 
     @property
-    def connection(self) -> Connection:
+    def answers(self) -> Connection:
         """To wait for."""
         assert self._life is not None
-        return self._life.connection
+        return self._life.answers
 
     @property
     def doing(self) -> Doing:
@@ -152,21 +137,25 @@ class _Life:
     """One process, from its start to its end, which comes at the latest when nobody holds it any more."""
 
     def __init__(self, target: str) -> None:
-        self.connection, theirs = Pipe()
-        with theirs, tempfile.TemporaryFile() as board:
+        self.answers, answering = Pipe(duplex=False)  # pipes: a pair of sockets is not for those who open none
+        asked, self.questions = Pipe(duplex=False)
+        with asked, answering, tempfile.TemporaryFile() as board:
             board.truncate(sizeof(Doing))
             self.doing = in_file(board.fileno())
-            given = (target, theirs.fileno(), board.fileno(), os.getpid())
-            code = f"import sys; sys.path[:] = {sys.path!r}; from bpttcheck.running.child import serve; serve(*{given})"
+            descriptors = (asked.fileno(), answering.fileno(), board.fileno())
+            given = (target, *descriptors, os.getpid())
+            code = (
+                f"import sys; sys.path[:] = {sys.path!r}; from bpttcheck.running.service import serve; serve(*{given})"
+            )
             self.process = subprocess.Popen(
                 [sys.executable, "-c", code],
                 stdin=subprocess.DEVNULL,
                 stdout=2 if _is_open(2) else subprocess.DEVNULL,  # ours is for the verdict
-                pass_fds=(theirs.fileno(), board.fileno()),
+                pass_fds=descriptors,
                 start_new_session=True,
             )
-        self.end = weakref.finalize(self, _end, self.process, self.connection)
-        self.connection.send_bytes(pickle.dumps(_sound(warnings.filters)))
+        self.end = weakref.finalize(self, _end, self.process, self.questions, self.answers)
+        self.questions.send_bytes(pickle.dumps(_sound(warnings.filters)))
 
     def lost(self, hung: bool, seconds: float) -> Lost:
         """How it was lost, which it is after that."""
@@ -190,9 +179,10 @@ class _Life:
         )
 
 
-def _end(process: "subprocess.Popen[bytes]", connection: Connection) -> None:
+def _end(process: "subprocess.Popen[bytes]", questions: Connection, answers: Connection) -> None:
     """It is interrupted, so that it ends what it has started itself; then it is killed with all of its group."""
-    connection.close()
+    questions.close()
+    answers.close()
     with suppress(ProcessLookupError):
         process.terminate()
     with suppress(subprocess.TimeoutExpired):
@@ -200,118 +190,6 @@ def _end(process: "subprocess.Popen[bytes]", connection: Connection) -> None:
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-
-
-def serve(target: str, connection: int, board: int, parent: int) -> None:
-    """In the process: do what is asked until nobody asks any more."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # what ends it while it has nothing to do is the end of questions
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-    sys.breakpointhook = _no_terminal
-    write_to(board)
-    os.close(board)
-    os.set_inheritable(connection, False)
-    try:
-        with Connection(connection) as asking:
-            _answer_all(target, asking)
-    except (EOFError, OSError):
-        pass
-    except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
-
-
-def _answer_all(target: str, asking: Connection) -> NoReturn:
-    """Raises EOFError when nobody asks any more, and KeyboardInterrupt when what is under way is no longer wanted."""
-    warnings.filters[:] = pickle.loads(asking.recv_bytes())  # type: ignore[index]
-    subject: list[Any] = [] if target else [None]
-
-    def loaded() -> Any:
-        if not subject:
-            with calling("loading"):
-                subject.append(load(target))
-        return subject[0]
-
-    while True:
-        asked = asking.recv_bytes()
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
-        judging()
-        try:
-            work, given = _unpickled(asked, lambda name: cell_named(loaded(), name))
-            answer = _pickled((True, work(loaded(), *given)))
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:
-            answer = _pickled((False, _told(error)))
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        asking.send_bytes(answer)
-
-
-def _end_with(parent: int) -> None:
-    """End when the parent does, however it ends."""
-    while os.getppid() == parent:
-        time.sleep(_GRACE / 4)
-    os.kill(os.getpid(), signal.SIGTERM)
-    time.sleep(_GRACE)
-    os._exit(1)
-
-
-def _no_terminal(*_: object, **__: object) -> NoReturn:
-    raise AdapterError("breakpoint() was called in a process that has no terminal: add --in-process")
-
-
-def _told(error: BaseException) -> Exception:
-    """What was raised, as the parent can know it, with the traceback as a note."""
-    kind = next((kind for kind in _FORESEEN if isinstance(error, kind)), None)
-    told = unforeseen(error) if kind is None else kind(printable(str(error)))
-    told.add_note("".join(traceback.format_exception(error)))
-    return told
-
-
-def unforeseen(error: BaseException) -> Unforeseen:
-    """A mistake of ours in words, and where it was made."""
-    place = traceback.extract_tb(error.__traceback__)[-1]
-    where = f"{Path(place.filename).name}, line {place.lineno}"
-    return Unforeseen(printable(f"{type(error).__name__}: {error} ({where})"))
-
-
-class _Pickler(pickle.Pickler):
-    """A cell of the target's own holds functions, which stay where they are: it goes by its name."""
-
-    def persistent_id(self, value: Any) -> str | None:
-        return value.name if isinstance(value, CustomCell) else None
-
-    def reducer_override(self, value: Any) -> Any:
-        """Arrays and texts of classes that the parent does not know go as what they are."""
-        if isinstance(value, np.ndarray) and type(value) is not np.ndarray:
-            return np.array, (np.array(value, subok=False),)
-        return (str, (str(value),)) if isinstance(value, str) else NotImplemented
-
-
-class _Unpickler(pickle.Unpickler):
-    def __init__(self, data: bytes, cell: Callable[[str], CustomCell]) -> None:
-        super().__init__(io.BytesIO(data))
-        self._cell = cell
-
-    def persistent_load(self, name: str) -> CustomCell:
-        return self._cell(name)
-
-
-def _pickled(value: object) -> bytes:
-    data = io.BytesIO()
-    _Pickler(data).dump(value)
-    return data.getvalue()
-
-
-def _unpickled(data: bytes, cell: Callable[[str], Any]) -> Any:
-    return _Unpickler(data, cell).load()
-
-
-def _elsewhere(name: str) -> CustomCell:
-    """A cell whose functions are in another process."""
-
-    def unknown(*sizes: int) -> NoReturn:
-        raise TypeError(f"the shapes of {name} are known in the process of its target alone")
-
-    return CustomCell(name, unknown, unknown, unknown)
 
 
 def _sound(filters: Sequence[Any]) -> list[Any]:

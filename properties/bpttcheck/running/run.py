@@ -22,7 +22,7 @@ from bpttcheck.running.known_failures import KnownFailure, settle
 from bpttcheck.running.question import Question, Share
 from bpttcheck.running.results import Result, unproved
 from bpttcheck.running.turns import Turn, judge_all
-from bpttcheck.targets import TargetError
+from bpttcheck.targets import TargetError, load
 from bpttcheck.versions import versions
 
 
@@ -89,7 +89,7 @@ class Run:
         for target in targets:
             run.targets.append(Record(target))
             try:
-                places[target] = Here(target) if in_process else Child(target, asked.timeout)
+                places[target] = Here(load(target)) if in_process else Child(target, asked.timeout)
                 said = introduced[target] = places[target].ask(introduce, target, asked, in_detail)
                 run.targets[-1] = Record(target, said.name, said.libraries, said.conventions)
             except (TargetError, AdapterError) as error:

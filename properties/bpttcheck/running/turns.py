@@ -128,5 +128,5 @@ def _ready(turns: Sequence[Turn]) -> list[Turn]:
     """Those that have come to an end, for which it waits a moment."""
     children = [turn.place for turn in turns if isinstance(turn.place, Child)]
     if children:
-        wait([child.connection for child in children], _TICK)
+        wait([child.answers for child in children], _TICK)
     return [turn for turn in turns if isinstance(turn.place, Here) or turn.place.ready()]
