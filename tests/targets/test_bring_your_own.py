@@ -171,7 +171,9 @@ def test_an_adapter_imports_the_network_beside_it(tmp_path):
     law = ("--law", "causality", "--examples", "2")
     assert without_the_folder("verify", "one/mine.py:MyRNN", *law, cwd=tmp_path).returncode == 0
     assert without_the_folder("verify", "mine:MyRNN", *law, "-j", "2", cwd=tmp_path / "one").returncode == 0
-    both = without_the_folder("verify", "one/mine.py:MyRNN", "two/mine.py:MyRNN", *law, cwd=tmp_path)
+    words = "verify", "one/mine.py:MyRNN", "two/mine.py:MyRNN", *law
+    assert without_the_folder(*words, cwd=tmp_path).returncode == 0  # each has a process of its own
+    both = without_the_folder(*words, "--in-process", cwd=tmp_path)
     assert both.returncode == 2 and "are both called net: judge them in two commands" in both.stderr
 
 

@@ -7,7 +7,7 @@ import click
 
 from bpttcheck.exit_status import AT_FAULT, FAILED, PASSED
 from bpttcheck.explaining.replaying import check_file
-from bpttcheck.running.child import Child, Died
+from bpttcheck.running.child import Child, in_words
 
 
 @click.command()
@@ -21,11 +21,8 @@ def replay(path: Path) -> None:
     file = path / "replay.py" if path.is_dir() else path
     try:
         wrong, *_ = Child("").ask(check_file, file)
-    except Died as death:
-        click.echo(f"ERROR: {death}")
-        sys.exit(AT_FAULT)
     except Exception as error:
-        click.echo(f"ERROR: {type(error).__name__}: {error}")
+        click.echo(f"ERROR: {in_words(error)}")
         sys.exit(AT_FAULT)
     click.echo(f"FAILED: {wrong}" if wrong else "FIXED")
     sys.exit(FAILED if wrong else PASSED)

@@ -147,25 +147,14 @@ def verify(
         stop(error, traceback)
     elsewhere = reports.to_standard_output
     console, aside = new_console(aside=elsewhere), new_console(quiet, aside=elsewhere)
-    still_failing, stale, limit = False, [], TimeLimit(budget)
-    try:
-        own = next(iter(run.introduced.values())).own
-        aside.print(f"seed {asked.seed}, {examples} examples per cell and dtype{own}", markup=False, highlight=False)
-        still_failing = _print_found_again(console, aside, run, failures)
-        _judge(aside, run, jobs, traceback)
-    except KeyboardInterrupt:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # what is known is written
-        run.interrupted = True
-        console.print("interrupted: the verdict so far, without what was under way")
+    limit = TimeLimit(budget)
+    still_failing = _judge(console, aside, run, failures, jobs, traceback)
     unwritten = "" if elsewhere else reports.write(run)  # before anything is printed that may go wrong
     print_verdict(console, [result for result in run.results if result.status in BAD or not quiet])
-    explained: list[Explanation] = []
-    if not run.interrupted:
-        with suppress(KeyboardInterrupt):
-            explained = _explained(console, run, failures, limit)
-        stale = unmet(asked, [record for record in run.targets if record.target in run.introduced])
+    explained = [] if run.interrupted else _explained(console, run, failures, limit)
     if explained or elsewhere:
         unwritten = reports.write(run, explained)
+    stale = [] if run.interrupted else unmet(asked, [r for r in run.targets if r.target in run.introduced])
     for entry in stale:
         console.print(f"FAILED the known failure of {entry.law}, {entry}: it matches nothing; remove it", markup=False)
     _close(console, run, unwritten, failing=still_failing or bool(stale))
@@ -191,17 +180,28 @@ def _print_found_again(console: Console, aside: Console, run: Run, failures: Pat
     return failing
 
 
-def _judge(console: Console, run: Run, jobs: int, traceback: bool) -> None:
-    """Judge all shares while the terminal shows where it is."""
+def _judge(console: Console, aside: Console, run: Run, failures: Path, jobs: int, traceback: bool) -> bool:
+    """Judge all shares while the terminal shows where it is; whether a failure on file fails still."""
+    asked, own = run.asked, next(iter(run.introduced.values())).own
+    said = f"seed {asked.seed}, {asked.examples} examples per cell and dtype{own}"
+    still_failing = False
     columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
-    with Progress(*columns, console=console, transient=True, disable=console.quiet or not console.is_terminal) as bar:
-        task = bar.add_task("starting", total=None)
+    try:
+        aside.print(said, markup=False, highlight=False)
+        still_failing = _print_found_again(console, aside, run, failures)
+        with Progress(*columns, console=aside, transient=True, disable=aside.quiet or not aside.is_terminal) as bar:
+            task = bar.add_task("starting", total=None)
 
-        def show(turns: Sequence[Turn]) -> None:
-            bar.update(task, description=escape("; ".join(map(str, turns))))
+            def show(turns: Sequence[Turn]) -> None:
+                bar.update(task, description=escape("; ".join(map(str, turns))))
 
-        for _ in run.judge(jobs, show, raising=traceback):
-            pass
+            for _ in run.judge(jobs, show, raising=traceback):
+                pass
+    except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # what is known is written
+        run.interrupted = True
+        console.print("interrupted: the verdict so far, without what was under way")
+    return still_failing
 
 
 def _explained(console: Console, run: Run, failures: Path, limit: TimeLimit) -> list[Explanation]:
@@ -217,6 +217,9 @@ def _explained(console: Console, run: Run, failures: Path, limit: TimeLimit) -> 
                     print_failure(console, explanation, named=len(run.introduced) > 1)
             except Died as death:
                 record.errors.append(f"{record.target} could not be explained: {death}")
+            except KeyboardInterrupt:
+                console.print("\ninterrupted: the verdict is whole, but not all that fails is explained")
+                break
     return explained
 
 

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from bpttcheck.running.child import Died, Place
+from bpttcheck.running.child import Died, Place, in_words
 from bpttcheck.running.question import Question
 from bpttcheck.running.time_limit import USUAL
 
@@ -42,7 +42,7 @@ def found_again(place: Place, target: str, failures: Path, asked: Question) -> I
             if death.lost.hung:
                 return
         except (Exception, SystemExit) as error:
-            yield Again(path, f"the file does not run: {type(error).__name__}: {error}")
+            yield Again(path, f"the file does not run: {in_words(error)}")
         else:
             known = any(entry.covers(target, cell, dtype, law) for entry in asked.known)
             said = f"known: {wrong}" if known else f"FAILED still: {wrong}"

@@ -27,6 +27,7 @@ from bpttcheck.measuring.calls import AdapterError
 from bpttcheck.measuring.doing import Doing, in_file
 from bpttcheck.running.handing_over import elsewhere, pickled, unpickled
 from bpttcheck.running.results import Lost
+from bpttcheck.running.service import Unforeseen
 
 _TICK = 0.1  # seconds between two looks at a process that has not answered
 _GRACE = 2.0  # seconds in which a process that is to end may do so by itself
@@ -38,6 +39,11 @@ class Died(AdapterError):
     def __init__(self, lost: Lost) -> None:
         super().__init__(lost.said)
         self.lost = lost
+
+
+def in_words(error: BaseException) -> str:
+    """What work raised, and what it was, where the sentence does not say that."""
+    return str(error) if isinstance(error, Died | Unforeseen) else f"{type(error).__name__}: {error}"
 
 
 class Here:

@@ -1,5 +1,6 @@
 """In the process of a target: what is asked is done, until nobody asks any more."""
 
+import builtins
 import os
 import pickle
 import signal
@@ -88,6 +89,8 @@ def _no_terminal(*_: object, **__: object) -> NoReturn:
 def _told(error: BaseException) -> Exception:
     """What was raised, as the parent can know it, with the traceback as a note."""
     kind = next((kind for kind in _FORESEEN if isinstance(error, kind)), None)
+    if isinstance(error, ImportError | OSError):
+        kind = getattr(builtins, type(error).__name__, kind)  # ModuleNotFoundError says more than ImportError
     told = unforeseen(error) if kind is None else kind(printable(str(error)))
     told.add_note("".join(traceback.format_exception(error)))
     return told
