@@ -86,6 +86,7 @@ _SETS = {
     "objectives": {"cross-entropy", "squared-error", "linear"},
     "sizes": {"T", "B", "D", "H"},
 }
+_DEEPEST, LARGEST = 64, 2**24  # layers, and sizes of any kind
 _REDUCTIONS = ("given", "sum", "mean-of-steps", "mean")
 _NAMES = {"dense": "dense inputs", "initial": "the initial states", "final": "the final states"}
 
@@ -172,13 +173,13 @@ class Capabilities:
             raise ValueError(f"default_initial must be 'zeros', 'none' or a function; it is {self.default_initial!r}")
         if self.biases not in (0, 1, 2):
             raise ValueError(f"biases must be 0, 1 or 2; it is {self.biases!r}")
-        if not isinstance(self.layers, int) or self.layers < 1:
-            raise ValueError(f"layers must be a number of at least 1; it is {self.layers!r}")
+        if not isinstance(self.layers, int) or not 1 <= self.layers <= _DEEPEST:
+            raise ValueError(f"layers must be a number from 1 to {_DEEPEST}; it is {self.layers!r}")
         if not isinstance(self.sizes, Mapping):
             raise ValueError(f"sizes must map names to sizes; it is {self.sizes!r}")
         for name, pool in self.sizes.items():
-            if not isinstance(pool, Collection) or not pool:
-                raise ValueError(f"sizes must hold a collection of sizes for each name; {name} has {pool!r}")
+            if not isinstance(pool, Collection) or not pool or not all(n in range(1, LARGEST + 1) for n in pool):
+                raise ValueError(f"sizes must hold numbers from 1 to {LARGEST} for each name; {name} has {pool!r}")
         for dtype in self.dtypes:
             if dtype not in FORMATS:
                 raise ValueError(f"dtypes must be of {', '.join(FORMATS)}; there is {dtype!r}")

@@ -175,7 +175,7 @@ def test_the_file_of_another_target_is_not_run(tmp_path):
 @pytest.mark.parametrize(("declared", "says"), [
     ('cells=(RNN("tanh"), RNN("tanh"))', "cells must differ; there is rnn-tanh twice"),
     ('dtypes=("float64", "float64")', "dtypes must differ; there is float64 twice"),
-    ('reduction="median"', "reduction must be one of"), ("layers=0", "layers must be a number of at least 1"),
+    ('reduction="median"', "reduction must be one of"), ("layers=0", "layers must be a number from 1 to 64"),
 ])  # fmt: skip
 def test_declarations_that_make_no_sense_are_one_sentence(declared, says, tmp_path):
     text = f"{HEAD}    return a\n\nclass Odd(Bad):\n    def capabilities(self):\n"

@@ -12,6 +12,7 @@ from bpttcheck.contract import Implementation
 from bpttcheck.measuring.calls import AdapterError, Refused, capabilities_of
 from bpttcheck.measuring.comparisons import Violation
 from bpttcheck.printable import printable
+from bpttcheck.reporting.files import check
 from bpttcheck.running.child import Child
 from bpttcheck.studies.gradients import Analysis, Setting, analyse
 from bpttcheck.studies.gradients_report import draw_analyses, print_analyses, to_json
@@ -86,8 +87,9 @@ def gradients(
         child = Child(target)
         name, chosen = child.ask(_introduced, cells or (_SIDE_BY_SIDE if target == "reference" else ()))
         picture = new_figure(11, 8) if pictures else None  # what cannot be drawn or written ends here, before the work
-        for file in filter(None, (*pictures.values(), json_file)):
-            file.touch()
+        for option, file in (("json", json_file), ("png", png), ("svg", svg)):
+            if file is not None:
+                check(option, file)
         analyses = [child.ask(_analysed, cell, setting) for cell in chosen]
         print_analyses(console, name, setting, analyses)
         if picture is not None:

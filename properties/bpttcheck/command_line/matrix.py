@@ -14,6 +14,7 @@ from bpttcheck.command_line.catalogue import chosen_laws
 from bpttcheck.command_line.ending import stop
 from bpttcheck.command_line.terminal import new_console
 from bpttcheck.exit_status import INTERRUPTED, exit_status
+from bpttcheck.reporting.files import check, write
 from bpttcheck.reporting.matrix.page import to_html
 from bpttcheck.reporting.matrix.processes import Work, judge
 from bpttcheck.reporting.matrix.table import print_matrix
@@ -73,17 +74,19 @@ def matrix(
         runs = {file: _read(Path(file)) for file in files}
         if html_file is not None:
             blank_page("matrix/matrix")
-            html_file.touch()  # before the work, not after it
+            check("html", html_file)
     except (click.UsageError, OSError, ValueError, ImportError) as error:
         stop(error)
     to_judge = [target for target in chosen if target not in files]
+    if html_file is not None:
+        write(html_file, to_html([Run(asked, [Record(target, errors=["the run did not end"])]) for target in chosen]))
     console = new_console()
     interrupted = _judge(console, to_judge, Work(asked, known_file, timeout), jobs, runs)
     in_order = [runs[target] for target in chosen]
     records = [record for run in in_order for record in run.targets]
     print_matrix(console, in_order)
     if html_file is not None:
-        html_file.write_text(to_html(in_order), encoding="utf-8")
+        write(html_file, to_html(in_order))
     if interrupted:
         sys.exit(INTERRUPTED)
     troubled = any(record.errors for record in records)

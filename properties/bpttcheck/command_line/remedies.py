@@ -13,6 +13,7 @@ from bpttcheck.command_line import completion, options
 from bpttcheck.command_line.ending import stop
 from bpttcheck.command_line.terminal import new_console
 from bpttcheck.exit_status import INTERRUPTED
+from bpttcheck.reporting.files import check
 from bpttcheck.studies.jobs import executor
 from bpttcheck.studies.pictures import new_figure
 from bpttcheck.studies.remedies import REMEDIES, Run, measure
@@ -55,9 +56,10 @@ def remedies(
                 raise click.UsageError(f"there is no remedy {name!r}; there are {', '.join(known)}")
         if pictures:
             new_figure(1, 1)
-        for file in filter(None, (json_file, *pictures)):
-            file.touch()  # before the work, not after it
-    except (click.UsageError, OSError, ImportError) as error:
+        for option, file in (("json", json_file), ("png", png), ("svg", svg)):
+            if file is not None:
+                check(option, file)
+    except (click.UsageError, OSError, ValueError, ImportError) as error:
         stop(error)
     seed = secrets.randbelow(2**32) if seed is None else seed
     names = names or tuple(known)

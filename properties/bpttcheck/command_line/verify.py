@@ -21,6 +21,7 @@ from bpttcheck.command_line import completion, options
 from bpttcheck.command_line.catalogue import chosen_laws
 from bpttcheck.command_line.ending import end_as_interrupted, stop
 from bpttcheck.command_line.terminal import new_console
+from bpttcheck.contract import LARGEST
 from bpttcheck.exit_status import INTERRUPTED
 from bpttcheck.explaining.explanation import Explanation, explain
 from bpttcheck.explaining.replaying import found_again
@@ -252,4 +253,7 @@ def _sizes(text: str | None) -> dict[str, int]:
     said_once = len(dict(pairs)) == len(pairs) > 0
     if text is not None and not (said_once and ",".join(f"{name}={size}" for name, size in pairs) == text):
         raise click.UsageError(f"--sizes {text}: write T=70,B=4,D=5,H=6, each once, at least 1; some may be left out")
-    return {name: int(size) for name, size in pairs}
+    sizes = {name: int(size) for name, size in pairs}
+    if too_large := [name for name, size in sizes.items() if size > LARGEST]:
+        raise click.UsageError(f"--sizes {text}: {too_large[0]} must be at most {LARGEST}")
+    return sizes

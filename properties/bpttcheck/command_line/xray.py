@@ -16,6 +16,7 @@ from bpttcheck.explaining.xray import xray as take_xray
 from bpttcheck.measuring.calls import AdapterError, Refused, capabilities_of
 from bpttcheck.measuring.comparisons import Violation
 from bpttcheck.printable import printable
+from bpttcheck.reporting.files import check
 from bpttcheck.reporting.xray import draw_xray, print_xray
 from bpttcheck.running.child import Child
 from bpttcheck.studies.pictures import new_figure
@@ -75,6 +76,9 @@ def xray(
     try:
         if png or svg:
             new_figure(1, 1)  # found out before the work
+        for option, file in (("png", png), ("svg", svg)):
+            if file is not None:
+                check(option, file)
         asked = makers[strategy]()
         name, seen = Child(target).ask(_seen, cell_name, asked, length)
         print_xray(console, name, asked, seen)

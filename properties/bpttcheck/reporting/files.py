@@ -12,7 +12,7 @@ from bpttcheck.reporting.page import blank_page, to_html
 from bpttcheck.reporting.record import to_json
 from bpttcheck.running.run import Run
 
-_BEGINS = {"json": "{", "junit": "<?xml", "html": "<!doctype html"}  # a report of each kind
+_BEGINS = {"json": "{", "junit": "<?xml", "html": "<!doctype html", "png": "\ufffdpng", "svg": "<?xml"}  # as text
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,7 @@ class Reports:
         if len({file.absolute() for file in asked.values()}) < len(asked):
             raise ValueError("--json, --junit and --html ask for the same file: give each a name of its own")
         for option, file in asked.items():
-            if _is_regular(file):
-                _check(option, file)
+            check(option, file)
         if self.html_file is not None:
             blank_page("verdict")
 
@@ -49,14 +48,14 @@ class Reports:
         unfinished = replace(run, interrupted=True)
         for option, file in self._asked():
             if _is_regular(file):
-                _write(file, self._text(option, unfinished, ()))
+                write(file, self._text(option, unfinished, ()))
 
     def write(self, run: Run, explained: Sequence[Explanation] = ()) -> str:
         """All that is known by now, each report for itself; returns why one could not be written, or nothing."""
         failed = []
         for option, file in self._asked():
             try:
-                _write(file, self._text(option, run, explained))
+                write(file, self._text(option, run, explained))
             except OSError as error:
                 failed.append(str(error))
         return f"the verdict could not be written: {'; '.join(failed)}" if failed else ""
@@ -80,15 +79,17 @@ def _is_regular(file: Path) -> bool:
     return not file.exists() or stat.S_ISREG(os.stat(file).st_mode)
 
 
-def _check(option: str, file: Path) -> None:
-    """Raises OSError if the file cannot be written, and ValueError if it is no report."""
+def check(option: str, file: Path) -> None:
+    """Raises OSError if a file cannot be written, and ValueError if there is one that such an option did not write."""
+    if not _is_regular(file):
+        return
     there = file.exists()
     with file.open("a"):
         pass
     if not there:
         file.unlink()
     elif (begins := _beginning(file)) and not begins.startswith(_BEGINS[option]):
-        raise ValueError(f"{file} is there and is no report that --{option} wrote: name another file, or remove it")
+        raise ValueError(f"{file} is there and is nothing that --{option} wrote: name another file, or remove it")
 
 
 def _beginning(file: Path) -> str:
@@ -96,7 +97,7 @@ def _beginning(file: Path) -> str:
         return text.read(100).lstrip().lower()
 
 
-def _write(file: Path, text: str) -> None:
+def write(file: Path, text: str) -> None:
     """The whole or nothing, if it is a regular file; what cannot be encoded is written as a question mark."""
     data = text.encode("utf-8", errors="replace")
     if not _is_regular(file):
