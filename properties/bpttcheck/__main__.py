@@ -1,16 +1,30 @@
-"""``python -m bpttcheck``, and what the command `bpttcheck` starts: Ctrl-C ends it in words from the first moment."""
+"""``python -m bpttcheck``, and what the command `bpttcheck` starts: an interrupt ends it in words from the beginning.
 
+What asks a process to end, and what a terminal sends that goes away, is an interrupt, too.
+"""
+
+import signal
 import sys
+
+from bpttcheck.exit_status import INTERRUPTED
+
+_ENDING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
 def main() -> None:
     try:
+        for number in _ENDING:
+            if signal.getsignal(number) is signal.SIG_DFL:  # nohup ignores one
+                signal.signal(number, signal.default_int_handler)
         from bpttcheck.command_line import main as command
 
         command(prog_name="bpttcheck")
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
-        sys.exit(130)  # INTERRUPTED of bpttcheck.exit_status
+        sys.exit(INTERRUPTED)
+    finally:
+        for number in _ENDING:  # all is said
+            signal.signal(number, signal.SIG_IGN)
 
 
 if __name__ == "__main__":  # a new process of a pool imports this file, too

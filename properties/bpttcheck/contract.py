@@ -175,8 +175,9 @@ class Capabilities:
             raise ValueError(f"biases must be 0, 1 or 2; it is {self.biases!r}")
         if not isinstance(self.layers, int) or not 1 <= self.layers <= _DEEPEST:
             raise ValueError(f"layers must be a number from 1 to {_DEEPEST}; it is {self.layers!r}")
-        if not isinstance(self.sizes, Mapping):
-            raise ValueError(f"sizes must map names to sizes; it is {self.sizes!r}")
+        for name in ("sizes", "conventions"):
+            if not isinstance(getattr(self, name), Mapping):
+                raise ValueError(f"{name} must be a mapping; it is {getattr(self, name)!r}")
         for name, pool in self.sizes.items():
             if not isinstance(pool, Collection) or not pool or not all(n in range(1, LARGEST + 1) for n in pool):
                 raise ValueError(f"sizes must hold numbers from 1 to {LARGEST} for each name; {name} has {pool!r}")

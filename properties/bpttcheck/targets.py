@@ -12,7 +12,8 @@ from bpttcheck.adapters import BUILT_IN
 from bpttcheck.adapters.program import Program
 from bpttcheck.contract import CustomCell, Implementation
 from bpttcheck.faults import FAULTS, Faulty
-from bpttcheck.measuring.calls import AdapterError, capabilities_of
+from bpttcheck.measuring.calls import AdapterError, capabilities_of, message
+from bpttcheck.printable import printable
 from bpttref import Cell
 
 # The library behind each: a process of its own for each, since Keras takes its backend once.
@@ -69,14 +70,14 @@ def load(target: str, folder: Path = Path()) -> Implementation:
     try:
         found = getattr(importlib.import_module(module) if target in BUILT_IN else _import(module, folder), name)
         subject = found() if isinstance(found, type | partial) else found
-    except TargetError:
+    except (TargetError, KeyboardInterrupt):
         raise
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
         if target in BUILT_IN and isinstance(error, ModuleNotFoundError):  # a library may need others: onnxruntime onnx
             raise TargetError(
                 f"{target} needs {error.name}: python -m pip install 'bpttcheck[{BUILT_IN[target][2]}]'"
             ) from error
-        raise TargetError(f"{target} cannot be loaded: {type(error).__name__}: {error}") from error
+        raise TargetError(printable(f"{target} cannot be loaded: {type(error).__name__}: {message(error)}")) from error
     if not callable(getattr(subject, "capabilities", None)):
         raise TargetError(f"{target} has no method capabilities; {_EXPECTED}")
     if not any(callable(getattr(subject, door, None)) for door in ("vjp", "loss_and_gradients")):

@@ -293,7 +293,7 @@ def test_an_interruption_ends_the_processes_and_keeps_what_is_finished(sent, fol
             assert waiting.wait(timeout=60) == 0
         os.killpg(running.pid, sent)
         said, _ = running.communicate(timeout=60)
-        assert not alive(int((tmp_path / "pid").read_text()))
+        assert gone(int((tmp_path / "pid").read_text()))
     assert running.returncode == 130
     assert "interrupted: the matrix so far" in said
     assert "NOT JUDGED mine.py:Hanging: interrupted" in said

@@ -1,7 +1,6 @@
 """``bpttcheck matrix``."""
 
 import secrets
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -109,7 +108,6 @@ def _judge(console: Console, targets: Sequence[str], work: Work, jobs: int, runs
         said = " ".join([summary(record.results)] * bool(record.results) + record.errors)
         console.print(f"{record.target}: {said or 'nothing was asked'}", markup=False, highlight=False)
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends the processes, too
     try:
         said = f"{len(targets)} targets, seed {work.asked.seed}, {work.asked.examples} examples per cell and dtype"
         console.print(said, highlight=False)

@@ -19,7 +19,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from bpttcheck.cases.case_file import CaseFile
 from bpttcheck.command_line import completion, options
 from bpttcheck.command_line.catalogue import chosen_laws
-from bpttcheck.command_line.ending import end_as_interrupted, stop
+from bpttcheck.command_line.ending import stop
 from bpttcheck.command_line.terminal import new_console
 from bpttcheck.contract import LARGEST
 from bpttcheck.exit_status import INTERRUPTED
@@ -113,7 +113,6 @@ def verify(
     in doubt; 130 interrupted.
     """
     reports = Reports(json_file, junit_file, html_file)
-    end_as_interrupted()
     try:
         reports.prepare()
         if in_process and jobs > 1:

@@ -234,12 +234,13 @@ def _diagnosis(
     if not limit.left:
         return "" if isinstance(cell, CustomCell) else "the time was up before one could be made"
     found, fresh = None, subject
+    none = "" if isinstance(cell, CustomCell) else "none could be made: one that was not called before always raises"
     with suppress(TargetError, AdapterError):
         fresh = load(target)
     try:
         found = diagnose(fresh, cell, first.dtype, failing=[problem], limit=TimeLimit(min(USUAL, limit.left)))
-    except AdapterError:
-        pass
+    except AdapterError as error:
+        none = f"none could be made: {error}"
     except Exception as error:  # the verdict stands without one
         return f"none could be made: {type(error).__name__}: {error}"
     if (found is None or not (found.names or found.moody)) and _has_changed(target, subject, problem):
@@ -247,7 +248,9 @@ def _diagnosis(
             "one that has not been called before has other numbers at this case: something is left behind by one call "
             "for the next"
         )
-    return found.sentence() if found and (found.broken or first.status == "failed") else ""
+    if found is None:
+        return none if first.status == "failed" else ""
+    return found.sentence() if found.broken or first.status == "failed" else ""
 
 
 def _has_changed(target: str, subject: Implementation, problem: tuple[Case, Cotangents]) -> bool:

@@ -49,7 +49,7 @@ def capabilities_of(subject: Implementation, name: str = "") -> Capabilities:
     except KeyboardInterrupt:
         raise
     except BaseException as error:
-        said = printable(f"capabilities of {name} raised {type(error).__name__}: {_message(error)}")
+        said = printable(f"capabilities of {name} raised {type(error).__name__}: {message(error)}")
         raise AdapterError(said) from error
     if not isinstance(declared, Capabilities):
         raise AdapterError(f"capabilities of {name} are a {type(declared).__name__}; expected bpttcheck.Capabilities")
@@ -138,7 +138,7 @@ class Calls:
                 raise
             except BaseException as error:
                 where = f" (with {'; '.join(facts(case))})" if facts(case) else ""
-                said = printable(f"{name} raised {type(error).__name__}: {_message(error)}")
+                said = printable(f"{name} raised {type(error).__name__}: {message(error)}")
                 raise AdapterError(f"{said}{where}") from error
             finally:
                 if os.getcwd() != folder:
@@ -160,7 +160,7 @@ def _of_arrays(result: _Result) -> _Result:
     return result
 
 
-def _message(error: BaseException) -> str:
+def message(error: BaseException) -> str:
     """What an exception says, or that it cannot say it."""
     try:
         return str(error)
