@@ -25,7 +25,7 @@ CONTENTS = {
         "docs/matrix",
         "docs/findings",
     ],
-    "Understand a verdict": ["docs/failures", "docs/honest-limits"],
+    "Understand a verdict": ["docs/failures", "docs/honest-limits", "docs/reliability"],
     "What is checked": ["docs/laws", "docs/faults", "docs/detection", "docs/false-alarms"],
     "Strategies and gradients": ["docs/gradients", "docs/remedies", "docs/strategies"],
     "Inside": ["docs/how-it-works", "docs/performance", "asv_bench/README", "CONTRIBUTING"],

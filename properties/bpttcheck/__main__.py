@@ -3,6 +3,7 @@
 What asks a process to end, and what a terminal sends that goes away, is an interrupt, too.
 """
 
+import os
 import signal
 import sys
 
@@ -21,7 +22,8 @@ def main() -> None:
         command(prog_name="bpttcheck")
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
-        sys.exit(INTERRUPTED)
+        sys.stderr.flush()
+        os._exit(INTERRUPTED)  # one that came during an import would have Python end itself by a signal
     finally:
         for number in _ENDING:  # all is said
             signal.signal(number, signal.SIG_IGN)

@@ -64,10 +64,14 @@ WRONG = {
     "raise SystemExit(0)", "os._exit(0)", "os._exit(3)", "os.abort()", "os.kill(os.getpid(), signal.SIGSEGV)",
     "os.kill(os.getpid(), signal.SIGKILL)", "os.kill(0, signal.SIGTERM)", "signal.raise_signal(signal.SIGINT)",
     "raise BaseException('panic')", "raise MemoryError", "raise GeneratorExit", "raise KeyboardInterrupt",
-    "return act(a)", "raise type('E', (Exception,), {'__str__': lambda s: 1 / 0})()", "time.sleep(1000)",
-    "threading.Event().wait()", "raise ValueError('\\x1b[31m\\x00\\ud800 [red] \"\"\"; open(\\'executed\\', \\'w\\') #')",
-    "return a.astype(complex)", "return a.astype(object)", "return a.astype(str)", "return np.ma.masked_array(a, a > 0)",
-    "return a.astype('M8[s]')", "return np.zeros(a.shape, [('a', float)])", "return np.array(1.0)", "return a[..., None]",
+    "return act(a)", "raise type('E', (Exception,), {'__str__': lambda s: 1 / 0})()",
+    "time.sleep(1000)",
+    "threading.Event().wait()",
+    "raise ValueError('\\x1b[31m\\x00\\ud800 [red] \"\"\"; open(\\'executed\\', \\'w\\') #')",
+    "return a.astype(complex)", "return a.astype(object)", "return a.astype(str)",
+    "return np.ma.masked_array(a, a > 0)",
+    "return a.astype('M8[s]')",
+    "return np.zeros(a.shape, [('a', float)])", "return np.array(1.0)", "return a[..., None]",
     "return (row for row in a)", "return a.tolist()", "return 3", "return a > 0", "return a[:0]", "return a * np.nan",
     "return np.broadcast_to(0.0, (10**11, *a.shape))", "return a.astype('float16')", "return 1.001 * a", "return a + 1",
     "return type('T', (), {'shape': a.shape, 'dtype': a.dtype})()", "raise StopIteration", "os.closerange(3, 99)",
@@ -76,16 +80,21 @@ WRONG = {
 HARMLESS = {
     "pass", "a = a.copy(); a.flags.writeable = False", "return a.view(type('S', (np.ndarray,), {}))", "os.chdir('/')",
     "print('<b>[red] \\x1b[2J', flush=True)", "print('noise', file=sys.stderr)", "warnings.warn('[bold] <i> \\x07')",
-    "sys.stdout = None", "gc.disable()", "np.random.seed(0)", "sys.setrecursionlimit(10**5)", "os.environ.clear()",
-    "signal.signal(signal.SIGINT, signal.SIG_IGN)", "signal.signal(signal.SIGTERM, signal.SIG_IGN)", "sys.argv.clear()",
-    "np.seterr(all='raise')", "warnings.simplefilter('error')", "threading.Thread(target=time.sleep, args=(99,)).start()",
+    "sys.stdout = None", "gc.disable()", "np.random.seed(0)", "sys.setrecursionlimit(10**5)",
+    "os.environ.clear()",
+    "signal.signal(signal.SIGINT, signal.SIG_IGN)", "signal.signal(signal.SIGTERM, signal.SIG_IGN)",
+    "sys.argv.clear()",
+    "np.seterr(all='raise')",
+    "warnings.simplefilter('error')", "threading.Thread(target=time.sleep, args=(99,)).start()",
     "subprocess.Popen(['sleep', '99'])", "atexit.register(os._exit, 0)", "os.umask(0o777)", "os.nice(1)",
 }  # fmt: skip
 WHEN = ("True", "len(a) == 1", "len(a) > 20", "calls == 2", "calls > 50", "calls % 7 == 0", "np.random.rand() < 0.2")
-FIRST = ("", "", "", "print('imported')", "os.chdir('/tmp')", "sys.path.clear()", "os._exit(0)", "raise SystemExit(0)",
-         "sys.stdout.close()", "import nowhere", "warnings.simplefilter('error')", "time.sleep(0.3)")  # fmt: skip
-NAMES = ("plain", "a-b", "日本", "[red]x[/]", '"""\nopen("executed", "w")\n"""', "back\\slash\\", "nul\x00", "up\x1b[2J",
-         "n" * 300, "../../up", "", "<script>", "\ud800", "'; open('executed', 'w') #", "{name}", "\n\n# TARGET = 'x'")  # fmt: skip
+FIRST = ("", "", "", "print('imported')", "os.chdir('/tmp')", "sys.path.clear()", "os._exit(0)",
+         "raise SystemExit(0)", "sys.stdout.close()", "import nowhere", "warnings.simplefilter('error')",
+         "time.sleep(0.3)")  # fmt: skip
+NAMES = ("plain", "a-b", "日本", "[red]x[/]", '"""\nopen("executed", "w")\n"""', "back\\slash\\",
+         "nul\x00", "up\x1b[2J", "n" * 300, "../../up", "", "<script>", "\ud800", "'; open('executed', 'w') #",
+         "{name}", "\n\n# TARGET = 'x'")  # fmt: skip
 OPTIONS = ("-q", "-j 2", "--html v.html", "--budget 1", "--law causality", "--examples 3")
 SIGNALS = (None, None, None, signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 PATIENCE = 120.0  # seconds for a run with --timeout 2
@@ -117,7 +126,7 @@ def tried(seed: int, folder: Path) -> str:
     if re.search(r"[\x00-\x08\x0b-\x1f]", out):
         raise Misbehaved(f"{what}: control characters on standard output")
     for file in folder.glob("bpttcheck-failures/*/replay.py"):
-        _run(["replay", str(file)], folder, None, 0.0)
+        _run(["replay", str(file), "--timeout", "2"], folder, None, 0.0)
     if list(folder.rglob("executed")):
         raise Misbehaved(f"{what}: text was executed")
     if not (status == 2 and err.startswith("Usage")) and not at_once:

@@ -21,7 +21,7 @@ from bpttcheck.running.results import Result
 from bpttcheck.running.run import Record, Run
 from bpttref import CELLS
 
-from ..programs import alive, command, started
+from ..programs import command, gone, started
 
 pytest.importorskip("jinja2", reason="jinja2 is not installed: python -m pip install '.[html]'")
 PLANTED = """

@@ -176,6 +176,8 @@ def test_one_parameter_fails_where_nothing_was_proved(run, pytester, subjects, s
 @pytest.mark.parametrize(("arguments", "sentence"), [
     (["--bpttcheck", "nonsense"], "ERROR: bpttcheck: 'nonsense' is neither *"),
     (["--bpttcheck", "reference", "--bpttcheck-seed", "-1"], "ERROR: --bpttcheck-seed must be at least 0, not -1"),
+    (["--bpttcheck", "reference", "--bpttcheck-timeout", "nan"], "ERROR: --bpttcheck-timeout must be at least 0*"),
+    (["--bpttcheck", "reference", "--bpttcheck-known-failures", "nowhere"], "ERROR: bpttcheck: *nowhere*"),
     (["--bpttcheck", "reference", "--bpttcheck-examples", "0"], "ERROR: --bpttcheck-examples must be at least 1*"),
 ])  # fmt: skip
 def test_a_mistake_is_one_usage_error(run, arguments, sentence):
@@ -183,6 +185,32 @@ def test_a_mistake_is_one_usage_error(run, arguments, sentence):
     assert done.ret == pytest.ExitCode.USAGE_ERROR
     assert len([line for line in done.errlines if line]) == 1
     done.stderr.fnmatch_lines([sentence])
+
+
+def test_known_failures_are_expected(run, pytester):
+    pytester.path.joinpath("known.toml").write_text(
+        f'[[known-failure]]\nlaw = "pullback-reference"\nreason = "it is planted"\ntarget = "{FAULT}"\n'
+        '[[known-failure]]\nlaw = "causality"\nreason = "it is mended"\n'
+    )
+    words = ("--bpttcheck", FAULT, "--bpttcheck-examples", "5", "-rx", "-k", f"lstm and float64 and ({CAUGHT_AND_NOT})")
+    done = run(*words, "--bpttcheck-known-failures", "known.toml")
+    done.assert_outcomes(xfailed=1, failed=1)
+    done.stdout.fnmatch_lines(
+        ["*it passes, though a failure is expected, since it is mended*", "XFAIL *it is planted*"]
+    )
+
+
+def test_time_is_bounded(run, pytester):
+    pytester.makepyfile(
+        slow="import time\nfrom bpttcheck.adapters.reference import Reference\n"
+        "class Slow(Reference):\n    def vjp(self, case): time.sleep(100)\n"
+    )
+    words = ("--bpttcheck", "slow.py:Slow", "-k", "lstm and float64 and causality")
+    done = run(*words, "--bpttcheck-timeout", "1", "--bpttcheck-examples", "1")
+    done.assert_outcomes(failed=1)
+    done.stdout.fnmatch_lines(["*vjp did not return within 1 s*"])
+    done = run("--bpttcheck", "reference", *words[2:], "--bpttcheck-budget", "1", "--bpttcheck-examples", "1000000")
+    done.assert_outcomes(passed=1)
 
 
 def test_workers_of_xdist_judge_what_they_need(run):

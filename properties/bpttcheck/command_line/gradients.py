@@ -62,6 +62,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option("--png", type=_FILE, help="Draw the curves here; needs matplotlib.")
 @click.option("--svg", type=_FILE, help="Draw the curves here; needs matplotlib.")
 @click.option("--json", "json_file", type=_FILE, help="Write every number here.")
+@options.timeout
 def gradients(
     target: str,
     cells: tuple[str, ...],
@@ -73,6 +74,7 @@ def gradients(
     seed: int,
     png: Path | None,
     svg: Path | None,
+    timeout: float,
     json_file: Path | None,
 ) -> None:
     """Show how gradients vanish or explode with the lag.
@@ -84,7 +86,7 @@ def gradients(
     console = new_console()
     try:
         setting = Setting(length, units, inputs, scale, gate_bias, seed)
-        child = Child(target)
+        child = Child(target, timeout)
         name, chosen = child.ask(_introduced, cells or (_SIDE_BY_SIDE if target == "reference" else ()))
         picture = new_figure(11, 8) if pictures else None  # what cannot be drawn or written ends here, before the work
         for option, file in (("json", json_file), ("png", png), ("svg", svg)):

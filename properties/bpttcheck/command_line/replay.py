@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from bpttcheck.command_line import options
 from bpttcheck.exit_status import AT_FAULT, FAILED, PASSED
 from bpttcheck.explaining.replaying import check_file
 from bpttcheck.running.child import Child, in_words
@@ -12,7 +13,8 @@ from bpttcheck.running.child import Child, in_words
 
 @click.command()
 @click.argument("path", type=click.Path(exists=True, path_type=Path))
-def replay(path: Path) -> None:
+@options.timeout
+def replay(path: Path, timeout: float) -> None:
     """Put a failure on file to its subject again.
 
     PATH is a folder that verify wrote, or the replay.py in it. The answer is FIXED, FAILED (exit status 1) or ERROR
@@ -20,7 +22,7 @@ def replay(path: Path) -> None:
     """
     file = path / "replay.py" if path.is_dir() else path
     try:
-        wrong, *_ = Child("").ask(check_file, file)
+        wrong, *_ = Child("", timeout).ask(check_file, file)
     except Exception as error:
         click.echo(f"ERROR: {in_words(error)}")
         sys.exit(AT_FAULT)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from bpttcheck.command_line import completion
+from bpttcheck.command_line import completion, options
 from bpttcheck.command_line.ending import stop
 from bpttcheck.command_line.terminal import new_console
 from bpttcheck.contract import Implementation
@@ -49,6 +49,7 @@ from bpttref import Blocks, Full, Last, Regular, Strategy, Window
 @click.option(
     "--svg", type=click.Path(dir_okay=False, path_type=Path), help="Draw the matrices here; needs matplotlib."
 )
+@options.timeout
 def xray(
     target: str,
     cell_name: str | None,
@@ -58,6 +59,7 @@ def xray(
     length: int,
     png: Path | None,
     svg: Path | None,
+    timeout: float,
 ) -> None:
     """Show what the truncation of TARGET really keeps.
 
@@ -80,7 +82,7 @@ def xray(
             if file is not None:
                 check(option, file)
         asked = makers[strategy]()
-        name, seen = Child(target).ask(_seen, cell_name, asked, length)
+        name, seen = Child(target, timeout).ask(_seen, cell_name, asked, length)
         print_xray(console, name, asked, seen)
         for file in filter(None, (png, svg)):
             draw_xray(file, name, asked, seen)

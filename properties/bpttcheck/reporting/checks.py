@@ -104,6 +104,10 @@ class Check:
             pytest.skip(result.reason if result.status == "skipped" else f"{result.status}: {result.reason}")
         if result.status == "known":
             pytest.xfail(result.reason)
+        if result.status != "passed" and result.case is None:
+            raise AssertionError(
+                f"{result.status.upper()} {result.law} on {result.cell} {result.dtype}: {result.reason}"
+            )
         if result.status != "passed":
             text = StringIO()
             print_failure(Console(file=text, color_system=None), Explanation([result], "", None, ()))
