@@ -182,7 +182,7 @@ def test_a_program_that_is_out_of_step_is_stopped_at_once(tmp_path):
     ("capabilities['bias'] = 1", "declares bias, which no capability is called"),
     ("capabilities['biases'] = 3", "biases must be 0, 1 or 2"),
     ("capabilities['layers'] = 'two'", "layers must be a number from 1 to 64"),
-    ("capabilities['sizes'] = ['T']", "sizes must map names to sizes"),
+    ("capabilities['sizes'] = ['T']", "sizes must be a mapping"),
     ("capabilities['inputs'] = ['sparse']", "inputs must be a collection of"),
     ("capabilities['truncations'] = ['window']", "declares the truncation 'window'; there are regular, links"),
     ("capabilities = {'error': 'no device'}", "no device"),

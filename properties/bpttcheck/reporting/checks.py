@@ -105,9 +105,8 @@ class Check:
         if result.status == "known":
             pytest.xfail(result.reason)
         if result.status != "passed" and result.case is None:
-            raise AssertionError(
-                f"{result.status.upper()} {result.law} on {result.cell} {result.dtype}: {result.reason}"
-            )
+            mark = result.status if result.status == "unsure" else result.status.upper()
+            raise AssertionError(f"{mark} {result.law} on {result.cell} {result.dtype}: {result.reason}")
         if result.status != "passed":
             text = StringIO()
             print_failure(Console(file=text, color_system=None), Explanation([result], "", None, ()))
