@@ -63,6 +63,23 @@ def test_an_old_report_does_not_survive_the_end_of_a_run(sent, tmp_path):
     assert error.get("message") == "the run did not end"
 
 
+@pytest.mark.parametrize("times", [1, 2])
+@pytest.mark.parametrize("seconds", [0.1, 0.2, 0.3, 0.5, 0.8, 1.5])
+def test_an_interrupt_is_told_whenever_it_comes(seconds, times, tmp_path):
+    """Also while Python imports bpttcheck, or its target's process, and before there is a verdict."""
+    (tmp_path / "v.json").write_text('{"schema": 1, "results": "green"}')
+    options = ["verify", "reference", "--examples", "100000", "--json", "v.json"]
+    with started(*options, cwd=tmp_path, stderr=subprocess.PIPE) as running:
+        time.sleep(seconds)
+        for _ in range(times):
+            running.send_signal(signal.SIGINT)
+        said, complaints = running.communicate(timeout=60)
+    assert running.returncode == 130
+    assert "interrupted" in said + complaints and "Traceback" not in said + complaints
+    written = json.loads((tmp_path / "v.json").read_text())
+    assert written.get("interrupted") or written["results"] == "green"  # of which it may not have known yet
+
+
 def test_what_ignores_the_end_of_a_terminal_goes_on(tmp_path):
     line = f"trap '' HUP; {RUN} --examples 200 --json v.json & sleep 1; kill -HUP $!; wait $!"
     assert shell(line, tmp_path).returncode == 0

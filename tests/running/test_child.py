@@ -4,10 +4,14 @@ import json
 import subprocess
 import sys
 import warnings
+from types import SimpleNamespace
 
 import pytest
 
-from bpttcheck.measuring.calls import capabilities_of
+import bpttcheck.adapters.process as process_module
+import bpttcheck.running.child as child_module
+from bpttcheck.adapters.process import Process
+from bpttcheck.measuring.calls import AdapterError, capabilities_of
 from bpttcheck.running.child import Child
 from bpttcheck.running.introduction import introduce
 from bpttcheck.running.question import Question
@@ -52,7 +56,7 @@ class Own:
 FEW = ("--examples", "8", "--seed", "1")
 
 
-@pytest.mark.parametrize("target", ["mine.py:Own", "fault:di-uses-i", "fault:dW-overwrite"])
+@pytest.mark.parametrize("target", ["mine.py:Own", "fault:di-uses-i"])
 def test_what_is_told_is_the_same(target, tmp_path):
     """The message, the reports and the files that show a failure, of a cell that is the target's own, too."""
     told = []
@@ -100,6 +104,16 @@ def test_a_mistake_of_ours_is_told_with_its_place(tmp_path, monkeypatch):
     with pytest.raises(Unforeseen, match="lambda"):
         child.ask(capabilities_of, "it holds functions")  # which do not go from one process to another
     assert child.ask(introduce, "mine.py:Own", Question()).name == "own"
+
+
+@pytest.mark.parametrize(("module", "start", "says"), [
+    (child_module, lambda: Child("reference"), "on Linux and macOS alone: add --in-process"),
+    (process_module, lambda: Process(["cat"], "."), "programs are judged on Linux and macOS alone"),
+])  # fmt: skip
+def test_where_there_are_no_such_processes_a_sentence_says_so(module, start, says, monkeypatch):
+    monkeypatch.setattr(module, "os", SimpleNamespace(name="nt"))
+    with pytest.raises((OSError, AdapterError), match=says):
+        start()
 
 
 @pytest.mark.parametrize(("jobs", "alone", "most"), [(1, (), 1), (2, (), 2), (8, (), 2), (2, ("reference",), 1)])
