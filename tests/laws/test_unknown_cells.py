@@ -1,8 +1,9 @@
 """Right cells of many kinds that bpttcheck does not know, on PyTorch's autograd: no alarm; and wrong ones are seen."""
 
+import numpy as np
 import pytest
 
-from bpttcheck import LAWS, judge
+from bpttcheck import LAWS, Gradients, judge
 
 torch = pytest.importorskip("torch")
 from bpttcheck.adapters.torch_module import TorchModule  # noqa: E402
@@ -199,3 +200,41 @@ def test_what_is_not_linear_is_seen(name, wrong):
 
     seen = failed(subject(name, step), ("linear-in-cotangents",), 1, dtypes=["float64"])
     assert {law for law, *_ in seen} == {"linear-in-cotangents"}
+
+
+class InFloat32:
+    """One gradient of a right cell is off by a ten-thousandth, in float32 alone."""
+
+    name = "in float32"
+
+    def __init__(self, right, block):
+        self.right, self.block = right, block
+        self.capabilities = right.capabilities
+
+    def vjp(self, case):
+        outputs, pullback = self.right.vjp(case)
+        if case.dtype == "float64":
+            return outputs, pullback
+
+        def off(arrays):
+            return {n: a * np.float32(1 + 1e-4) if n == self.block else a for n, a in arrays.items()}
+
+        def pull(cotangents):
+            dx, ((parameters,),), ((initial,),), *_ = pullback(cotangents)
+            (dx,) = off({"x": dx}).values()
+            return Gradients(dx, ((off(parameters),),), ((off(initial),),))
+
+        return outputs, pull
+
+
+@pytest.mark.parametrize("name", ["gru_head", *CELLS])
+def test_float32_is_held_to_the_subjects_own_float64(name):
+    laws = ("forward-reference", "pullback-reference")
+    right = subject(name)
+    (cell,) = right.capabilities().cells
+    assert not failed(right, laws, 1, dtypes=["float32"])
+    for block in ("x", *cell.states(3), list(cell.parameters(3, 3))[-1]):
+        (found,) = failed(InFloat32(right, block), laws, 1, dtypes=["float32"])
+        assert found[0] == "pullback-reference" and block in found[2], block
+    statuses = {r.law: r.status for r in judge(right, [law for law in LAWS if law.id in laws], dtypes=["float64"])}
+    assert statuses == dict.fromkeys(laws, "skipped")  # there nobody else knows what is right

@@ -41,7 +41,7 @@ def _finite(trial: Trial, got: Named, run: _Run, measured: Callable[[], Measured
         yield from (Comparison(name, 0.0, 1.0) for name in sorted(got))
         return
     case, cotangents = trial.case, trial.cotangents
-    if not isinstance(case.cell, CustomCell) or trial.against is not None:
+    if not isinstance(case.cell, CustomCell) or trial.against not in (None, trial.subject):
         other = "the reference" if trial.against is None else trial.against.name
         _accuse(got, measured().values, case, f"{other} gives finite numbers")
         return

@@ -8,7 +8,7 @@ from bpttcheck.contract import Capabilities, CustomCell, ForwardMode, Implementa
 from bpttcheck.dtypes import FORMATS
 from bpttcheck.measuring.calls import capabilities_of
 from bpttcheck.measuring.comparisons import Comparison
-from bpttcheck.measuring.trial import Trial
+from bpttcheck.measuring.trial import Trial, has_own_float64
 from bpttref import Cell, Full, Strategy
 
 _DOORS: Mapping[type, str] = {
@@ -110,11 +110,16 @@ def right_numbers(strategy: type[Strategy] = Full) -> Need:
     """The reference knows the cell, or there is another implementation to judge it against."""
 
     def there_are(asked: Asked) -> bool:
+        if asked.against is None and isinstance(asked.cell, CustomCell):
+            own = has_own_float64(asked.cell, asked.dtype, asked.capabilities)
+            return own and strategy in (Full, *asked.capabilities.truncations)
         if asked.against is None:
-            return not isinstance(asked.cell, CustomCell)
+            return True
         return strategy in (Full, *capabilities_of(asked.against).truncations)
 
-    return Need(there_are, "neither the reference knows it nor an implementation named by --against")
+    return Need(
+        there_are, "neither the reference nor a float64 of its own knows it, nor an implementation named by --against"
+    )
 
 
 known_cell = Need(lambda asked: not isinstance(asked.cell, CustomCell), "the cell is not one of the reference's")

@@ -33,12 +33,17 @@ from bpttcheck.measuring.tolerance import (
     measure_black_box,
     measure_right,
 )
-from bpttref import RNN, Strategy
+from bpttref import RNN, Cell, Strategy
 from bpttref.arrays import Array
 from bpttref.inputs import is_tokens
 
 _Choice = TypeVar("_Choice")
 _NO_TANH = (RNN("relu"), RNN("identity"))
+
+
+def has_own_float64(cell: Cell | CustomCell, dtype: str, capabilities: Capabilities) -> bool:
+    """Whether what a subject gives in a dtype is compared with its own float64: nobody else knows the cell."""
+    return isinstance(cell, CustomCell) and dtype != "float64" and "float64" in capabilities.dtypes
 
 
 class Trial:
@@ -54,14 +59,15 @@ class Trial:
         *,
         kinks: bool = False,
     ) -> None:
-        """against: whose numbers are right, in the place of the reference's. kinks: whether the case lies at one."""
+        """against: whose numbers are right, in the place of the reference's; of an unknown cell it is the subject's own
+        float64 in other dtypes, where there is one. kinks: whether the case lies at one."""
         self._measure = measure_at_kinks if kinks else measure
         self.subject = subject
         self.capabilities = capabilities
         self.calls = Calls(subject, capabilities)
         self.case = case
         self.cotangents = cotangents
-        self.against = against
+        self.against = subject if against is None and has_own_float64(case.cell, case.dtype, capabilities) else against
         self.rng = np.random.default_rng()  # `drawing_for` seeds it
 
     def drawing_for(self, law_id: str) -> None:
@@ -173,8 +179,10 @@ class Trial:
     def measure(self, case: Case, *cotangents: Cotangents) -> list[Measured]:
         """True values and scales of error for another case, for each of the ``cotangents``."""
         custom = isinstance(case.cell, CustomCell)
-        if self.against is not None and capabilities_of(self.against).undeclared(case) is None:
-            others = [measure_right(self._right, case, c) for c in cotangents]
+        own = self.against is self.subject
+        if self.against is not None and (own or capabilities_of(self.against).undeclared(case) is None):
+            measure_other = measure_black_box if own else measure_right
+            others = [measure_other(self._right, case, c) for c in cotangents]
             scales = others if custom else self._measure(case, *cotangents)
             return [Measured(o.values, s.spread) for o, s in zip(others, scales, strict=True)]
         if not custom:
@@ -185,8 +193,9 @@ class Trial:
         """What the implementation that the subject is judged against gives for a case, in float64."""
         assert self.against is not None
         exact, given = in_float64(case, cotangents)
+        capabilities = self.capabilities if self.against is self.subject else capabilities_of(self.against)
         try:
-            return Trial(self.against, capabilities_of(self.against), exact, given).results(exact, given)
+            return Trial(self.against, capabilities, exact, given).results(exact, given)
         except (AdapterError, Refused, Violation) as error:
             raise AdapterError(f"{self.against.name}, which is to be right: {error}") from error
 
