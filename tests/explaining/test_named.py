@@ -120,11 +120,12 @@ class Clipped(Reference):
         return Gradients(*(trees.each(shrunk, part) for part in gradients))
 
 
-@pytest.mark.parametrize(("how", "words"), [
-    ("value", "clipped by value at"), ("norm", "clipped by the norm of all together at"),
-    ("array", "clipped by the norm of each array at"),
+@pytest.mark.parametrize(("how", "words", "bound", "dtype"), [
+    ("value", "clipped by value at", 0.5, "float32"), ("value", "clipped by value at", 250.0, "float64"),
+    ("norm", "clipped by the norm of all together at", 5.0, "float64"),
+    ("norm", "clipped by the norm of all together at", 250.0, "float32"),
+    ("array", "clipped by the norm of each array at", 0.5, "float64"),
 ])  # fmt: skip
-@pytest.mark.parametrize(("bound", "dtype"), [(5.0, "float64"), (0.5, "float32"), (250.0, "float64")])
 def test_clipping_is_named_with_its_bound(how, words, bound, dtype):
     found = diagnose(Clipped(how, bound), LSTM(), dtype)
     assert not found.names and found.clipped == f"{words} {bound:.4g}"

@@ -81,7 +81,7 @@ def _is_regular(file: Path) -> bool:
 
 def check(option: str, file: Path) -> None:
     """Raises OSError if a file cannot be written, and ValueError if there is one that such an option did not write."""
-    if not _is_regular(file):
+    if not (_is_regular(file) or file.is_dir()):
         return
     there = file.exists()
     with file.open("a"):
