@@ -210,6 +210,22 @@ def test_what_dies_in_one_case_fails_in_that_case(tmp_path):
     assert sum(result["status"] == "passed" for result in results) > 40
 
 
+def test_what_dies_while_a_failure_is_made_small_is_not_silent(tmp_path):
+    """It failed in a case that was drawn; that it dies in a smaller one is another fault."""
+    text = HEAD.replace("DIE", "os._exit(0)") + (
+        "class Both(Right):\n    name = 'both'\n    def vjp(self, case):\n"
+        "        outputs, pullback = super().vjp(case)\n"
+        "        small = case.x.size < 8\n"
+        "        return (die() if small else outputs._replace(y=2 * outputs.y)), pullback\n"
+    )
+    (tmp_path / "mine.py").write_text(text)
+    words = ("--law", "forward-reference", "--examples", "4", "--seed", "1", "--json", "v.json")
+    done = command("verify", "mine.py:Both", *words, cwd=tmp_path)
+    (result,) = json.loads((tmp_path / "v.json").read_text())["results"]
+    assert done.returncode == 2 and result["status"] == "failed" and result["died"]
+    assert any("its process ended with exit status 0 during vjp" in said for said in result["warnings"])
+
+
 def test_a_thread_that_does_not_end_keeps_nothing(tmp_path):
     text = HEAD.replace("DIE", "pass") + (
         "class Threaded(Right):\n    name = 'threaded'\n    def __init__(self):\n"

@@ -126,7 +126,9 @@ def explain(
         passed = {r.law for r in results if r.cell == cell and r.status == "passed"}
         given = (target, broken, passed, failures, asked)
         try:
-            yield place.ask(explain_cell, *given, limit.left, "" if broken[0].died else None)
+            yield place.ask(
+                explain_cell, *given, limit.left, "" if broken[0].died and broken[0].status == "error" else None
+            )
         except Died as death:
             yield place.ask(explain_cell, *given, limit.left, f"none could be made: {death}")
 

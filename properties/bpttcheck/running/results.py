@@ -36,7 +36,7 @@ class Result:
     that were looked at and in no case above the tolerance. warnings: what the subject warned of. margin: the largest
     error over tolerance. seconds: that it took. reason: the sentence behind a status. case: the smallest that fails.
     worst: the comparison behind the margin. cut_short: whether the time was up before all smaller cases were tried.
-    died: whether the process of the subject was lost in this case, which is as it was drawn.
+    died: whether the process of the subject was lost in a case of the law.
     """
 
     subject: str

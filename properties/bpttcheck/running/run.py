@@ -167,6 +167,7 @@ class Run:
             return INTERRUPTED
         statuses = {result.status for result in self.results}
         spoilt = any(record.errors or (record.unproved and not failing) for record in self.targets)
+        spoilt |= any(result.died for result in self.results)
         return exit_status(statuses, at_fault=at_fault or spoilt, failing=failing)
 
 

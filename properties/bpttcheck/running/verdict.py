@@ -219,14 +219,13 @@ class _Verdict:
             fatal = {one.draw: one.said for one in self._lost if one.law == law.id and one.draw is not None}
             if not (result.died or self._given_up or law.id in as_drawn or smallest is None or result.case is None):
                 shrink(result, law, self._asked, smallest, TimeLimit(min(USUAL, limit.left)), fatal)
-            if not result.died:
+            if fatal and not result.died:  # it died of a smaller case than that which failed
+                result.died = True
                 said = {f"{said} (case: {draw})" for draw, said in fatal.items()}
                 result.warnings = tuple(sorted({*result.warnings, *said}))
             if self._stopped and not self._settled(law):
-                result.status, result.reason = (
-                    "error",
-                    f"not judged to the end: {len(self._lost)} cases ended its process",
-                )
+                result.status = "error"
+                result.reason = f"not judged to the end: {len(self._lost)} cases ended its process"
             if result.status == "failed":
                 confirm(result, self._asked)
             elif result.status != "error" and (result.examples or not self._out_of_time):
