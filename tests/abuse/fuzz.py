@@ -81,7 +81,7 @@ HARMLESS = {
     "pass", "a = a.copy(); a.flags.writeable = False", "return a.view(type('S', (np.ndarray,), {}))", "os.chdir('/')",
     "print('<b>[red] \\x1b[2J', flush=True)", "print('noise', file=sys.stderr)", "warnings.warn('[bold] <i> \\x07')",
     "sys.stdout = None", "gc.disable()", "np.random.seed(0)", "sys.setrecursionlimit(10**5)",
-    "os.environ.clear()",
+    "os.environ.clear()", "os.makedirs('sub'); os.chdir('sub'); os.rmdir('../sub')",
     "signal.signal(signal.SIGINT, signal.SIG_IGN)", "signal.signal(signal.SIGTERM, signal.SIG_IGN)",
     "sys.argv.clear()",
     "np.seterr(all='raise')",

@@ -77,6 +77,7 @@ RETURNED = {
     "NaN": Row("return a * np.nan", 1, "nan"),
     "one word of standard output": Row("print('HELLO [red]'); return a", 0, ""),
     "another folder": Row("os.chdir('/'); return a", 0, ""),
+    "a folder that is gone": Row("os.makedirs('sub'); os.chdir('sub'); os.rmdir('../sub'); return a", 0, ""),
     "warnings without end": Row("[warnings.warn(f'w {k}') for k in range(3)]; return a", 0, "UserWarning: w 0"),
 }
 RAISED = {

@@ -7,7 +7,7 @@ the folder in which it leaves the process is left again, and what it returns has
 import os
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -128,7 +128,7 @@ class Calls:
 
     @contextmanager
     def _watched(self, name: str, case: Case) -> Iterator[None]:
-        folder = os.getcwd()
+        folder = _folder()
         with warnings.catch_warnings(record=True) as caught, np.errstate(over="warn", divide="warn", invalid="warn"):
             warnings.simplefilter("always")
             try:
@@ -141,9 +141,18 @@ class Calls:
                 said = printable(f"{name} raised {type(error).__name__}: {message(error)}")
                 raise AdapterError(f"{said}{where}") from error
             finally:
-                if os.getcwd() != folder:
-                    os.chdir(folder)
+                if _folder() != folder:
+                    with suppress(OSError):
+                        os.chdir(folder)
         self.warnings |= {printable(f"{w.category.__name__}: {w.message}") for w in caught}
+
+
+def _folder() -> str:
+    """Where this process works; nothing if that was removed."""
+    try:
+        return os.getcwd()
+    except OSError:
+        return ""
 
 
 def _of_arrays(result: _Result) -> _Result:
