@@ -4,29 +4,28 @@ What asks a process to end, and what a terminal sends that goes away, is an inte
 """
 
 import os
-import signal
 import sys
-
-from bpttcheck.exit_status import INTERRUPTED
-
-_ENDING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
 def main() -> None:
     try:
-        for number in _ENDING:
+        import signal
+
+        ending = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+        for number in ending:
             if signal.getsignal(number) is signal.SIG_DFL:  # nohup ignores one
                 signal.signal(number, signal.default_int_handler)
         from bpttcheck.command_line import main as command
 
-        command(prog_name="bpttcheck")
+        try:
+            command(prog_name="bpttcheck")
+        finally:
+            for number in ending:  # all is said
+                signal.signal(number, signal.SIG_IGN)
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
         sys.stderr.flush()
-        os._exit(INTERRUPTED)  # one that came during an import would have Python end itself by a signal
-    finally:
-        for number in _ENDING:  # all is said
-            signal.signal(number, signal.SIG_IGN)
+        os._exit(130)  # one that came during an import would have Python end itself by a signal
 
 
 if __name__ == "__main__":  # a new process of a pool imports this file, too

@@ -207,6 +207,7 @@ def test_what_dies_in_one_case_fails_in_that_case(tmp_path):
     results = json.loads((tmp_path / "v.json").read_text())["results"]
     died = [result for result in results if result["died"]]
     assert done.returncode == 2 and len(died) == 1 and died[0]["case"]["T"] > 60
+    assert f"during vjp of T={died[0]['case']['T']}, B={died[0]['case']['B']}" in died[0]["reason"]
     assert sum(result["status"] == "passed" for result in results) > 40
 
 

@@ -208,7 +208,7 @@ def test_time_is_bounded(run, pytester):
     words = ("--bpttcheck", "slow.py:Slow", "-k", "lstm and float64 and causality")
     done = run(*words, "--bpttcheck-timeout", "1", "--bpttcheck-examples", "1")
     done.assert_outcomes(failed=1)
-    done.stdout.fnmatch_lines(["*vjp did not return within 1 s*"])
+    done.stdout.fnmatch_lines(["*vjp of T=*, B=* did not return*"])
     done = run("--bpttcheck", "reference", *words[2:], "--bpttcheck-budget", "1", "--bpttcheck-examples", "1000000")
     done.assert_outcomes(passed=1)
 

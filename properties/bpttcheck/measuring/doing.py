@@ -15,20 +15,30 @@ _LONGEST = 8000  # bytes of a draw
 
 
 class Doing(ctypes.Structure):
-    """call: what an implementation was called for. since: when, in seconds of `time.monotonic`; 0 if no call is under
-    way. law: its id. drawn: a pickled draw, in ASCII."""
+    """call: what an implementation was called for. steps, rows: of the case that it was given; -1 if there was none.
+    since: when, in seconds of `time.monotonic`; 0 if no call is under way. law: its id. drawn: a pickled draw, in ASCII.
+    """
 
     _fields_ = (
         ("since", ctypes.c_double),
+        ("steps", ctypes.c_longlong),
+        ("rows", ctypes.c_longlong),
         ("call", ctypes.c_char * 64),
         ("law", ctypes.c_char * 64),
         ("drawn", ctypes.c_char * _LONGEST),
     )
 
     since: float
+    steps: int
+    rows: int
     call: bytes
     law: bytes
     drawn: bytes
+
+    @property
+    def asked(self) -> str:
+        """What it was called for, and with what: "vjp of T=3, B=2"."""
+        return self.call.decode() + (f" of T={self.steps}, B={self.rows}" if self.steps >= 0 else "")
 
     @property
     def draw(self) -> Any:
@@ -51,9 +61,10 @@ def write_to(descriptor: int) -> None:
 
 
 @contextmanager
-def calling(name: str) -> Iterator[None]:
-    """An implementation is called inside the block."""
+def calling(name: str, shape: tuple[int, ...] = (-1, -1)) -> Iterator[None]:
+    """An implementation is called inside the block. shape: of the x that it is given."""
     _now.call = name.encode()
+    _now.steps, _now.rows = shape[:2]
     _now.since = time.monotonic()
     try:
         yield

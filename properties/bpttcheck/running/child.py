@@ -165,13 +165,13 @@ class _Life:
 
     def lost(self, hung: bool, seconds: float) -> Lost:
         """How it was lost, which it is after that."""
-        law, draw, call = self.doing.law.decode(), self.doing.draw, self.doing.call.decode()
         if hung:
-            said = f"{call} did not return within {seconds:g} s"
+            said = f"{self.doing.asked} did not return within {seconds:g} s"
         else:
-            said = f"its process {self._how()} {f'during {call}' if self.doing.since else 'between two calls'}"
+            when = f"during {self.doing.asked}" if self.doing.since else "between two calls"
+            said = f"its process {self._how()} {when}"
         self.end()
-        return Lost(law, draw, said, hung)
+        return Lost(self.doing.law.decode(), self.doing.draw, said, hung)
 
     def _how(self) -> str:
         try:
