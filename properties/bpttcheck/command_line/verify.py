@@ -112,7 +112,7 @@ def verify(
     Exit status: 0 all laws that ran passed; 1 a law failed; 2 a target or the command is at fault; 3 the reference is
     in doubt; 130 interrupted.
     """
-    reports = Reports(json_file, junit_file, html_file)
+    reports, run = Reports(json_file, junit_file, html_file), None
     try:
         reports.prepare()
         if in_process and jobs > 1:
@@ -160,10 +160,11 @@ def verify(
     _close(console, run, unwritten, failing=still_failing or bool(stale))
 
 
-def _end_early(reports: Reports, run: Run) -> NoReturn:
-    """Interrupted before there was a run: the reports say that much."""
+def _end_early(reports: Reports, run: Run | None) -> NoReturn:
+    """Interrupted before all targets were loaded: the reports say that much, if it was known what they are."""
     with suppress(OSError):
-        reports.begin(run)
+        if run is not None:
+            reports.begin(run)
     click.echo("interrupted", err=True)
     sys.exit(INTERRUPTED)
 
