@@ -48,13 +48,13 @@ class Case:
 
     cell: of bpttref, or a `CustomCell`. dtype: the name of a format; the arrays have it. parameters, initial: by layer,
     direction and name, ``parameters[0][0]["W_hh"]``; initial is None where no states are given: it starts from zeros,
-    or from what `Capabilities.default_initial` says. x: ``(T, B, D)``, or integer tokens ``(T, B)`` that stand for
+    or from what ``Capabilities.default_initial`` says. x: ``(T, B, D)``, or integer tokens ``(T, B)`` that stand for
     one-hot vectors. lengths: ``(B,)``, None where all rows have T steps. truncation: the strategy to follow. objective:
     for `OneShot` subjects; it says all there is to say of the loss, the reduction that is declared and rows that end
     earlier included. once: whether the pullback is called once at most, so that it may free what it reads; an
     implementation may ignore it. wanted: which gradients are wanted, of "x", "parameters" (with those of a readout) and
     "initial"; the others may be None, or anything. None stands for all, and the empty set for the outputs alone: the
-    pullback may then be None. It is None unless `Capabilities.selects`.
+    pullback may then be None. It is None unless ``Capabilities.selects``.
     """
 
     cell: Cell | CustomCell
