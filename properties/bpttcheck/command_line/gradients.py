@@ -12,7 +12,7 @@ from bpttcheck.contract import Implementation
 from bpttcheck.measuring.calls import AdapterError, Refused, capabilities_of
 from bpttcheck.measuring.comparisons import Violation
 from bpttcheck.printable import printable
-from bpttcheck.reporting.files import check
+from bpttcheck.reporting.files import check, write
 from bpttcheck.running.child import Child
 from bpttcheck.studies.gradients import Analysis, Setting, analyse
 from bpttcheck.studies.gradients_report import draw_analyses, print_analyses, to_json
@@ -101,7 +101,7 @@ def gradients(
             picture.savefig(file, format=kind, dpi=150)
             console.print(f"drawn: {file}", markup=False, highlight=False)
         if json_file is not None:
-            json_file.write_text(to_json(name, setting, analyses, versions()) + "\n")
+            write(json_file, to_json(name, setting, analyses, versions()) + "\n")
     except (TargetError, AdapterError, Refused, Violation, ValueError, OSError, ImportError) as error:
         stop(error)
 

@@ -13,7 +13,7 @@ from bpttcheck.command_line import completion, options
 from bpttcheck.command_line.ending import stop
 from bpttcheck.command_line.terminal import new_console
 from bpttcheck.exit_status import INTERRUPTED
-from bpttcheck.reporting.files import check
+from bpttcheck.reporting.files import check, write
 from bpttcheck.studies.jobs import executor
 from bpttcheck.studies.pictures import new_figure
 from bpttcheck.studies.remedies import REMEDIES, Run, measure
@@ -70,7 +70,7 @@ def remedies(
     try:
         with (
             Progress(console=console, transient=True, disable=not console.is_terminal) as progress,
-            executor(jobs) as pool,
+            executor(min(jobs, len(names) * seeds)) as pool,
         ):
             task = progress.add_task("starting", total=len(names) * seeds)
             for run in measure(names, seed, seeds, steps, pool):
@@ -83,7 +83,7 @@ def remedies(
         console.print(f"interrupted: {len(runs)} of {len(names) * seeds} runs are done", highlight=False)
     print_remedies(console, runs)
     if json_file is not None:
-        json_file.write_text(to_json(runs, {"seed": seed, "seeds": seeds, "steps": steps}) + "\n")
+        write(json_file, to_json(runs, {"seed": seed, "seeds": seeds, "steps": steps}) + "\n")
     if pictures:
         draw_remedies(pictures, runs)
     sys.exit(INTERRUPTED if interrupted else 0)
