@@ -180,6 +180,8 @@ class Trial:
         """True values and scales of error for another case, for each of the ``cotangents``."""
         custom = isinstance(case.cell, CustomCell)
         own = self.against is self.subject
+        if own and self.calls.declines(in_float64(case, Cotangents())[0]):  # then it is its own measure, as in float64
+            return [Measured({}, measure_black_box(self.results, case, c).spread) for c in cotangents]
         if self.against is not None and (own or capabilities_of(self.against).undeclared(case) is None):
             measure_other = measure_black_box if own else measure_right
             others = [measure_other(self._right, case, c) for c in cotangents]
@@ -196,8 +198,13 @@ class Trial:
         capabilities = self.capabilities if self.against is self.subject else capabilities_of(self.against)
         try:
             return Trial(self.against, capabilities, exact, given).results(exact, given)
-        except (AdapterError, Refused, Violation) as error:
+        except Refused as error:
+            if self.against is self.subject:
+                raise
             raise AdapterError(f"{self.against.name}, which is to be right: {error}") from error
+        except (AdapterError, Violation) as error:
+            who = "its own float64" if self.against is self.subject else f"{self.against.name}, which is to be right"
+            raise AdapterError(f"{who}: {error}") from error
 
     @cached_property
     def scored(self) -> Named:
