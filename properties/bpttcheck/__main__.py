@@ -25,7 +25,7 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
         sys.stderr.flush()
-        os._exit(130)  # one that came during an import would have Python end itself by a signal
+        os._exit(130)  # INTERRUPTED; Python would end itself by a signal if it came during an import
 
 
 if __name__ == "__main__":  # a new process of a pool imports this file, too

@@ -17,6 +17,7 @@ from typing import Any
 
 from bpttcheck.adapters.messages import Malformed, decoded
 from bpttcheck.cases.blocks import Named
+from bpttcheck.exit_status import how_it_ended
 from bpttcheck.measuring.calls import AdapterError
 
 _PIECE = 2**16  # bytes read or written at a time, and the longest header
@@ -140,11 +141,9 @@ class Process:
     def _end(self) -> str:
         """How a program ended whose output did."""
         try:
-            status = self._running.wait(_GRACE)
+            return how_it_ended(self._running.wait(_GRACE))
         except subprocess.TimeoutExpired:
             return "closed its standard output"
-        names = {s.value: s.name for s in signal.Signals}
-        return f"was killed by {names.get(-status, -status)}" if status < 0 else f"ended with exit status {status}"
 
     def _last_words(self) -> str:
         """What is still to be read of standard error is read; a pipe holds little."""

@@ -89,9 +89,7 @@ def gradients(
         child = Child(target, timeout)
         name, chosen = child.ask(_introduced, cells or (_SIDE_BY_SIDE if target == "reference" else ()))
         picture = new_figure(11, 8) if pictures else None  # what cannot be drawn or written ends here, before the work
-        for option, file in (("json", json_file), ("png", png), ("svg", svg)):
-            if file is not None:
-                check(option, file)
+        check(json=json_file, png=png, svg=svg)
         analyses = [child.ask(_analysed, cell, setting) for cell in chosen]
         print_analyses(console, name, setting, analyses)
         if picture is not None:

@@ -73,7 +73,7 @@ def matrix(
         runs = {file: _read(Path(file)) for file in files}
         if html_file is not None:
             blank_page("matrix/matrix")
-            check("html", html_file)
+            check(html=html_file)
     except (click.UsageError, OSError, ValueError, ImportError) as error:
         stop(error)
     to_judge = [target for target in chosen if target not in files]

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import click
 
 from bpttcheck.command_line import completion
+from bpttcheck.running.time_limit import OF_A_CALL
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any] | click.Command)
 
@@ -42,7 +43,7 @@ html = click.option(
 timeout = click.option(
     "--timeout",
     type=click.FloatRange(0, min_open=True),
-    default=300,
+    default=OF_A_CALL,
     show_default=True,
     metavar="SECONDS",
     callback=lambda _, __, seconds: number(seconds),

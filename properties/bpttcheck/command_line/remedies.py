@@ -56,9 +56,7 @@ def remedies(
                 raise click.UsageError(f"there is no remedy {name!r}; there are {', '.join(known)}")
         if pictures:
             new_figure(1, 1)
-        for option, file in (("json", json_file), ("png", png), ("svg", svg)):
-            if file is not None:
-                check(option, file)
+        check(json=json_file, png=png, svg=svg)
     except (click.UsageError, OSError, ValueError, ImportError) as error:
         stop(error)
     seed = secrets.randbelow(2**32) if seed is None else seed

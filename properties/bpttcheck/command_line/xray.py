@@ -78,9 +78,7 @@ def xray(
     try:
         if png or svg:
             new_figure(1, 1)  # found out before the work
-        for option, file in (("png", png), ("svg", svg)):
-            if file is not None:
-                check(option, file)
+        check(png=png, svg=svg)
         asked = makers[strategy]()
         name, seen = Child(target, timeout).ask(_seen, cell_name, asked, length)
         print_xray(console, name, asked, seen)

@@ -38,8 +38,7 @@ class Reports:
         asked = dict(self._asked())
         if len({file.absolute() for file in asked.values()}) < len(asked):
             raise ValueError("--json, --junit and --html ask for the same file: give each a name of its own")
-        for option, file in asked.items():
-            check(option, file)
+        check(**asked)
         if self.html_file is not None:
             blank_page("verdict")
 
@@ -79,10 +78,17 @@ def _is_regular(file: Path) -> bool:
     return not file.exists() or stat.S_ISREG(os.stat(file).st_mode)
 
 
-def check(option: str, file: Path) -> None:
-    """Raises OSError if a file cannot be written, and ValueError if there is one that such an option did not write."""
-    if not (_is_regular(file) or file.is_dir()):
-        return
+def check(**asked: Path | None) -> None:
+    """Look at the files that options ask for, by option.
+
+    Raises OSError if one cannot be written, and ValueError if there is one that such an option did not write.
+    """
+    for option, file in asked.items():
+        if file is not None and (_is_regular(file) or file.is_dir()):
+            _check(option, file)
+
+
+def _check(option: str, file: Path) -> None:
     there = file.exists()
     with file.open("a"):
         pass

@@ -23,13 +23,15 @@ from multiprocessing.connection import Connection, Pipe, wait
 from typing import Any, TypeAlias
 
 from bpttcheck.contract import Implementation
+from bpttcheck.exit_status import how_it_ended
 from bpttcheck.measuring.calls import AdapterError
 from bpttcheck.measuring.doing import Doing, in_file
 from bpttcheck.running.handing_over import elsewhere, pickled, unpickled
 from bpttcheck.running.results import Lost
 from bpttcheck.running.service import Unforeseen
+from bpttcheck.running.time_limit import OF_A_CALL
 
-_TICK = 0.1  # seconds between two looks at a process that has not answered
+TICK = 0.1  # seconds between two looks at a process that has not answered
 _GRACE = 2.0  # seconds in which a process that is to end may do so by itself
 
 
@@ -68,7 +70,7 @@ class Here:
 class Child:
     """A process of its own."""
 
-    def __init__(self, target: str, seconds: float = 300.0) -> None:
+    def __init__(self, target: str, seconds: float = OF_A_CALL) -> None:
         """target: empty for work that needs none, whose first argument is then None. seconds: that a call of an
         implementation may take. Raises OSError where there are no such processes."""
         if os.name != "posix":
@@ -94,7 +96,7 @@ class Child:
 
     def answer(self) -> Any:
         while not self.ready():
-            wait([self.answers], _TICK)
+            wait([self.answers], TICK)
         assert self._life is not None
         try:
             if not self.answers.poll():
@@ -178,11 +180,7 @@ class _Life:
             status = self.process.wait(_GRACE)
         except subprocess.TimeoutExpired:
             return "closed what connects it with this one"
-        names = {s.value: s.name for s in signal.Signals}
-        memory = ", as it is for want of memory," if status == -signal.SIGKILL else ""
-        return (
-            f"was killed by {names.get(-status, -status)}{memory}" if status < 0 else f"ended with exit status {status}"
-        )
+        return how_it_ended(status) + (", as it is for want of memory," if status == -signal.SIGKILL else "")
 
 
 def _end(process: "subprocess.Popen[bytes]", questions: Connection, answers: Connection) -> None:

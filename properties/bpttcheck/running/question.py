@@ -8,6 +8,7 @@ from typing import NamedTuple
 from bpttcheck.cases.case_file import CaseFile
 from bpttcheck.laws import LAWS
 from bpttcheck.running.known_failures import KnownFailure
+from bpttcheck.running.time_limit import OF_A_CALL
 from bpttcheck.running.verdict import Own
 from bpttcheck.targets import load
 
@@ -27,7 +28,7 @@ class Question:
     dtypes: tuple[str, ...] = ()
     examples: int = 40
     budget: float = math.inf
-    timeout: float = 300.0
+    timeout: float = OF_A_CALL
     seed: int = 0
     known: tuple[KnownFailure, ...] = ()
     sizes: Mapping[str, int] = field(default_factory=dict)

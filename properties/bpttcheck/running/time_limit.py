@@ -7,6 +7,7 @@ from typing import TypeVar
 
 _Item = TypeVar("_Item")
 
+OF_A_CALL = 300  # seconds, for a call of a target in a process of its own
 USUAL = 60.0  # seconds, for making a failure small, and again for the diagnosis of a cell
 
 

@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 from bpttcheck.contract import Implementation
 from bpttcheck.laws import LAWS
-from bpttcheck.running.child import Child, Died, Here, Place
+from bpttcheck.running.child import TICK, Child, Died, Here, Place
 from bpttcheck.running.question import Question, Share
 from bpttcheck.running.results import Lost, Result
 from bpttcheck.running.time_limit import TimeLimit
@@ -20,7 +20,6 @@ from bpttcheck.running.verdict import judge
 Outcome: TypeAlias = list[Result] | Exception
 
 _MOST = 8  # deaths of one share, those after it was given up included
-_TICK = 0.1  # seconds
 
 
 def judge_share(
@@ -128,5 +127,5 @@ def _ready(turns: Sequence[Turn]) -> list[Turn]:
     """Those that have come to an end, for which it waits a moment."""
     children = [turn.place for turn in turns if isinstance(turn.place, Child)]
     if children:
-        wait([child.answers for child in children], _TICK)
+        wait([child.answers for child in children], TICK)
     return [turn for turn in turns if isinstance(turn.place, Here) or turn.place.ready()]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from bpttcheck.exit_status import AT_FAULT, FAILED, PASSED, UNSURE
+from bpttcheck.exit_status import AT_FAULT, FAILED, PASSED, UNSURE, how_it_ended
 from bpttcheck.reporting.record import from_json
 from bpttcheck.running.question import Question
 from bpttcheck.running.run import Record, Run
@@ -94,10 +94,7 @@ async def _end(process: Process) -> None:
 
 def _trouble(status: int) -> str:
     """What is wrong with the end of a process; nothing where it came to a verdict."""
-    if status < 0:
-        names = {s.value: s.name for s in signal.Signals}
-        return f"its process was killed by {names.get(-status, -status)}"
-    return "" if status in (PASSED, FAILED, AT_FAULT, UNSURE) else f"its process ended with exit status {status}"
+    return "" if status in (PASSED, FAILED, AT_FAULT, UNSURE) else f"its process {how_it_ended(status)}"
 
 
 def _run(target: str, asked: Question, folder: Path, trouble: str) -> Run:
