@@ -11,10 +11,12 @@ def main() -> None:
     try:
         import signal
 
+        from bpttcheck.interrupts import interrupt
+
         ending = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
         for number in ending:
-            if signal.getsignal(number) is signal.SIG_DFL:  # nohup ignores one
-                signal.signal(number, signal.default_int_handler)
+            if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):  # nohup ignores one
+                signal.signal(number, interrupt)
         from bpttcheck.command_line import main as command
 
         try:

@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
@@ -26,12 +26,17 @@ from bpttcheck.versions import own_version
 class _Commands(click.Group):
     """Ctrl-C that no command has an answer to ends with the status of an interruption; a mistake of ours says so."""
 
+    def make_context(self, *arguments: Any, **more: Any) -> click.Context:
+        try:
+            return super().make_context(*arguments, **more)
+        except KeyboardInterrupt:
+            _interrupted()
+
     def invoke(self, context: click.Context) -> Any:
         try:
             return super().invoke(context)
         except KeyboardInterrupt:
-            click.echo("interrupted", err=True)
-            context.exit(INTERRUPTED)
+            _interrupted()
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except Exception as error:
@@ -40,6 +45,11 @@ class _Commands(click.Group):
             said = error if isinstance(error, Unforeseen) else unforeseen(error)
             click.echo(f"bpttcheck: internal error, please report it: {said}", err=True)
             context.exit(AT_FAULT)
+
+
+def _interrupted() -> NoReturn:
+    click.echo("interrupted", err=True)
+    raise click.exceptions.Exit(INTERRUPTED)
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
