@@ -17,29 +17,13 @@ called again. A pullback is called more than once unless ``reusable=False``. Num
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal, Protocol, TypeAlias, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
+from bpttcheck.custom_cell import CustomCell
 from bpttcheck.dtypes import FORMATS
 from bpttref import CELLS, Cell, Cotangents, Full, Gradients, Objective, Outputs, Pullback, Strategy
 from bpttref.arrays import Array
 from bpttref.network import AllParameters, States
-
-Shapes: TypeAlias = Mapping[str, tuple[int, ...]]
-
-
-@dataclass(frozen=True)
-class CustomCell:
-    """A cell that bpttref does not know. It is judged against its own forward pass.
-
-    name: what ``--cell`` takes. parameters: from (D, H) to the shape of each parameter. states: from H to the shape of
-    each state of one row. Their names have no dot, and are none of x, y, loss, W_qh and b_q. width: from H to the
-    features of y in one direction.
-    """
-
-    name: str
-    parameters: Callable[[int, int], Shapes]
-    states: Callable[[int], Shapes]
-    width: Callable[[int], int] = lambda H: H
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,18 +33,19 @@ class Case:
     cell: of bpttref, or a `CustomCell`. dtype: the name of a format; the arrays have it. parameters, initial: by layer,
     direction and name, ``parameters[0][0]["W_hh"]``; initial is None where no states are given: it starts from zeros,
     or from what ``Capabilities.default_initial`` says. x: ``(T, B, D)``, or integer tokens ``(T, B)`` that stand for
-    one-hot vectors. lengths: ``(B,)``, None where all rows have T steps. truncation: the strategy to follow. objective:
-    for `OneShot` subjects; it says all there is to say of the loss, the reduction that is declared and rows that end
-    earlier included. once: whether the pullback is called once at most, so that it may free what it reads; an
-    implementation may ignore it. wanted: which gradients are wanted, of "x", "parameters" (with those of a readout) and
-    "initial"; the others may be None, or anything. None stands for all, and the empty set for the outputs alone: the
-    pullback may then be None. It is None unless ``Capabilities.selects``.
+    one-hot vectors; of a cell with streams a mapping of arrays ``(T, B, ..)``. lengths: ``(B,)``, None where all rows
+    have T steps. truncation: the strategy to follow. objective: for `OneShot` subjects; it says all there is to say of
+    the loss, the reduction that is declared and rows that end earlier included. once: whether the pullback is called
+    once at most, so that it may free what it reads; an implementation may ignore it. wanted: which gradients are
+    wanted, of "x", "parameters" (with those of a readout) and "initial"; the others may be None, or anything. None
+    stands for all, and the empty set for the outputs alone: the pullback may then be None. It is None unless
+    ``Capabilities.selects``.
     """
 
     cell: Cell | CustomCell
     dtype: str
     parameters: AllParameters
-    x: Array
+    x: Any
     initial: States | None = None
     lengths: Array | None = None
     truncation: Strategy = Full()
@@ -69,14 +54,30 @@ class Case:
     wanted: frozenset[str] | None = None
 
     @property
+    def T(self) -> int:
+        """How many steps there are."""
+        return len(one_stream(self.x))
+
+    @property
+    def B(self) -> int:
+        """How many rows there are."""
+        return int(one_stream(self.x).shape[1])
+
+    @property
     def sizes(self) -> dict[str, int]:
-        """T, B, D and, of a known cell, H of the first layer."""
-        T, B = self.x.shape[:2]
-        sizes = {"T": T, "B": B} | ({"D": self.x.shape[2]} if self.x.ndim == 3 else {})
+        """T, B, D of dense inputs and, of a known cell, H of the first layer."""
+        sizes = {"T": self.T, "B": self.B}
         if isinstance(self.cell, CustomCell):
-            return sizes
+            dense = not isinstance(self.x, Mapping) and self.x.ndim == 3
+            return sizes | ({"D": self.x.shape[2]} if dense else {})
         first = self.parameters[0][0]
         return sizes | {"D": first["W_hx"].shape[1], "H": first["W_hh"].shape[1]}
+
+
+def one_stream(x: Any) -> Array:
+    """The first of several streams, or the only one: an array ``(T, B, ..)``."""
+    found: Array = next(iter(x.values())) if isinstance(x, Mapping) else x
+    return found
 
 
 _SETS = {
@@ -196,7 +197,7 @@ class Capabilities:
 
     def undeclared(self, case: Case) -> str | None:
         """What a case has that is not declared; None if there is no such thing."""
-        tokens, truncation = case.x.ndim == 2, type(case.truncation)
+        tokens, truncation = not isinstance(case.x, Mapping) and case.x.ndim == 2, type(case.truncation)
         beyond = {
             f"the cell {case.cell.name}": case.cell.name not in {cell.name for cell in self.cells},
             "tokens" if tokens else "dense inputs": ("tokens" if tokens else "dense") not in self.inputs,

@@ -14,21 +14,26 @@ from bpttref.arrays import Array
 
 @dataclass(frozen=True)
 class Format:
-    """eps: from 1 to the next number. storage: the NumPy dtype of its arrays. least: the smallest normal number."""
+    """eps: from 1 to the next number. storage: the NumPy dtype of its arrays. least: the smallest normal number. lost:
+    what an operation may lose whose result is smaller than that: all of it, where processors flush such numbers to zero
+    for speed, but in float16 no more than rounding, since too much lies there."""
 
     eps: float
     least: float
     most: float
     storage: np.dtype[Any]
+    lost: float
 
 
 def _of_numpy(name: str) -> Format:
     info = np.finfo(name)
-    return Format(float(info.eps), float(info.smallest_normal), float(info.max), np.dtype(name))
+    least = float(info.smallest_normal)
+    lost = float(info.smallest_subnormal) if name == "float16" else least
+    return Format(float(info.eps), least, float(info.max), np.dtype(name), lost)
 
 
 FORMATS = {
-    "bfloat16": Format(2.0**-7, 2.0**-126, (2 - 2.0**-7) * 2.0**127, np.dtype("float32")),
+    "bfloat16": Format(2.0**-7, 2.0**-126, (2 - 2.0**-7) * 2.0**127, np.dtype("float32"), 2.0**-126),
     "float16": _of_numpy("float16"),
     "float32": _of_numpy("float32"),
     "float64": _of_numpy("float64"),

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bpttcheck import LAWS, Capabilities, CustomCell, Gradients, Outputs, judge
+from bpttcheck import LAWS, Capabilities, Case, CustomCell, Gradients, Outputs, judge
 from bpttcheck.adapters.reference import Reference, with_loss
 from bpttref import RNN
 
@@ -153,7 +153,7 @@ def test_a_comparison_with_finite_numbers():
     from bpttcheck.measuring.comparisons import compare
     from bpttcheck.measuring.tolerance import Measured
 
-    case = type("", (), {"x": np.zeros((1, 1, 1)), "dtype": "float32", "cell": Linear().declared.cells[0]})()
+    case = Case(Linear().declared.cells[0], "float32", (), np.zeros((1, 1, 1)))
     one, none = np.ones(3), np.array([1, np.nan, 1])
     (seen,) = compare(case, {"W": none}, {"W": one}, Measured({}, {"W": np.full(3, np.inf)}))
     assert seen.margin == float("inf")

@@ -4,7 +4,8 @@ from collections.abc import Callable
 from typing import Any
 
 from bpttcheck.adapters.jax_subject import JaxSubject
-from bpttcheck.contract import Capabilities, CustomCell, Shapes
+from bpttcheck.contract import Capabilities, CustomCell
+from bpttcheck.custom_cell import Shapes
 from bpttref import Cell, Links, Regular
 
 

@@ -76,14 +76,13 @@ class Program:
 
     def _given(self, case: Case) -> Named:
         """The arrays of a case, which are the same for all cases: what the program declares decides."""
-        T, B = case.x.shape[:2]
         x = case.x.astype(np.int64) if is_tokens(case.x) else case.x
         arrays = named(Gradients(x, case.parameters, case.initial))
         if "lengths" in self._capabilities.inputs:
-            arrays["lengths"] = np.full(B, T) if case.lengths is None else case.lengths
+            arrays["lengths"] = np.full(case.B, case.T) if case.lengths is None else case.lengths
         if self._capabilities.truncations:
             assert isinstance(case.truncation, Full | Regular | Links)
-            arrays["xi"] = case.truncation.links(T)
+            arrays["xi"] = case.truncation.links(case.T)
         return {name: array.copy() for name, array in arrays.items()}
 
     def _asked(self, header: Mapping[str, object], arrays: Named) -> tuple[dict[str, Any], Named]:
@@ -138,7 +137,7 @@ def _shapes(said: Mapping[str, Any], D: int, H: int) -> dict[str, tuple[int, ...
 
 def _final_names(case: Case) -> Named:
     """The final states of a case by name, each one row of zeros."""
-    row = {name: np.zeros(shape) for name, shape in state_shapes(case.cell, 1).items()}
+    row = {name: np.zeros(shape) for name, shape in state_shapes(case.cell, 1, 1).items()}
     return named(Outputs(None, tuple((row,) * len(directions) for directions in case.parameters)))
 
 

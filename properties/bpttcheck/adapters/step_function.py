@@ -12,7 +12,8 @@ import numpy as np
 
 from bpttcheck.cases.blocks import case_arrays, named
 from bpttcheck.cases.changes import with_arrays
-from bpttcheck.contract import Capabilities, Case, Cotangents, CustomCell, Gradients, Outputs, Pullback, Shapes
+from bpttcheck.contract import Capabilities, Case, Cotangents, CustomCell, Gradients, Outputs, Pullback
+from bpttcheck.custom_cell import Shapes
 from bpttref import Cell
 from bpttref.arrays import Array
 from bpttref.trees import add, each, scale

@@ -14,7 +14,8 @@ from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from bpttcheck.adapters.torch_subject import ModuleSubject
-from bpttcheck.contract import Capabilities, Case, CustomCell, Gradients, Outputs, Shapes
+from bpttcheck.contract import Capabilities, Case, CustomCell, Gradients, Outputs
+from bpttcheck.custom_cell import Shapes
 from bpttcheck.measuring.calls import Refused
 from bpttref import GRU, LSTM, RNN, Cell, Links, Regular
 

@@ -9,7 +9,8 @@ from torch import nn
 
 from bpttcheck.adapters.torch_subject import ModuleSubject
 from bpttcheck.cases.case_file import units
-from bpttcheck.contract import Capabilities, Case, CustomCell, Shapes
+from bpttcheck.contract import Capabilities, Case, CustomCell
+from bpttcheck.custom_cell import Shapes
 from bpttref import Cell, Links, Regular
 
 

@@ -4,21 +4,23 @@ What has vanished is invisible beside what has not. So errors are never compared
 each gate's rows of a parameter, each time step of a sequence, each state.
 """
 
-from collections.abc import Iterator
-from typing import TypeAlias
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeAlias
+from zlib import crc32
+
+import numpy as np
 
 from bpttcheck.contract import Case, Cotangents, CustomCell, Gradients, Outputs
 from bpttref.arrays import Array
-from bpttref.inputs import is_tokens
 from bpttref.network import AllParameters, States
 
 Named: TypeAlias = dict[str, Array]
 
 
 def named(result: Outputs | Cotangents | Gradients) -> Named:
-    """The arrays of a result by name: "y", "x", "W_hh", "initial.h", "layer1.reverse.W_hx", "W_qh", .."""
+    """The arrays of a result by name: "y", "x" or, of streams, "x.q", "W_hh", "initial.h", "layer1.reverse.W_hx", .."""
     if isinstance(result, Gradients):
-        arrays = {} if result.x is None else {"x": result.x}
+        arrays = streams(result.x)
         arrays |= _leaves(result.parameters, "") | _leaves(result.initial, "initial.")
         return arrays | dict(result.readout or {})
     arrays = {} if result.y is None else {"y": result.y}
@@ -27,8 +29,46 @@ def named(result: Outputs | Cotangents | Gradients) -> Named:
 
 def case_arrays(case: Case) -> Named:
     """The arrays that a case is differentiated by, named like their gradients."""
-    x = None if is_tokens(case.x) else case.x
-    return named(Gradients(x, case.parameters, case.initial, case.objective.readout if case.objective else None))
+    x = {name: array for name, array in streams(case.x).items() if array.dtype.kind == "f"}
+    return x | named(Gradients(None, case.parameters, case.initial, case.objective.readout if case.objective else None))
+
+
+def streams(x: Any) -> Named:
+    """What comes in at each step, or its gradients, by name: "x", or "x.q" of several streams; nothing for None."""
+    if isinstance(x, Mapping):
+        return {f"x.{name}": array for name, array in x.items() if array is not None}
+    return {} if x is None else {"x": x}
+
+
+def digest(x: Any) -> int:
+    """A number that says which inputs these are."""
+    found = 0
+    for array in streams(x).values():
+        found = crc32(array.tobytes(), found)
+    return found
+
+
+def nested(x: Named) -> Any:
+    """What `streams` named, as it is in a case."""
+    return x["x"] if "x" in x else {name.removeprefix("x."): array for name, array in x.items()}
+
+
+def together(arrays: Named) -> Array:
+    """The gradients of all streams as one array ``(T, B, D)``. Raises KeyError if there is none."""
+    found = [array.reshape(*array.shape[:2], -1) for name, array in arrays.items() if name != "y" and has_steps(name)]
+    if not found:
+        raise KeyError("x")
+    return np.concatenate(found, axis=2)
+
+
+def has_steps(name: str) -> bool:
+    """Whether an array has steps along its first axis and rows along its second."""
+    return name in ("x", "y") or name.startswith("x.")
+
+
+def has_rows(name: str) -> bool:
+    """Whether an array is a sequence, or a state, which has rows along its first axis."""
+    return has_steps(name) or "initial." in name or "final." in name
 
 
 def place(layer: int, direction: int) -> str:
@@ -47,7 +87,7 @@ def _leaves(tree: AllParameters | States | None, prefix: str) -> Named:
 
 def blocks(case: Case, name: str, array: Array) -> Iterator[tuple[str, Array]]:
     """The blocks of an array, each with a name for people, as views."""
-    if name in ("x", "y") and array.ndim:
+    if has_steps(name) and array.ndim:
         for t, step in enumerate(array):
             yield f"{name}[t={t}]", step
     elif name.rsplit(".", 1)[-1] in ("W_hx", "W_hh", "b_hx", "b_hh") and not isinstance(case.cell, CustomCell):

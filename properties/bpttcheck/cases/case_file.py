@@ -1,14 +1,15 @@
 """A case of one's own: weights and inputs in an .npz file, named as in `bpttcheck.cases.blocks.named`.
 
-"x" ``(T, B, D)`` and the parameters of the cell, such as "W_hx", "layer1.W_hh", "reverse.b_hx", must be there;
-"initial.h", .., "lengths" ``(B,)`` and the cotangents "cotangent.y", "cotangent.final.h", .. may. The folder of a
-failure holds such a file.
+"x" ``(T, B, D)``, or the streams "x.q", .., and the parameters of the cell, such as "W_hx", "layer1.W_hh",
+"reverse.b_hx", must be there; "initial.h", .., "lengths" ``(B,)`` and the cotangents "cotangent.y",
+"cotangent.final.h", .. may. The folder of a failure holds such a file.
 """
 
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +17,8 @@ import numpy as np
 
 from bpttcheck.cases.blocks import Named, place
 from bpttcheck.cases.shapes import output_width, parameter_shapes, state_shapes
-from bpttcheck.contract import Capabilities, Case, Cotangents, CustomCell, Shapes
+from bpttcheck.contract import Capabilities, Case, Cotangents, CustomCell, one_stream
+from bpttcheck.custom_cell import Shapes, whole
 from bpttcheck.dtypes import rounded
 from bpttref import Cell
 from bpttref.arrays import Array
@@ -26,10 +28,11 @@ _MOST_UNITS = 4096
 
 
 class Held(NamedTuple):
-    """What a file holds: a case, the cotangents that there are, and the number of units."""
+    """What a file holds: a case, the cotangents that there are, and the features and units."""
 
     case: Case
     cotangents: Cotangents
+    D: int
     H: int
 
 
@@ -48,15 +51,18 @@ class CaseFile:
         shapes = {name: array.shape for name, array in arrays.items()}
         layers = 1 + max((int(found[1]) for name in arrays if (found := re.match(r"layer(\d+)\.", name))), default=0)
         directions = 1 + any("reverse." in name for name in arrays)
-        x = self._input(arrays)
-        steps, B, *rest = x.shape
-        D = rest[0] if rest else shapes.get("W_hx", (0,))[-1]
+        several = cell if isinstance(cell, CustomCell) and cell.streams else None
+        x: Any = self._streams(arrays, several, dtype) if several else self._input(arrays)
+        steps, B, *rest = one_stream(x).shape
+
+        def width_of(layer: int) -> int:
+            return directions * output_width(cell, width_of(layer - 1), H) if layer else D
 
         def parameters_of(layer: int) -> Shapes:
-            return parameter_shapes(cell, directions * output_width(cell, H) if layer else D, H, capabilities.biases)
+            return parameter_shapes(cell, width_of(layer), H, capabilities.biases)
 
         def states_of(layer: int) -> Shapes:
-            return {name: (B, *shape) for name, shape in state_shapes(cell, H).items()}
+            return {name: (B, *shape) for name, shape in state_shapes(cell, width_of(layer), H).items()}
 
         def tree(before: str, after: str, shapes_of: Callable[[int], Shapes]) -> Any:
             """What is taken out of the arrays, rounded, in layers and directions."""
@@ -76,28 +82,58 @@ class CaseFile:
                 )
             return self._rounded(name, array, dtype)
 
-        H = units(lambda H: parameter_shapes(cell, D, H, capabilities.biases), shapes)
+        if several:
+            D, H = self._sizes_of_streams(several, x, shapes)
+        else:
+            D = rest[0] if rest else shapes.get("W_hx", (0,))[-1]
+            H = units(lambda H: parameter_shapes(cell, D, H, capabilities.biases), shapes)
         if not H:
             needed = ", ".join(parameter_shapes(cell, D, 1, capabilities.biases))
             raise ValueError(f"{self.path} does not hold {needed} in shapes that fit {cell.name} and x of {D} features")
-        if is_tokens(x) and (outside := x[(x < 0) | (x >= D)]).size:
+        if not several and is_tokens(x) and (outside := x[(x < 0) | (x >= D)]).size:
             raise ValueError(f"x in {self.path} has the token {outside[0]}; W_hx has columns for 0 to {D - 1}")
         case = Case(
             cell,
             dtype,
             tree("", "", parameters_of),
-            x if is_tokens(x) else self._rounded("x", x, dtype),
+            x if several or is_tokens(x) else self._rounded("x", x, dtype),
             tree("", "initial.", states_of) if any("initial." in name for name in arrays) else None,
             self._lengths(arrays.pop("lengths"), steps, B, capabilities) if "lengths" in arrays else None,
         )
-        y = taken("cotangent.y", (steps, B, directions * output_width(cell, H))) if "cotangent.y" in arrays else None
+        y = taken("cotangent.y", (steps, B, width_of(layers))) if "cotangent.y" in arrays else None
         ends = any("cotangent." in name for name in arrays)
         cotangents = Cotangents(y, tree("cotangent.", "final.", states_of) if ends else None)
         if arrays:
             raise ValueError(f"{self.path} has {', '.join(sorted(arrays))}, which {cell.name} has not")
         if beyond := capabilities.undeclared(case):
             raise ValueError(f"{self.path} has {beyond}, which the target does not declare")
-        return Held(case, cotangents, H)
+        return Held(case, cotangents, D, H)
+
+    def _streams(self, arrays: Named, cell: CustomCell, dtype: str) -> dict[str, Array]:
+        """The streams of a cell, taken out of the arrays: "x.q", ... Raises ValueError."""
+        found = {}
+        for name in cell.shapes(1, 1)["streams"]:
+            array, holds_whole = arrays.pop(f"x.{name}", None), whole(cell.domain(name))
+            if array is None or array.ndim < 2 or not array.size or (array.dtype.kind in "iub") != holds_whole:
+                has = "none" if array is None else f"one of shape {array.shape} and {array.dtype}"
+                numbers = "whole numbers" if holds_whole else "floating numbers"
+                raise ValueError(f"{self.path} must hold x.{name}, (T, B, ..) and {numbers}; it has {has}")
+            found[name] = array if holds_whole else self._rounded(f"x.{name}", array, dtype)
+        if len({array.shape[:2] for array in found.values()}) > 1:
+            said = ", ".join(f"x.{name} {array.shape[:2]}" for name, array in found.items())
+            raise ValueError(f"the streams in {self.path} have different steps or rows: {said}")
+        return found
+
+    def _sizes_of_streams(self, cell: CustomCell, x: Named, shapes: dict[str, tuple[int, ...]]) -> tuple[int, int]:
+        """D and H with which streams and parameters of a cell have the shapes that there are. Raises ValueError."""
+        there = shapes | {name: array.shape[2:] for name, array in x.items()}
+        sizes = sorted({1, *(size for shape in there.values() for size in shape)})
+        for D, H in product(sizes, sizes):
+            found = cell.shapes(D, H)
+            if all(there.get(n) == s for n, s in {**found["streams"], **found["parameters"]}.items()):
+                return D, H
+        said = ", ".join(f"{name} {shape}" for name, shape in there.items())
+        raise ValueError(f"{self.path} does not hold what {cell.name} takes in shapes that fit: {said}")
 
     def _input(self, arrays: Named) -> Array:
         """The input, taken out of the arrays. Raises ValueError."""

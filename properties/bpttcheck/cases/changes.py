@@ -6,21 +6,22 @@ from typing import Any
 
 import numpy as np
 
-from bpttcheck.cases.blocks import place
-from bpttcheck.contract import Case, Cotangents, Outputs
+from bpttcheck.cases.blocks import has_rows, nested, place, streams
+from bpttcheck.contract import Case, Cotangents, CustomCell, Outputs
+from bpttcheck.custom_cell import Domain, inside
+from bpttcheck.dtypes import FORMATS
 from bpttref import trees
 from bpttref.arrays import Array
-from bpttref.inputs import is_tokens
 
 
 def with_arrays(case: Case, change: Callable[[str, Array], Array]) -> Case:
-    """The case with each floating array replaced by ``change(name, array)``; tokens are copied.
+    """The case with each floating array replaced by ``change(name, array)``; those of whole numbers are copied.
 
     Names are those of `bpttcheck.cases.blocks.named`. An array without axes stays an array.
     """
 
     def changed(name: str, array: Array) -> Array:
-        found = change(name, array)
+        found = change(name, array) if array.dtype.kind == "f" else array.copy()
         return np.asarray(found) if isinstance(found, np.generic) else found
 
     def tree(layers: Any, prefix: str) -> Any:
@@ -32,13 +33,14 @@ def with_arrays(case: Case, change: Callable[[str, Array], Array]) -> Case:
             for k, directions in enumerate(layers)
         )
 
+    x = {name: changed(name, array) for name, array in streams(case.x).items()}
     objective = case.objective
     if objective is not None:
         objective = objective.with_readout({name: changed(name, a) for name, a in objective.readout.items()})
     return replace(
         case,
         objective=objective,
-        x=case.x.copy() if is_tokens(case.x) else changed("x", case.x),
+        x=nested(x),
         parameters=tree(case.parameters, ""),
         initial=tree(case.initial, "initial."),
     )
@@ -46,8 +48,31 @@ def with_arrays(case: Case, change: Callable[[str, Array], Array]) -> Case:
 
 def behind(case: Case) -> Array:
     """Which steps ``(T, B)`` lie behind the end of their row."""
-    steps, rows = case.x.shape[:2]
-    return np.arange(steps)[:, None] >= (np.full(rows, steps) if case.lengths is None else case.lengths)
+    lengths = np.full(case.B, case.T) if case.lengths is None else case.lengths
+    behind: Array = np.arange(case.T)[:, None] >= lengths
+    return behind
+
+
+def with_padding(case: Case, number: float) -> Case:
+    """The case with a number behind the ends of its rows, or one of the domain instead if it is finite; the first whole
+    number of a domain where it holds these."""
+
+    def padded(name: str, array: Array) -> Array:
+        domain, fill = domain_of(case, name), np.full_like(array, 0)
+        if isinstance(domain, range):
+            fill[...] = domain.start
+        elif array.dtype.kind == "f":
+            fill[...] = number
+            fill = put_inside(case, name, fill) if np.isfinite(number) else fill
+        ends = behind(case).reshape(*array.shape[:2], *[1] * (array.ndim - 2))
+        return np.where(ends, fill, array)
+
+    return replace(case, x=nested({name: padded(name, array) for name, array in streams(case.x).items()}))
+
+
+def of_steps(case: Case, steps: slice | Array) -> Case:
+    """The case with these steps alone, from its initial states; the lengths stay as they are."""
+    return replace(case, x=trees.each(lambda array: array[steps], case.x))
 
 
 def saturated(case: Case) -> Case:
@@ -67,7 +92,7 @@ def ordinary(case: Case, cotangents: Cotangents) -> tuple[Case, Cotangents]:
     """
 
     def smaller(name: str, array: Array) -> Array:
-        if name == "x" or "initial." in name:
+        if has_rows(name):
             return np.clip(array, -3, 3)
         if array.ndim < 2 or array.size == 0:
             return np.clip(array, -1, 1)
@@ -86,7 +111,7 @@ def first_steps(case: Case, cotangents: Cotangents, steps: int) -> tuple[Case, C
         weights = None if objective.weights is None else objective.weights[:steps]
         objective = replace(objective, targets=objective.targets[:steps], weights=weights)
     lengths = None if case.lengths is None else np.minimum(case.lengths, steps)
-    short = replace(case, x=case.x[:steps], lengths=lengths, objective=objective)
+    short = replace(of_steps(case, slice(steps)), lengths=lengths, objective=objective)
     return short, Cotangents(None if dy is None else dy[:steps], cotangents.final)
 
 
@@ -110,7 +135,33 @@ def only_y(outputs: Outputs | Cotangents, steps: slice) -> Cotangents:
 
 def other_problem(case: Case) -> Case:
     """Another problem of the same shapes."""
-    return with_arrays(case, lambda _, array: (0.5 * array + 0.25).astype(array.dtype))
+    return with_arrays(case, lambda name, array: put_inside(case, name, 0.5 * array + 0.25))
+
+
+def with_other_steps(case: Case, k: int) -> Case:
+    """Other numbers in the steps from k on."""
+
+    def other(name: str, array: Array) -> Array:
+        domain = range(case.sizes["D"]) if "D" in case.sizes and array.ndim == 2 else domain_of(case, name)
+        if domain is bool:
+            return ~array
+        if isinstance(domain, range):
+            following: Array = np.array(domain)[(array - domain.start + domain.step) // domain.step % len(domain)]
+            return following
+        return put_inside(case, name, -2 * array + 1)
+
+    x = {name: np.concatenate([array[:k], other(name, array[k:])]) for name, array in streams(case.x).items()}
+    return replace(case, x=nested(x))
+
+
+def domain_of(case: Case, name: str) -> Domain | None:
+    """Where the numbers of an array of a case may lie."""
+    return case.cell.domain(name) if isinstance(case.cell, CustomCell) else None
+
+
+def put_inside(case: Case, name: str, array: Array) -> Array:
+    """New numbers for an array of a case, put into its domain, in its dtype."""
+    return inside(domain_of(case, name), array).astype(FORMATS[case.dtype].storage)
 
 
 def copied(cotangents: Cotangents) -> Cotangents:

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from bpttcheck.cases.case_file import CaseFile, Held
 from bpttcheck.contract import Capabilities
-from bpttref.inputs import is_tokens
 
 WEIGHT_SCALES = (0.5, 1.0, 0.1, 2.0, 1e-3, 8.0)  # vanishing to saturated and exploding; the simplest first
 
@@ -123,16 +122,15 @@ def _sizes(rng: np.random.Generator, capabilities: Capabilities, kind: str, grow
 def draw_around(rng: np.random.Generator, file: CaseFile, held: Held) -> Draw:
     """A draw of what a user's own case leaves open: cotangents, an objective, what the laws draw."""
     case = held.case
-    T, B = case.x.shape[:2]
     return Draw(
-        T=T,
-        B=B,
-        D=case.sizes.get("D", 1),
+        T=case.T,
+        B=case.B,
+        D=held.D,
         H=held.H,
         layers=len(case.parameters),
         bidirectional=len(case.parameters[0]) == 2,
         ragged=case.lengths is not None,
-        tokens=is_tokens(case.x),
+        tokens="D" not in case.sizes,
         rounded=False,
         weight_scale=1.0,
         seed=int(rng.integers(2**32)),

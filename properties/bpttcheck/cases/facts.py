@@ -10,7 +10,7 @@ _SHOWN = 12  # numbers of a list
 
 def facts(case: Case) -> list[str]:
     """Phrases such as "Regular(tau=7), which is longer than T = 5" and "lengths 3, 1"."""
-    T, found = len(case.x), []
+    T, found = case.T, []
     rule = case.truncation
     if isinstance(rule, Regular | Window | Blocks | Last):
         longest = max(vars(rule).values())

@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 
 from bpttcheck.cases.drawing import Draw
-from bpttcheck.cases.shapes import output_width, parameter_shapes, state_shapes
+from bpttcheck.cases.shapes import output_width, parameter_shapes, state_shapes, stream_shapes
 from bpttcheck.contract import Capabilities, Case, Cotangents, CustomCell
+from bpttcheck.custom_cell import drawn as drawn_from
+from bpttcheck.custom_cell import whole
 from bpttcheck.dtypes import rounded
 from bpttref import GRU, LSTM, RNN, Cell, Objective, trees
 from bpttref.arrays import Array
@@ -27,23 +29,36 @@ def realise(draw: Draw, cell: Cell | CustomCell, dtype: str, capabilities: Capab
             drawn = np.where(drawn < 0, -1, 1) * np.ceil(4 * np.abs(drawn)) / 4
         return rounded(scale * drawn, dtype)
 
+    def of_domain(name: str, shape: tuple[int, ...], scale: float) -> Array:
+        domain = cell.domain(name) if isinstance(cell, CustomCell) else None
+        if domain is None:
+            return values(*shape, scale=scale)
+        found = drawn_from(domain, values(*shape).astype(np.float64), draw.rounded, rng)
+        return found if whole(domain) else rounded(found, dtype)
+
     def parameter(name: str, shape: tuple[int, ...]) -> Array:
         """Biases are known by their names: another vector of an unknown cell may well be one that must not be zero."""
-        drawn = values(*shape, scale=draw.weight_scale if len(shape) > 1 else 0.5)
+        drawn = of_domain(name, shape, draw.weight_scale if len(shape) > 1 else 0.5)
         unbiased = draw.unbiased and name.rpartition("/")[2].startswith(("b_", "bias"))
         return np.zeros_like(drawn) if unbiased else drawn
 
     directions = 2 if draw.bidirectional else 1
-    x, width = _tokens(draw, rng, capabilities) if draw.tokens else (values(draw.T, draw.B, draw.D), draw.D)
+
+    def inputs() -> Any:
+        per_step = stream_shapes(cell, draw.D, draw.H)
+        found = {name: of_domain(name, (draw.T, draw.B, *shape), 1.0) for name, shape in per_step.items()}
+        return found["x"] if "x" in found else found
+
+    x, width = _tokens(draw, rng, capabilities) if draw.tokens else (inputs(), draw.D)
     parameters, initial, final = [], [], []
     for _ in range(draw.layers):
         shapes = parameter_shapes(cell, width, draw.H, capabilities.biases)
         drawn = [{name: parameter(name, shape) for name, shape in shapes.items()} for _ in range(directions)]
         parameters.append(tuple(remembering(cell, p, dtype) if draw.remembers else p for p in drawn))
-        rows = {name: (draw.B, *shape) for name, shape in state_shapes(cell, draw.H).items()}
-        initial.append(tuple({name: values(*s, scale=0.5) for name, s in rows.items()} for _ in range(directions)))
+        rows = {name: (draw.B, *shape) for name, shape in state_shapes(cell, width, draw.H).items()}
+        initial.append(tuple({name: of_domain(name, s, 0.5) for name, s in rows.items()} for _ in range(directions)))
         final.append(tuple({name: values(*s) for name, s in rows.items()} for _ in range(directions)))
-        width = directions * output_width(cell, draw.H)
+        width = directions * output_width(cell, width, draw.H)
     lengths = None
     if draw.ragged:
         shortest = 0 if capabilities.empty and rng.random() < 0.3 else 1
@@ -65,7 +80,7 @@ def realise(draw: Draw, cell: Cell | CustomCell, dtype: str, capabilities: Capab
     dy = values(draw.T, draw.B, width) if "y" in capabilities.outputs else None
     cotangents = Cotangents(dy, tuple(final) if "final" in capabilities.outputs else None)
     if draw.file is not None:
-        own, given, _ = draw.file.holds(cell, dtype, capabilities)
+        own, given, *_ = draw.file.holds(cell, dtype, capabilities)
         case = replace(own, initial=own.initial or trees.scale(case.initial, 0))
         cotangents = given if any(part is not None for part in given) else cotangents
     if objective is not None and not capabilities.padding_counts:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from bpttcheck.cases.changes import behind, saturated
+from bpttcheck.cases.changes import of_steps, saturated, with_padding
 from bpttcheck.cases.drawing import Draw, draw_case
 from bpttcheck.cases.kinks import near_kink
 from bpttcheck.cases.realising import realise
@@ -15,7 +15,6 @@ from bpttcheck.contract import Capabilities, Case, Cotangents, Implementation, T
 from bpttcheck.measuring.calls import capabilities_of
 from bpttcheck.measuring.trial import Trial
 from bpttref import Cell, Links, Random, Strategy, trees
-from bpttref.inputs import is_tokens
 
 LONG = 24  # steps, rows, features or units above which one problem of a level is enough
 _PROBLEMS = 3  # of each other level
@@ -113,11 +112,11 @@ def _levels(capabilities: Capabilities, two_phase: bool) -> Iterator[_Level]:
 
 
 def _drawn(kind: type[Strategy]) -> Callable[..., _Problem]:
-    return lambda rng, case, cotangents: (replace(case, truncation=DRAWN[kind](rng, len(case.x))), cotangents)
+    return lambda rng, case, cotangents: (replace(case, truncation=DRAWN[kind](rng, case.T)), cotangents)
 
 
 def _truncated(strategy: Callable[[int], Strategy], longer: int = 0) -> Callable[..., _Problem]:
-    return lambda rng, case, cotangents: (replace(case, truncation=strategy(len(case.x) + longer)), cotangents)
+    return lambda rng, case, cotangents: (replace(case, truncation=strategy(case.T + longer)), cotangents)
 
 
 def _scaled(factor: float) -> Callable[..., _Problem]:
@@ -130,11 +129,8 @@ def _strided(rng: np.random.Generator, case: Case, cotangents: Cotangents) -> _P
 
 def _without_steps(rng: np.random.Generator, case: Case, cotangents: Cotangents) -> _Problem:
     dy = None if cotangents.y is None else cotangents.y[:0]
-    return replace(case, x=case.x[:0]), Cotangents(dy, cotangents.final)
+    return of_steps(case, slice(0)), Cotangents(dy, cotangents.final)
 
 
 def _nan_behind(rng: np.random.Generator, case: Case, cotangents: Cotangents) -> _Problem:
-    if is_tokens(case.x):
-        return case, cotangents
-    x = np.where(behind(case)[:, :, None], np.nan, case.x).astype(case.dtype)
-    return replace(case, x=x), cotangents
+    return with_padding(case, np.nan), cotangents

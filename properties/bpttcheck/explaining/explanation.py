@@ -200,7 +200,7 @@ def _drawn(result: Result) -> Draw:
 def _as_put(result: Result, case: Case, cotangents: Cotangents) -> tuple[Case, Cotangents]:
     """The problem as the law made it of what was drawn, if the cotangents fit it."""
     made = result.worst and result.worst.case
-    return (made, cotangents) if made and made.x.shape[:2] == case.x.shape[:2] else (case, cotangents)
+    return (made, cotangents) if made and (made.T, made.B) == (case.T, case.B) else (case, cotangents)
 
 
 def _needs(file: Path, written: Callable[[str], Sequence[Path]]) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from bpttcheck.cases.blocks import case_arrays, named
+from bpttcheck.cases.blocks import case_arrays, named, streams
 from bpttcheck.cases.changes import first_steps, other_problem
 from bpttcheck.contract import Case, Cotangents, CustomCell, Implementation, OneShot, TwoPhase
 from bpttcheck.laws import LAWS, Law
@@ -159,7 +159,7 @@ def write_failure(
     if law.door not in (OneShot, Implementation):
         case = replace(case, objective=None)
     cotangent_arrays = {f"cotangent.{name}": array for name, array in named(cotangents).items()}
-    np.savez(own / "case.npz", **{"x": case.x} | case_arrays(case) | cotangent_arrays)  # type: ignore[arg-type]
+    np.savez(own / "case.npz", **streams(case.x) | case_arrays(case) | cotangent_arrays)  # type: ignore[arg-type]
     start = os.path.relpath(Path.cwd(), own.resolve())
     with np.printoptions(floatmode="unique", threshold=2**31, linewidth=110):
         text = _FILE.format(
@@ -245,6 +245,8 @@ def _expression(case: Case, block: str) -> str:
         array = f"outputs.{last}"
     elif last == "x":
         array = "gradients.x"
+    elif place == ["x"]:
+        array = f"gradients.x[{last!r}]"
     elif last in ("W_qh", "b_q"):
         array = f"gradients.readout[{last!r}]"
     else:

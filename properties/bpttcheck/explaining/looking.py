@@ -61,7 +61,7 @@ def looked_at(
 
 def factors_of(seen: Seen) -> dict[str, set[str]]:
     """By which simple factors each wrong block is off."""
-    T, B = seen.trial.case.x.shape[:2]
+    T, B = seen.trial.case.T, seen.trial.case.B
     found: dict[str, set[str]] = {block: set() for block in seen.bad}
     for said, factor in FACTORS.items() if T and B else ():
         by = factor(T, B)

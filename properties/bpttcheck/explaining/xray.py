@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from bpttcheck.cases.blocks import Named
+from bpttcheck.cases.blocks import Named, together
 from bpttcheck.cases.changes import only_y
 from bpttcheck.cases.drawing import Draw
 from bpttcheck.cases.realising import realise
@@ -110,7 +110,7 @@ def xray(subject: Implementation, cell: Cell | CustomCell, strategy: Strategy, l
     pullbacks = [trial.run(put)[1] for put in (case, replace(case, truncation=strategy))]
     whole, rows = ([trial.pull(pullback, one) for one in ones] for pullback in pullbacks)
     known = None if isinstance(cell, CustomCell) else _contributions(case, cotangents)
-    right = [row["x"] for row in whole] if known is None else _contributions_to_inputs(case, known)
+    right = [together(row) for row in whole] if known is None else _contributions_to_inputs(case, known)
     if "parameters" not in capabilities.gradients:
         known = None
     least = _least(whole, right)
@@ -128,7 +128,8 @@ def _least(whole: list[Named], right: list[Array]) -> float:
 
     Some float64 is computed partly in single precision. That shows at lag 0, too, where no truncation ever cuts.
     """
-    rows = [(row["x"][t], x[t], float(np.abs(x).max())) for t, (row, x) in enumerate(zip(whole, right, strict=True))]
+    pairs = enumerate(zip(map(together, whole), right, strict=True))
+    rows = [(own[t], x[t], float(np.abs(x).max())) for t, (own, x) in pairs]
     coarse = max(float(np.abs(own - x).max()) / largest for own, x, largest in rows if largest)
     return max(_VANISHED, 16 * coarse / CLOSE) if coarse < 1e-6 else _VANISHED
 
@@ -147,9 +148,9 @@ def _by_inputs(rows: list[Named], right: list[Array], least: float) -> tuple[Arr
     """The matrix and the leak."""
     M, leak = np.full((len(rows), len(rows)), np.nan), 0.0
     for t, row in enumerate(rows):
-        largest = max(np.linalg.norm(x) for x in right[t])
+        largest, got = max(np.linalg.norm(x) for x in right[t]), together(row)
         for s in range(t + 1):
-            x, y = right[t][s].ravel(), row["x"][s].ravel()
+            x, y = right[t][s].ravel(), got[s].ravel()
             if np.linalg.norm(x) > least * largest:
                 M[t, s] = x @ y / (x @ x)
                 leak = max(leak, float(np.linalg.norm(y - M[t, s] * x) / np.linalg.norm(x)))

@@ -6,12 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from bpttcheck.cases.blocks import Named
+from bpttcheck.cases.blocks import Named, has_rows
 from bpttcheck.contract import Case, Cotangents
 from bpttcheck.laws.law import NO_REFERENCE, Law, gradients
 from bpttcheck.measuring.comparisons import Comparison, rows
 from bpttcheck.measuring.tolerance import Measured
 from bpttcheck.measuring.trial import Trial
+from bpttref import trees
 from bpttref.arrays import Array
 
 
@@ -22,13 +23,14 @@ def take(case: Case, cotangents: Cotangents, order: Array) -> tuple[Case, Cotang
         return tree and tuple(tuple({k: a[order] for k, a in leaf.items()} for leaf in layer) for layer in tree)
 
     lengths = None if case.lengths is None else case.lengths[order]
-    some = replace(case, x=case.x[:, order], initial=states(case.initial), lengths=lengths)
+    x = trees.each(lambda stream: stream[:, order], case.x)
+    some = replace(case, x=x, initial=states(case.initial), lengths=lengths)
     dy = None if cotangents.y is None else cotangents.y[:, order]
     return some, Cotangents(dy, states(cotangents.final))
 
 
 def _permutation(trial: Trial) -> Iterator[Comparison]:
-    order = np.roll(trial.rng.permutation(trial.case.x.shape[1]), 1)
+    order = np.roll(trial.rng.permutation(trial.case.B), 1)
     got = trial.results(*take(trial.case, trial.cotangents, order))
     expected = trial.returned
     expected = expected | rows(expected, order)
@@ -37,7 +39,7 @@ def _permutation(trial: Trial) -> Iterator[Comparison]:
 
 
 def _one_row(trial: Trial) -> Iterator[Comparison]:
-    row = np.array([trial.rng.integers(trial.case.x.shape[1])])
+    row = np.array([trial.rng.integers(trial.case.B)])
     got = rows(trial.results(*take(trial.case, trial.cotangents, row)), np.array([0]))
     spread = Measured({}, rows(trial.measured.spread, row))
     yield from trial.compare(got, rows(trial.returned, row), spread, spread)
@@ -47,10 +49,10 @@ def _sum_over_rows(trial: Trial) -> Iterator[Comparison]:
     if trial.case.lengths is not None:
         return
     total: Named = {}
-    for b in range(trial.case.x.shape[1]):
+    for b in range(trial.case.B):
         row = trial.gradients_of(*take(trial.case, trial.cotangents, np.array([b])))
         for name in trial.expected():
-            if name != "x" and "initial." not in name:
+            if not has_rows(name):
                 total[name] = total.get(name, 0) + row[name].astype(np.float64)
     yield from trial.compare(trial.gradients, total, trial.measured, trial.measured)
 

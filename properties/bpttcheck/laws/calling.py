@@ -80,7 +80,7 @@ def _some_wanted(trial: Trial) -> Iterator[Comparison]:
 def _perhaps_truncated(trial: Trial, case: Case) -> Case:
     """The case, half the time under a truncation that is declared, where truncation is defined."""
     rules = [rule for rule in trial.capabilities.truncations if rule is not Random]
-    T = len(case.x)
+    T = case.T
     if not rules or not trial.even or T < 3 or trial.rng.random() < 0.5:
         return case
     return replace(case, truncation=DRAWN[trial.one_of(rules)](trial.rng, T))

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from bpttcheck.cases.blocks import Named, case_arrays, named
+from bpttcheck.cases.blocks import Named, case_arrays, named, nested, streams
 from bpttcheck.cases.changes import with_arrays
 from bpttcheck.contract import Case, ForwardMode, Gradients, OneShot
 from bpttcheck.dtypes import rounded
@@ -88,9 +88,9 @@ def _duality(trial: Trial) -> Iterator[Comparison]:
         return [np.multiply(a[name], b[name], dtype=np.float64) for name in a if name in b]
 
     moved = with_arrays(trial.case, draw)
-    pushed = trial.calls.push(
-        trial.case, Gradients(moved.x if "x" in tangents else None, moved.parameters, moved.initial)
-    )
+    inputs = {name: array for name, array in streams(moved.x).items() if name in tangents}
+    given = Gradients(nested(inputs) if inputs else None, moved.parameters, moved.initial)
+    pushed = trial.calls.push(trial.case, given)
     forward, backward = terms(named(trial.cotangents), named(pushed)), terms(tangents, trial.gradients)
     left, right = (float(sum(a.sum() for a in products)) for products in (forward, backward))
     size = float(sum(np.abs(a).sum() for a in (*forward, *backward)))

@@ -111,7 +111,7 @@ def _reaches(trial: Trial, name: str, direction: Array, gradients: Named, measur
     T. The numbers that move count alone: a block that has vanished beside others of its array may change faster than
     they do. A cell that nobody knows may have kinks anywhere: few of them lie within the second, short step.
     """
-    yield min(_WIDEST, doubling(trial, name, gradients, measured, direction != 0) / math.sqrt(len(trial.case.x)))
+    yield min(_WIDEST, doubling(trial, name, gradients, measured, direction != 0) / math.sqrt(trial.case.T))
     if isinstance(trial.case.cell, CustomCell):
         short = float(FORMATS[trial.case.dtype].eps ** 0.2)
         yield min(short, HARDLY * doubling(trial, name, gradients, measured))

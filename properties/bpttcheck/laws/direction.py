@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from bpttcheck.cases.blocks import Named
+from bpttcheck.cases.blocks import Named, has_steps
 from bpttcheck.contract import Cotangents
 from bpttcheck.laws.law import NO_REFERENCE, Law, outputs, two_directions
 from bpttcheck.measuring.comparisons import Comparison
@@ -28,7 +28,7 @@ def _reverse(trial: Trial) -> Iterator[Comparison]:
     )
     got = _as_reverse(trial.results(case, Cotangents(second)), H)
     alone = trial.results(flipped, Cotangents(dy[::-1, :, H:].copy()))
-    expected = {name: array[::-1] if name in ("x", "y") else array for name, array in alone.items()}
+    expected = {name: array[::-1] if has_steps(name) else array for name, array in alone.items()}
     spread = Measured({}, _as_reverse(trial.measure(case, Cotangents(second))[0].spread, H))
     yield from trial.compare(got, expected, spread, spread)
 
@@ -36,7 +36,7 @@ def _reverse(trial: Trial) -> Iterator[Comparison]:
 def _as_reverse(both: Named, H: int) -> Named:
     """What belongs to the second of two directions, named as if it were the only one."""
     second = {n.removeprefix("reverse."): a for n, a in both.items() if n.startswith("reverse.")}
-    return second | {n: a[..., H:] if n == "y" else a for n, a in both.items() if n in ("x", "y")}
+    return second | {n: a[..., H:] if n == "y" else a for n, a in both.items() if has_steps(n)}
 
 
 LAWS = (

@@ -1,12 +1,11 @@
 """The edges: no step at all, gates that are saturated, arrays in unusual layouts."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 
 import numpy as np
 
-from bpttcheck.cases.blocks import named
-from bpttcheck.cases.changes import saturated, with_arrays
+from bpttcheck.cases.blocks import has_steps, named
+from bpttcheck.cases.changes import of_steps, saturated, with_arrays
 from bpttcheck.contract import Cotangents
 from bpttcheck.laws.law import Law, carried_cotangents, empty, gradients, saturating_cell, wide_range
 from bpttcheck.measuring.calls import AdapterError, Refused
@@ -18,14 +17,14 @@ from bpttref.arrays import Array
 def _empty(trial: Trial) -> Iterator[Comparison]:
     if trial.case.lengths is not None:
         return
-    case, final = replace(trial.case, x=trial.case.x[:0]), trial.cotangents.final
+    case, final = of_steps(trial.case, slice(0)), trial.cotangents.final
     dy = None if trial.cotangents.y is None else trial.cotangents.y[:0]
     outputs, pullback = trial.run(case)
     got, expected = named(outputs), {n.replace("initial.", "final."): a for n, a in named_states(trial).items()}
     yield from trial.compare(got, expected)
     pulled = trial.pull(pullback, Cotangents(dy, final))
     back = {n.replace("final.", "initial."): a for n, a in named(Cotangents(None, final)).items()}
-    zeros = {n: np.zeros_like(a) for n, a in pulled.items() if n not in back and n != "x"}
+    zeros = {n: np.zeros_like(a) for n, a in pulled.items() if n not in back and not has_steps(n)}
     yield from trial.compare(pulled, back | zeros, alive=back | trial.gradients)
 
 

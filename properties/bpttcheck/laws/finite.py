@@ -12,7 +12,7 @@ from contextlib import suppress
 
 import numpy as np
 
-from bpttcheck.cases.blocks import Named, case_arrays
+from bpttcheck.cases.blocks import Named, case_arrays, has_steps, streams
 from bpttcheck.cases.changes import first_steps, in_float64, ordinary
 from bpttcheck.contract import Case, Cotangents, CustomCell, OneShot
 from bpttcheck.dtypes import FORMATS
@@ -60,7 +60,7 @@ def _accuse(got: Named, right: Named, case: Case, why: str) -> None:
 def _accuse_ordinary(run: _Run, case: Case, cotangents: Cotangents) -> None:
     """Raises Violation if the shortest problem that gives something that is not finite has no large number before."""
     before: Named | None = {}
-    for steps in range(1, len(case.x) + 1):
+    for steps in range(1, case.T + 1):
         short = first_steps(case, cotangents, steps)
         try:
             got = run(*short)
@@ -83,7 +83,7 @@ def _far_within_range(arrays: Named, case: Case) -> bool:
 
     Squares, and squares of these, that a cell or a norm computes on the way do not overflow then.
     """
-    most = max([1, case.x.size, *(array.size for array in case_arrays(case).values())])
+    most = max([1, *(array.size for array in (streams(case.x) | case_arrays(case)).values())])
     squares = (FORMATS[case.dtype].most / (16 * most)) ** 0.5
     bound = max(min(_ORDINARY, squares), squares**0.5)
     everything = [*arrays.values(), *case_arrays(case).values()]
@@ -98,12 +98,12 @@ def _raise_first(got: Named, case: Case, why: str) -> None:
     name = min(names, key=lambda name: (name != "y", "final." not in name, name != "loss"))
     wrong, where = ~np.isfinite(got[name]), ""
     value = got[name][wrong].flat[0]
-    if name in ("x", "y") and wrong.any(axis=tuple(range(1, wrong.ndim))).any():
+    if has_steps(name) and wrong.any(axis=tuple(range(1, wrong.ndim))).any():
         steps = np.flatnonzero(wrong.any(axis=tuple(range(1, wrong.ndim))))
         where = f" from step {steps[0]} on" if name == "y" else f" at step {steps[-1]} and before"
         where = where if len(steps) > 1 else f" at step {steps[0]}"
-    elif len(case.x):
-        where = f" with {len(case.x)} steps"
+    elif case.T:
+        where = f" with {case.T} steps"
     what = name if name in ("y", "loss") or "final." in name else f"the gradient of {name}"
     raise Violation(f"{what} is {value}{where}, where {why}")
 

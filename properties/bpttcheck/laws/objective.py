@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from bpttcheck.cases.blocks import case_arrays
-from bpttcheck.cases.changes import behind, with_arrays
+from bpttcheck.cases.blocks import case_arrays, has_steps
+from bpttcheck.cases.changes import behind, of_steps, with_arrays, with_padding
 from bpttcheck.contract import Cotangents, OneShot
 from bpttcheck.dtypes import FORMATS
 from bpttcheck.laws.batch import take
@@ -25,7 +25,6 @@ from bpttcheck.laws.law import (
 from bpttcheck.measuring.comparisons import Comparison, Violation
 from bpttcheck.measuring.trial import Trial
 from bpttref import Regular
-from bpttref.inputs import is_tokens
 
 _STEPS, _ROWS = 32, 32
 _BOOKKEEPING = 64  # bytes per step: links, edges of segments
@@ -51,19 +50,20 @@ def _again(trial: Trial) -> Iterator[Comparison]:
 
 def _padding(trial: Trial) -> Iterator[Comparison]:
     """One step more, which no row has, and other inputs and targets behind the ends of rows."""
-    case, objective, T = trial.case, trial.case.objective, len(trial.case.x)
+    case, objective, T = trial.case, trial.case.objective, trial.case.T
     if objective is None or objective.weights is None or case.lengths is None:
         return
     steps = min((n for n in trial.capabilities.sizes.get("T", (T + 1,)) if n > T), default=T)
     t = np.minimum(np.arange(steps), T - 1)
-    x, targets, weights = (a[t] for a in (case.x, objective.targets, objective.weights))
-    padding = behind(replace(case, x=x))
+    targets, weights = objective.targets[t], objective.weights[t]
+    longer = of_steps(case, t)
+    padding = behind(longer)
     if not padding.any():
         return
-    x[padding] = 0 if is_tokens(x) else trial.rng.choice([2] if trial.capabilities.padding == "finite" else [2, np.nan])
+    number = trial.rng.choice([2] if trial.capabilities.padding == "finite" else [2, np.nan])
     targets[padding] = weights[padding] = 0
-    moved = replace(case, x=x, objective=replace(objective, targets=targets, weights=weights))
-    got = {name: a[:T] if name == "x" else a for name, a in trial.score(moved).items()}
+    moved = replace(with_padding(longer, number), objective=replace(objective, targets=targets, weights=weights))
+    got = {name: a[:T] if has_steps(name) else a for name, a in trial.score(moved).items()}
     yield from trial.compare(got, trial.scored, trial.scored_measured, trial.scored_measured)
 
 
@@ -71,7 +71,7 @@ def _flat(trial: Trial) -> Iterator[Comparison]:
     """The sequence repeated up to 32 and 128 steps and 32 rows, in segments of 8."""
     if not trial.even:
         return
-    T, B = trial.case.x.shape[:2]
+    T, B = trial.case.T, trial.case.B
     row = np.arange(_ROWS) % B
     assert trial.case.objective is not None
     peaks = []
@@ -83,7 +83,7 @@ def _flat(trial: Trial) -> Iterator[Comparison]:
             targets=trial.case.objective.targets[t][:, row],
             weights=None if weights is None else weights[t],
         )
-        case = take(replace(trial.case, x=trial.case.x[t]), Cotangents(), row)[0]
+        case = take(of_steps(trial.case, t), Cotangents(), row)[0]
         case = replace(case, truncation=Regular(8), objective=objective)
         tracemalloc.start()
         with np.errstate(all="ignore"):

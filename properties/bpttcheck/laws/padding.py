@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from bpttcheck.cases.blocks import Named
-from bpttcheck.cases.changes import behind
+from bpttcheck.cases.blocks import Named, has_steps
+from bpttcheck.cases.changes import behind, of_steps, with_padding
 from bpttcheck.contract import Cotangents
 from bpttcheck.laws.batch import take
 from bpttcheck.laws.law import NO_REFERENCE, Law, lengths
@@ -20,12 +20,11 @@ def _ignored(trial: Trial) -> Iterator[Comparison]:
     if not behind(case).any():
         return
     rubbish = [1e6] if trial.capabilities.padding == "finite" else [1e6, np.nan, np.inf]
-    x, ends = case.x.copy(), behind(case)
-    x[ends] = 0 if x.dtype.kind in "iu" else trial.rng.choice(rubbish)
+    moved = with_padding(case, trial.rng.choice(rubbish))
     if dy is not None:
         dy = dy.copy()
-        dy[ends] = trial.rng.choice(rubbish)
-    got = trial.results(replace(case, x=x), Cotangents(dy, trial.cotangents.final))
+        dy[behind(case)] = trial.rng.choice(rubbish)
+    got = trial.results(moved, Cotangents(dy, trial.cotangents.final))
     expected = trial.returned
     yield from trial.compare(got, expected, trial.measured, trial.measured)
 
@@ -35,7 +34,7 @@ def _rows_alone(trial: Trial) -> Iterator[Comparison]:
     lengths = trial.case.lengths
     if lengths is None:
         return
-    short, none = (lengths > 0) & (lengths < len(trial.case.x)), (lengths == 0) & trial.capabilities.empty
+    short, none = (lengths > 0) & (lengths < trial.case.T), (lengths == 0) & trial.capabilities.empty
     for among in (short, none):
         if among.any():
             yield from _row_alone(trial, int(trial.rng.choice(np.flatnonzero(among))))
@@ -45,13 +44,13 @@ def _row_alone(trial: Trial, b: int) -> Iterator[Comparison]:
     case, dy = trial.case, trial.cotangents.y
     assert case.lengths is not None
     steps = int(case.lengths[b])
-    cut = replace(case, x=case.x[:steps])
+    cut = of_steps(case, slice(steps))
     alone, cotangents = take(cut, Cotangents(None if dy is None else dy[:steps], trial.cotangents.final), np.array([b]))
     got = trial.results(replace(alone, lengths=None), cotangents)
     whole = trial.returned
 
     def part(arrays: Named) -> Named:
-        return {n: a[:steps] if n in ("x", "y") else a for n, a in rows(arrays, np.array([b])).items()}
+        return {n: a[:steps] if has_steps(n) else a for n, a in rows(arrays, np.array([b])).items()}
 
     scale = Measured({}, part(trial.measured.spread))
     yield from trial.compare(rows(got, np.array([0])), part(whole), scale, scale)

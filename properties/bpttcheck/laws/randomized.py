@@ -6,7 +6,7 @@ from itertools import product
 
 import numpy as np
 
-from bpttcheck.cases.blocks import Named
+from bpttcheck.cases.blocks import Named, together
 from bpttcheck.cases.changes import only_y
 from bpttcheck.cases.truncations import DRAWN
 from bpttcheck.dtypes import FORMATS
@@ -24,7 +24,7 @@ _STEPS = 7  # in which a pattern is looked for
 
 def _affine(trial: Trial) -> Iterator[Comparison]:
     """g(xi_t = 2) + g(xi_t = 0) = 2 g(xi_t = 1), the other links as drawn."""
-    T = len(trial.case.x)
+    T = trial.case.T
     if not trial.even:
         return
     xi, t = trial.rng.choice([0.0, 0.5, 1.0, 2.0], T), int(trial.rng.integers(1, T))
@@ -43,7 +43,7 @@ def _affine(trial: Trial) -> Iterator[Comparison]:
 
 def _unbiased(trial: Trial) -> Iterator[Comparison]:
     """The mean over all patterns of four links at most, weighted by their probabilities."""
-    T = len(trial.case.x)
+    T = trial.case.T
     if not trial.even:
         return
     links = sorted(trial.rng.permutation(np.arange(1, T))[:4].tolist())
@@ -73,7 +73,7 @@ def _own_pattern(trial: Trial) -> Iterator[Comparison]:
     """
     if not trial.even:
         return
-    T = min(_STEPS, len(trial.case.x))
+    T = min(_STEPS, trial.case.T)
     trial = trial.of_first_steps(T)
     drawn = DRAWN[Random](trial.rng, T)
     assert isinstance(drawn, Random)
@@ -102,7 +102,7 @@ def _own_pattern(trial: Trial) -> Iterator[Comparison]:
 
 def _through_link(trial: Trial, t: int) -> Array | None:
     """What full BPTT sends from the loss at t through the link into step t; None where too little passes to tell."""
-    full = trial.by_step(trial.pull(trial.forward[1], only_y(trial.cotangents, slice(t, t + 1))))
+    full = _flat(trial.by_step(trial.pull(trial.forward[1], only_y(trial.cotangents, slice(t, t + 1)))))
     least = 2**10 * FORMATS[trial.case.dtype].eps  # what passes is then larger than the rounding of what does not
     if full is None or not np.abs(full[t - 1]).max() > least * np.abs(full[t]).max():
         return None
@@ -110,9 +110,13 @@ def _through_link(trial: Trial, t: int) -> Array | None:
     return through
 
 
+def _flat(by_step: Named) -> Array | None:
+    return together(by_step) if by_step else None
+
+
 def _kept(trial: Trial, t: int, through: Array, pullback: Pulling | None) -> bool:
     """Whether a pullback lets the loss at t through that link."""
-    got = trial.by_step(trial.pull(pullback, only_y(trial.cotangents, slice(t, t + 1))))
+    got = _flat(trial.by_step(trial.pull(pullback, only_y(trial.cotangents, slice(t, t + 1)))))
     return got is not None and bool(np.vdot(got[t - 1], through) > np.vdot(through, through) / 2)
 
 
@@ -121,7 +125,7 @@ def _frequency(trial: Trial) -> Iterator[Comparison]:
 
     Six standard deviations are exceeded about once in 10^8 by chance.
     """
-    T = len(trial.case.x)
+    T = trial.case.T
     if not trial.even:
         return
     pi, links = float(trial.rng.choice([0.4, 0.75])), trial.rng.permutation(np.arange(1, T))[:2].tolist()

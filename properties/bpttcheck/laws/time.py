@@ -5,25 +5,26 @@ from dataclasses import replace
 
 import numpy as np
 
-from bpttcheck.cases.blocks import Named, named
+from bpttcheck.cases.blocks import Named, has_steps, named
+from bpttcheck.cases.changes import of_steps, with_other_steps
 from bpttcheck.contract import Case, Cotangents, Gradients
 from bpttcheck.laws.law import NO_REFERENCE, Law, carried_cotangents, carried_states, gradients
 from bpttcheck.measuring.comparisons import Comparison
 from bpttcheck.measuring.tolerance import Measured
 from bpttcheck.measuring.trial import Trial
 from bpttref import trees
-from bpttref.inputs import is_tokens
 
 
 def _split(trial: Trial) -> tuple[Case, Case, int] | None:
     """The case up to a step that no row ends before, and the rest, for the states between; None if there is none."""
     case = trial.case
-    shortest = len(case.x) if case.lengths is None else int(case.lengths.min(initial=len(case.x)))
+    shortest = case.T if case.lengths is None else int(case.lengths.min(initial=case.T))
     if not trial.one_way or shortest < 2:
         return None
     k = int(trial.rng.integers(1, shortest))
     lengths = None if case.lengths is None else case.lengths - k
-    return replace(case, x=case.x[:k], lengths=None), replace(case, x=case.x[k:], lengths=lengths), k
+    head, tail = of_steps(case, slice(k)), of_steps(case, slice(k, None))
+    return replace(head, lengths=None), replace(tail, lengths=lengths), k
 
 
 def _states(trial: Trial) -> Iterator[Comparison]:
@@ -49,7 +50,7 @@ def _pullbacks(trial: Trial) -> Iterator[Comparison]:
     g1, g2 = trial.pull(pull_first, Cotangents(dy[:k], second.initial)), named(second)
     joined: Named = {}
     for name in g1.keys() & g2.keys():
-        if name == "x":
+        if has_steps(name):
             joined[name] = np.concatenate([g1[name], g2[name]])
         else:
             joined[name] = g1[name] if "initial." in name else g1[name].astype(np.float64) + g2[name]
@@ -62,8 +63,8 @@ def _tied(trial: Trial) -> Iterator[Comparison]:
     if not trial.even or dy is None:
         return
     state, pullbacks = case.initial, []
-    for t in range(len(case.x)):
-        outputs, pullback = trial.run(replace(case, x=case.x[t : t + 1], initial=state))
+    for t in range(case.T):
+        outputs, pullback = trial.run(replace(of_steps(case, slice(t, t + 1)), initial=state))
         state = outputs.final
         pullbacks.append(pullback)
     final, total = trial.cotangents.final, None
@@ -78,18 +79,16 @@ def _causality(trial: Trial) -> Iterator[Comparison]:
     if not (split := _split(trial)):
         return
     *_, k = split
-    x = trial.case.x.copy()
-    x[k:] = (x[k:] + 1) % trial.case.sizes["D"] if is_tokens(x) else -2 * x[k:] + 1
-    moved = named(trial.run(replace(trial.case, x=x))[0])
+    moved = named(trial.run(with_other_steps(trial.case, k))[0])
     if "y" in trial.outputs:
         before = {"y": moved["y"][:k]}
         yield from trial.compare(before, {"y": trial.outputs["y"][:k]}, _first(trial, k))
     dy = trial.cotangents.y
-    if trial.capabilities.gradients and dy is not None and "x" in trial.gradients:
+    if "x" in trial.capabilities.gradients and dy is not None:
         early = Cotangents(np.where(np.arange(len(dy))[:, None, None] < k, dy, 0).astype(dy.dtype))
-        dx = trial.gradients_of(trial.case, early).get("x")
-        if dx is not None:
-            yield from trial.compare({"x": dx[k:]}, {"x": np.zeros_like(dx[k:])}, alive={"x": trial.gradients["x"][k:]})
+        late = {n: dx[k:] for n, dx in trial.gradients_of(trial.case, early).items() if has_steps(n)}
+        alive = {n: trial.gradients[n][k:] for n in late}
+        yield from trial.compare(late, trees.scale(late, 0), alive=alive)
 
 
 def _first(trial: Trial, k: int) -> Measured:

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from bpttcheck.cases.blocks import Named, named
-from bpttcheck.cases.changes import only_y
+from bpttcheck.cases.blocks import Named, has_steps, named
+from bpttcheck.cases.changes import of_steps, only_y
 from bpttcheck.cases.truncations import COVERING, DRAWN, NO_TEMPORAL_TERM, OF_STEPS, cuts
 from bpttcheck.contract import Cotangents, OneShot
 from bpttcheck.laws.law import (
@@ -24,7 +24,7 @@ from bpttcheck.laws.law import (
 )
 from bpttcheck.measuring.comparisons import Comparison
 from bpttcheck.measuring.trial import Trial
-from bpttref import Blocks, Last, Links, Random, Regular, Strategy, Window
+from bpttref import Blocks, Last, Links, Random, Regular, Strategy, Window, trees
 
 _STEPS = 7  # of which the pieces are cut out
 _BY_PIECES = (Regular, Window, Blocks, Last)
@@ -35,7 +35,7 @@ def _covers(trial: Trial) -> Iterator[Comparison]:
         return
     for kind in trial.capabilities.truncations:
         longer = 0 if kind is Links else int(trial.rng.integers(0, 3))
-        got = trial.gradients_of(trial.truncated(COVERING[kind](len(trial.case.x) + longer)), trial.cotangents)
+        got = trial.gradients_of(trial.truncated(COVERING[kind](trial.case.T + longer)), trial.cotangents)
         yield from trial.compare(got, trial.gradients, trial.measured, trial.measured)
 
 
@@ -47,7 +47,7 @@ def _leaves_states(trial: Trial) -> Iterator[Comparison]:
 
 def _drawn(trial: Trial, kinds: Iterable[type[Strategy]]) -> Iterator[Strategy]:
     """A truncation of each kind that is defined for the case and cuts something."""
-    T = len(trial.case.x)
+    T = trial.case.T
     for kind in kinds:
         if trial.even or (trial.one_way and kind in OF_STEPS):
             strategy = DRAWN[kind](trial.rng, T)
@@ -64,17 +64,17 @@ def _no_temporal_term(trial: Trial) -> Iterator[Comparison]:
     """The loss at t reaches x_t and no other input."""
     if not trial.one_way:
         return
-    t = int(trial.rng.integers(1, len(trial.case.x)))
+    t = int(trial.rng.integers(1, trial.case.T))
     one = only_y(trial.cotangents, slice(t, t + 1))
     full = trial.by_step(trial.pull(trial.forward[1], one))
     for kind in trial.capabilities.truncations:
-        if full is None or kind not in NO_TEMPORAL_TERM:
+        if kind not in NO_TEMPORAL_TERM:
             continue
-        case = trial.truncated(NO_TEMPORAL_TERM[kind](len(trial.case.x)))
-        dx = trial.by_step(trial.gradients_of(case, one))
-        if dx is not None:
-            for comparison in trial.compare({"x": dx[:t]}, {"x": np.zeros_like(dx[:t])}, alive={"x": full[:t]}):
-                yield replace(comparison, case=case)
+        case = trial.truncated(NO_TEMPORAL_TERM[kind](trial.case.T))
+        early = {name: dx[:t] for name, dx in trial.by_step(trial.gradients_of(case, one)).items()}
+        alive = {name: dx[:t] for name, dx in full.items()}
+        for comparison in trial.compare(early, trees.scale(early, 0), alive=alive):
+            yield replace(comparison, case=case)
 
 
 def _reference(kind: type[Strategy]) -> Callable[[Trial], Iterator[Comparison]]:
@@ -116,20 +116,20 @@ def _pieces_alone(trial: Trial) -> Iterator[Comparison]:
     windows reach them differs."""
     if not trial.even or trial.cotangents.y is None:
         return
-    trial = trial.of_first_steps(min(_STEPS, len(trial.case.x)))
-    T, dy, states = len(trial.case.x), trial.cotangents.y, [trial.case.initial]
+    trial = trial.of_first_steps(min(_STEPS, trial.case.T))
+    T, dy, states = trial.case.T, trial.cotangents.y, [trial.case.initial]
     assert dy is not None
     for t in range(T - 1):
-        states.append(trial.run(replace(trial.case, x=trial.case.x[t : t + 1], initial=states[t]))[0].final)
+        states.append(trial.run(replace(of_steps(trial.case, slice(t, t + 1)), initial=states[t]))[0].final)
     for strategy in _drawn(trial, [kind for kind in trial.capabilities.truncations if kind in _BY_PIECES]):
         total = {name: np.zeros(array.shape) for name, array in trial.gradients.items() if "initial." not in name}
         for start, stop, loss in _pieces(strategy, T):
-            piece = replace(trial.case, x=trial.case.x[start:stop], initial=states[start])
+            piece = replace(of_steps(trial.case, slice(start, stop)), initial=states[start])
             at_losses = dy[start:stop] * (np.arange(start, stop) >= loss)[:, None, None].astype(dy.dtype)
             final = trial.cotangents.final if stop == T else None
             for name, array in trial.gradients_of(piece, Cotangents(at_losses, final)).items():
                 if name in total:
-                    at = slice(start, stop) if name == "x" else slice(None)
+                    at = slice(start, stop) if has_steps(name) else slice(None)
                     total[name][at] += array
         case = trial.truncated(strategy)
         (measured,) = trial.measure(case, trial.cotangents)

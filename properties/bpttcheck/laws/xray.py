@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from bpttcheck.cases.blocks import Named
 from bpttcheck.cases.changes import only_y
 from bpttcheck.cases.truncations import DRAWN, cuts
 from bpttcheck.contract import Case, OneShot
@@ -24,19 +25,19 @@ def rows(trial: Trial, case: Case, M: Array, losses: list[int]) -> Iterator[Comp
         full = trial.by_step(trial.pull(trial.forward[1], one))
         got = trial.by_step(trial.pull(truncated, one))
         scale = trial.by_step(measured.spread)
-        if full is not None and got is not None and scale is not None:
-            yield from _row(trial, got, full, scale, M[t, 1:])
+        yield from _row(trial, got, full, scale, M[t, 1:])
 
 
-def _row(trial: Trial, got: Array, full: Array, scale: Array, row: Array) -> Iterator[Comparison]:
-    row = row[:, None, None]
-    spread = Measured({}, {"x": 2 * np.abs(row) * scale})
-    return trial.compare({"x": got}, {"x": row * full}, spread, alive={"x": full})
+def _row(trial: Trial, got: Named, full: Named, scale: Named, row: Array) -> Iterator[Comparison]:
+    def times(factors: Array, arrays: Named) -> Named:
+        return {n: factors.reshape(-1, *[1] * (a.ndim - 1)) * a for n, a in arrays.items()}
+
+    return trial.compare(got, times(row, full), Measured({}, times(2 * np.abs(row), scale)), alive=full)
 
 
 def _xray(kind: type[Strategy]) -> Callable[[Trial], Iterator[Comparison]]:
     def check(trial: Trial) -> Iterator[Comparison]:
-        T = len(trial.case.x)
+        T = trial.case.T
         if trial.even:
             strategy = DRAWN[kind](trial.rng, T)
             losses = sorted({T - 1, int(trial.rng.integers(1, T))})
@@ -48,7 +49,7 @@ def _xray(kind: type[Strategy]) -> Callable[[Trial], Iterator[Comparison]]:
 
 def _weighted_losses(trial: Trial) -> Iterator[Comparison]:
     """Weights that are zero but at t show row t of M."""
-    objective, T = trial.case.objective, len(trial.case.x)
+    objective, T = trial.case.objective, trial.case.T
     kinds = [kind for kind in trial.capabilities.truncations if kind is not Random]
     if not trial.even or objective is None or not kinds:
         return
@@ -58,9 +59,8 @@ def _weighted_losses(trial: Trial) -> Iterator[Comparison]:
     scale = trial.by_step(trial.measure_objective(single).spread)
     for strategy in (DRAWN[kind](trial.rng, T) for kind in kinds):
         case = replace(single, truncation=strategy)
-        got = trial.by_step(trial.score(case)) if cuts(strategy, T) else None
-        if full is not None and got is not None and scale is not None:
-            for comparison in _row(trial, got, full, scale, weights(strategy, T)[t, 1:]):
+        if cuts(strategy, T):
+            for comparison in _row(trial, trial.by_step(trial.score(case)), full, scale, weights(strategy, T)[t, 1:]):
                 yield replace(comparison, case=case)
 
 

@@ -132,7 +132,7 @@ class Calls:
         with warnings.catch_warnings(record=True) as caught, np.errstate(over="warn", divide="warn", invalid="warn"):
             warnings.simplefilter("always")
             try:
-                with calling(name, case.x.shape):
+                with calling(name, (case.T, case.B)):
                     yield
             except (AdapterError, Refused, KeyboardInterrupt):  # says it already, or is the user's
                 raise

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from bpttcheck.cases.blocks import Named, blocks
+from bpttcheck.cases.blocks import Named, blocks, has_rows, has_steps, streams
 from bpttcheck.contract import Case
 from bpttcheck.measuring.tolerance import Measured, allowed, in_range
 from bpttref.arrays import Array
@@ -70,7 +70,7 @@ def _compare_array(
     if got.shape != expected.shape:
         raise Violation(f"{name} has shape {got.shape} where {expected.shape} was expected")
     parts = zip(*(blocks(case, name, a) for a in (got, expected, spread, like)), strict=True)
-    operations = max(1, len(case.x) * sum(case.x.shape))
+    operations = max(1, case.T * sum(sum(stream.shape) for stream in streams(case.x).values()))
     for (label, g), (_, e), (_, s), (_, a) in parts:
         told = np.isfinite(s) | ~np.isfinite(g)  # elsewhere, as on both sides of a kink, any finite number will do
         if not np.all(told):
@@ -87,7 +87,7 @@ def _compare_array(
 def rows(named_arrays: Named, select: Array) -> Named:
     """The chosen rows: axis 1 of a sequence, axis 0 of a state. Gradients of parameters have none and are left out."""
     return {
-        name: array[:, select] if name in ("x", "y") else array[select]
+        name: array[:, select] if has_steps(name) else array[select]
         for name, array in named_arrays.items()
-        if name in ("x", "y") or "initial." in name or "final." in name
+        if has_rows(name)
     }

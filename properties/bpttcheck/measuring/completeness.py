@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from bpttcheck.cases.blocks import Named, case_arrays, place
+from bpttcheck.cases.blocks import Named, case_arrays, has_steps, place
 from bpttcheck.contract import Capabilities, Case, Cotangents
 from bpttcheck.dtypes import FORMATS
 from bpttcheck.measuring.comparisons import Violation
@@ -13,7 +13,7 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 def kind(name: str) -> str:
     """What capabilities call an array: "x", "y", "final", "initial" or "parameters", the readout's included."""
-    return name if name in ("x", "y") else next((k for k in ("final", "initial") if f"{k}." in name), "parameters")
+    return name[0] if has_steps(name) else next((k for k in ("final", "initial") if f"{k}." in name), "parameters")
 
 
 def declared(arrays: Named, capabilities: Capabilities) -> Named:
@@ -37,15 +37,14 @@ def output_shapes(case: Case, like: Case, cotangents: Cotangents) -> Shapes:
 
     It may have other numbers of steps, rows and directions.
     """
-    steps, rows = case.x.shape[:2]
     directions = len(case.parameters[0])
     shapes: dict[str, tuple[int, ...]] = {}
     if cotangents.y is not None:
-        shapes["y"] = (steps, rows, cotangents.y.shape[-1] * directions // len(like.parameters[0]))
+        shapes["y"] = (case.T, case.B, cotangents.y.shape[-1] * directions // len(like.parameters[0]))
     for layer, (states, *_) in enumerate(cotangents.final or ()):
         for direction in range(directions):
             for name, state in states.items():
-                shapes[f"{place(layer, direction)}final.{name}"] = (rows, *state.shape[1:])
+                shapes[f"{place(layer, direction)}final.{name}"] = (case.B, *state.shape[1:])
     return shapes
 
 
@@ -71,6 +70,5 @@ def check_complete(what: str, got: Named, shapes: Shapes, case: Case, like: Case
 def _where(case: Case, like: Case) -> str:
     if case is like:
         return ""
-    steps, rows = case.x.shape[:2]
     under = "" if case.truncation == Full() else f" under {case.truncation}"
-    return f"with {steps} steps and {rows} rows{under} "
+    return f"with {case.T} steps and {case.B} rows{under} "

@@ -16,11 +16,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
-from zlib import crc32
 
 import numpy as np
 
-from bpttcheck.cases.blocks import Named, case_arrays, named
+from bpttcheck.cases.blocks import Named, case_arrays, digest, has_rows, has_steps, named
 from bpttcheck.cases.changes import with_arrays
 from bpttcheck.cases.kinks import at_kink, on_other_sides
 from bpttcheck.contract import Case, Cotangents, CustomCell, Outputs, Pullback
@@ -58,7 +57,7 @@ def _noise(dtype: str) -> tuple[Array, Array]:
 def _noisy_type(case: Case) -> type[Array]:
     """An array type whose every operation errs at random by the unit roundoff of the case's dtype."""
     pool, factors = _noise(case.dtype)
-    used = crc32(case.x.tobytes()) % len(pool)  # another noise for each case, the same on every run
+    used = digest(case.x) % len(pool)  # another noise for each case, the same on every run
 
     def taken(source: Array, shape: tuple[int, ...]) -> Array:
         nonlocal used
@@ -162,7 +161,7 @@ def _compared(exact: Named, noisy: Named, k: int, replicates: int) -> Measured:
     """The k-th problem's values, and how far the perturbed ones are from them."""
     values, spread = {}, {}
     for name, array in exact.items():
-        axis = 1 if name in ("x", "y") else 0
+        axis = 1 if has_steps(name) else 0
         values[name] = array.take(k, axis)
         own = np.moveaxis(noisy[name].view(np.ndarray), axis, 0)[k * replicates : (k + 1) * replicates]
         spread[name] = np.abs(own - values[name]).max(axis=0, initial=0)
@@ -221,7 +220,7 @@ def measure_black_box(run: Callable[[Case, Cotangents], Named], case: Case, cota
     floor, steepest = _of_saturation(case, cotangents, values), eps * _steepest(case, values)
     for name in spread.keys() & case_arrays(case).keys():
         size = np.abs(values[name].astype(float))
-        largest = size.max(axis=tuple(range(name == "x", size.ndim)), initial=0, keepdims=True)
+        largest = size.max(axis=tuple(range(has_steps(name), size.ndim)), initial=0, keepdims=True)
         spread[name] = spread[name] + (floor if steepest > 1 else np.minimum(floor, steepest * largest))
     return Measured(values, spread)
 
@@ -257,9 +256,9 @@ def _steepest(case: Case, values: Named) -> float:
     """
     arrays = case_arrays(case)
     outputs = [array for name, array in values.items() if name not in arrays]
-    weights = [np.abs(a.astype(float)) for n, a in arrays.items() if n != "x" and "initial." not in n and a.size]
+    weights = [np.abs(a.astype(float)) for n, a in arrays.items() if not has_rows(n) and a.size]
     sums = [max(w.sum(axis=-1).max(), w.sum(axis=0).max()) for w in weights if w.ndim > 1]
-    into = [array for name, array in arrays.items() if name == "x" or "initial." in name]
+    into = [array for name, array in arrays.items() if has_rows(name)]
     a = _largest([*into, *outputs], 1.0) * max(sums, default=0.0) + sum(w.max() for w in weights if w.ndim == 1)
     return 4 * math.exp(min(2 * a, 700.0))
 
@@ -271,10 +270,10 @@ def _largest(arrays: Iterable[Array], least: float) -> float:
 def allowed(scale: float, size: float, dtype: str, operations: int) -> float:
     """The tolerance of a block: ``scale`` is its largest spread, ``size`` its largest value.
 
-    A result is rounded at least once; and below the smallest normal number per operation anything is right.
+    A result is rounded at least once; and each operation may lose a number that is too small.
     """
     format = FORMATS[dtype]
-    return FACTOR * (scale + format.eps / 2 * size + operations * format.least)
+    return FACTOR * (scale + format.eps / 2 * size) + operations * format.lost
 
 
 def in_range(size: float, scale: float, dtype: str) -> bool:

@@ -1,6 +1,6 @@
 """One case run by one implementation, with everything that the laws share computed at most once."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import TypeVar
@@ -8,8 +8,8 @@ from zlib import crc32
 
 import numpy as np
 
-from bpttcheck.cases.blocks import Named, case_arrays, named
-from bpttcheck.cases.changes import in_float64
+from bpttcheck.cases.blocks import Named, case_arrays, digest, has_steps, named
+from bpttcheck.cases.changes import in_float64, of_steps
 from bpttcheck.contract import (
     Capabilities,
     Case,
@@ -34,7 +34,6 @@ from bpttcheck.measuring.tolerance import (
     measure_right,
 )
 from bpttref import RNN, Cell, Strategy
-from bpttref.arrays import Array
 from bpttref.inputs import is_tokens
 
 _Choice = TypeVar("_Choice")
@@ -72,7 +71,7 @@ class Trial:
 
     def drawing_for(self, law_id: str) -> None:
         """Let the law draw from a generator of its own: the same for the same case, whatever was asked before."""
-        self.rng = np.random.default_rng([crc32(law_id.encode()), crc32(self.case.x.tobytes())])
+        self.rng = np.random.default_rng([crc32(law_id.encode()), digest(self.case.x)])
 
     def run(self, case: Case, *, copy: bool = True) -> tuple[Outputs, Pulling | None]:
         """The outputs for a case, and the pullback for `pull`. Raises Violation unless they are complete."""
@@ -246,7 +245,7 @@ class Trial:
 
     def of_first_steps(self, steps: int) -> "Trial":
         """A trial of the first steps of a sequence, which goes on drawing where this one is."""
-        case = replace(self.case, x=self.case.x[:steps])
+        case = of_steps(self.case, slice(steps))
         y, final = self.cotangents
         cotangents = Cotangents(None if y is None else y[:steps], final)
         short = Trial(self.subject, self.capabilities, case, cotangents, self.against)
@@ -257,14 +256,14 @@ class Trial:
         """One of several, drawn anew for each case."""
         return choices[int(self.rng.integers(len(choices)))]
 
-    def by_step(self, arrays: Named) -> Array | None:
-        """The gradients (or their scales) of single steps: dx, or for tokens that are all distinct columns of dW_hx."""
-        if not is_tokens(self.case.x):
-            return arrays.get("x")
+    def by_step(self, arrays: Named) -> Named:
+        """The gradients (or their scales) of single steps: those of x or its streams, or for tokens that are all
+        distinct columns of dW_hx."""
+        if isinstance(self.case.x, Mapping) or not is_tokens(self.case.x):
+            return {name: array for name, array in arrays.items() if name != "y" and has_steps(name)}
         if "W_hx" not in arrays or len(np.unique(self.case.x)) < self.case.x.size:
-            return None
-        columns: Array = arrays["W_hx"].T[self.case.x]
-        return columns
+            return {}
+        return {"x": arrays["W_hx"].T[self.case.x]}
 
     def expected(self) -> Named:
         """The arrays that the subject must return gradients for, the readout aside."""

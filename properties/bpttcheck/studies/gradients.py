@@ -142,7 +142,7 @@ def jacobians(subject: Implementation, case: Case) -> tuple[Array, Array]:
     """
     assert case.initial is not None
     parameters, like = dict(case.parameters[0][0]), dict(case.initial[0][0])
-    T, n, P = len(case.x), sum(a.size for a in like.values()), sum(a.size for a in parameters.values())
+    T, n, P = case.T, sum(a.size for a in like.values()), sum(a.size for a in parameters.values())
     if T * n * P > _MOST:
         raise ValueError(
             f"{T} steps of {n} states and {P} parameters are {T * n * P / _MOST:.1f} times too many: "

@@ -1,0 +1,170 @@
+"""A cell that `bpttref` does not know: shapes, where its numbers may lie, and what differs on purpose."""
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from inspect import Parameter, signature
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+
+from bpttref.arrays import Array
+
+Shapes: TypeAlias = Mapping[str, tuple[int, ...]]
+Domain: TypeAlias = (
+    Literal["positive", "negative", "(0, 1)", "unit norm"] | type[bool] | range | Callable[[Array], Array]
+)
+"""Where the numbers of an array may lie. "unit norm": of each vector along the last axis. ``range(n)``, bool: whole
+numbers, flags; such an array has no gradient. A function takes any numbers ``(.., *shape)`` to allowed ones, and leaves
+allowed ones as they are: ``np.tanh`` is none, ``lambda a: np.clip(a, -1, 1)`` is one."""
+
+_NAMED = ("positive", "negative", "(0, 1)", "unit norm")
+_RESERVED = ("x", "y", "loss", "W_qh", "b_q")
+
+
+def _nothing(D: int, H: int) -> Shapes:
+    return {}
+
+
+@dataclass(frozen=True)
+class CustomCell:
+    """A cell that bpttref does not know. It is judged against its own forward pass.
+
+    name: what ``--cell`` takes. parameters: from (D, H) to the shape of each parameter; none, if left out.
+    states: from (D, H), or from H alone, to the shape of each state of one row. width: from (D, H) or H to the features
+    of y in one direction. streams: from (D, H) to the shape of what comes in of each name, at each step of one row:
+    ``{"q": (4, D), "beta": (4,)}``; ``case.x`` is then a mapping of arrays ``(T, B, *shape)``, and so is
+    ``Gradients.x``. Without it there is one input, x, of shape ``(D,)``. Names have no dot, are none of x, y, loss,
+    W_qh and b_q, and those of parameters, states and streams differ.
+
+    domains: by the name of a stream, state or parameter, where its numbers may lie (`Domain`); any number where nothing
+    is said. without_cotangent: states that are handed on but not differentiated by, such as a stabiliser: their
+    cotangents are zero, and their gradients are not looked at. surrogate: streams, states and parameters of which
+    gradients are meant to differ from the derivatives of the forward pass, and states of whose cotangents that is so:
+    those behind a spike, a straight-through estimator, a clipped gradient or a stabiliser that is taken for constant.
+    They are left out of what is compared with differences.
+
+    Raises ValueError, with a sentence, where a declaration makes no sense.
+    """
+
+    name: str
+    parameters: Callable[[int, int], Shapes] = _nothing
+    states: Callable[..., Shapes] = _nothing
+    width: Callable[..., int] = lambda H: H
+    streams: Callable[[int, int], Shapes] | None = None
+    domains: Mapping[str, Domain] = field(default_factory=dict, hash=False)
+    without_cotangent: Collection[str] = field(default=(), hash=False)
+    surrogate: Collection[str] = field(default=(), hash=False)
+
+    def __post_init__(self) -> None:
+        for name, domain in self.domains.items():
+            known = domain is bool or isinstance(domain, range) or callable(domain)
+            if not known and not (isinstance(domain, str) and domain in _NAMED):
+                said = ", ".join(map(repr, _NAMED))
+                raise ValueError(f"the domain of {name} must be {said}, a range, bool or a function; it is {domain!r}")
+            if isinstance(domain, range) and not domain:
+                raise ValueError(f"the domain of {name} is empty: {domain!r}")
+        for what in ("without_cotangent", "surrogate"):
+            if isinstance(getattr(self, what), str):
+                raise ValueError(f"{what} must be a collection of names; it is {getattr(self, what)!r}")
+
+    def shapes(self, D: int, H: int) -> dict[str, Shapes]:
+        """The shapes of "parameters", "states" and "streams". Raises ValueError where the names make no sense."""
+        found = {
+            "parameters": self.parameters(D, H),
+            "states": _of_sizes(self.states, D, H),
+            "streams": self.streams(D, H) if self.streams else {},
+        }
+        names = [name for shapes in found.values() for name in shapes]
+        for name in names:
+            if "." in name or name in _RESERVED:
+                raise ValueError(
+                    f"a parameter, state or stream must not be called {name!r}: no dots, and not {', '.join(_RESERVED)}"
+                )
+        if self.streams and not found["streams"]:
+            raise ValueError(f"{self.name} declares streams, but there is none")
+        for what in ("domains", "without_cotangent", "surrogate"):
+            for name in getattr(self, what):
+                if name not in names and not (name == "x" and not self.streams):
+                    raise ValueError(f"{what} of {self.name} names {name!r}, which is no parameter, state or stream")
+                if names.count(name) > 1:
+                    raise ValueError(f"{what} of {self.name} names {name!r}, and there are two of that name")
+        for name, domain in self.domains.items():
+            if whole(domain) and name not in found["streams"]:
+                raise ValueError(f"{name} of {self.name} holds whole numbers or flags, which a stream alone may")
+        for name in self.without_cotangent:
+            if name not in found["states"]:
+                raise ValueError(f"without_cotangent of {self.name} names {name!r}, which is no state")
+        return found
+
+    def outputs(self, D: int, H: int) -> int:
+        """How many features y has in one direction."""
+        width: int = _of_sizes(self.width, D, H)
+        return width
+
+    def domain(self, name: str) -> Domain | None:
+        """Where the numbers of an array may lie, by its name in a case: "x.q", "initial.S", "decay"."""
+        return self.domains.get(name.rpartition(".")[2])
+
+
+def whole(domain: Domain | None) -> bool:
+    """Whether an array of a domain holds whole numbers or flags."""
+    return domain is bool or isinstance(domain, range)
+
+
+def inside(domain: Domain | None, array: Array) -> Array:
+    """The array, with numbers that are not in the domain put into it; those that are stay as they are."""
+    if domain is None or whole(domain):
+        return array
+    if domain in ("positive", "negative"):
+        size = np.where(array == 0, 1, np.abs(array))
+        return size if domain == "positive" else -size
+    if domain == "(0, 1)":
+        part = np.where((array > 0) & (array < 1), array, array % 1)
+        return np.where(part == 0, 0.5, part)
+    if domain == "unit norm":
+        norm = np.sqrt(np.sum(np.square(array), axis=-1, keepdims=True))
+        return np.where(np.abs(norm - 1) < 1e-2, array, array / np.where(norm == 0, 1, norm))
+    assert callable(domain)
+    found = np.asarray(domain(array))
+    if found.shape != array.shape or not np.all(np.isfinite(found)):
+        raise ValueError(f"a domain took numbers of shape {array.shape} to shape {found.shape}, or not to finite ones")
+    return found.astype(array.dtype)
+
+
+def drawn(domain: Domain | None, normal: Array, rounded: bool, rng: np.random.Generator) -> Array:
+    """Numbers of a domain from normal ones; if these are ``rounded`` to multiples of 1/4, so are those, if they can be.
+
+    No number is near the edge of its domain. Raises ValueError where a function is no projection.
+    """
+    if whole(domain):
+        return rng.integers(0, 2, normal.shape) > 0 if domain is bool else rng.choice(domain, normal.shape)  # type: ignore[arg-type]
+    if domain in ("positive", "negative") and not rounded:
+        return inside(domain, np.exp(normal / 2))
+    if domain == "(0, 1)":
+        quarters = (4 * np.abs(normal) - 1) % 3 + 1
+        return quarters / 4 if rounded else 1 / 32 + 30 / 32 / (1 + np.exp(-1.5 * normal))
+    found = inside(domain, normal)
+    if callable(domain) and not np.allclose(inside(domain, found), found, rtol=1e-6, atol=1e-9):
+        raise ValueError("a domain that is a function must leave numbers that are in it as they are")
+    return found
+
+
+def room(domain: Domain | None, array: Array) -> Array | float:
+    """How far each number may be moved for sure within its domain; none where it cannot."""
+    if domain in ("positive", "negative"):
+        size: Array = np.abs(array)
+        return size
+    if domain == "(0, 1)":
+        distance: Array = np.minimum(array, 1 - array)
+        return distance
+    return 0.0 if whole(domain) else np.inf
+
+
+def _of_sizes(function: Callable[..., Any], D: int, H: int) -> Any:
+    """What a function says that takes D and H, or H alone."""
+    needed = [
+        p
+        for p in signature(function).parameters.values()
+        if p.kind in (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD) and p.default is Parameter.empty
+    ]
+    return function(D, H) if len(needed) > 1 else function(H)
