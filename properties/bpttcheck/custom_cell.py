@@ -123,7 +123,7 @@ def inside(domain: Domain | None, array: Array) -> Array:
         return np.where(part == 0, 0.5, part)
     if domain == "unit norm":
         norm = np.sqrt(np.sum(np.square(array), axis=-1, keepdims=True))
-        return np.where(np.abs(norm - 1) < 1e-2, array, array / np.where(norm == 0, 1, norm))
+        return array / np.where(norm == 0, 1, norm)
     assert callable(domain)
     found = np.asarray(domain(array))
     if found.shape != array.shape or not np.all(np.isfinite(found)):
@@ -131,18 +131,22 @@ def inside(domain: Domain | None, array: Array) -> Array:
     return found.astype(array.dtype)
 
 
-def drawn(domain: Domain | None, normal: Array, rounded: bool, rng: np.random.Generator) -> Array:
+def drawn(
+    domain: Domain | None, normal: Array, rng: np.random.Generator, *, rounded: bool = False, nearer: float = 1.0
+) -> Array:
     """Numbers of a domain from normal ones; if these are ``rounded`` to multiples of 1/4, so are those, if they can be.
 
-    No number is near the edge of its domain. Raises ValueError where a function is no projection.
+    nearer: what distances to 0 of numbers with a sign, and to 1 of those in (0, 1), are multiplied by: with what is
+    small a state decays slowly. Raises ValueError where a function is no projection.
     """
     if whole(domain):
         return rng.integers(0, 2, normal.shape) > 0 if domain is bool else rng.choice(domain, normal.shape)  # type: ignore[arg-type]
     if domain in ("positive", "negative") and not rounded:
-        return inside(domain, np.exp(normal / 2))
+        return inside(domain, nearer * np.exp(normal / 2))
     if domain == "(0, 1)":
         quarters = (4 * np.abs(normal) - 1) % 3 + 1
-        return quarters / 4 if rounded else 1 / 32 + 30 / 32 / (1 + np.exp(-1.5 * normal))
+        part: Array = quarters / 4 if rounded else 1 / 16 + 7 / 8 / (1 + np.exp(-1.5 * normal))
+        return 1 - nearer * (1 - part)
     found = inside(domain, normal)
     if callable(domain) and not np.allclose(inside(domain, found), found, rtol=1e-6, atol=1e-9):
         raise ValueError("a domain that is a function must leave numbers that are in it as they are")

@@ -1,6 +1,6 @@
 """A case or its cotangents, changed in one respect."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import Any
 
@@ -9,9 +9,10 @@ import numpy as np
 from bpttcheck.cases.blocks import has_rows, nested, place, streams
 from bpttcheck.contract import Case, Cotangents, CustomCell, Outputs
 from bpttcheck.custom_cell import Domain, inside
-from bpttcheck.dtypes import FORMATS
+from bpttcheck.dtypes import rounded
 from bpttref import trees
 from bpttref.arrays import Array
+from bpttref.network import States
 
 
 def with_arrays(case: Case, change: Callable[[str, Array], Array]) -> Case:
@@ -92,6 +93,9 @@ def ordinary(case: Case, cotangents: Cotangents) -> tuple[Case, Cotangents]:
     """
 
     def smaller(name: str, array: Array) -> Array:
+        return put_inside(case, name, shrunk(name, array))
+
+    def shrunk(name: str, array: Array) -> Array:
         if has_rows(name):
             return np.clip(array, -3, 3)
         if array.ndim < 2 or array.size == 0:
@@ -159,9 +163,35 @@ def domain_of(case: Case, name: str) -> Domain | None:
     return case.cell.domain(name) if isinstance(case.cell, CustomCell) else None
 
 
+def meant_to_differ(case: Case, name: str) -> bool:
+    """Whether gradients of an array are declared to differ from the derivatives of the forward pass."""
+    return isinstance(case.cell, CustomCell) and name.rpartition(".")[2] in case.cell.surrogate
+
+
+def zero_where(tree: States | None, names: Collection[str]) -> States | None:
+    """Cotangents or gradients of states, zero for the states of these names."""
+    found: States | None = tree and tuple(
+        tuple({name: np.zeros_like(a) if name in names else a for name, a in leaf.items()} for leaf in layer)
+        for layer in tree
+    )
+    return found
+
+
+def handed_back(case: Case, states: States | None, like: States | None) -> States | None:
+    """Gradients of initial states as cotangents of the final states of what came before.
+
+    like: the final states, for those that take no cotangent, of which there may be no gradient.
+    """
+    if states is None or not isinstance(case.cell, CustomCell) or not case.cell.without_cotangent:
+        return states
+    ((given,),), ((ends,),) = states, like or states
+    zeros = {name: np.zeros_like(ends[name]) for name in case.cell.without_cotangent}
+    return (({**given, **zeros},),)
+
+
 def put_inside(case: Case, name: str, array: Array) -> Array:
     """New numbers for an array of a case, put into its domain, in its dtype."""
-    return inside(domain_of(case, name), array).astype(FORMATS[case.dtype].storage)
+    return rounded(inside(domain_of(case, name), array), case.dtype)
 
 
 def copied(cotangents: Cotangents) -> Cotangents:

@@ -6,12 +6,13 @@ from typing import Any
 
 import numpy as np
 
+from bpttcheck.cases.changes import zero_where
 from bpttcheck.cases.drawing import Draw
 from bpttcheck.cases.shapes import output_width, parameter_shapes, state_shapes, stream_shapes
 from bpttcheck.contract import Capabilities, Case, Cotangents, CustomCell
 from bpttcheck.custom_cell import drawn as drawn_from
 from bpttcheck.custom_cell import whole
-from bpttcheck.dtypes import rounded
+from bpttcheck.dtypes import FORMATS, rounded
 from bpttref import GRU, LSTM, RNN, Cell, Objective, trees
 from bpttref.arrays import Array
 
@@ -33,7 +34,9 @@ def realise(draw: Draw, cell: Cell | CustomCell, dtype: str, capabilities: Capab
         domain = cell.domain(name) if isinstance(cell, CustomCell) else None
         if domain is None:
             return values(*shape, scale=scale)
-        found = drawn_from(domain, values(*shape).astype(np.float64), draw.rounded, rng)
+        nearer = 1 / 16 if draw.remembers and FORMATS[dtype].eps < 1e-3 else 1.0
+        normal = values(*shape).astype(np.float64)
+        found = drawn_from(domain, normal, rng, rounded=draw.rounded, nearer=nearer)
         return found if whole(domain) else rounded(found, dtype)
 
     def parameter(name: str, shape: tuple[int, ...]) -> Array:
@@ -79,6 +82,8 @@ def realise(draw: Draw, cell: Cell | CustomCell, dtype: str, capabilities: Capab
     objective = _objective(rng, values, (draw.T, draw.B, width), capabilities, draw.seed % 4 == 3)
     dy = values(draw.T, draw.B, width) if "y" in capabilities.outputs else None
     cotangents = Cotangents(dy, tuple(final) if "final" in capabilities.outputs else None)
+    if isinstance(cell, CustomCell):
+        cotangents = cotangents._replace(final=zero_where(cotangents.final, cell.without_cotangent))
     if draw.file is not None:
         own, given, *_ = draw.file.holds(cell, dtype, capabilities)
         case = replace(own, initial=own.initial or trees.scale(case.initial, 0))

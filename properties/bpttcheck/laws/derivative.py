@@ -5,8 +5,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from bpttcheck.cases.blocks import Named, case_arrays, named, nested, streams
-from bpttcheck.cases.changes import with_arrays
-from bpttcheck.contract import Case, ForwardMode, Gradients, OneShot
+from bpttcheck.cases.changes import domain_of, meant_to_differ, put_inside, with_arrays, zero_where
+from bpttcheck.contract import Case, Cotangents, CustomCell, ForwardMode, Gradients, OneShot
+from bpttcheck.custom_cell import room
 from bpttcheck.dtypes import rounded
 from bpttcheck.laws.differences import HARDLY, Slope, differences, doubling
 from bpttcheck.laws.law import NO_REFERENCE, Law, fine_format, float64, gradients, smooth_cell
@@ -23,10 +24,21 @@ def _own_forward(trial: Trial) -> Iterator[Comparison]:
         terms = [np.multiply(c, outputs[n], dtype=np.float64) for n, c in cotangents.items() if n in outputs]
         return float(sum(t.sum() for t in terms)), float(sum(np.abs(t).sum() for t in terms))
 
-    cotangents, spread = named(trial.cotangents), trial.measured.spread
+    own = _of_own_forward(trial)
+    cotangents, spread = named(own.cotangents), own.measured.spread
     output_error = sum(float((np.abs(c) * spread[n]).sum()) for n, c in cotangents.items() if n in spread)
-    slope = Slope(objective, lambda case: trial.gradients_of(case, trial.cotangents))
-    return differences(trial, slope, trial.gradients, trial.measured, output_error, 3)
+    slope = Slope(objective, lambda case: trial.gradients_of(case, own.cotangents))
+    return differences(trial, slope, own.gradients, own.measured, output_error, 3)
+
+
+def _of_own_forward(trial: Trial) -> Trial:
+    """The trial, without cotangents of states that are not meant to be pulled back to the derivatives."""
+    cell, final = trial.case.cell, trial.cotangents.final
+    if not isinstance(cell, CustomCell) or not set(cell.surrogate) & {name for name in (final or (({},),))[0][0]}:
+        return trial
+    own = trial.beside(trial.case)
+    own.cotangents = Cotangents(trial.cotangents.y, zero_where(final, cell.surrogate))
+    return own
 
 
 def _own_loss(trial: Trial) -> Iterator[Comparison]:
@@ -46,9 +58,13 @@ def _remainder(trial: Trial) -> Iterator[Comparison]:
     """
     tangents: Named = {}
 
+    trial = _of_own_forward(trial)
+
     def direction(name: str, array: Array) -> Array:
-        if name in trial.gradients:
-            tangents[name] = trial.rng.choice([-0.5, 0.5], array.shape) * min(1.0, float(np.abs(array).max(initial=0)))
+        if name in trial.gradients and not meant_to_differ(trial.case, name):
+            tangents[name] = trial.rng.choice([-0.5, 0.5], array.shape) * np.minimum(
+                min(1.0, float(np.abs(array).max(initial=0))), room(domain_of(trial.case, name), array)
+            )
         return array
 
     with_arrays(trial.case, direction)
@@ -56,7 +72,9 @@ def _remainder(trial: Trial) -> Iterator[Comparison]:
 
     def remainder(e: float) -> tuple[float, float, float]:
         """The remainder, the linear term, and the rounding of both."""
-        case = with_arrays(trial.case, lambda n, a: a + e * tangents[n] if n in tangents else a)
+        case = with_arrays(
+            trial.case, lambda n, a: put_inside(trial.case, n, a + e * tangents[n]) if n in tangents else a
+        )
         after, moves = named(trial.run(case)[0]), case_arrays(case)
         change = {n: moves[n] - a for n, a in case_arrays(trial.case).items() if n in tangents}
         linear = {n: trial.gradients[n] * v for n, v in change.items()}
@@ -77,10 +95,12 @@ def _remainder(trial: Trial) -> Iterator[Comparison]:
 
 def _duality(trial: Trial) -> Iterator[Comparison]:
     tangents: Named = {}
+    trial = _of_own_forward(trial)
 
     def draw(name: str, array: Array) -> Array:
         """Nothing moves of which there is no gradient."""
-        drawn = trial.rng.standard_normal(array.shape) * (name in trial.gradients)
+        moves = name in trial.gradients and not meant_to_differ(trial.case, name)
+        drawn = trial.rng.standard_normal(array.shape) * moves
         tangents[name] = rounded(drawn, trial.case.dtype)
         return tangents[name]
 

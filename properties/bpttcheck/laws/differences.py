@@ -8,10 +8,11 @@ from typing import NamedTuple
 import numpy as np
 
 from bpttcheck.cases.blocks import Named, blocks, case_arrays
-from bpttcheck.cases.changes import with_arrays
+from bpttcheck.cases.changes import domain_of, meant_to_differ, put_inside, with_arrays
 from bpttcheck.cases.kinks import sides_of_kinks
 from bpttcheck.contract import Case, CustomCell
-from bpttcheck.dtypes import FORMATS, rounded
+from bpttcheck.custom_cell import room
+from bpttcheck.dtypes import FORMATS
 from bpttcheck.measuring.comparisons import Comparison
 from bpttcheck.measuring.tolerance import FACTOR, Measured, allowed
 from bpttcheck.measuring.trial import Trial
@@ -130,9 +131,10 @@ def _directions(trial: Trial, gradients: Named, most: int) -> list[tuple[str, st
     """A random direction inside each of a few blocks, drawn anew for each case: array, block, direction."""
     found = []
     for name, array in case_arrays(trial.case).items():
-        if name in gradients:
+        if name in gradients and not meant_to_differ(trial.case, name):
             size = min(1.0, float(np.abs(array).max(initial=0)) + 2**-10)
-            signs = trial.rng.choice([-size, size], array.shape)
+            signs = trial.rng.choice([-1.0, 1.0], array.shape)
+            signs *= np.minimum(size, 2 * room(domain_of(trial.case, name), array))  # a step is a quarter at most
             for k, (label, part) in enumerate(blocks(trial.case, name, signs)):
                 direction = np.zeros_like(signs)
                 list(blocks(trial.case, name, direction))[k][1][...] = part
@@ -166,7 +168,7 @@ def _difference(
 
 
 def _moved(case: Case, name: str, change: Array) -> Case:
-    return with_arrays(case, lambda n, a: rounded(a + change, case.dtype) if n == name else a)
+    return with_arrays(case, lambda n, a: put_inside(case, name, a + change) if n == name else a)
 
 
 HARDLY = 0.02  # of the step that doubles a gradient: within it the gradient hardly changes

@@ -6,10 +6,11 @@ from dataclasses import replace
 import numpy as np
 
 from bpttcheck.cases.blocks import Named, has_steps, named
-from bpttcheck.cases.changes import of_steps, with_other_steps
+from bpttcheck.cases.changes import handed_back, of_steps, with_other_steps
 from bpttcheck.contract import Case, Cotangents, Gradients
 from bpttcheck.laws.law import NO_REFERENCE, Law, carried_cotangents, carried_states, gradients
 from bpttcheck.measuring.comparisons import Comparison
+from bpttcheck.measuring.completeness import wanted
 from bpttcheck.measuring.tolerance import Measured
 from bpttcheck.measuring.trial import Trial
 from bpttref import trees
@@ -47,7 +48,8 @@ def _pullbacks(trial: Trial) -> Iterator[Comparison]:
     first, pull_first = trial.run(head)
     _, pull_second = trial.run(replace(tail, initial=first.final))
     second = trial.calls.pull(pull_second, Cotangents(dy[k:], trial.cotangents.final))
-    g1, g2 = trial.pull(pull_first, Cotangents(dy[:k], second.initial)), named(second)
+    between = handed_back(trial.case, second.initial, first.final)
+    g1, g2 = trial.pull(pull_first, Cotangents(dy[:k], between)), named(second)
     joined: Named = {}
     for name in g1.keys() & g2.keys():
         if has_steps(name):
@@ -70,8 +72,10 @@ def _tied(trial: Trial) -> Iterator[Comparison]:
     final, total = trial.cotangents.final, None
     for t, pullback in reversed(list(enumerate(pullbacks))):
         gradients = trial.calls.pull(pullback, Cotangents(dy[t : t + 1], final))
-        total, final = trees.add(total, gradients.parameters), gradients.initial
-    yield from trial.compare(named(Gradients(None, total, final)), trial.gradients, trial.measured, trial.measured)
+        total = trees.add(total, gradients.parameters)
+        final = handed_back(case, gradients.initial, trial.cotangents.final)
+    summed = wanted(named(Gradients(None, total, final)), case)
+    yield from trial.compare(summed, trial.gradients, trial.measured, trial.measured)
 
 
 def _causality(trial: Trial) -> Iterator[Comparison]:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from bpttcheck.cases.blocks import Named, case_arrays, has_steps, place
-from bpttcheck.contract import Capabilities, Case, Cotangents
+from bpttcheck.contract import Capabilities, Case, Cotangents, CustomCell
 from bpttcheck.dtypes import FORMATS
 from bpttcheck.measuring.comparisons import Violation
 from bpttref import Full
@@ -28,8 +28,14 @@ def gradient_shapes(case: Case, capabilities: Capabilities) -> Shapes:
 
 
 def wanted(gradients: Named, case: Case) -> Named:
-    """Those that a case wants."""
-    return {name: a for name, a in gradients.items() if case.wanted is None or kind(name) in case.wanted}
+    """Those that a case wants, without those of states that are not differentiated by."""
+    aside = case.cell.without_cotangent if isinstance(case.cell, CustomCell) else ()
+    return {
+        name: a
+        for name, a in gradients.items()
+        if (case.wanted is None or kind(name) in case.wanted)
+        and not (kind(name) == "initial" and name.rpartition(".")[2] in aside)
+    }
 
 
 def output_shapes(case: Case, like: Case, cotangents: Cotangents) -> Shapes:

@@ -15,7 +15,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -30,7 +30,10 @@ from bpttref.inputs import is_tokens
 
 FACTOR = 16.0  # several times the largest ratio of error to scale that correct libraries showed
 REPLICATES = 8
+_ROUNDED = 5  # times that what goes into a black box is rounded
+_COARSE = 32.0  # roundoffs of the largest number, by which these may err
 
+_Run: TypeAlias = Callable[[Case, Cotangents], Named]
 _EXACT = {np.negative, np.maximum, np.greater, np.greater_equal, np.less, np.equal, np.absolute}
 _SUMS = {np.matmul, np.add, np.subtract}
 _FROM_ONE = {np.tanh, np.reciprocal}  # the last is the sigmoid's last operation
@@ -199,38 +202,69 @@ def _filled(parts: Sequence[Any]) -> list[Any]:
     return [] if given is None else [trees.scale(given, 0) if part is None else part for part in parts]
 
 
-def measure_black_box(run: Callable[[Case, Cotangents], Named], case: Case, cotangents: Cotangents) -> Measured:
-    """The results of ``run``, and how far they move when all that goes in is rounded at random."""
-    rng = np.random.default_rng(1)
-    eps = FORMATS[case.dtype].eps
-
-    def rounded_anew(array: Array) -> Array:
-        return rounded(array * (1 + 4 * eps * (2 * rng.random(array.shape) - 1)), case.dtype)
-
-    def again() -> Named:
-        moved = with_arrays(case, lambda _, array: rounded_anew(array))
-        return run(moved, Cotangents(*(trees.each(rounded_anew, part) for part in cotangents)))
-
-    values = run(case, cotangents)
-    others = [again() for _ in range(REPLICATES - 1)]
+def measure_black_box(run: _Run, case: Case, cotangents: Cotangents, judged: _Run | None = None) -> Measured:
+    """The results of ``run``, how far they move when all that goes in is rounded at random, and by how much what is
+    ``judged``, which is ``run`` unless it is given, rounds itself."""
+    values, eps = run(case, cotangents), FORMATS[case.dtype].eps
+    others = [_moved(run, case, cotangents, 4 * eps, k) for k in range(_ROUNDED)]
     spread = {
         name: np.max([np.abs(other[name].astype(float) - value) for other in others], axis=0)
         for name, value in values.items()
     }
+    if eps < 1e-5:
+        centre = values if judged is None else judged(case, cotangents)
+        for name, rounding in _own_rounding(judged or run, case, cotangents, centre).items():
+            spread[name] = spread[name] + rounding
     floor, steepest = _of_saturation(case, cotangents, values), eps * _steepest(case, values)
     for name in spread.keys() & case_arrays(case).keys():
-        size = np.abs(values[name].astype(float))
-        largest = size.max(axis=tuple(range(has_steps(name), size.ndim)), initial=0, keepdims=True)
-        spread[name] = spread[name] + (floor if steepest > 1 else np.minimum(floor, steepest * largest))
+        spread[name] = spread[name] + (floor if steepest > 1 else np.minimum(floor, steepest * _sizes(name, values)))
     return Measured(values, spread)
 
 
-def measure_right(run: Callable[[Case, Cotangents], Named], case: Case, cotangents: Cotangents) -> Measured:
+def _own_rounding(run: _Run, case: Case, cotangents: Cotangents, values: Named) -> Named:
+    """By how much ``run``, which gives ``values``, rounds itself: that part of how its results move that is not smooth.
+
+    A logarithm of what a state has decayed to, or a sum over all steps, errs by more than what goes in, and where small
+    weights hide that from it no rounding of what goes in brings it to light. So all is moved by the root of the
+    roundoff, this way and that way, and twice as far: powers up to the third cancel in what is taken of these results.
+    It is no mistake as long as it is not many times the roundoff of the largest number beside it, as where a coarser
+    format is used inside. In 16 bits no way is straight.
+    """
+    eps = FORMATS[case.dtype].eps
+    near, back, far, far_back = (_moved(run, case, cotangents, by * eps**0.5, 0) for by in (1, -1, 2, -2))
+    found = {}
+    with np.errstate(invalid="ignore"):
+        for name, value in values.items():
+            narrow, wide = near[name].astype(float) + back[name], far[name].astype(float) + far_back[name]
+            bend = np.abs(wide - 4 * narrow + 6 * value) / 8
+            found[name] = np.fmin(bend, _COARSE * eps * _sizes(name, values))
+    return found
+
+
+def _moved(run: _Run, case: Case, cotangents: Cotangents, by: float, seed: int) -> Named:
+    """The results where each number that goes in is moved at random, by up to ``by`` of its size."""
+    rng = np.random.default_rng([1, seed])
+
+    def moved(array: Array) -> Array:
+        return rounded(array * (1 + by * (2 * rng.random(array.shape) - 1)), case.dtype)
+
+    other = with_arrays(case, lambda _, array: moved(array))
+    return run(other, Cotangents(*(trees.each(moved, part) for part in cotangents)))
+
+
+def _sizes(name: str, values: Named) -> Array:
+    """The largest number beside each: of its step in a sequence, else of its array."""
+    size = np.abs(values[name].astype(float))
+    largest: Array = size.max(axis=tuple(range(has_steps(name), size.ndim)), initial=0, keepdims=True)
+    return largest
+
+
+def measure_right(run: _Run, case: Case, cotangents: Cotangents, judged: _Run | None = None) -> Measured:
     """The results of an implementation that is right, and the scale of error of others of whose cell no more is known.
 
     They may compute the derivative of a unit by another formula, which errs by more than the steepness of a unit says.
     """
-    measured = measure_black_box(run, case, cotangents)
+    measured = measure_black_box(run, case, cotangents, judged)
     floor = _of_saturation(case, cotangents, measured.values)
     spread = {n: s + floor * (n in case_arrays(case)) for n, s in measured.spread.items()}
     return Measured(measured.values, spread)

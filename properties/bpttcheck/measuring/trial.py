@@ -181,9 +181,10 @@ class Trial:
         own = self.against is self.subject
         if own and self.calls.declines(in_float64(case, Cotangents())[0]):  # then it is its own measure, as in float64
             return [Measured({}, measure_black_box(self.results, case, c).spread) for c in cotangents]
-        if self.against is not None and (own or capabilities_of(self.against).undeclared(case) is None):
-            measure_other = measure_black_box if own else measure_right
-            others = [measure_other(self._right, case, c) for c in cotangents]
+        if own:
+            return [measure_black_box(self._right, case, c, self.results) for c in cotangents]
+        if self.against is not None and capabilities_of(self.against).undeclared(case) is None:
+            others = [measure_right(self._right, case, c, self.results if custom else None) for c in cotangents]
             scales = others if custom else self._measure(case, *cotangents)
             return [Measured(o.values, s.spread) for o, s in zip(others, scales, strict=True)]
         if not custom:
