@@ -39,7 +39,8 @@ class Case:
     once at most, so that it may free what it reads; an implementation may ignore it. wanted: which gradients are
     wanted, of "x", "parameters" (with those of a readout) and "initial"; the others may be None, or anything. None
     stands for all, and the empty set for the outputs alone: the pullback may then be None. It is None unless
-    ``Capabilities.selects``.
+    ``Capabilities.selects``. chunk: in how many steps at once it is to be computed, of ``Capabilities.chunks``; None if
+    these are none.
     """
 
     cell: Cell | CustomCell
@@ -52,6 +53,7 @@ class Case:
     objective: Objective | None = None
     once: bool = False
     wanted: frozenset[str] | None = None
+    chunk: int | None = None
 
     @property
     def T(self) -> int:
@@ -89,7 +91,6 @@ _SETS = {
 }
 _DEEPEST, LARGEST = 64, 2**24  # layers, and sizes of any kind
 _REDUCTIONS = ("given", "sum", "mean-of-steps", "mean")
-_NAMES = {"dense": "dense inputs", "initial": "the initial states", "final": "the final states"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,6 +120,8 @@ class Capabilities:
     count instead, those behind its end with outputs of zero.
     loss_weights: whether it takes weights for the loss, of steps ``(T,)``, or of the steps of each row ``(T, B)`` where
     rows have lengths; those of padding are zero.
+    chunks: numbers of steps that it can compute at once, as kernels do that work chunk by chunk: cases are drawn whose
+    lengths lie around their multiples, and ``case.chunk`` is one of them.
     sizes: the sizes that it takes, e.g. ``{"T": (4, 8), "B": (2,)}`` for a compiler that is slow on new shapes; any
     where nothing is said. refuses: called with a case, answers why it cannot be run, or None: ``T = 0``, say.
     conventions: declared choices, for the report.
@@ -145,6 +148,7 @@ class Capabilities:
     reduction: Literal["given", "sum", "mean-of-steps", "mean"] = "given"
     padding_counts: bool = False
     loss_weights: bool = False
+    chunks: Collection[int] = ()
     sizes: Mapping[str, Collection[int]] = field(default_factory=dict)
     refuses: Callable[[Case], str | None] | None = None
     conventions: Mapping[str, str] = field(default_factory=dict)
@@ -154,7 +158,7 @@ class Capabilities:
             declared = getattr(self, name)
             if isinstance(declared, str) or not isinstance(declared, Collection) or set(declared) - known:
                 raise ValueError(f"{name} must be a collection of {', '.join(sorted(known))}; it is {declared!r}")
-        for name in ("cells", "dtypes", "truncations"):
+        for name in ("cells", "dtypes", "truncations", "chunks"):
             if isinstance(getattr(self, name), str) or not isinstance(getattr(self, name), Collection):
                 raise ValueError(f"{name} must be a tuple; it is {getattr(self, name)!r}")
         for cell in self.cells:
@@ -176,6 +180,8 @@ class Capabilities:
             raise ValueError(f"biases must be 0, 1 or 2; it is {self.biases!r}")
         if not isinstance(self.layers, int) or not 1 <= self.layers <= _DEEPEST:
             raise ValueError(f"layers must be a number from 1 to {_DEEPEST}; it is {self.layers!r}")
+        if not all(chunk in range(1, LARGEST + 1) for chunk in self.chunks):
+            raise ValueError(f"chunks must be numbers from 1 to {LARGEST}; they are {self.chunks!r}")
         for name in ("sizes", "conventions"):
             if not isinstance(getattr(self, name), Mapping):
                 raise ValueError(f"{name} must be a mapping; it is {getattr(self, name)!r}")
@@ -254,35 +260,6 @@ class ForwardMode(Implementation, Protocol):
         """Tangents of the outputs, from tangents shaped as gradients are."""
 
 
-def require(
-    subject: Implementation,
-    purpose: str,
-    *,
-    inputs: Collection[str],
-    outputs: Collection[str],
-    gradients: Collection[str],
-    truncation: type[Strategy] = Full,
-) -> None:
-    """Raise ValueError, with a sentence, unless a subject has a vjp in float64 that can be pulled back repeatedly and
-    declares what is listed, named as in `Capabilities`. ``purpose``: what it is wanted for."""
-    declared = subject.capabilities()
-    lacks = {
-        "has no vjp": not isinstance(subject, TwoPhase),
-        **{
-            f"is declared not to return the gradient of {_NAMES.get(g, g)}": g not in declared.gradients
-            for g in gradients
-        },
-        **{f"is declared not to return {_NAMES.get(o, o)}": o not in declared.outputs for o in outputs},
-        **{f"is declared not to take {_NAMES.get(i, i)}": i not in declared.inputs for i in inputs},
-        "is declared not to pull back twice": not declared.reusable,
-        "does not declare float64": "float64" not in declared.dtypes,
-        f"does not declare {truncation.__name__.lower()} truncation": truncation not in (Full, *declared.truncations),
-    }
-    for lack, missing in lacks.items():
-        if missing:
-            raise ValueError(f"{subject.name} cannot {purpose}: it {lack}")
-
-
 __all__ = [
     "Capabilities",
     "Case",
@@ -295,5 +272,4 @@ __all__ = [
     "Outputs",
     "Pullback",
     "TwoPhase",
-    "require",
 ]

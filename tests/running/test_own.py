@@ -14,7 +14,8 @@ from bpttcheck.cases.case_file import CaseFile
 from bpttcheck.cases.drawing import Draw
 from bpttcheck.cases.realising import realise
 from bpttcheck.command_line import main
-from bpttcheck.measuring.tolerance import FACTOR, measure_right
+from bpttcheck.measuring.black_box import measure_right
+from bpttcheck.measuring.tolerance import FACTOR
 from bpttcheck.running.verdict import Own
 from bpttcheck.targets import load
 from bpttref import CELLS, LSTM, RNN, vjp

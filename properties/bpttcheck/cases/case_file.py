@@ -82,14 +82,7 @@ class CaseFile:
                 )
             return self._rounded(name, array, dtype)
 
-        if several:
-            D, H = self._sizes_of_streams(several, x, shapes)
-        else:
-            D = rest[0] if rest else shapes.get("W_hx", (0,))[-1]
-            H = units(lambda H: parameter_shapes(cell, D, H, capabilities.biases), shapes)
-        if not H:
-            needed = ", ".join(parameter_shapes(cell, D, 1, capabilities.biases))
-            raise ValueError(f"{self.path} does not hold {needed} in shapes that fit {cell.name} and x of {D} features")
+        D, H = self._sizes_of_streams(several, x, shapes) if several else self._sizes(cell, rest, shapes, capabilities)
         if not several and is_tokens(x) and (outside := x[(x < 0) | (x >= D)]).size:
             raise ValueError(f"x in {self.path} has the token {outside[0]}; W_hx has columns for 0 to {D - 1}")
         case = Case(
@@ -123,6 +116,17 @@ class CaseFile:
             said = ", ".join(f"x.{name} {array.shape[:2]}" for name, array in found.items())
             raise ValueError(f"the streams in {self.path} have different steps or rows: {said}")
         return found
+
+    def _sizes(
+        self, cell: Cell | CustomCell, features: list[int], shapes: dict[str, tuple[int, ...]], declared: Capabilities
+    ) -> tuple[int, int]:
+        """D and H with which the parameters of a cell have the shapes that there are. Raises ValueError."""
+        D = features[0] if features else shapes.get("W_hx", (0,))[-1]
+        H = units(lambda H: parameter_shapes(cell, D, H, declared.biases), shapes)
+        if not H:
+            needed = ", ".join(parameter_shapes(cell, D, 1, declared.biases))
+            raise ValueError(f"{self.path} does not hold {needed} in shapes that fit {cell.name} and x of {D} features")
+        return D, H
 
     def _sizes_of_streams(self, cell: CustomCell, x: Named, shapes: dict[str, tuple[int, ...]]) -> tuple[int, int]:
         """D and H with which streams and parameters of a cell have the shapes that there are. Raises ValueError."""

@@ -23,6 +23,7 @@ class Draw:
 
     remembers: whether the weights of a known cell are such that states neither vanish nor explode over many steps.
     unbiased: whether biases are zero, as those of a network that has not been trained mostly are.
+    chunk: the steps that are computed at once, 0 if nothing is declared of that.
     """
 
     T: int
@@ -39,6 +40,7 @@ class Draw:
     file: CaseFile | None = None
     remembers: bool = False
     unbiased: bool = False
+    chunk: int = 0
 
     def __str__(self) -> str:
         if self.file is not None:
@@ -51,6 +53,7 @@ class Draw:
             "round numbers": self.rounded,
             "long memory": self.remembers,
             "biases of zero": self.unbiased,
+            f"chunks of {self.chunk}": self.chunk > 0,
         }
         sizes = f"T={self.T}, B={self.B}, D={self.D}, H={self.H}"
         chosen = "".join(f", {option}" for option, given in options.items() if given)
@@ -76,7 +79,8 @@ def draw_case(rng: np.random.Generator, capabilities: Capabilities, k: int) -> D
     kind = KINDS[place]
     large = turn * KINDS.count("large") + KINDS[:place].count("large")  # cases of that kind that came before
     growing = _GROWING[large % len(_GROWING)] if kind == "large" else ""
-    sizes: dict[str, Any] = _sizes(rng, capabilities, kind, growing)
+    chunk = int(rng.choice(sorted(capabilities.chunks))) if capabilities.chunks else 0
+    sizes: dict[str, Any] = _sizes(rng, capabilities, kind, growing, chunk)
     scales = [s / max(sizes["D"], sizes["H"]) ** 0.5 for s in WEIGHT_SCALES[:3]] if growing else WEIGHT_SCALES
     mixed = kind in ("ragged", "equal", "edge")
     dense, tokens = "dense" in capabilities.inputs, "tokens" in capabilities.inputs
@@ -92,14 +96,25 @@ def draw_case(rng: np.random.Generator, capabilities: Capabilities, k: int) -> D
         seed=int(rng.integers(2**32)),
         remembers=growing == "T",
         unbiased=rng.random() < 0.2 and not growing,
+        chunk=chunk,
     )
 
 
-def _sizes(rng: np.random.Generator, capabilities: Capabilities, kind: str, growing: str) -> dict[str, int]:
-    """Sizes from the subject's own, where it declares them, else from small ranges, but for the ``growing`` one."""
+def _sizes(rng: np.random.Generator, capabilities: Capabilities, kind: str, growing: str, chunk: int) -> dict[str, int]:
+    """Sizes from the subject's own, where it declares them, else from small ranges, but for the ``growing`` one.
+
+    Of a sequence that is computed in chunks, the steps are such that there is one that is not full, full, or begun.
+    """
 
     def pool(name: str, least: int, most: int) -> list[int]:
-        return sorted(capabilities.sizes.get(name, range(least, most + 1)))
+        declared = capabilities.sizes.get(name)
+        if name == "T" and chunk and kind != "equal":
+            around = {1, chunk - 1, chunk, chunk + 1, 2 * chunk + 1} if least == 1 else {chunk - 1, chunk, chunk + 1}
+            around = {2 * chunk, 2 * chunk + 1} if growing == "T" else around | {2 * chunk + 1}
+            found = sorted(n for n in around if n >= min(least, 2) and (declared is None or n in declared))
+            if found:
+                return found
+        return sorted(range(least, most + 1) if declared is None else declared)
 
     if kind == "equal":
         equal = int(rng.integers(2, 5))
@@ -111,7 +126,7 @@ def _sizes(rng: np.random.Generator, capabilities: Capabilities, kind: str, grow
     choices = {n: pool(n, 2, most) for n, most in _USUAL.items()}
     if growing:
         large = pool(growing, _LONG if growing == "T" else 2 * _LARGE[growing] // 3, _LARGE[growing])
-        choices = {n: c[:3] for n, c in choices.items()} | {growing: large}
+        choices = {n: c if n == "T" and chunk else c[:3] for n, c in choices.items()} | {growing: large}
     for _ in range(20):
         sizes = {name: int(rng.choice(choice)) for name, choice in choices.items()}
         if len(set(sizes.values())) == len(sizes):
@@ -164,4 +179,5 @@ def smaller_draws(draw: Draw, capabilities: Capabilities) -> st.SearchStrategy[D
         seed=st.sampled_from([*range(16), draw.seed]),
         remembers=st.sampled_from(sorted({False, draw.remembers})),
         unbiased=st.sampled_from([False, True]) if draw.unbiased else st.just(False),
+        chunk=st.just(draw.chunk),
     )

@@ -22,44 +22,20 @@ KEEPING: Mapping[type, str] = {LSTM: "f", GRU: "z"}  # the gate that multiplies 
 def realise(draw: Draw, cell: Cell | CustomCell, dtype: str, capabilities: Capabilities) -> tuple[Case, Cotangents]:
     """The case and the cotangents of a draw: the same for the same draw. A user's own case starts from zeros unless it
     has initial states."""
-    rng = np.random.default_rng(draw.seed)
-
-    def values(*shape: int, scale: float = 1.0) -> Array:
-        drawn = rng.standard_normal(shape)
-        if draw.rounded:
-            drawn = np.where(drawn < 0, -1, 1) * np.ceil(4 * np.abs(drawn)) / 4
-        return rounded(scale * drawn, dtype)
-
-    def of_domain(name: str, shape: tuple[int, ...], scale: float) -> Array:
-        domain = cell.domain(name) if isinstance(cell, CustomCell) else None
-        if domain is None:
-            return values(*shape, scale=scale)
-        nearer = 1 / 16 if draw.remembers and FORMATS[dtype].eps < 1e-3 else 1.0
-        normal = values(*shape).astype(np.float64)
-        found = drawn_from(domain, normal, rng, rounded=draw.rounded, nearer=nearer)
-        return found if whole(domain) else rounded(found, dtype)
-
-    def parameter(name: str, shape: tuple[int, ...]) -> Array:
-        """Biases are known by their names: another vector of an unknown cell may well be one that must not be zero."""
-        drawn = of_domain(name, shape, draw.weight_scale if len(shape) > 1 else 0.5)
-        unbiased = draw.unbiased and name.rpartition("/")[2].startswith(("b_", "bias"))
-        return np.zeros_like(drawn) if unbiased else drawn
-
+    source = _Source(draw, cell, dtype)
+    rng, values = source.rng, source.values
     directions = 2 if draw.bidirectional else 1
 
-    def inputs() -> Any:
-        per_step = stream_shapes(cell, draw.D, draw.H)
-        found = {name: of_domain(name, (draw.T, draw.B, *shape), 1.0) for name, shape in per_step.items()}
-        return found["x"] if "x" in found else found
-
-    x, width = _tokens(draw, rng, capabilities) if draw.tokens else (inputs(), draw.D)
+    x, width = _tokens(draw, rng, capabilities) if draw.tokens else (source.inputs(), draw.D)
     parameters, initial, final = [], [], []
     for _ in range(draw.layers):
         shapes = parameter_shapes(cell, width, draw.H, capabilities.biases)
-        drawn = [{name: parameter(name, shape) for name, shape in shapes.items()} for _ in range(directions)]
+        drawn = [{name: source.parameter(name, shape) for name, shape in shapes.items()} for _ in range(directions)]
         parameters.append(tuple(remembering(cell, p, dtype) if draw.remembers else p for p in drawn))
         rows = {name: (draw.B, *shape) for name, shape in state_shapes(cell, width, draw.H).items()}
-        initial.append(tuple({name: of_domain(name, s, 0.5) for name, s in rows.items()} for _ in range(directions)))
+        initial.append(
+            tuple({name: source.of_domain(name, s, 0.5) for name, s in rows.items()} for _ in range(directions))
+        )
         final.append(tuple({name: values(*s) for name, s in rows.items()} for _ in range(directions)))
         width = directions * output_width(cell, width, draw.H)
     lengths = None
@@ -78,6 +54,7 @@ def realise(draw: Draw, cell: Cell | CustomCell, dtype: str, capabilities: Capab
         x,
         tuple(initial) if "initial" in capabilities.inputs else None,
         lengths,
+        chunk=draw.chunk or None,
     )
     objective = _objective(rng, values, (draw.T, draw.B, width), capabilities, draw.seed % 4 == 3)
     dy = values(draw.T, draw.B, width) if "y" in capabilities.outputs else None
@@ -91,6 +68,41 @@ def realise(draw: Draw, cell: Cell | CustomCell, dtype: str, capabilities: Capab
     if objective is not None and not capabilities.padding_counts:
         objective = _of_valid_steps(objective, case.lengths, capabilities.reduction)
     return replace(case, objective=objective), cotangents
+
+
+class _Source:
+    """The numbers of a draw, one array after the other."""
+
+    def __init__(self, draw: Draw, cell: Cell | CustomCell, dtype: str) -> None:
+        self.rng = np.random.default_rng(draw.seed)
+        self._draw, self._cell, self._dtype = draw, cell, dtype
+
+    def values(self, *shape: int, scale: float = 1.0) -> Array:
+        drawn = self.rng.standard_normal(shape)
+        if self._draw.rounded:
+            drawn = np.where(drawn < 0, -1, 1) * np.ceil(4 * np.abs(drawn)) / 4
+        return rounded(scale * drawn, self._dtype)
+
+    def of_domain(self, name: str, shape: tuple[int, ...], scale: float) -> Array:
+        domain = self._cell.domain(name) if isinstance(self._cell, CustomCell) else None
+        if domain is None:
+            return self.values(*shape, scale=scale)
+        nearer = 1 / 16 if self._draw.remembers and FORMATS[self._dtype].eps < 1e-3 else 1.0
+        normal = self.values(*shape).astype(np.float64)
+        found = drawn_from(domain, normal, self.rng, rounded=self._draw.rounded, nearer=nearer)
+        return found if whole(domain) else rounded(found, self._dtype)
+
+    def parameter(self, name: str, shape: tuple[int, ...]) -> Array:
+        """Biases are known by their names: another vector of an unknown cell may well be one that must not be zero."""
+        drawn = self.of_domain(name, shape, self._draw.weight_scale if len(shape) > 1 else 0.5)
+        unbiased = self._draw.unbiased and name.rpartition("/")[2].startswith(("b_", "bias"))
+        return np.zeros_like(drawn) if unbiased else drawn
+
+    def inputs(self) -> Any:
+        """x, or the streams by name."""
+        T, B, per_step = self._draw.T, self._draw.B, stream_shapes(self._cell, self._draw.D, self._draw.H)
+        found = {name: self.of_domain(name, (T, B, *shape), 1.0) for name, shape in per_step.items()}
+        return found["x"] if "x" in found else found
 
 
 def remembering(cell: Cell | CustomCell, parameters: Mapping[str, Array], dtype: str) -> dict[str, Array]:

@@ -16,10 +16,11 @@ from bpttcheck.cases.blocks import Named, together
 from bpttcheck.cases.changes import only_y
 from bpttcheck.cases.drawing import Draw
 from bpttcheck.cases.realising import realise
-from bpttcheck.contract import Case, Cotangents, CustomCell, Implementation, require
+from bpttcheck.contract import Case, Cotangents, CustomCell, Implementation
 from bpttcheck.explaining.matrix_in_words import CLOSE, grid, in_words, said_of, same
 from bpttcheck.faults.boundaries import cell_state_not_cut, hidden_state_not_cut, in_segments
 from bpttcheck.measuring.calls import capabilities_of
+from bpttcheck.measuring.requiring import require
 from bpttcheck.measuring.trial import Trial
 from bpttref import LSTM, Cell, Full, Strategy, weights, zero_states
 from bpttref.arrays import Array

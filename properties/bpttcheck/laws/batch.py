@@ -8,7 +8,7 @@ import numpy as np
 
 from bpttcheck.cases.blocks import Named, has_rows
 from bpttcheck.contract import Case, Cotangents
-from bpttcheck.laws.law import NO_REFERENCE, Law, gradients
+from bpttcheck.laws.law import NO_REFERENCE, Law, gradients, parameters
 from bpttcheck.measuring.comparisons import Comparison, rows
 from bpttcheck.measuring.tolerance import Measured
 from bpttcheck.measuring.trial import Trial
@@ -64,7 +64,7 @@ LAWS = (
         "dw = sum over b of dw_b",
         "rows are independent",
         _sum_over_rows,
-        (gradients,),
+        (gradients, parameters),
         {"B": 2},
         kept=NO_REFERENCE,
     ),

@@ -128,6 +128,7 @@ LAWS = (
         "Richardson's extrapolation of central differences",
         _own_forward,
         (gradients, fine_format),
+        of_own_forward=True,
         kept=NO_REFERENCE,
     ),
     Law(
@@ -137,6 +138,7 @@ LAWS = (
         "Taylor's theorem; no step size and no difference quotient takes part",
         _remainder,
         (gradients, smooth_cell, float64),
+        of_own_forward=True,
         kept="as own-forward-derivative, but it chooses no step, and all arrays move at once",
     ),
     Law(
@@ -147,6 +149,7 @@ LAWS = (
         _duality,
         (gradients,),
         door=ForwardMode,
+        of_own_forward=True,
     ),
     Law(
         "own-loss-derivative",
@@ -156,6 +159,7 @@ LAWS = (
         _own_loss,
         (gradients, fine_format),
         door=OneShot,
+        of_own_forward=True,
         kept=NO_REFERENCE,
     ),
 )

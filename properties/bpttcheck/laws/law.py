@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from bpttcheck.contract import Capabilities, CustomCell, ForwardMode, Implementation, OneShot, TwoPhase
+from bpttcheck.custom_cell import Shapes, whole
 from bpttcheck.dtypes import FORMATS
 from bpttcheck.measuring.calls import capabilities_of
 from bpttcheck.measuring.comparisons import Comparison
@@ -62,6 +63,8 @@ class Law:
     cost: how often another law has its turn for one of this.
     direct: whether what is compared are the numbers of a single call, so that a failure can be shown without the law.
     voluntary: whether a subject may decline what it asks by raising; the law is then skipped.
+    of_own_forward: whether gradients are compared with derivatives of the forward pass, and so without those that are
+    meant to differ.
     kept: why it is there, if other laws catch all that it catches. family: the file that it stands in.
     ``bpttcheck.faults`` says which planted faults it catches.
     """
@@ -80,6 +83,7 @@ class Law:
     cost: int = 1
     direct: bool = False
     voluntary: bool = False
+    of_own_forward: bool = False
     kept: str = ""
     family: str = ""
 
@@ -94,7 +98,28 @@ class Law:
             or (isinstance(asked.subject, OneShot) and asked.capabilities.objectives)
         ):
             return "the subject offers no vjp, and no loss_and_gradients of an objective"
+        if self.of_own_forward and isinstance(asked.cell, CustomCell) and not _followed(asked.cell, asked.drawing):
+            return "all gradients are meant to differ from the derivatives of the forward pass, as is declared"
         return next((need.lack for need in self.needs if not need.met(asked)), None)
+
+    def left_out(self, cell: Cell | CustomCell) -> tuple[str, ...]:
+        """The streams, parameters and states of a cell that it does not look at."""
+        return tuple(cell.surrogate) if self.of_own_forward and isinstance(cell, CustomCell) else ()
+
+
+def _followed(cell: CustomCell, capabilities: Capabilities) -> set[str]:
+    """What has gradients that are the derivatives of the forward pass."""
+    shapes = of_own(cell, capabilities)
+    kinds = {"parameters": "parameters", "states": "initial", "streams": "x"}
+    names = {n for kind, part in shapes.items() for n in part if kinds[kind] in capabilities.gradients}
+    names |= {"x"} if cell.streams is None and "x" in capabilities.gradients else set()
+    return {n for n in names if not whole(cell.domain(n))} - {*cell.surrogate, *cell.without_cotangent}
+
+
+def of_own(cell: CustomCell, capabilities: Capabilities) -> dict[str, Shapes]:
+    """The shapes of an unknown cell at small sizes."""
+    D, H = (min(capabilities.sizes.get(name, (2,))) for name in "DH")
+    return cell.shapes(D, H)
 
 
 def outputs(name: str) -> Need:
@@ -141,6 +166,7 @@ initial_states_left_out = Need(
     lambda asked: "initial" in asked.capabilities.inputs and asked.capabilities.default_initial != "none",
     "the subject does not take initial states that may be left out",
 )
+several_chunks = Need(lambda asked: len({*asked.capabilities.chunks}) > 1, "chunks of several sizes are not declared")
 selects = Need(lambda asked: asked.capabilities.selects, "the subject does not look at which gradients are wanted")
 carried_states = Need(
     lambda asked: "initial" in asked.capabilities.inputs and "final" in asked.capabilities.outputs,
@@ -152,6 +178,10 @@ carried_cotangents = Need(
 )
 loss_weights = Need(
     lambda asked: asked.capabilities.loss_weights, "the subject does not take a weight for the loss of each step"
+)
+parameters = Need(
+    lambda asked: not isinstance(asked.cell, CustomCell) or of_own(asked.cell, asked.drawing)["parameters"],
+    "the cell has no parameters",
 )
 truncations = Need(lambda asked: asked.capabilities.truncations, "no truncation is declared")
 lengths = Need(lambda asked: "lengths" in asked.capabilities.inputs, "rows of different lengths are not declared")

@@ -82,8 +82,8 @@ def _interleaved(trial: Trial) -> Iterator[Comparison]:
     case, row = trial.case, np.array([0])
     if not trial.even:
         return
-    short, cotangents = take(of_steps(case, slice(1)), trial.cotangents, row)
-    trial.results(short, Cotangents(None if cotangents.y is None else cotangents.y[:1], cotangents.final))
+    short, cotangents = take(of_steps(case, slice(trial.unit)), trial.cotangents, row)
+    trial.results(short, Cotangents(None if cotangents.y is None else cotangents.y[: trial.unit], cotangents.final))
     yield from trial.compare(trial.results(case, trial.cotangents), trial.returned, trial.measured)
 
 

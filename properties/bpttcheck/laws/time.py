@@ -1,6 +1,6 @@
 """Time: a sequence may be split and resumed, and nothing depends on what comes later."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -22,10 +22,24 @@ def _split(trial: Trial) -> tuple[Case, Case, int] | None:
     shortest = case.T if case.lengths is None else int(case.lengths.min(initial=case.T))
     if not trial.one_way or shortest < 2:
         return None
-    k = int(trial.rng.integers(1, shortest))
+    places = _places(trial, shortest)
+    if not places:
+        return None
+    k = trial.one_of(places)
     lengths = None if case.lengths is None else case.lengths - k
     head, tail = of_steps(case, slice(k)), of_steps(case, slice(k, None))
     return replace(head, lengths=None), replace(tail, lengths=lengths), k
+
+
+def _places(trial: Trial, shortest: int) -> Sequence[int]:
+    """Where a sequence may be split: into sizes that are declared, and, half of the time, at the edge of a chunk."""
+    T, sizes, chunk = trial.case.T, trial.capabilities.sizes.get("T"), trial.case.chunk
+    places: Sequence[int] = range(1, shortest)
+    if sizes is not None:
+        places = [k for k in places if k in sizes and T - k in sizes]
+    if chunk and (edges := [k for k in places if k % chunk == 0]) and trial.rng.random() < 0.5:
+        return edges
+    return places
 
 
 def _states(trial: Trial) -> Iterator[Comparison]:
@@ -60,18 +74,20 @@ def _pullbacks(trial: Trial) -> Iterator[Comparison]:
 
 
 def _tied(trial: Trial) -> Iterator[Comparison]:
-    """One call per step: each has parameters of its own, as it were, and their gradients add up."""
+    """One call per step, or for as few as are declared: each has its own parameters, as it were; gradients add up."""
     case, dy = trial.case, trial.cotangents.y
     if not trial.even or dy is None:
         return
-    state, pullbacks = case.initial, []
-    for t in range(case.T):
-        outputs, pullback = trial.run(replace(of_steps(case, slice(t, t + 1)), initial=state))
+    state, pieces = case.initial, []
+    if case.T % trial.unit:
+        return
+    for steps in (slice(t, t + trial.unit) for t in range(0, case.T, trial.unit)):
+        outputs, pullback = trial.run(replace(of_steps(case, steps), initial=state))
         state = outputs.final
-        pullbacks.append(pullback)
+        pieces.append((steps, pullback))
     final, total = trial.cotangents.final, None
-    for t, pullback in reversed(list(enumerate(pullbacks))):
-        gradients = trial.calls.pull(pullback, Cotangents(dy[t : t + 1], final))
+    for steps, pullback in reversed(pieces):
+        gradients = trial.calls.pull(pullback, Cotangents(dy[steps], final))
         total = trees.add(total, gradients.parameters)
         final = handed_back(case, gradients.initial, trial.cotangents.final)
     summed = wanted(named(Gradients(None, total, final)), case)

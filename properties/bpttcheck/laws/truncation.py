@@ -45,12 +45,15 @@ def _leaves_states(trial: Trial) -> Iterator[Comparison]:
         yield from trial.compare(got, trial.outputs, trial.measured, trial.measured)
 
 
-def _drawn(trial: Trial, kinds: Iterable[type[Strategy]]) -> Iterator[Strategy]:
-    """A truncation of each kind that is defined for the case and cuts something."""
+def _drawn(trial: Trial, kinds: Iterable[type[Strategy]], unit: int = 1) -> Iterator[Strategy]:
+    """A truncation of each kind that is defined for the case and cuts something; at multiples of ``unit``, which those
+    rules know that are numbers of steps."""
     T = trial.case.T
     for kind in kinds:
         if trial.even or (trial.one_way and kind in OF_STEPS):
-            strategy = DRAWN[kind](trial.rng, T)
+            strategy = DRAWN[kind](trial.rng, T // unit)
+            if unit > 1:
+                strategy = replace(strategy, **{name: steps * unit for name, steps in vars(strategy).items()})
             if cuts(strategy, T):
                 yield strategy
 
@@ -116,12 +119,18 @@ def _pieces_alone(trial: Trial) -> Iterator[Comparison]:
     windows reach them differs."""
     if not trial.even or trial.cotangents.y is None:
         return
-    trial = trial.of_first_steps(min(_STEPS, trial.case.T))
-    T, dy, states = trial.case.T, trial.cotangents.y, [trial.case.initial]
+    unit, allowed = trial.unit, trial.capabilities.sizes.get("T")
+    trial = trial.of_first_steps(min(_STEPS, trial.case.T // unit) * unit)
+    T, dy, states = trial.case.T, trial.cotangents.y, {0: trial.case.initial}
     assert dy is not None
-    for t in range(T - 1):
-        states.append(trial.run(replace(of_steps(trial.case, slice(t, t + 1)), initial=states[t]))[0].final)
-    for strategy in _drawn(trial, [kind for kind in trial.capabilities.truncations if kind in _BY_PIECES]):
+    for t in range(0, T - unit, unit):
+        piece = replace(of_steps(trial.case, slice(t, t + unit)), initial=states[t])
+        states[t + unit] = trial.run(piece)[0].final
+    kinds = [kind for kind in trial.capabilities.truncations if kind in _BY_PIECES]
+    for strategy in _drawn(trial, kinds, unit):
+        lengths = {stop - start for start, stop, _ in _pieces(strategy, T)}
+        if allowed is not None and lengths - {*allowed}:
+            continue
         total = {name: np.zeros(array.shape) for name, array in trial.gradients.items() if "initial." not in name}
         for start, stop, loss in _pieces(strategy, T):
             piece = replace(of_steps(trial.case, slice(start, stop)), initial=states[start])

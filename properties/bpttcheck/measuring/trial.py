@@ -22,17 +22,11 @@ from bpttcheck.contract import (
     TwoPhase,
 )
 from bpttcheck.dtypes import FORMATS
+from bpttcheck.measuring.black_box import measure_black_box, measure_right
 from bpttcheck.measuring.calls import AdapterError, Calls, Pulling, Refused, capabilities_of
 from bpttcheck.measuring.comparisons import Comparison, Violation, compare
 from bpttcheck.measuring.completeness import check_complete, declared, gradient_shapes, output_shapes, wanted
-from bpttcheck.measuring.tolerance import (
-    Measured,
-    in_range,
-    measure,
-    measure_at_kinks,
-    measure_black_box,
-    measure_right,
-)
+from bpttcheck.measuring.tolerance import Measured, in_range, measure, measure_at_kinks
 from bpttref import RNN, Cell, Strategy
 from bpttref.inputs import is_tokens
 
@@ -252,6 +246,11 @@ class Trial:
         short = Trial(self.subject, self.capabilities, case, cotangents, self.against)
         short.calls, short.rng = self.calls, self.rng
         return short
+
+    @property
+    def unit(self) -> int:
+        """The fewest steps into which a sequence may be taken apart: 1, or fewer cannot be asked for."""
+        return 1 if 1 in self.capabilities.sizes.get("T", (1,)) else min(self.capabilities.sizes["T"])
 
     def one_of(self, choices: Sequence[_Choice]) -> _Choice:
         """One of several, drawn anew for each case."""

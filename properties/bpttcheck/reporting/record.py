@@ -62,5 +62,5 @@ def _result(row: dict[str, Any]) -> Result:
     case = Draw(**row["case"]) if row["case"] else None
     if case is not None and case.file is not None:
         case = replace(case, file=CaseFile(Path(row["case"]["file"]["path"])))
-    tuples = {name: tuple(row[name]) for name in ("dead", "warnings")}
+    tuples = {name: tuple(row.get(name, ())) for name in ("dead", "left_out", "warnings")}
     return Result(**row | tuples | {"case": case, "worst": None, "margin": float(row["margin"])})

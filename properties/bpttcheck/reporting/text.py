@@ -94,9 +94,8 @@ def reasons(results: Sequence[Result]) -> Iterator[str]:
             groups.setdefault((result.status, result.reason), {}).setdefault(result.law, set()).add(result.cell)
         if result.status in ("failed", "error") and result.case is None:
             groups.setdefault((result.status.upper(), result.reason), {}).setdefault(result.law, set()).add(result.cell)
-        if result.status == "passed" and result.dead:
-            said = f"nothing above rounding was seen in {', '.join(result.dead)}"
-            groups.setdefault(("in part vacuous", said), {}).setdefault(result.law, set()).add(result.cell)
+        for remark in result.in_part:
+            groups.setdefault(remark, {}).setdefault(result.law, set()).add(result.cell)
         for warning in result.warnings:
             groups.setdefault(("note", f"the subject warned: {warning}"), {}).setdefault("", set()).add(result.cell)
     cells = {result.cell for result in results}

@@ -1,7 +1,7 @@
 """One law on one case."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -66,7 +66,24 @@ def evaluate(law: Law, trial: Trial) -> Finding:
     for comparison in comparisons:
         array = re.sub(r"^(layer\d+\.)?(reverse\.)?|\[t=.*", "", comparison.block)  # one of all layers and directions
         alive[array] = alive.get(array, False) or comparison.alive
-    return Finding(max(comparisons, key=lambda c: c.margin, default=None), alive=alive)
+    return Finding(_first_wrong(comparisons), alive=alive)
+
+
+def _first_wrong(comparisons: Sequence[Comparison]) -> Comparison | None:
+    """The worst; but if it is one of several steps that are wrong, that at which the sequence first goes wrong.
+
+    Gradients of inputs go wrong on the way back.
+    """
+    worst = max(comparisons, key=lambda c: c.margin, default=None)
+    if worst is None or worst.margin <= 1 or "[t=" not in worst.block:
+        return worst
+    array = worst.block.partition("[t=")[0]
+    wrong = [
+        (int(c.block[len(array) + 3 : -1]), c)
+        for c in comparisons
+        if c.margin > 1 and c.block.startswith(f"{array}[t=") and c.case is worst.case and c.of == worst.of
+    ]
+    return (min if array == "y" else max)(wrong, key=lambda step: step[0])[1]
 
 
 def trial_of(asked: Asked, draw: Draw) -> Trial | None:

@@ -5,10 +5,11 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
-from bpttcheck.contract import Capabilities, Implementation, require
+from bpttcheck.contract import Capabilities, Implementation
 from bpttcheck.laws import LAWS
 from bpttcheck.laws.law import Asked
 from bpttcheck.measuring.calls import capabilities_of
+from bpttcheck.measuring.requiring import require
 from bpttcheck.printable import printable
 from bpttcheck.running.question import Question, Share
 from bpttcheck.targets import cell_named

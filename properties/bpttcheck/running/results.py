@@ -33,7 +33,8 @@ class Result:
     raised), "unsure" (the reference is in doubt), "unfinished" (the time was up) or "known" (failed as was known).
     seed: of the run. examples: cases in which the law compared something; vacuous: cases that proved nothing; drawn:
     cases that were drawn for the cell and dtype, of which a law that takes turns with others sees some. dead: arrays
-    that were looked at and in no case above the tolerance. warnings: what the subject warned of. margin: the largest
+    that were looked at and in no case above the tolerance. left_out: what is declared to be no matter of this law.
+    warnings: what the subject warned of. margin: the largest
     error over tolerance. seconds: that it took. reason: the sentence behind a status. case: the smallest that fails.
     worst: the comparison behind the margin. cut_short: whether the time was up before all smaller cases were tried.
     died: whether the process of the subject was lost in a case of the law.
@@ -49,6 +50,7 @@ class Result:
     vacuous: int = 0
     drawn: int = 0
     dead: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     margin: float = 0.0
     seconds: float = 0.0
@@ -62,6 +64,17 @@ class Result:
     def proved(self) -> str:
         """In how many of the cases that the law ran on it proved something: "3 of 40"."""
         return f"{self.examples} of {self.examples + self.vacuous}"
+
+    @property
+    def in_part(self) -> list[tuple[str, str]]:
+        """What of the arrays was not judged: a label and a sentence each."""
+        found = []
+        if self.status == "passed" and self.dead:
+            found.append(("in part vacuous", f"nothing above rounding was seen in {', '.join(self.dead)}"))
+        if self.status not in ("skipped", "unfinished") and self.left_out:
+            said = f"gradients of {', '.join(self.left_out)} are meant to differ, as is declared, and are left out"
+            found.append(("in part", said))
+        return found
 
     @property
     def seldom(self) -> bool:

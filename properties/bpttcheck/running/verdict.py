@@ -105,7 +105,8 @@ class _Verdict:
         self._case = case
         self._seed = seed
         self._progress = progress
-        self._results = {law.id: Result(asked.subject.name, asked.cell.name, asked.dtype, law.id, seed) for law in laws}
+        place = (asked.subject.name, asked.cell.name, asked.dtype)
+        self._results = {law.id: Result(*place, law.id, seed, left_out=law.left_out(asked.cell)) for law in laws}
         self._running: list[Law] = []
         self._alive: dict[str, dict[str, bool]] = {}
         self._out_of_time = False

@@ -12,8 +12,9 @@ import numpy as np
 from bpttcheck.cases.blocks import Named, named
 from bpttcheck.cases.drawing import Draw
 from bpttcheck.cases.realising import KEEPING, realise
-from bpttcheck.contract import Case, Cotangents, CustomCell, Implementation, require
+from bpttcheck.contract import Case, Cotangents, CustomCell, Implementation
 from bpttcheck.measuring.calls import capabilities_of
+from bpttcheck.measuring.requiring import require
 from bpttcheck.measuring.trial import Trial
 from bpttref import RNN, Cell, analysis
 from bpttref.arrays import Array

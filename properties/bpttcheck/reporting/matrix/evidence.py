@@ -86,9 +86,8 @@ class Section:
             for dtype, result in by_dtype.items():
                 if result.status in _SET_ASIDE:
                     found.setdefault((result.status, result.reason), {}).setdefault(law, []).append(dtype)
-                if result.status == "passed" and result.dead:
-                    said = f"nothing above rounding was seen in {', '.join(result.dead)}"
-                    found.setdefault(("in part vacuous", said), {}).setdefault(law, []).append(dtype)
+                for remark in result.in_part:
+                    found.setdefault(remark, {}).setdefault(law, []).append(dtype)
                 for warning in result.warnings:
                     said = f"the subject warned: {warning}"
                     found.setdefault(("note", said), {}).setdefault(law, []).append(dtype)

@@ -1,0 +1,118 @@
+"""How large an error of an implementation may be of whose cell nothing is known: it is run again at other numbers."""
+
+import math
+from collections.abc import Callable, Iterable
+from typing import TypeAlias
+
+import numpy as np
+
+from bpttcheck.cases.blocks import Named, case_arrays, has_rows, has_steps, named
+from bpttcheck.cases.changes import with_arrays
+from bpttcheck.contract import Case, Cotangents
+from bpttcheck.dtypes import FORMATS, rounded
+from bpttcheck.measuring.tolerance import Measured
+from bpttref import trees
+from bpttref.arrays import Array
+
+_Run: TypeAlias = Callable[[Case, Cotangents], Named]
+_ROUNDED = 5  # times that what goes into a black box is rounded
+_COARSE = 32.0  # roundoffs of the largest number, by which these may err
+
+
+def measure_black_box(run: _Run, case: Case, cotangents: Cotangents, judged: _Run | None = None) -> Measured:
+    """The results of ``run``, how far they move when all that goes in is rounded at random, and by how much what is
+    ``judged``, which is ``run`` unless it is given, rounds itself."""
+    values, eps = run(case, cotangents), FORMATS[case.dtype].eps
+    others = [_moved(run, case, cotangents, 4 * eps, k) for k in range(_ROUNDED)]
+    spread = {
+        name: np.max([np.abs(other[name].astype(float) - value) for other in others], axis=0)
+        for name, value in values.items()
+    }
+    if eps < 1e-5:
+        centre = values if judged is None else judged(case, cotangents)
+        for name, rounding in _own_rounding(judged or run, case, cotangents, centre).items():
+            spread[name] = spread[name] + rounding
+    floor, steepest = _of_saturation(case, cotangents, values), eps * _steepest(case, values)
+    for name in spread.keys() & case_arrays(case).keys():
+        spread[name] = spread[name] + (floor if steepest > 1 else np.minimum(floor, steepest * _sizes(name, values)))
+    return Measured(values, spread)
+
+
+def _own_rounding(run: _Run, case: Case, cotangents: Cotangents, values: Named) -> Named:
+    """By how much ``run``, which gives ``values``, rounds itself: that part of how its results move that is not smooth.
+
+    A logarithm of what a state has decayed to, or a sum over all steps, errs by more than what goes in, and where small
+    weights hide that from it no rounding of what goes in brings it to light. So all is moved by the root of the
+    roundoff, this way and that way, and twice as far: powers up to the third cancel in what is taken of these results.
+    It is no mistake as long as it is not many times the roundoff of the largest number beside it, as where a coarser
+    format is used inside. In 16 bits no way is straight.
+    """
+    eps = FORMATS[case.dtype].eps
+    near, back, far, far_back = (_moved(run, case, cotangents, by * eps**0.5, 0) for by in (1, -1, 2, -2))
+    found = {}
+    with np.errstate(invalid="ignore"):
+        for name, value in values.items():
+            narrow, wide = near[name].astype(float) + back[name], far[name].astype(float) + far_back[name]
+            bend = np.abs(wide - 4 * narrow + 6 * value) / 8
+            found[name] = np.fmin(bend, _COARSE * eps * _sizes(name, values))
+    return found
+
+
+def _moved(run: _Run, case: Case, cotangents: Cotangents, by: float, seed: int) -> Named:
+    """The results where each number that goes in is moved at random, by up to ``by`` of its size."""
+    rng = np.random.default_rng([1, seed])
+
+    def moved(array: Array) -> Array:
+        return rounded(array * (1 + by * (2 * rng.random(array.shape) - 1)), case.dtype)
+
+    other = with_arrays(case, lambda _, array: moved(array))
+    return run(other, Cotangents(*(trees.each(moved, part) for part in cotangents)))
+
+
+def _sizes(name: str, values: Named) -> Array:
+    """The largest number beside each: of its step in a sequence, else of its array."""
+    size = np.abs(values[name].astype(float))
+    largest: Array = size.max(axis=tuple(range(has_steps(name), size.ndim)), initial=0, keepdims=True)
+    return largest
+
+
+def measure_right(run: _Run, case: Case, cotangents: Cotangents, judged: _Run | None = None) -> Measured:
+    """The results of an implementation that is right, and the scale of error of others of whose cell no more is known.
+
+    They may compute the derivative of a unit by another formula, which errs by more than the steepness of a unit says.
+    """
+    measured = measure_black_box(run, case, cotangents, judged)
+    floor = _of_saturation(case, cotangents, measured.values)
+    spread = {n: s + floor * (n in case_arrays(case)) for n, s in measured.spread.items()}
+    return Measured(measured.values, spread)
+
+
+def _of_saturation(case: Case, cotangents: Cotangents, values: Named) -> float:
+    """The roundoff times what it may be multiplied with on its way into a gradient.
+
+    The derivative of a saturated unit is mostly computed from the unit's value, as 1 - h^2 or (1 - z) dh, and errs by
+    the roundoff of that, which no change of what goes in brings to light: the unit's value does not move.
+    """
+    gradients = [array for name, array in values.items() if name in case_arrays(case)]
+    into = _largest(case_arrays(case).values(), 1.0)
+    return FORMATS[case.dtype].eps * into * _largest([*named(cotangents).values(), *gradients], 0.0)
+
+
+def _steepest(case: Case, values: Named) -> float:
+    """By how much, at most, the relative error of a unit's derivative exceeds the roundoff of the unit's value.
+
+    The derivative of tanh is at least e^(-2|a|), that of a sigmoid e^-|a| / 4; one that is below the roundoff may come
+    out as zero. What goes into a unit is bounded by the
+    largest sum of weights times the largest number that comes in, and the biases.
+    """
+    arrays = case_arrays(case)
+    outputs = [array for name, array in values.items() if name not in arrays]
+    weights = [np.abs(a.astype(float)) for n, a in arrays.items() if not has_rows(n) and a.size]
+    sums = [max(w.sum(axis=-1).max(), w.sum(axis=0).max()) for w in weights if w.ndim > 1]
+    into = [array for name, array in arrays.items() if has_rows(name)]
+    a = _largest([*into, *outputs], 1.0) * max(sums, default=0.0) + sum(w.max() for w in weights if w.ndim == 1)
+    return 4 * math.exp(min(2 * a, 700.0))
+
+
+def _largest(arrays: Iterable[Array], least: float) -> float:
+    return max([least, *(float(np.abs(array).max(initial=0)) for array in arrays)])
