@@ -18,6 +18,7 @@ CONTENTS = {
     "bpttcheck": ["Start here <self>"],
     "Verify your own RNN": [
         "docs/your-own",
+        "docs/own-cells",
         "docs/numpy-lstm",
         "docs/any-language",
         "docs/in-ci",

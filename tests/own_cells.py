@@ -213,6 +213,60 @@ EMBEDDED = CustomCell(
     domains={"token": range(5), "keep": bool},
 )
 
+
+class Rotating:
+    """A diagonal linear recurrence with complex states, as S4D and LRU have it, by hand: h' = a h + b x, y = re(c h).
+
+    The gradient of a complex product is that by the conjugate; slip: the one that is not taken.
+    """
+
+    cell = CustomCell(
+        "rotating",
+        parameters=lambda D, H: {"a": (H,), "b": (H,), "c": (H,), "h0": (H,)},
+        states=lambda H: {"h": (H,)},
+        streams=lambda D, H: {"u": (H,)},
+        domains={"a": complex, "b": complex, "c": complex, "h": complex, "h0": complex},
+    )
+
+    def __init__(self, slip="", learned=None, **declared):
+        self.name, self.slip, self.learned, self.declared = "rotating", slip, learned, declared
+
+    def capabilities(self):
+        default = {"h": "h0"} if self.learned is not None else "zeros"
+        return Capabilities(cells=(self.cell,), default_initial=default, **self.declared)
+
+    def vjp(self, case):
+        p, u = case.parameters[0][0], case.x["u"]
+        start = plain.zeros_like(u[0], dtype=p["a"].dtype)
+        if case.initial is not None:
+            start = case.initial[0][0]["h"]
+        elif self.learned is not None:
+            start = start + p["h0"]
+        h = [start]
+        for now in u:
+            h.append(p["a"] * h[-1] + p["b"] * now)
+        kept = {name: plain.conj(p[name]) if name != self.slip else p[name] for name in ("a", "b", "c")}
+
+        def pullback(cotangents):
+            d = {name: plain.zeros_like(array) for name, array in p.items()}
+            dh = plain.zeros_like(start) if cotangents.final is None else cotangents.final[0][0]["h"].copy()
+            du = plain.zeros_like(u)
+            for t in reversed(range(len(u))):
+                if cotangents.y is not None:
+                    dh = dh + kept["c"] * cotangents.y[t]
+                    d["c"] += (plain.conj(h[t + 1]) * cotangents.y[t]).sum(0)
+                d["a"] += (plain.conj(h[t]) * dh).sum(0)
+                d["b"] += (u[t] * dh).sum(0)
+                du[t] = (kept["b"] * dh).real
+                dh = kept["a"] * dh
+            if case.initial is None and self.learned is not None:
+                d["h0"] += self.learned(dh)
+            return Gradients({"u": du}, ((d,),), None if case.initial is None else (({"h": dh},),))
+
+        y = plain.array([(p["c"] * state).real for state in h[1:]])
+        return Outputs(y, (({"h": h[-1].copy()},),)), pullback
+
+
 CELLS = {
     "gated-attention": lambda **more: Subject(ATTENTION, attention, **more),
     "delta-rule": lambda **more: Subject(DELTA, delta, **more),
@@ -221,4 +275,5 @@ CELLS = {
     "min-gru": lambda **more: InLogSpace(MINIMAL, None, truncations=(), **more),
     "spiking": lambda **more: Subject(SPIKING, spiking, **more),
     "embedded": lambda **more: Subject(EMBEDDED, embedded, **more),
+    "rotating": lambda **more: Rotating(learned=lambda dh: dh.sum(0), **more),
 }

@@ -103,7 +103,8 @@ class Capabilities:
     layers: the deepest stack. bidirectional: whether it takes two directions.
     inputs: of "dense" and "tokens" (what x may be), "initial" (states; without it, it starts from zeros), "lengths".
     default_initial: from what it starts where it takes initial states and a case has none: "zeros", a function from the
-    case to the states, or "none" if they must be given. If it is left out and such a case raises, the law is skipped.
+    case to the states, ``{"h": "h0"}`` for a state that is a parameter then, the same for all rows, or "none" if they
+    must be given. If it is left out and such a case raises, the law is skipped.
     outputs: of "y" and "final", what it returns and takes cotangents of.
     gradients: of "x", "parameters" and "initial", what it returns; empty for a forward-only subject, whose ``vjp``
     returns None for the pullback.
@@ -135,7 +136,7 @@ class Capabilities:
     layers: int = 1
     bidirectional: bool = False
     inputs: Collection[str] = ("dense", "initial")
-    default_initial: Literal["zeros", "none"] | Callable[[Case], States] = "zeros"
+    default_initial: Literal["zeros", "none"] | Mapping[str, str] | Callable[[Case], States] = "zeros"
     outputs: Collection[str] = ("y", "final")
     gradients: Collection[str] = ("x", "parameters", "initial")
     truncations: tuple[type[Strategy], ...] = ()
@@ -174,8 +175,9 @@ class Capabilities:
             raise ValueError("cells and dtypes must hold at least one each")
         if self.reduction not in _REDUCTIONS:
             raise ValueError(f"reduction must be one of {', '.join(_REDUCTIONS)}; it is {self.reduction!r}")
-        if self.default_initial not in ("zeros", "none") and not callable(self.default_initial):
-            raise ValueError(f"default_initial must be 'zeros', 'none' or a function; it is {self.default_initial!r}")
+        default = self.default_initial
+        if default not in ("zeros", "none") and not callable(default) and not isinstance(default, Mapping):
+            raise ValueError(f"default_initial must be 'zeros', 'none', a mapping or a function; it is {default!r}")
         if self.biases not in (0, 1, 2):
             raise ValueError(f"biases must be 0, 1 or 2; it is {self.biases!r}")
         if not isinstance(self.layers, int) or not 1 <= self.layers <= _DEEPEST:
@@ -188,6 +190,9 @@ class Capabilities:
         for name, pool in self.sizes.items():
             if not isinstance(pool, Collection) or not pool or not all(n in range(1, LARGEST + 1) for n in pool):
                 raise ValueError(f"sizes must hold numbers from 1 to {LARGEST} for each name; {name} has {pool!r}")
+        with_complex = [c.name for c in self.cells if isinstance(c, CustomCell) and complex in c.domains.values()]
+        if with_complex and "float16" in self.dtypes:
+            raise ValueError(f"dtypes must not hold float16 beside {with_complex[0]}: it has no complex numbers")
         for dtype in self.dtypes:
             if dtype not in FORMATS:
                 raise ValueError(f"dtypes must be of {', '.join(FORMATS)}; there is {dtype!r}")

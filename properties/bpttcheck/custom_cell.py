@@ -11,11 +11,20 @@ from bpttref.arrays import Array
 
 Shapes: TypeAlias = Mapping[str, tuple[int, ...]]
 Domain: TypeAlias = (
-    Literal["positive", "negative", "(0, 1)", "unit norm"] | type[bool] | range | Callable[[Array], Array]
+    Literal["positive", "negative", "(0, 1)", "unit norm"]
+    | type[bool]
+    | type[complex]
+    | range
+    | Callable[[Array], Array]
 )
-"""Where the numbers of an array may lie. "unit norm": of each vector along the last axis. ``range(n)``, bool: whole
-numbers, flags; such an array has no gradient. A function takes any numbers ``(.., *shape)`` to allowed ones, and leaves
-allowed ones as they are: ``np.tanh`` is none, ``lambda a: np.clip(a, -1, 1)`` is one."""
+"""Where the numbers of an array may lie.
+
+"unit norm": of each vector along the last axis. ``range(n)``, bool: whole numbers, flags; there is no gradient of them.
+complex: what is called gets complex arrays of the declared shape, and returns such; the loss changes by the real part
+of the sum of conj(g) dz, if g is the gradient, as in PyTorch, and cotangents are of that kind (those of JAX are their
+conjugates). Elsewhere they are pairs of numbers along one more axis. A function takes any numbers ``(.., *shape)`` to
+allowed ones, and leaves allowed ones as they are: ``np.tanh`` is none, ``lambda a: np.clip(a, -1, 1)`` is one.
+"""
 
 _NAMED = ("positive", "negative", "(0, 1)", "unit norm")
 _RESERVED = ("x", "y", "loss", "W_qh", "b_q")
@@ -57,10 +66,12 @@ class CustomCell:
 
     def __post_init__(self) -> None:
         for name, domain in self.domains.items():
-            known = domain is bool or isinstance(domain, range) or callable(domain)
+            known = domain in (bool, complex) or isinstance(domain, range) or callable(domain)
             if not known and not (isinstance(domain, str) and domain in _NAMED):
                 said = ", ".join(map(repr, _NAMED))
-                raise ValueError(f"the domain of {name} must be {said}, a range, bool or a function; it is {domain!r}")
+                raise ValueError(
+                    f"the domain of {name} must be {said}, a range, bool, complex or a function; it is {domain!r}"
+                )
             if isinstance(domain, range) and not domain:
                 raise ValueError(f"the domain of {name} is empty: {domain!r}")
         for what in ("without_cotangent", "surrogate"):
@@ -68,7 +79,10 @@ class CustomCell:
                 raise ValueError(f"{what} must be a collection of names; it is {getattr(self, what)!r}")
 
     def shapes(self, D: int, H: int) -> dict[str, Shapes]:
-        """The shapes of "parameters", "states" and "streams". Raises ValueError where the names make no sense."""
+        """The shapes of "parameters", "states" and "streams", those of complex arrays with an axis of two at the end.
+
+        Raises ValueError where the names make no sense.
+        """
         found = {
             "parameters": self.parameters(D, H),
             "states": _of_sizes(self.states, D, H),
@@ -94,7 +108,10 @@ class CustomCell:
         for name in self.without_cotangent:
             if name not in found["states"]:
                 raise ValueError(f"without_cotangent of {self.name} names {name!r}, which is no state")
-        return found
+        return {
+            kind: {n: (*shape, 2) if self.domain(n) is complex else tuple(shape) for n, shape in shapes.items()}
+            for kind, shapes in found.items()
+        }
 
     def outputs(self, D: int, H: int) -> int:
         """How many features y has in one direction."""
@@ -113,7 +130,7 @@ def whole(domain: Domain | None) -> bool:
 
 def inside(domain: Domain | None, array: Array) -> Array:
     """The array, with numbers that are not in the domain put into it; those that are stay as they are."""
-    if domain is None or whole(domain):
+    if domain is None or domain is complex or whole(domain):
         return array
     if domain in ("positive", "negative"):
         size = np.where(array == 0, 1, np.abs(array))
@@ -122,7 +139,7 @@ def inside(domain: Domain | None, array: Array) -> Array:
         part = np.where((array > 0) & (array < 1), array, array % 1)
         return np.where(part == 0, 0.5, part)
     if domain == "unit norm":
-        norm = np.sqrt(np.sum(np.square(array), axis=-1, keepdims=True))
+        norm = np.sqrt(np.sum(np.square(array, dtype=np.float64), axis=-1, keepdims=True))
         return array / np.where(norm == 0, 1, norm)
     assert callable(domain)
     found = np.asarray(domain(array))
@@ -148,7 +165,11 @@ def drawn(
         part: Array = quarters / 4 if rounded else 1 / 16 + 7 / 8 / (1 + np.exp(-1.5 * normal))
         return 1 - nearer * (1 - part)
     found = inside(domain, normal)
-    if callable(domain) and not np.allclose(inside(domain, found), found, rtol=1e-6, atol=1e-9):
+    if (
+        callable(domain)
+        and domain is not complex
+        and not np.allclose(inside(domain, found), found, rtol=1e-6, atol=1e-9)
+    ):
         raise ValueError("a domain that is a function must leave numbers that are in it as they are")
     return found
 

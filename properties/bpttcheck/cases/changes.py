@@ -9,7 +9,7 @@ import numpy as np
 from bpttcheck.cases.blocks import has_rows, nested, place, streams
 from bpttcheck.contract import Case, Cotangents, CustomCell, Outputs
 from bpttcheck.custom_cell import Domain, inside
-from bpttcheck.dtypes import rounded
+from bpttcheck.dtypes import FORMATS, rounded
 from bpttref import trees
 from bpttref.arrays import Array
 from bpttref.network import States
@@ -63,7 +63,7 @@ def with_padding(case: Case, number: float) -> Case:
         if isinstance(domain, range):
             fill[...] = domain.start
         elif array.dtype.kind == "f":
-            fill[...] = number
+            fill[...] = number if not np.isfinite(number) else min(number, FORMATS[case.dtype].most / 16)
             fill = put_inside(case, name, fill) if np.isfinite(number) else fill
         ends = behind(case).reshape(*array.shape[:2], *[1] * (array.ndim - 2))
         return np.where(ends, fill, array)

@@ -1,6 +1,6 @@
 """Other ways to make the same call: without initial states, with one for all rows, with less wanted than everything."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from itertools import combinations
 from typing import Any
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from bpttcheck.cases.blocks import case_arrays, named
+from bpttcheck.cases.blocks import Named, case_arrays, named
 from bpttcheck.cases.changes import other_problem, with_arrays
 from bpttcheck.cases.kinks import near_kink
 from bpttcheck.cases.truncations import DRAWN
@@ -24,6 +24,7 @@ from bpttcheck.laws.law import (
 from bpttcheck.measuring.calls import AdapterError, Refused
 from bpttcheck.measuring.comparisons import Comparison, Violation
 from bpttcheck.measuring.completeness import kind
+from bpttcheck.measuring.tolerance import Measured
 from bpttcheck.measuring.trial import Trial
 from bpttref import Random, trees
 from bpttref.arrays import Array
@@ -117,10 +118,30 @@ def _same(trial: Trial, case: Case, *, copy: bool = True) -> Iterator[Comparison
         results = named(outputs)
         if trial.capabilities.gradients:
             results |= trial.pull(pulling, trial.cotangents)
-        yield from trial.compare(results, trial.returned, trial.measured, trial.measured)
+        measured = Measured({}, _with_learned(trial, case, trial.measured.spread))
+        yield from trial.compare(results, _with_learned(trial, case, trial.returned), measured, measured)
     if isinstance(trial.subject, OneShot) and case.objective is not None:
-        measured = trial.scored_measured
-        yield from trial.compare(trial.score(case, copy=copy), trial.scored, measured, measured)
+        measured = Measured({}, _with_learned(trial, case, trial.scored_measured.spread))
+        expected = _with_learned(trial, case, trial.scored)
+        yield from trial.compare(trial.score(case, copy=copy), expected, measured, measured)
+
+
+def _with_learned(trial: Trial, case: Case, found: Named) -> Named:
+    """Gradients, or their scales of error, at given initial states, made those where the case has none: a parameter
+    that these are then gets their gradients, summed over the rows."""
+    learned = trial.capabilities.default_initial
+    if case.initial is not None or not isinstance(learned, Mapping):
+        return found
+    made = dict(found)
+    for name in found:
+        before, _, state = name.rpartition("initial.")
+        if state in learned and f"initial.{state}" in name:
+            parameter = before + learned[state]
+            if parameter in made:
+                made[parameter] = made[parameter].astype(np.float64) + found[name].sum(axis=0, dtype=np.float64)
+    if "initial" not in trial.capabilities.gradients:
+        made = {name: a for name, a in made.items() if name.rpartition(".")[2] not in learned.values()}
+    return made
 
 
 def _one_row_as_many(states: Array) -> Array:

@@ -6,7 +6,7 @@ the folder in which it leaves the process is left again, and what it returns has
 
 import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple, TypeVar
 
@@ -17,9 +17,11 @@ from bpttcheck.cases.changes import copied, with_arrays
 from bpttcheck.cases.facts import facts
 from bpttcheck.contract import Capabilities, Case, Cotangents, Gradients, Implementation, Outputs, Pullback
 from bpttcheck.dtypes import FORMATS
+from bpttcheck.measuring.complex_numbers import case_given, given, returned
 from bpttcheck.measuring.doing import calling
 from bpttcheck.printable import printable
 from bpttref import trees
+from bpttref.arrays import Array
 from bpttref.network import States
 
 _Result = TypeVar("_Result", Outputs, Gradients)
@@ -73,7 +75,7 @@ class Calls:
     def declines(self, case: Case) -> str | None:
         """Why this case is not put to the implementation; None if it is."""
         with self._watched("refuses", case):
-            return self.capabilities.refusal(case)
+            return self.capabilities.refusal(case_given(case))
 
     def started(self, case: Case) -> States | None:
         """The states from which it declares to start where a case has none; None if they must be given."""
@@ -81,50 +83,55 @@ class Calls:
         if default == "none" or case.initial is None:
             return None
         with self._watched("default_initial", case):
-            states = trees.each(np.zeros_like, case.initial) if default == "zeros" else default(case)
+            if isinstance(default, Mapping):
+                states = _learned(default, case)
+            else:
+                states = trees.each(np.zeros_like, case.initial) if default == "zeros" else default(case_given(case))
+                states = returned(case, Outputs(None, states)).final
             found: States = trees.each(lambda array: array.astype(FORMATS[case.dtype].storage), states)
         return found
 
     def run(self, case: Case, *, copy: bool = True) -> tuple[Outputs, Pulling | None]:
         """The outputs of ``vjp``, and its pullback for `pull`."""
-        returned = self._called("vjp", self.subject.vjp, case, copy)
-        if not (isinstance(returned, tuple) and len(returned) == 2 and isinstance(returned[0], Outputs)):
-            raise AdapterError(f"vjp returned {_kind(returned)}; expected a tuple of Outputs and a pullback")
-        return _of_arrays(returned[0]), None if returned[1] is None else Pulling(returned[1], case)
+        answer = self._called("vjp", self.subject.vjp, case, copy)
+        if not (isinstance(answer, tuple) and len(answer) == 2 and isinstance(answer[0], Outputs)):
+            raise AdapterError(f"vjp returned {_kind(answer)}; expected a tuple of Outputs and a pullback")
+        outputs, pullback = answer
+        return returned(case, _of_arrays(outputs)), None if pullback is None else Pulling(pullback, case)
 
     def pull(self, pulling: Pulling | None, cotangents: Cotangents, *, copy: bool = True) -> Gradients:
         """The gradients of a pullback that `run` returned."""
         if pulling is None:
             raise AdapterError("vjp returned no pullback, but the capabilities do not say gradients=()")
         with self._watched("the pullback", pulling.case):
-            gradients = pulling.pullback(copied(cotangents) if copy else cotangents)
+            gradients = pulling.pullback(given(pulling.case, copied(cotangents) if copy else cotangents))
         if not isinstance(gradients, Gradients):
             raise AdapterError(f"the pullback returned {type(gradients).__name__}; expected Gradients")
-        return _of_arrays(gradients)
+        return returned(pulling.case, _of_arrays(gradients))
 
     def score(self, case: Case, *, copy: bool = True) -> tuple[Outputs, Gradients]:
         """What ``loss_and_gradients`` returns, with the loss."""
-        returned = self._called("loss_and_gradients", self.subject.loss_and_gradients, case, copy)
-        if not (isinstance(returned, tuple) and [type(part) for part in returned] == [Outputs, Gradients]):
-            what = _kind(returned)
+        answer = self._called("loss_and_gradients", self.subject.loss_and_gradients, case, copy)
+        if not (isinstance(answer, tuple) and [type(part) for part in answer] == [Outputs, Gradients]):
+            what = _kind(answer)
             raise AdapterError(f"loss_and_gradients returned {what}; expected a tuple of Outputs and Gradients")
-        outputs, gradients = returned
+        outputs, gradients = answer
         if outputs.loss is None:
             raise AdapterError("loss_and_gradients returned Outputs without the loss")
-        return outputs, _of_arrays(gradients)
+        return outputs, returned(case, _of_arrays(gradients))
 
     def push(self, case: Case, tangents: Gradients) -> Outputs:
         """The tangents of the outputs, by ``jvp``."""
-        pushed = self._called("jvp", lambda given: self.subject.jvp(given, tangents), case, True)
+        pushed = self._called("jvp", lambda at: self.subject.jvp(at, given(case, tangents)), case, True)
         if not isinstance(pushed, Outputs):
             raise AdapterError(f"jvp returned {type(pushed).__name__}; expected Outputs")
-        return pushed
+        return returned(case, pushed)
 
     def _called(self, name: str, method: Callable[[Case], Any], case: Case, copy: bool) -> Any:
         if reason := self.declines(case):
             raise Refused(reason)
         with self._watched(name, case):
-            return method(with_arrays(case, lambda _, array: array.copy()) if copy else case)
+            return method(case_given(with_arrays(case, lambda _, array: array.copy()) if copy else case))
 
     @contextmanager
     def _watched(self, name: str, case: Case) -> Iterator[None]:
@@ -145,6 +152,20 @@ class Calls:
                     with suppress(OSError):
                         os.chdir(folder)
         self.warnings |= {printable(f"{w.category.__name__}: {w.message}") for w in caught}
+
+
+def _learned(parameters: Mapping[str, str], case: Case) -> Any:
+    """Initial states that are parameters, the same for all rows, and zeros where a state is none."""
+
+    def states(own: Mapping[str, Array], like: Mapping[str, Array]) -> dict[str, Array]:
+        return {
+            name: np.repeat(own[parameters[name]][None], len(a), axis=0) if name in parameters else np.zeros_like(a)
+            for name, a in like.items()
+        }
+
+    assert case.initial is not None
+    layers = zip(case.parameters, case.initial, strict=True)
+    return tuple(tuple(states(*leaves) for leaves in zip(*layer, strict=True)) for layer in layers)
 
 
 def _folder() -> str:
