@@ -37,7 +37,12 @@ class _Commands(click.Group):
             return super().invoke(context)
         except KeyboardInterrupt:
             _interrupted()
-        except (click.ClickException, click.exceptions.Exit, click.Abort):
+        except (
+            click.ClickException,
+            click.exceptions.Exit,
+            click.Abort,
+            BrokenPipeError,
+        ):  # `| head`, which click knows
             raise
         except Exception as error:
             if "--traceback" in sys.argv:

@@ -1,6 +1,6 @@
 """What a law is: data, and a predicate that yields comparisons."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -63,6 +63,7 @@ class Law:
     cost: how often another law has its turn for one of this.
     direct: whether what is compared are the numbers of a single call, so that a failure can be shown without the law.
     voluntary: whether a subject may decline what it asks by raising; the law is then skipped.
+    over_cases: makes of the comparisons of all cases in a dtype those that count; a single case then proves nothing.
     of_own_forward: whether gradients are compared with derivatives of the forward pass, and so without those that are
     meant to differ.
     kept: why it is there, if other laws catch all that it catches. family: the file that it stands in.
@@ -83,6 +84,7 @@ class Law:
     cost: int = 1
     direct: bool = False
     voluntary: bool = False
+    over_cases: Callable[[Sequence[Sequence[Comparison]], str], Iterable[Comparison]] | None = None
     of_own_forward: bool = False
     kept: str = ""
     family: str = ""
@@ -157,6 +159,7 @@ saturating_cell = Need(
     "the cell is not known to saturate",
 )
 float64 = Need(lambda asked: asked.dtype == "float64", "rounding hides it in other dtypes than float64")
+coarse_format = Need(lambda asked: FORMATS[asked.dtype].eps > 1e-5, "single cases show it in finer formats")
 fine_format = Need(lambda asked: FORMATS[asked.dtype].eps < 1e-5, "rounding hides differences in 16 bits")
 wide_range = Need(lambda asked: FORMATS[asked.dtype].most > 1e30, "the numbers are beyond the range of the format")
 gradients = Need(lambda asked: asked.capabilities.gradients, "the subject is declared forward-only")

@@ -19,12 +19,14 @@ from bpttcheck.measuring.trial import Trial
 @dataclass(frozen=True)
 class Finding:
     """One law on one case: the worst comparison, or the sentence of a violation, or neither if it proved nothing,
-    perhaps since the subject refused the case. alive: for each array compared, whether a wrong number would show."""
+    perhaps since the subject refused the case. alive: for each array compared, whether a wrong number would show.
+    sample: the comparisons, where those of all cases count."""
 
     worst: Comparison | None = None
     violation: str = ""
     refused: str = ""
     alive: Mapping[str, bool] = field(default_factory=dict)
+    sample: Sequence[Comparison] = ()
 
     @property
     def failed(self) -> bool:
@@ -62,6 +64,13 @@ def evaluate(law: Law, trial: Trial) -> Finding:
         return Finding(violation=f"what the subject returned does not fit together: {said}")
     except Refused as refusal:
         return Finding(refused=str(refusal))
+    if law.over_cases is not None:
+        return Finding(sample=comparisons)
+    return found_in(comparisons)
+
+
+def found_in(comparisons: Sequence[Comparison]) -> Finding:
+    """The worst of some comparisons, and what they looked at."""
     alive: dict[str, bool] = {}
     for comparison in comparisons:
         array = re.sub(r"^(layer\d+\.)?(reverse\.)?|\[t=.*", "", comparison.block)  # one of all layers and directions

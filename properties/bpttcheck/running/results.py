@@ -37,6 +37,7 @@ class Result:
     warnings: what the subject warned of. margin: the largest
     error over tolerance. seconds: that it took. reason: the sentence behind a status. case: the smallest that fails.
     worst: the comparison behind the margin. cut_short: whether the time was up before all smaller cases were tried.
+    sees: how small an error it could have seen, where that is a matter of all cases.
     died: whether the process of the subject was lost in a case of the law.
     """
 
@@ -56,6 +57,7 @@ class Result:
     seconds: float = 0.0
     reason: str = ""
     case: Draw | None = None
+    sees: str = ""
     cut_short: bool = False
     died: bool = False
     worst: Comparison | None = field(default=None, repr=False)
@@ -74,6 +76,8 @@ class Result:
         if self.status not in ("skipped", "unfinished") and self.left_out:
             said = f"gradients of {', '.join(self.left_out)} are meant to differ, as is declared, and are left out"
             found.append(("in part", said))
+        if self.status == "passed" and self.sees:
+            found.append(("in part", f"an error below {self.sees} would not have been seen"))
         return found
 
     @property

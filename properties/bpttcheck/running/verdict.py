@@ -6,7 +6,7 @@ outputs, reference and tolerance. A law that fails is then run alone, on smaller
 
 import math
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from zlib import crc32
 
@@ -18,9 +18,10 @@ from bpttcheck.contract import Implementation
 from bpttcheck.laws import Law
 from bpttcheck.laws.law import Asked
 from bpttcheck.measuring.calls import AdapterError, capabilities_of
+from bpttcheck.measuring.comparisons import Comparison
 from bpttcheck.measuring.doing import judging
 from bpttcheck.measuring.trial import Trial
-from bpttcheck.running.evaluating import Finding, evaluate, trial_of
+from bpttcheck.running.evaluating import Finding, evaluate, found_in, trial_of
 from bpttcheck.running.results import Lost, Result
 from bpttcheck.running.shrinking import confirm, shrink
 from bpttcheck.running.time_limit import USUAL, TimeLimit
@@ -109,6 +110,7 @@ class _Verdict:
         self._results = {law.id: Result(*place, law.id, seed, left_out=law.left_out(asked.cell)) for law in laws}
         self._running: list[Law] = []
         self._alive: dict[str, dict[str, bool]] = {}
+        self._samples: dict[str, list[Sequence[Comparison]]] = {}
         self._out_of_time = False
         self._lost = lost
         self._given_up = len(lost) >= _DEATHS or sum(one.hung for one in lost) >= _HANGS
@@ -191,11 +193,27 @@ class _Verdict:
                 return law.decisive and finding.failed
         return False
 
+    def _look_over_cases(self, result: Result, over_cases: Callable[..., Iterable[Comparison]]) -> None:
+        """Let a law look at all cases at once."""
+        samples = self._samples.get(result.law, [])
+        comparisons = list(over_cases(samples, self._asked.dtype))
+        finding = found_in(comparisons)
+        if finding.worst is None:
+            return
+        result.examples, result.margin, result.worst = len(samples), finding.worst.margin, finding.worst
+        coarsest = max(comparisons, key=lambda c: c.tolerance)
+        result.sees = f"{coarsest.tolerance:.2g} in {coarsest.block}"
+        if finding.failed:
+            result.status, result.reason = "failed", finding.sentence()
+
     def _settled(self, law: Law) -> bool:
         """Whether more cases would change nothing."""
         return self._results[law.id].status in ("failed", "error")
 
     def _record(self, result: Result, finding: Finding, draw: Draw) -> None:
+        if finding.sample:
+            self._samples.setdefault(result.law, []).append(finding.sample)
+            return
         if not finding.proves:
             result.vacuous += 1
             if not result.examples:
@@ -216,6 +234,8 @@ class _Verdict:
         broken = [law.id for law in self._running if law.decisive and self._results[law.id].case is not None]
         for law in self._running:
             result = self._results[law.id]
+            if law.over_cases is not None:
+                self._look_over_cases(result, law.over_cases)
             result.dead = tuple(array for array, above in self._alive.get(law.id, {}).items() if not above)
             fatal = {one.draw: one.said for one in self._lost if one.law == law.id and one.draw is not None}
             if not (result.died or self._given_up or law.id in as_drawn or smallest is None or result.case is None):
@@ -227,11 +247,11 @@ class _Verdict:
             if self._stopped and not self._settled(law):
                 result.status = "error"
                 result.reason = f"not judged to the end: {len(self._lost)} cases ended its process"
-            if result.status == "failed":
+            if result.status == "failed" and result.case is not None:
                 confirm(result, self._asked)
-            elif result.status != "error" and (result.examples or not self._out_of_time):
+            elif result.status not in ("failed", "error") and (result.examples or not self._out_of_time):
                 _close(result, law, broken)
-            elif result.status != "error":
+            elif result.status not in ("failed", "error"):
                 result.reason = "the time was up before a case could prove anything; --budget gives more"
             self._progress(result)
         yield from self._results.values()
