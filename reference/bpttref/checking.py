@@ -19,6 +19,19 @@ def check_links(strategy: LinkStrategy) -> None:
         raise ValueError(f"{strategy} does not cut links: use Full, Regular, Random or Links, or vjp")
 
 
+def check_resets(parameters: _Tree, x: Array, resets: Array | None, reset_to: str) -> None:
+    """That rows can be reset as is asked for."""
+    if reset_to not in ("zeros", "initial"):
+        raise ValueError(f"reset_to must be 'zeros' or 'initial', not {reset_to!r}")
+    if resets is None:
+        return
+    shape = (len(x), x.shape[1 if is_tokens(x) else -2])
+    if resets.shape != shape or resets.dtype != bool:
+        raise ValueError(f"resets have shape {resets.shape} and {resets.dtype}; they must be flags of shape {shape}")
+    if any(len(layer) > 1 for layer in parameters):
+        raise ValueError("resets are not defined for the reverse direction: use one direction")
+
+
 def check_arguments(
     cell: Cell, parameters: _Tree, x: Array, initial: _Tree, lengths: Array | None, strategy: Strategy
 ) -> None:

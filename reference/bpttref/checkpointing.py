@@ -11,8 +11,19 @@ import numpy as np
 from bpttref import trees
 from bpttref.arrays import Array
 from bpttref.cells import Cell
-from bpttref.checking import check_links
-from bpttref.network import AllParameters, Cotangents, Gradients, Outputs, Pullback, States, carried, vjp
+from bpttref.checking import check_links, check_resets
+from bpttref.network import (
+    AllParameters,
+    Cotangents,
+    Gradients,
+    Outputs,
+    Pullback,
+    ResetTo,
+    RestartingPullback,
+    States,
+    carried,
+    restarting,
+)
 from bpttref.strategies import Full, Links, LinkStrategy
 
 
@@ -25,26 +36,30 @@ def checkpointed_vjp(
     lengths: Array | None = None,
     strategy: LinkStrategy = Full(),
     piece: int | None = None,
+    resets: Array | None = None,
+    reset_to: ResetTo = "zeros",
 ) -> tuple[Outputs, Pullback]:
     """As `vjp` for a stack of one direction, with ``piece`` steps between checkpoints (sqrt(T) if None).
 
-    cell, parameters, x, initial, lengths, strategy: as there; the strategy is one of links. The pullback runs each
-    piece forward again (Chen et al., 2016). Raises ValueError for two directions, for a strategy that does not cut
-    links, and where `vjp` does.
+    cell, parameters, x, initial, lengths, strategy, resets, reset_to: as there; the strategy is one of links. The
+    pullback runs each piece forward again (Chen et al., 2016). Raises ValueError for two directions, for a strategy
+    that does not cut links, and where `vjp` does.
     """
     check_links(strategy)
+    check_resets(parameters, x, resets, reset_to)
     if any(len(directions) > 1 for directions in parameters):
         raise ValueError("checkpoints follow time forwards: a network with a reverse direction cannot be checkpointed")
     T = len(x)
     size = piece or max(1, math.isqrt(T))
     starts = range(0, max(1, T), size)  # without steps one piece, of none
-    xi = strategy.links(T)
+    xi, to = strategy.links(T), initial if reset_to == "initial" else None
 
-    def run(start: int, state: States) -> tuple[Outputs, Pullback]:
+    def run(start: int, state: States) -> tuple[Outputs, RestartingPullback]:
         steps = slice(start, start + size)
         inside = None if lengths is None else np.clip(lengths - start, 0, len(x[steps]))
         links = Links((1.0, *xi[steps][1:].tolist()))
-        return vjp(cell, parameters, x[steps], state, lengths=inside, strategy=links)
+        flags = None if resets is None else resets[steps]
+        return restarting(cell, parameters, x[steps], state, inside, links, True, flags, to)
 
     y = np.empty((T, x.shape[1], parameters[-1][0]["W_hh"].shape[-1]), parameters[0][0]["W_hh"].dtype)
     checkpoints: list[States] = []
@@ -60,11 +75,12 @@ def checkpointed_vjp(
     def pullback(cotangents: Cotangents) -> Gradients:
         dx = None if x.ndim == 2 else np.empty_like(x)
         dparameters: AllParameters | None = None
-        final = cotangents.final
+        final, again = cotangents.final, None
         for start, checkpoint in zip(reversed(starts), reversed(checkpoints), strict=True):
             steps = slice(start, start + size)
             pull = run(start, checkpoint)[1]
-            gradients = pull(Cotangents(None if cotangents.y is None else cotangents.y[steps], final))
+            gradients, anew = pull(Cotangents(None if cotangents.y is None else cotangents.y[steps], final))
+            again = trees.add(again, anew)
             del pull  # free this piece's tape before the next one is made
             if dx is not None:
                 dx[steps] = gradients.x
@@ -72,6 +88,6 @@ def checkpointed_vjp(
             final = gradients.initial
             if start > 0:
                 final = carried(final, float(xi[start]), None if lengths is None else lengths <= start)
-        return Gradients(dx, dparameters, final)
+        return Gradients(dx, dparameters, final if to is None else trees.add(final, again))
 
     return Outputs(y, state), pullback

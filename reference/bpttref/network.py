@@ -9,20 +9,21 @@ recursion over time know of neither.
 """
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
 from bpttref import trees
 from bpttref.arrays import Array
-from bpttref.cells import Cell, State
-from bpttref.checking import check_arguments, check_cotangents, check_tokens
+from bpttref.cells import Cell
+from bpttref.checking import check_arguments, check_cotangents, check_resets, check_tokens
+from bpttref.directions import Direction, OwnGradients, without_padding
 from bpttref.inputs import is_tokens
 from bpttref.strategies import Blocks, Full, Last, LinkStrategy, Strategy, Window
-from bpttref.unrolling import Parameters, backward, forward, sweep
+from bpttref.unrolling import NamedState, Parameters, Resets, backward, sweep
 
-NamedState: TypeAlias = Mapping[str, Array]  # "h" and, for LSTM, "c": (B, H)
 States: TypeAlias = tuple[tuple[NamedState, ...], ...]
+ResetTo: TypeAlias = Literal["zeros", "initial"]
 AllParameters: TypeAlias = tuple[tuple[Parameters, ...], ...]
 
 
@@ -59,6 +60,10 @@ Pullback: TypeAlias = Callable[[Cotangents], Gradients]
 for at once."""
 
 
+RestartingPullback: TypeAlias = Callable[[Cotangents], tuple[Gradients, States | None]]
+"""A pullback that gives, besides, the gradients of the states that rows are reset to; None without resets."""
+
+
 def zero_states(cell: Cell, parameters: AllParameters, batch: int) -> States:
     """Initial states of zeros for ``batch`` rows: by the layers and directions of ``parameters``, and by the names of
     the states of ``cell``, arrays ``(..., B, H)``."""
@@ -88,29 +93,62 @@ def vjp(
     lengths: Array | None = None,
     strategy: Strategy = Full(),
     pull_inputs: bool = True,
+    resets: Array | None = None,
+    reset_to: ResetTo = "zeros",
 ) -> tuple[Outputs, Pullback]:
     """Outputs now, gradients when asked.
 
     parameters: by layer, direction and name, ``W_hx (G*H, D)``, ``W_hh (G*H, H)``, ``b_hx`` and ``b_hh (G*H,)``, as the
     cell's equations use them. x: ``(T, B, D)``, or integer tokens ``(T, B)``. initial: states, zeros if None. lengths:
     ``(B,)``, the steps of each row, T if None. strategy: how to truncate. pull_inputs: whether the gradient of ``x`` is
-    wanted. The pullback may be called any number of times; it keeps the O(T) tape of the forward pass.
+    wanted. resets: flags ``(T, B)``: before a step a row starts anew, from zeros or, with ``reset_to`` "initial", from
+    its initial states, whose gradient is then the sum over all these starts. A reset replaces the link, whatever its
+    multiplier is. The pullback may be called any number of times; it keeps the O(T) tape of the forward pass.
 
-    Truncation is defined forward in time: with two directions the strategy must be `Full`.
+    Truncation and resets are defined forward in time: with two directions the strategy must be `Full`, without resets.
     Raises ValueError where shapes, dtypes, tokens or the strategy do not fit; the pullback, where cotangents do not.
     """
-    T, B = len(x), x.shape[1 if is_tokens(x) else -2]
+    B = x.shape[1 if is_tokens(x) else -2]
     states = zero_states(cell, parameters, B) if initial is None else initial
+    check_resets(parameters, x, resets, reset_to)
+    to = states if reset_to == "initial" else None
+    outputs, pull = restarting(cell, parameters, x, states, lengths, strategy, pull_inputs, resets, to)
+
+    def pullback(cotangents: Cotangents) -> Gradients:
+        gradients, again = pull(cotangents)
+        return gradients if to is None else gradients._replace(initial=trees.add(gradients.initial, again))
+
+    return outputs, pullback
+
+
+def restarting(
+    cell: Cell,
+    parameters: AllParameters,
+    x: Array,
+    states: States,
+    lengths: Array | None,
+    strategy: Strategy,
+    pull_inputs: bool,
+    resets: Array | None,
+    to: States | None,
+) -> tuple[Outputs, RestartingPullback]:
+    """`vjp` where rows are reset ``to`` states of their own, zeros if None: the pullback gives the gradients of these,
+    too, None without resets."""
+    T, B = len(x), x.shape[1 if is_tokens(x) else -2]
     check_arguments(cell, parameters, x, states, lengths, strategy)
     if lengths is None and isinstance(strategy, Blocks | Window | Last):
         lengths = np.full(B, T)  # cotangents of final states then enter with the last step's loss
-    layers: list[list[_Direction]] = []
-    layer_input = x if lengths is None else _without_padding(x, lengths)
+    if resets is not None and lengths is not None:
+        resets = resets & (np.arange(T)[:, None] < lengths)
+    layers: list[list[Direction]] = []
+    layer_input = x if lengths is None else without_padding(x, lengths)
     if is_tokens(x):
         check_tokens(layer_input, parameters[0][0]["W_hx"].shape[-1])
-    for layer_parameters, layer_states in zip(parameters, states, strict=True):
+    again = trees.scale(states, 0) if to is None and resets is not None else to
+    for k, (layer_parameters, layer_states) in enumerate(zip(parameters, states, strict=True)):
+        starts = None if resets is None or again is None else Resets(resets, tuple(again[k][0].values()))
         directions = [
-            _Direction(cell, p, layer_input, s, lengths, reverse)
+            Direction(cell, p, layer_input, s, lengths, reverse, starts)
             for p, s, reverse in zip(layer_parameters, layer_states, (False, True), strict=False)
         ]
         layers.append(directions)
@@ -118,30 +156,31 @@ def vjp(
     layer_input.flags.writeable = False  # it may be a view of the tape
     final = tuple(tuple(d.final for d in layer) for layer in layers)
 
-    def pullback(cotangents: Cotangents) -> Gradients:
+    def pullback(cotangents: Cotangents) -> tuple[Gradients, States | None]:
         dy = cotangents.y
         check_cotangents(dy, cotangents.final, layer_input, final)
         if dy is not None and lengths is not None:
-            dy = _without_padding(dy, lengths)
+            dy = without_padding(dy, lengths)
         dfinal = cotangents.final or tuple(tuple({} for _ in directions) for directions in layers)
         if isinstance(strategy, Blocks | Window):
             dx, gradients = _pull_sweeps(layers, dy, dfinal, strategy, pull_inputs)
         else:
             dx, gradients = _pull_links(layers, dy, dfinal, strategy, pull_inputs)
-        return Gradients(
+        found = Gradients(
             dx,
-            tuple(tuple(parameters for parameters, _ in layer) for layer in gradients),
-            tuple(tuple(initial for _, initial in layer) for layer in gradients),
+            tuple(tuple(own.parameters for own in layer) for layer in gradients),
+            tuple(tuple(own.initial for own in layer) for layer in gradients),
         )
+        return found, None if resets is None else tuple(tuple(own.reset for own in layer) for layer in gradients)
 
     return Outputs(layer_input, final), pullback
 
 
-_LayerGradients: TypeAlias = list[tuple[dict[str, Array], dict[str, Array]]]  # per direction: parameters, initial
+_LayerGradients: TypeAlias = list[OwnGradients]  # per direction
 
 
 def _pull_links(
-    layers: list[list["_Direction"]],
+    layers: list[list["Direction"]],
     dy: Array | None,
     dfinal: States,
     strategy: LinkStrategy | Last,
@@ -162,7 +201,7 @@ def _pull_links(
                 incoming = [_silenced(i, silent) for i in incoming]
             wanted = pull_inputs or layer is not layers[0]
             back = backward(direction.unrolled, direction.x, incoming, ds, links, wanted)
-            pulled.append((back.parameters, direction.initial_gradients(back.initial, dstate)))
+            pulled.append(direction.gradients(back, dstate))
             dx = None if back.x is None else direction.flip(back.x)
             dy = dx if dy is None or dx is None else dy + dx
         gradients.append(pulled)
@@ -170,7 +209,7 @@ def _pull_links(
 
 
 def _pull_sweeps(
-    layers: list[list["_Direction"]], dy: Array | None, dfinal: States, strategy: Blocks | Window, pull_inputs: bool
+    layers: list[list["Direction"]], dy: Array | None, dfinal: States, strategy: Blocks | Window, pull_inputs: bool
 ) -> tuple[Array | None, list[_LayerGradients]]:
     """Pull back through a stack of one direction by overlapping sweeps."""
     stack = [layer[0] for layer in layers]
@@ -180,93 +219,9 @@ def _pull_sweeps(
     k1, k2 = (1, strategy.tau) if isinstance(strategy, Window) else (strategy.k1, strategy.k2)
     swept = sweep([d.unrolled for d in stack], [d.x for d in stack], incoming, k1, k2, pull_inputs)
     gradients = [
-        [(back.parameters, d.initial_gradients(back.initial, f))]
-        for d, back, f in zip(stack, swept, finals, strict=True)
+        [direction.gradients(back, final)] for direction, back, final in zip(stack, swept, finals, strict=True)
     ]
     return swept[0].x, gradients
-
-
-class _Direction:
-    """One layer in one direction, with rows of their own lengths: an unroll between flips and masks."""
-
-    def __init__(
-        self, cell: Cell, parameters: Parameters, x: Array, initial: NamedState, lengths: Array | None, reverse: bool
-    ) -> None:
-        self._lengths = lengths
-        self._reverse = reverse
-        self.x = self.flip(x)
-        self.unrolled = forward(cell, parameters, self.x, tuple(initial[name] for name in cell.states))
-        tape = self.unrolled.tape
-        if lengths is None:
-            ends = [state[-1].copy() for state in tape.states]  # a view would keep the whole tape
-        else:
-            ends = [np.moveaxis(_by_row(s)[lengths, np.arange(len(lengths))], 0, -2) for s in tape.states]
-            # With a cleared tape no cotangent passes through the padding, whatever the cell computed there.
-            for sequence in (tape.gates, tape.kept, *(state[1:] for state in tape.states)):
-                if sequence is not None:
-                    _clear_padding(sequence, lengths)
-        self.final = dict(zip(cell.states, ends, strict=True))
-        self.y = self.flip(tape.states[0][1:])
-
-    def entering(self, dy: Array | None, dfinal: NamedState) -> tuple[list[Array | None], State]:
-        """The cotangents as the recursion takes them: of each state at each step, and of the states after the last.
-
-        With lengths, the cotangent of a final state enters at its row's own last step.
-        """
-        cell, states = self.unrolled.cell, self.unrolled.tape.states
-        incoming: list[Array | None] = [None] * len(states)
-        if dy is not None:
-            incoming[0] = self.flip(dy)
-        after = tuple(np.zeros_like(state[0]) for state in states)
-        for k, name in enumerate(cell.states):
-            if name in dfinal:
-                if self._lengths is None:
-                    after[k][...] = dfinal[name]
-                else:
-                    rows = np.flatnonzero(self._lengths)
-                    sequence = np.zeros_like(states[k][1:])
-                    _by_row(sequence)[self._lengths[rows] - 1, rows] = np.moveaxis(dfinal[name], -2, 0)[rows]
-                    so_far = incoming[k]
-                    incoming[k] = sequence if so_far is None else so_far + sequence
-        return incoming, after
-
-    def initial_gradients(self, dinitial: State, dfinal: NamedState) -> dict[str, Array]:
-        """The gradients for the initial states by name."""
-        named = dict(zip(self.unrolled.cell.states, dinitial, strict=True))
-        if self._lengths is None:
-            return named
-        empty = (self._lengths == 0)[:, None]  # rows without a step: the final state is the initial one
-        return {name: d + np.where(empty, dfinal[name], 0) if name in dfinal else d for name, d in named.items()}
-
-    def flip(self, sequence: Array) -> Array:
-        """Reverse each row within its length, if this is the reverse direction. Its own inverse."""
-        if not self._reverse:
-            return sequence
-        if self._lengths is None:
-            return sequence[::-1]
-        t = np.arange(len(sequence))[:, None]
-        source = np.where(t < self._lengths, self._lengths - 1 - t, t)
-        by_row = _by_row(sequence) if sequence.ndim > 2 else sequence  # tokens are (T, B) already
-        flipped = by_row[source, np.arange(len(self._lengths))]
-        return np.moveaxis(flipped, 1, -2) if sequence.ndim > 2 else flipped
-
-
-def _by_row(sequence: Array) -> Array:
-    """View ``(T, ..., B, H)`` as ``(T, B, ..., H)``, to be indexed by step and row."""
-    return np.moveaxis(sequence, -2, 1)
-
-
-def _clear_padding(sequence: Array, lengths: Array) -> None:
-    """Set what lies behind each row's end to zero, in place."""
-    rows = sequence if sequence.ndim == 2 else _by_row(sequence)
-    rows[np.arange(len(sequence))[:, None] >= lengths] = 0
-
-
-def _without_padding(sequence: Array, lengths: Array) -> Array:
-    """A copy in which what lies behind each row's end is zero: garbage there, NaN included, has no effect."""
-    sequence = sequence.copy()
-    _clear_padding(sequence, lengths)
-    return sequence
 
 
 def _silenced(sequence: Array | None, steps: int) -> Array | None:

@@ -15,9 +15,18 @@ import numpy as np
 from bpttref import trees
 from bpttref.arrays import Array
 from bpttref.cells import Cell
-from bpttref.checking import check_links
+from bpttref.checking import check_links, check_resets
 from bpttref.losses import Evaluated
-from bpttref.network import AllParameters, Cotangents, Gradients, Pullback, States, carried, vjp
+from bpttref.network import (
+    AllParameters,
+    Cotangents,
+    Gradients,
+    ResetTo,
+    RestartingPullback,
+    States,
+    carried,
+    restarting,
+)
 from bpttref.strategies import Full, Links, LinkStrategy
 
 _ROWS = 128  # the least that a piece should have, so that its products are not too small
@@ -27,7 +36,7 @@ ChunkObjective: TypeAlias = Callable[[Array, int], Evaluated]  # (outputs (L, B,
 class _Piece(NamedTuple):
     start: int
     link: float  # the multiplier of the link into its first step
-    pullback: Pullback
+    pullback: RestartingPullback
     dy: Array
 
 
@@ -39,30 +48,39 @@ def streamed_gradients(
     initial: States,
     strategy: LinkStrategy = Full(),
     receive_dx: Callable[[int, Array], None] | None = None,
+    *,
+    resets: Array | None = None,
+    reset_to: ResetTo = "zeros",
 ) -> tuple[float, Gradients, States]:
     """The loss, its gradients, and the final states, for a stack of one direction.
 
     cell, parameters: as `vjp` takes them. chunks: inputs ``(L, B, D)`` or tokens ``(L, B)``, of any lengths L, in order
     of time. objective: called once per piece, in order; `Objective` or any function of its signature. initial: states,
     e.g. `zero_states`. strategy: one of links. receive_dx: called with the first step and the ``dx`` of each piece.
+    resets: flags ``(T, B)`` of all steps, and reset_to, as `vjp` takes them.
     ``Gradients.x`` is None. Raises ValueError for a strategy that does not cut links, and where `vjp` does.
     """
     check_links(strategy)
-    loss, readout, state = 0.0, None, initial
-    total = Gradients(None, None, None)
+    loss, readout, state, to = 0.0, None, initial, initial if reset_to == "initial" else None
+    total, again = Gradients(None, None, None), None
     segment: list[_Piece] = []
     for start, x, xi in _pieces(chunks, strategy):
         if xi[0] == 0:
-            total = _pull_segment(segment, total, receive_dx)
+            total, again = _pull_segment(segment, total, again, receive_dx)
         links = Links((1.0, *xi[1:].tolist()))
-        outputs, pullback = vjp(cell, parameters, x, state, strategy=links, pull_inputs=receive_dx is not None)
+        flags = None if resets is None else resets[start : start + len(x)]
+        check_resets(parameters, x, flags, reset_to)
+        wanted = receive_dx is not None
+        outputs, pullback = restarting(cell, parameters, x, state, None, links, wanted, flags, to)
         assert outputs.y is not None and outputs.final is not None
         state = outputs.final
         evaluated = objective(outputs.y, start)
         loss, readout = loss + evaluated.loss, trees.add(readout, evaluated.readout)
         segment.append(_Piece(start, float(xi[0]), pullback, evaluated.dy))
         del outputs, pullback, evaluated  # they would keep this piece's tape until the next one is there
-    total = _pull_segment(segment, total, receive_dx)
+    total, again = _pull_segment(segment, total, again, receive_dx)
+    if to is not None:
+        total = total._replace(initial=trees.add(total.initial, again))
     return loss, total._replace(readout=readout), state
 
 
@@ -84,16 +102,21 @@ def _pieces(chunks: Iterable[Array], strategy: LinkStrategy) -> Iterator[tuple[i
 
 
 def _pull_segment(
-    segment: list[_Piece], total: Gradients, receive_dx: Callable[[int, Array], None] | None
-) -> Gradients:
-    """Pull back the pieces since the last cut, last first, freeing each; add their gradients to ``total``."""
+    segment: list[_Piece],
+    total: Gradients,
+    again: States | None,
+    receive_dx: Callable[[int, Array], None] | None,
+) -> tuple[Gradients, States | None]:
+    """Pull back the pieces since the last cut, last first, freeing each; add their gradients to ``total``, and those of
+    the states that rows are reset to, to ``again``."""
     final: States | None = None
     while segment:
         piece = segment.pop()
-        gradients = piece.pullback(Cotangents(piece.dy, final))
+        gradients, anew = piece.pullback(Cotangents(piece.dy, final))
+        again = trees.add(again, anew)
         final = carried(gradients.initial, piece.link)
         if receive_dx is not None and gradients.x is not None:
             receive_dx(piece.start, gradients.x)
         initial = gradients.initial if piece.start == 0 else total.initial
         total = Gradients(None, trees.add(total.parameters, gradients.parameters), initial)
-    return total
+    return total, again

@@ -20,10 +20,18 @@ from bpttref.arrays import Array, added, bias_gradient, project
 from bpttref.cells import Cell, State, Tape
 from bpttref.inputs import input_weight_gradient, is_tokens, project_input
 
+NamedState: TypeAlias = Mapping[str, Array]  # "h" and, for LSTM, "c": (B, H)
 Parameters: TypeAlias = Mapping[str, Array]  # W_hx, W_hh and, unless the cell has no biases, b_hx, b_hh
 _CACHED = 2**18  # bytes per block of local derivatives: with their operands they fit into a small L2 cache
 _ROWS = 128  # the least that the products for the gradients sum over: fewer would be slow
 Incoming: TypeAlias = Sequence[Array | None]  # per state: cotangents (T, ..., B, H) that enter at each step
+
+
+class Resets(NamedTuple):
+    """flags: ``(T, B)``, before which steps which rows are reset. to: the state that they then start from."""
+
+    flags: Array
+    to: State
 
 
 class Unrolled(NamedTuple):
@@ -32,9 +40,10 @@ class Unrolled(NamedTuple):
     cell: Cell
     parameters: Parameters
     tape: Tape
+    resets: Resets | None = None
 
 
-def forward(cell: Cell, parameters: Parameters, x: Array, initial: State) -> Unrolled:
+def forward(cell: Cell, parameters: Parameters, x: Array, initial: State, resets: Resets | None = None) -> Unrolled:
     """Unroll ``cell`` over ``x (T, ..., B, D)`` or tokens ``(T, B)`` from the ``initial`` state."""
     W_hh, b_hh = parameters["W_hh"], parameters.get("b_hh")
     with np.errstate(over="ignore"):  # sigmoid lets exp overflow on purpose
@@ -56,18 +65,26 @@ def forward(cell: Cell, parameters: Parameters, x: Array, initial: State) -> Unr
         W = W_hh.swapaxes(-1, -2).copy()  # contiguous: faster in every step
         gates = zip(*(a[..., k * H : (k + 1) * H] for k in range(G)), strict=True)
         along_time = list(zip(*states, strict=True))
+        restarted = None if resets is None else tuple(np.empty_like(state[1:]) for state in states)
+        before = along_time[:-1] if restarted is None else list(zip(*restarted, strict=True))
         kept_along_time = [None] * T if kept is None else kept
-        for arrays in zip(a, gates, along_time[:-1], along_time[1:], kept_along_time, strict=True):
+        for t, arrays in enumerate(zip(a, gates, before, along_time[1:], kept_along_time, strict=True)):
+            if resets is not None:
+                for start, state, to in zip(before[t], along_time[t], resets.to, strict=True):
+                    np.copyto(start, state)
+                    np.copyto(start, to, where=resets.flags[t][:, None])
             cell.step(*arrays, W, b_hh, work)
-    return Unrolled(cell, parameters, Tape(a, states, kept))
+    return Unrolled(cell, parameters, Tape(a, states, kept, restarted), resets)
 
 
 class Pulled(NamedTuple):
-    """What comes back to a layer. x: None for tokens, and where it is not wanted. initial: to the initial states."""
+    """What comes back to a layer. x: None for tokens, and where it is not wanted. initial: to the initial states.
+    reset: to the states that rows are reset to, summed over the resets; None where there are none."""
 
     x: Array | None
     parameters: dict[str, Array]
     initial: State
+    reset: State | None = None
 
 
 def backward(
@@ -88,19 +105,28 @@ def backward(
     stretch = max(1, -(-T // 8), -(-_ROWS // max(1, gates.shape[-2])))
     adjoints = np.empty_like(gates, shape=(min(stretch, T), *gates.shape[1:]))
     gradients: dict[str, Array] = {}
+    reset = None if layer.resets is None else tuple(np.zeros_like(d) for d in ds)
     for start, stop in _ranges(0, T, stretch) or [(0, 0)]:
         da = adjoints[: stop - start]
-        ds = _pull_steps(layer, start, stop, incoming, ds, xi, da)
+        ds = _pull_steps(layer, start, stop, incoming, ds, xi, da, reset)
         _add_gradients(gradients, layer, start, stop, x, da)
         if dx is not None:
             project(da, layer.parameters["W_hx"], out=dx[start:stop])
-    return Pulled(dx, gradients, ds)
+    return Pulled(dx, gradients, ds, reset)
 
 
 def _pull_steps(
-    layer: Unrolled, start: int, stop: int, incoming: Incoming, ds: State, xi: list[float], da: Array
+    layer: Unrolled,
+    start: int,
+    stop: int,
+    incoming: Incoming,
+    ds: State,
+    xi: list[float],
+    da: Array,
+    reset: State | None,
 ) -> State:
-    """Take ``ds`` from the steps' end to their start; ``da`` receives their adjoints."""
+    """Take ``ds`` from the steps' end to their start; ``da`` receives their adjoints, and ``reset`` what goes to the
+    states that rows are reset to."""
     cell, W_hh = layer.cell, layer.parameters["W_hh"]
     gates = _by_gate(da, cell)
     entering = [(k, sequence) for k, sequence in enumerate(incoming) if sequence is not None]
@@ -110,6 +136,8 @@ def _pull_steps(
             for k, sequence in entering:
                 np.add(ds[k], sequence[t], out=ds[k])
             ds = cell.pull(derivatives, ds, W_hh, gates[t - start])
+            if reset is not None and layer.resets is not None:
+                _take_resets(reset, ds, layer.resets.flags[t])
             if xi[t] != 1:
                 for cotangent in ds:
                     if xi[t] == 0:
@@ -138,6 +166,7 @@ def sweep(
     local = [layer.cell.linearise(layer.tape) for layer in stack]
     da = [np.zeros_like(tape.gates) for tape in tapes]
     initial = [tuple(np.zeros_like(s[0]) for s in tape.states) for tape in tapes]
+    reset = [tuple(np.zeros_like(total) for total in start) for start in initial]
     ds = [tuple(np.zeros_like(s, shape=(len(last), *s.shape[1:])) for s in tape.states) for tape in tapes]
     for lag in range(min(k2, T + 1)):
         times = last - lag
@@ -149,7 +178,7 @@ def sweep(
         last, in_block = last[running], times >= first
         from_above: Array | None = None
         for k in reversed(range(len(stack))):
-            cell, parameters, _ = stack[k]
+            cell, parameters, _, resets = stack[k]
             state = tuple(cotangent[running] for cotangent in ds[k])
             for cotangent, sequence in zip(state, incoming[k], strict=True):
                 if sequence is not None:
@@ -158,15 +187,28 @@ def sweep(
                 state[0][...] += from_above
             step = np.empty_like(tapes[k].gates, shape=(len(times), *tapes[k].gates.shape[1:]))
             ds[k] = cell.pull(tuple(a[times] for a in local[k]), state, parameters["W_hh"], _by_gate(step, cell))
+            if resets is not None:
+                rows = np.expand_dims(resets.flags[times], tuple(range(1, ds[k][0].ndim - 2)))
+                reaches = reset[k] if lag + 1 < k2 else tuple(np.zeros_like(total) for total in reset[k])
+                _take_resets(reaches, ds[k], rows)
             da[k][times] += step
             from_above = step @ parameters["W_hx"]
     pulled = []
-    for layer, x, adjoints, start in zip(stack, xs, da, initial, strict=True):
+    for layer, x, adjoints, start, again in zip(stack, xs, da, initial, reset, strict=True):
         gradients: dict[str, Array] = {}
         _add_gradients(gradients, layer, 0, T, x, adjoints)
         dx = project(adjoints, layer.parameters["W_hx"]) if pull_input and not is_tokens(x) else None
-        pulled.append(Pulled(dx, gradients, start))
+        pulled.append(Pulled(dx, gradients, start, None if layer.resets is None else again))
     return pulled
+
+
+def _take_resets(reset: State, ds: State, rows: Array) -> None:
+    """Move cotangents of the ``rows (.., B)`` that are reset from ``ds``, of the states before, to ``reset``."""
+    if rows.any():
+        for total, cotangent in zip(reset, ds, strict=True):
+            there = np.where(rows[..., None], cotangent, 0)
+            total += there if there.ndim == total.ndim else there.sum(axis=0)
+            np.copyto(cotangent, 0, where=rows[..., None])
 
 
 def _by_gate(da: Array, cell: Cell) -> Array:

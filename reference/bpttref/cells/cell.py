@@ -19,21 +19,30 @@ class Tape:
     gates: ``(T, ..., B, G*H)``, the activated gates; of a cell with one gate they are its states 1 to T.
     states: per state ``(T+1, ..., B, H)``; index 0 is the initial state, index t+1 the state after step t.
     kept: ``(T, ..., B, H)``, one more array that the cell asks for, or None.
+    restarted: per state ``(T, ..., B, H)``, what each step starts from where resets replace some of the states before;
+    None where nothing is replaced.
     """
 
     gates: Array
     states: tuple[Array, ...]
     kept: Array | None
+    restarted: tuple[Array, ...] | None = None
 
     def steps(self, start: int, stop: int) -> "Tape":
         """The part of the tape for steps ``start <= t < stop``, as views."""
         kept = None if self.kept is None else self.kept[start:stop]
-        return Tape(self.gates[start:stop], tuple(s[start : stop + 1] for s in self.states), kept)
+        restarted = None if self.restarted is None else tuple(s[start:stop] for s in self.restarted)
+        return Tape(self.gates[start:stop], tuple(s[start : stop + 1] for s in self.states), kept, restarted)
+
+    @property
+    def before(self) -> tuple[Array, ...]:
+        """The states that each step starts from, ``(T, ..., B, H)`` each."""
+        return tuple(s[:-1] for s in self.states) if self.restarted is None else self.restarted
 
     @property
     def h_before(self) -> Array:
         """The hidden state that each step starts from: ``(T, ..., B, H)``."""
-        return self.states[0][:-1]
+        return self.before[0]
 
 
 class Cell(Protocol):
