@@ -25,9 +25,15 @@ def test_fault_is_caught(fault):
         assert not missed, f"on {cell.name} {missed} does not catch it"
 
 
+ELSEWHERE = {  # planted in implementations that have what the reference has not
+    "chunk-size-does-not-matter": "tests/field/test_chunks.py",
+    "factors-over-cases": "tests/laws/test_factors.py",
+}
+
+
 def test_every_law_catches_a_fault():
     """A law without a fault that it catches might be a law that cannot fail."""
-    assert {law.id for law in LAWS} == {law for fault in FAULTS for law in fault.caught_by}
+    assert {law.id for law in LAWS} - ELSEWHERE.keys() == {law for fault in FAULTS for law in fault.caught_by}
 
 
 @pytest.mark.parametrize("law", [law for law in LAWS if not law.kept], ids=lambda law: law.id)
@@ -66,4 +72,5 @@ def test_the_reference_passes_every_law():
     cells = [cell.name for cell in CELLS if cell.name not in like_another]
     results = list(judge(Reference(), LAWS, examples=EXAMPLES, seed=1, cells=cells))
     assert {r.status for r in results} == {"passed", "skipped"}
-    assert {r.law for r in results if r.status == "skipped"} == {"saturated-is-finite", "taylor-remainder"}
+    skipped = {"saturated-is-finite", "taylor-remainder", *ELSEWHERE}
+    assert {r.law for r in results if r.status == "skipped"} == skipped

@@ -272,7 +272,9 @@ def test_vectors_of_an_unknown_cell_are_left_alone_unless_they_are_called_biases
 
 
 def test_a_default_that_makes_no_sense_is_one_sentence():
-    with pytest.raises(ValueError, match="default_initial must be 'zeros', 'none' or a function; it is 'ones'"):
+    with pytest.raises(
+        ValueError, match="default_initial must be 'zeros', 'none', a mapping or a function; it is 'ones'"
+    ):
         Capabilities(cells=(LSTM(),), default_initial="ones")
 
 

@@ -19,7 +19,6 @@ from bpttcheck.laws.law import (
     initial_states,
     initial_states_left_out,
     selects,
-    several_chunks,
 )
 from bpttcheck.measuring.calls import AdapterError, Refused
 from bpttcheck.measuring.comparisons import Comparison, Violation
@@ -77,13 +76,6 @@ def _some_wanted(trial: Trial) -> Iterator[Comparison]:
         all_wanted = trial if trial.rng.random() < 0.5 else _another(trial, _perhaps_truncated(trial, trial.case))
         if all_wanted is not None:
             yield from _same(all_wanted, replace(all_wanted.case, wanted=trial.one_of(choices)))
-
-
-def _other_chunks(trial: Trial) -> Iterator[Comparison]:
-    """Chunks of another size give the same numbers."""
-    others = [chunk for chunk in sorted(trial.capabilities.chunks) if chunk != trial.case.chunk]
-    if others:
-        yield from _same(trial, replace(trial.case, chunk=trial.one_of(others)))
 
 
 def _perhaps_truncated(trial: Trial, case: Case) -> Case:
@@ -199,16 +191,6 @@ LAWS = (
         "bpttcheck.contract",
         _some_wanted,
         (gradients, selects),
-        door=Implementation,
-    ),
-    Law(
-        "chunk-size-does-not-matter",
-        "In how many steps at once a sequence is computed changes nothing.",
-        "f(x; C) = f(x; C')",
-        "composition of the steps",
-        _other_chunks,
-        (several_chunks,),
-        {"T": 2},
         door=Implementation,
     ),
 )

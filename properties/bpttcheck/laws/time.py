@@ -8,7 +8,7 @@ import numpy as np
 from bpttcheck.cases.blocks import Named, has_steps, named
 from bpttcheck.cases.changes import handed_back, of_steps, with_other_steps
 from bpttcheck.contract import Case, Cotangents, Gradients
-from bpttcheck.laws.law import NO_REFERENCE, Law, carried_cotangents, carried_states, gradients
+from bpttcheck.laws.law import NO_REFERENCE, Law, carried_cotangents, carried_states, gradients, several_chunks
 from bpttcheck.measuring.comparisons import Comparison
 from bpttcheck.measuring.completeness import wanted
 from bpttcheck.measuring.tolerance import Measured
@@ -111,6 +111,13 @@ def _causality(trial: Trial) -> Iterator[Comparison]:
         yield from trial.compare(late, trees.scale(late, 0), alive=alive)
 
 
+def _other_chunks(trial: Trial) -> Iterator[Comparison]:
+    """Chunks of another size give the same numbers."""
+    if others := [chunk for chunk in sorted(trial.capabilities.chunks) if chunk != trial.case.chunk]:
+        got = trial.results(replace(trial.case, chunk=trial.one_of(others)), trial.cotangents)
+        yield from trial.compare(got, trial.returned, trial.measured, trial.measured)
+
+
 def _first(trial: Trial, k: int) -> Measured:
     return Measured({}, {"y": trial.measured.spread["y"][:k]})
 
@@ -153,6 +160,16 @@ LAWS = (
         "definition of a recurrence",
         _causality,
         smallest={"T": 2},
+        kept=NO_REFERENCE,
+    ),
+    Law(
+        "chunk-size-does-not-matter",
+        "In how many steps at once a sequence is computed changes nothing.",
+        "f(x; C) = f(x; C')",
+        "composition of the steps",
+        _other_chunks,
+        (several_chunks,),
+        {"T": 2},
         kept=NO_REFERENCE,
     ),
 )
