@@ -23,7 +23,7 @@ from bpttcheck.custom_cell import CustomCell
 from bpttcheck.dtypes import FORMATS
 from bpttref import CELLS, Cell, Cotangents, Full, Gradients, Objective, Outputs, Pullback, Strategy
 from bpttref.arrays import Array
-from bpttref.network import AllParameters, States
+from bpttref.network import AllParameters, ResetTo, States
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +40,8 @@ class Case:
     wanted, of "x", "parameters" (with those of a readout) and "initial"; the others may be None, or anything. None
     stands for all, and the empty set for the outputs alone: the pullback may then be None. It is None unless
     ``Capabilities.selects``. chunk: in how many steps at once it is to be computed, of ``Capabilities.chunks``; None if
-    these are none.
+    these are none. resets: flags ``(T, B)``, before which steps which rows start anew, from zeros or from their initial
+    states, as ``reset_to`` and ``Capabilities.resets_to`` say; None where none does. A reset replaces the link.
     """
 
     cell: Cell | CustomCell
@@ -54,6 +55,8 @@ class Case:
     once: bool = False
     wanted: frozenset[str] | None = None
     chunk: int | None = None
+    resets: Array | None = None
+    reset_to: ResetTo = "zeros"
 
     @property
     def T(self) -> int:
@@ -76,6 +79,12 @@ class Case:
         return sizes | {"D": first["W_hx"].shape[1], "H": first["W_hh"].shape[1]}
 
 
+def refuse_resets(name: str, inputs: Collection[str]) -> None:
+    """Raise ValueError where resets are declared for an adapter that does not hand them over."""
+    if "resets" in inputs:
+        raise ValueError(f"{name} is declared to take resets, which only an adapter of your own can hand over")
+
+
 def one_stream(x: Any) -> Array:
     """The first of several streams, or the only one: an array ``(T, B, ..)``."""
     found: Array = next(iter(x.values())) if isinstance(x, Mapping) else x
@@ -83,7 +92,7 @@ def one_stream(x: Any) -> Array:
 
 
 _SETS = {
-    "inputs": {"dense", "tokens", "initial", "lengths"},
+    "inputs": {"dense", "tokens", "initial", "lengths", "resets"},
     "outputs": {"y", "final"},
     "gradients": {"x", "parameters", "initial"},
     "objectives": {"cross-entropy", "squared-error", "linear"},
@@ -101,7 +110,8 @@ class Capabilities:
     ``bpttcheck.dtypes.FORMATS``; arrays of a case in "bfloat16" are float32 arrays of bfloat16's numbers.
     biases: how many vectors the parameters hold: 2 (``b_hx`` and ``b_hh``), 1 (``b_hx``) or 0.
     layers: the deepest stack. bidirectional: whether it takes two directions.
-    inputs: of "dense" and "tokens" (what x may be), "initial" (states; without it, it starts from zeros), "lengths".
+    inputs: of "dense" and "tokens" (what x may be), "initial" (states; without it, it starts from zeros), "lengths",
+    "resets". resets_to: from what a row starts that is reset: "zeros", or its "initial" states.
     default_initial: from what it starts where it takes initial states and a case has none: "zeros", a function from the
     case to the states, ``{"h": "h0"}`` for a state that is a parameter then, the same for all rows, or "none" if they
     must be given. If it is left out and such a case raises, the law is skipped.
@@ -149,6 +159,7 @@ class Capabilities:
     reduction: Literal["given", "sum", "mean-of-steps", "mean"] = "given"
     padding_counts: bool = False
     loss_weights: bool = False
+    resets_to: ResetTo = "zeros"
     chunks: Collection[int] = ()
     sizes: Mapping[str, Collection[int]] = field(default_factory=dict)
     refuses: Callable[[Case], str | None] | None = None
@@ -178,6 +189,8 @@ class Capabilities:
         default = self.default_initial
         if default not in ("zeros", "none") and not callable(default) and not isinstance(default, Mapping):
             raise ValueError(f"default_initial must be 'zeros', 'none', a mapping or a function; it is {default!r}")
+        if self.resets_to not in ("zeros", "initial"):
+            raise ValueError(f"resets_to must be 'zeros' or 'initial'; it is {self.resets_to!r}")
         if self.biases not in (0, 1, 2):
             raise ValueError(f"biases must be 0, 1 or 2; it is {self.biases!r}")
         if not isinstance(self.layers, int) or not 1 <= self.layers <= _DEEPEST:
@@ -216,6 +229,7 @@ class Capabilities:
             "a choice of gradients": case.wanted is not None and not self.selects,
             "rows of different lengths": case.lengths is not None and "lengths" not in self.inputs,
             f"{len(case.parameters)} layers": len(case.parameters) > self.layers,
+            "resets": case.resets is not None and "resets" not in self.inputs,
             "two directions": len(case.parameters[0]) > 1 and not self.bidirectional,
             f"{truncation.__name__.lower()} truncation": truncation not in (Full, *self.truncations),
         }

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from bpttcheck.adapters.jax_subject import JaxSubject
-from bpttcheck.contract import Capabilities, CustomCell
+from bpttcheck.contract import Capabilities, CustomCell, refuse_resets
 from bpttcheck.custom_cell import Shapes
 from bpttref import Cell, Links, Regular
 
@@ -36,6 +36,7 @@ class JaxFunction(JaxSubject):
         if not forward_mode:
             self.jvp = None  # type: ignore[method-assign, assignment]
         self.name = name or getattr(function, "__name__", "function")
+        refuse_resets(self.name, declared.get("inputs", ()))
         self._function = function
         usual = {"truncations": (Regular, Links), "sizes": self.sizes}
         self._declared = Capabilities(cells=(CustomCell(self.name, parameters, states, width),), **(usual | declared))

@@ -16,7 +16,7 @@ from bpttcheck.adapters.messages import encoded
 from bpttcheck.adapters.process import Hang, Process
 from bpttcheck.cases.blocks import Named, named, place
 from bpttcheck.cases.shapes import state_shapes
-from bpttcheck.contract import Capabilities, Case, Cotangents, CustomCell, Gradients, Outputs, Pullback
+from bpttcheck.contract import Capabilities, Case, Cotangents, CustomCell, Gradients, Outputs, Pullback, refuse_resets
 from bpttcheck.measuring.calls import AdapterError
 from bpttref import CELLS, Cell, Full, Links, Regular
 from bpttref.inputs import is_tokens
@@ -109,6 +109,7 @@ def declared(header: Mapping[str, Any]) -> Capabilities:
             raise AdapterError(f"the program declares for {name} {fields[name]!r}; expected a list")
     if strange := [cut for cut in fields["truncations"] if cut not in _CUTS]:
         raise AdapterError(f"the program declares the truncation {strange[0]!r}; there are {', '.join(_CUTS)}")
+    refuse_resets("the program", fields.get("inputs", ()))
     cells, cuts = map(_cell, fields.pop("cells")), (_CUTS[cut] for cut in fields.pop("truncations"))
     return Capabilities(cells=tuple(cells), default_initial="none", truncations=tuple(cuts), **fields)
 

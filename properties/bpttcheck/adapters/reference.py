@@ -52,7 +52,7 @@ class Reference:
             cells=CELLS,
             layers=3,
             bidirectional=True,
-            inputs=("dense", "tokens", "initial", "lengths"),
+            inputs=("dense", "tokens", "initial", "lengths", "resets"),
             truncations=(Regular, Random, Links, Window, Blocks, Last),
             objectives=("cross-entropy", "squared-error", "linear"),
             loss_weights=True,
@@ -72,6 +72,8 @@ class Reference:
             lengths=case.lengths,
             strategy=case.truncation,
             pull_inputs=case.wanted is None or "x" in case.wanted,
+            resets=case.resets,
+            reset_to=case.reset_to,
         )
 
     def jvp(self, case: Case, tangents: Gradients) -> Outputs:
@@ -79,7 +81,15 @@ class Reference:
         moves = named(tangents)
         moved = with_arrays(replace(case, objective=None), lambda name, a: a.astype(complex) + 1j * _STEP * moves[name])
         assert not isinstance(case.cell, CustomCell)
-        outputs, _ = vjp(case.cell, moved.parameters, moved.x, moved.initial, lengths=case.lengths)
+        outputs, _ = vjp(
+            case.cell,
+            moved.parameters,
+            moved.x,
+            moved.initial,
+            lengths=case.lengths,
+            resets=case.resets,
+            reset_to=case.reset_to,
+        )
 
         def imaginary(array: Array) -> Array:
             part: Array = (array.imag / _STEP).astype(case.dtype)
@@ -101,6 +111,14 @@ class Reference:
 
         initial = case.initial or zero_states(case.cell, case.parameters, case.x.shape[1])
         loss, gradients, final = streamed_gradients(
-            case.cell, case.parameters, [case.x], case.objective, initial, case.truncation, receive
+            case.cell,
+            case.parameters,
+            [case.x],
+            case.objective,
+            initial,
+            case.truncation,
+            receive,
+            resets=case.resets,
+            reset_to=case.reset_to,
         )
         return Outputs(None, final, loss), gradients._replace(x=dx)

@@ -12,7 +12,7 @@ import numpy as np
 
 from bpttcheck.cases.blocks import case_arrays, named
 from bpttcheck.cases.changes import with_arrays
-from bpttcheck.contract import Capabilities, Case, Cotangents, CustomCell, Gradients, Outputs, Pullback
+from bpttcheck.contract import Capabilities, Case, Cotangents, CustomCell, Gradients, Outputs, Pullback, refuse_resets
 from bpttcheck.custom_cell import Shapes
 from bpttref import Cell
 from bpttref.arrays import Array
@@ -47,6 +47,7 @@ class StepFunction:
         name = getattr(step, "__name__", "step")
         known = CustomCell(cell or name, parameters, states, width) if isinstance(cell, str) else cell
         self.name = f"the step {name}"
+        refuse_resets(self.name, declared.get("inputs", ()))
         self._declared = Capabilities(cells=(known,), **declared)
 
     def capabilities(self) -> Capabilities:

@@ -9,7 +9,7 @@ from torch import nn
 
 from bpttcheck.adapters.torch_subject import ModuleSubject
 from bpttcheck.cases.case_file import units
-from bpttcheck.contract import Capabilities, Case, CustomCell
+from bpttcheck.contract import Capabilities, Case, CustomCell, refuse_resets
 from bpttcheck.custom_cell import Shapes
 from bpttref import Cell, Links, Regular
 
@@ -45,6 +45,7 @@ class TorchModule(ModuleSubject):
         if not forward_mode:
             self.jvp = None  # type: ignore[method-assign, assignment]
         self.name = name or getattr(factory, "__name__", "module")
+        refuse_resets(self.name, declared.get("inputs", ()))
         self._factory = factory
         self._takes_lengths = "lengths" in declared.get("inputs", ())
         takes = _arguments(factory, declared.get("sizes", {}))

@@ -92,6 +92,8 @@ class CaseFile:
             x if several or is_tokens(x) else self._rounded("x", x, dtype),
             tree("", "initial.", states_of) if any("initial." in name for name in arrays) else None,
             self._lengths(arrays.pop("lengths"), steps, B, capabilities) if "lengths" in arrays else None,
+            resets=self._resets(arrays.pop("resets"), steps, B) if "resets" in arrays else None,
+            reset_to=capabilities.resets_to,
         )
         y = taken("cotangent.y", (steps, B, width_of(layers))) if "cotangent.y" in arrays else None
         ends = any("cotangent." in name for name in arrays)
@@ -165,6 +167,14 @@ class CaseFile:
             said = f"between {least} and {steps}, the steps of x"
             raise ValueError(f"lengths in {self.path} must lie {said}; they are {lengths.tolist()}")
         return lengths.astype(np.int64)
+
+    def _resets(self, resets: Array, steps: int, B: int) -> Array:
+        """The flags. Raises ValueError."""
+        if resets.shape != (steps, B) or resets.dtype != bool:
+            raise ValueError(
+                f"resets in {self.path} are {resets.dtype} of {resets.shape}; expected flags ({steps}, {B})"
+            )
+        return resets
 
     def _rounded(self, name: str, array: Array, dtype: str) -> Array:
         """The array in a dtype. Raises ValueError where that cannot hold it."""

@@ -73,7 +73,13 @@ def with_padding(case: Case, number: float) -> Case:
 
 def of_steps(case: Case, steps: slice | Array) -> Case:
     """The case with these steps alone, from its initial states; the lengths stay as they are."""
-    return replace(case, x=trees.each(lambda array: array[steps], case.x))
+    resets = None if case.resets is None else case.resets[steps]
+    return replace(case, x=trees.each(lambda array: array[steps], case.x), resets=resets)
+
+
+def resets_far(case: Case) -> bool:
+    """Whether rows are reset to initial states, which a later piece of a sequence is not given."""
+    return case.reset_to == "initial" and case.resets is not None and bool(case.resets.any())
 
 
 def saturated(case: Case) -> Case:

@@ -5,7 +5,7 @@ except where that is intended. A failing case is drawn again by Hypothesis, from
 sizes and, because ``rounded`` shrinks to True, to small multiples of 1/4, which a person can work through by hand.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ class Draw:
 
     remembers: whether the weights of a known cell are such that states neither vanish nor explode over many steps.
     unbiased: whether biases are zero, as those of a network that has not been trained mostly are.
+    resets: whether rows start anew inside the sequence.
     chunk: the steps that are computed at once, 0 if nothing is declared of that.
     """
 
@@ -41,6 +42,7 @@ class Draw:
     remembers: bool = False
     unbiased: bool = False
     chunk: int = 0
+    resets: bool = False
 
     def __str__(self) -> str:
         if self.file is not None:
@@ -54,6 +56,7 @@ class Draw:
             "long memory": self.remembers,
             "biases of zero": self.unbiased,
             f"chunks of {self.chunk}": self.chunk > 0,
+            "resets": self.resets,
         }
         sizes = f"T={self.T}, B={self.B}, D={self.D}, H={self.H}"
         chosen = "".join(f", {option}" for option, given in options.items() if given)
@@ -85,7 +88,7 @@ def draw_case(rng: np.random.Generator, capabilities: Capabilities, k: int) -> D
     mixed = kind in ("ragged", "equal", "edge")
     dense, tokens = "dense" in capabilities.inputs, "tokens" in capabilities.inputs
     deep = kind == "stack" or (mixed and rng.random() < 0.5)
-    return Draw(
+    drawn = Draw(
         **sizes,
         layers=int(rng.integers(min(2, capabilities.layers), capabilities.layers + 1)) if deep else 1,
         bidirectional=capabilities.bidirectional and (kind == "two directions" or (mixed and rng.random() < 0.4)),
@@ -98,6 +101,8 @@ def draw_case(rng: np.random.Generator, capabilities: Capabilities, k: int) -> D
         unbiased=rng.random() < 0.2 and not growing,
         chunk=chunk,
     )
+    may_reset = "resets" in capabilities.inputs and not drawn.bidirectional and kind not in ("plain", "large")
+    return replace(drawn, resets=may_reset and drawn.seed % 2 == 0)
 
 
 def _sizes(rng: np.random.Generator, capabilities: Capabilities, kind: str, growing: str, chunk: int) -> dict[str, int]:
@@ -180,4 +185,5 @@ def smaller_draws(draw: Draw, capabilities: Capabilities) -> st.SearchStrategy[D
         remembers=st.sampled_from(sorted({False, draw.remembers})),
         unbiased=st.sampled_from([False, True]) if draw.unbiased else st.just(False),
         chunk=st.just(draw.chunk),
+        resets=st.sampled_from([False, True]) if draw.resets else st.just(False),
     )

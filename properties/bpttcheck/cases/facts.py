@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from bpttcheck.contract import Case
 from bpttref import Blocks, Full, Last, Links, Regular, Window
 
@@ -23,6 +25,9 @@ def facts(case: Case) -> list[str]:
         found.append("no step at all")
     if case.lengths is not None:
         found.append(f"lengths {_listed(case.lengths.tolist())}")
+    if case.resets is not None:
+        places = [f"step {t} of row {b}" for t, b in np.argwhere(case.resets)[:_SHOWN]]
+        found.append(f"resets to {case.reset_to} before {', '.join(places) or 'no step'}")
     if case.initial is None:
         found.append("no initial states")
     if case.once:

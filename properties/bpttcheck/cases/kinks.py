@@ -105,5 +105,13 @@ def _preactivations(case: Case) -> list[tuple[Array, Array]]:
             after[0][1] = after[0][0]
 
     x = case.x if is_tokens(case.x) else np.moveaxis(both.x, 0, 1)
-    vjp(_Watched("relu"), both.parameters, x, both.initial, lengths=case.lengths)
+    vjp(
+        _Watched("relu"),
+        both.parameters,
+        x,
+        both.initial,
+        lengths=case.lengths,
+        resets=case.resets,
+        reset_to=case.reset_to,
+    )
     return found

@@ -55,6 +55,8 @@ def realise(draw: Draw, cell: Cell | CustomCell, dtype: str, capabilities: Capab
         tuple(initial) if "initial" in capabilities.inputs else None,
         lengths,
         chunk=draw.chunk or None,
+        resets=_resets(draw) if draw.resets and not draw.bidirectional else None,
+        reset_to=capabilities.resets_to,
     )
     objective = _objective(rng, values, (draw.T, draw.B, width), capabilities, draw.seed % 4 == 3)
     dy = values(draw.T, draw.B, width) if "y" in capabilities.outputs else None
@@ -68,6 +70,14 @@ def realise(draw: Draw, cell: Cell | CustomCell, dtype: str, capabilities: Capab
     if objective is not None and not capabilities.padding_counts:
         objective = _of_valid_steps(objective, case.lengths, capabilities.reduction)
     return replace(case, objective=objective), cotangents
+
+
+def _resets(draw: Draw) -> Array:
+    """One in three, at least one of which lies inside the sequence; before the first step, too."""
+    rng = np.random.default_rng([draw.seed, 1])
+    flags = rng.random((draw.T, draw.B)) < 1 / 3
+    flags[rng.integers(min(1, draw.T - 1), draw.T), rng.integers(draw.B)] = True
+    return flags
 
 
 class _Source:

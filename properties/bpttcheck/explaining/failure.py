@@ -159,7 +159,8 @@ def write_failure(
     if law.door not in (OneShot, Implementation):
         case = replace(case, objective=None)
     cotangent_arrays = {f"cotangent.{name}": array for name, array in named(cotangents).items()}
-    np.savez(own / "case.npz", **streams(case.x) | case_arrays(case) | cotangent_arrays)  # type: ignore[arg-type]
+    rows = {n: a for n, a in (("lengths", case.lengths), ("resets", case.resets)) if a is not None}
+    np.savez(own / "case.npz", **streams(case.x) | case_arrays(case) | rows | cotangent_arrays)  # type: ignore[arg-type]
     start = os.path.relpath(Path.cwd(), own.resolve())
     with np.printoptions(floatmode="unique", threshold=2**31, linewidth=110):
         text = _FILE.format(

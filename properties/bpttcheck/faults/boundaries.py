@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from bpttcheck.cases.changes import of_steps
 from bpttcheck.contract import Case, Cotangents, CustomCell, Gradients, Outputs, Pullback
 from bpttcheck.faults.planting import Fault, Pulled, Vjp, correct
 from bpttref import GRU, LSTM, RNN, Blocks, Full, Last, Links, Random, Regular, Window, trees
@@ -26,7 +27,9 @@ def in_segments(boundary: Callable[[str, int, Array], Array], of: str = "h") -> 
         starts = range(0, len(case.x), tau)
         runs, state = [], case.initial
         for start in starts:
-            outputs, pull = correct(replace(case, x=case.x[start : start + tau], initial=state, truncation=Full()))
+            outputs, pull = correct(
+                replace(of_steps(case, slice(start, start + tau)), initial=state, truncation=Full())
+            )
             runs.append((outputs, pull))
             state = outputs.final
 
@@ -75,7 +78,7 @@ def state_not_carried() -> Vjp:
             return correct(case)
         tau = case.truncation.tau
         starts = range(0, len(case.x), tau)
-        runs = [correct(replace(case, x=case.x[s : s + tau], truncation=Full())) for s in starts]
+        runs = [correct(replace(of_steps(case, slice(s, s + tau)), truncation=Full())) for s in starts]
         y = np.concatenate([outputs.y for outputs, _ in runs if outputs.y is not None])
 
         def pullback(cotangents: Cotangents) -> Gradients:

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from bpttcheck.cases.changes import of_steps
 from bpttcheck.contract import Case, Cotangents, CustomCell, Gradients, Outputs, Pullback
 from bpttcheck.faults.planting import PULLBACK, Altered, Fault, Pulled, Vjp, correct
 from bpttref import GRU, LSTM, RNN, Full, trees, zero_states
@@ -24,7 +25,7 @@ def step_by_step(order: Callable[[int], Sequence[int]]) -> Callable[[], Vjp]:
             return outputs, pullback
         pulls, state = [], case.initial or zero_states(case.cell, case.parameters, case.x.shape[1])
         for t in range(len(case.x)):
-            step, pull = correct(replace(case, x=case.x[t : t + 1], initial=state))
+            step, pull = correct(replace(of_steps(case, slice(t, t + 1)), initial=state))
             pulls.append(pull)
             assert step.final is not None
             state = step.final

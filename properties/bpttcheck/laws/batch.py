@@ -24,7 +24,8 @@ def take(case: Case, cotangents: Cotangents, order: Array) -> tuple[Case, Cotang
 
     lengths = None if case.lengths is None else case.lengths[order]
     x = trees.each(lambda stream: stream[:, order], case.x)
-    some = replace(case, x=x, initial=states(case.initial), lengths=lengths)
+    resets = None if case.resets is None else case.resets[:, order]
+    some = replace(case, x=x, initial=states(case.initial), lengths=lengths, resets=resets)
     dy = None if cotangents.y is None else cotangents.y[:, order]
     return some, Cotangents(dy, states(cotangents.final))
 

@@ -188,6 +188,7 @@ parameters = Need(
 )
 truncations = Need(lambda asked: asked.capabilities.truncations, "no truncation is declared")
 lengths = Need(lambda asked: "lengths" in asked.capabilities.inputs, "rows of different lengths are not declared")
+resets = Need(lambda asked: "resets" in asked.capabilities.inputs, "resets are not declared")
 two_directions = Need(lambda asked: asked.capabilities.bidirectional, "two directions are not declared")
 empty = Need(lambda asked: asked.capabilities.empty, "sequences without steps are not declared")
 streams = Need(lambda asked: asked.capabilities.streams, "memory that follows the segments is not declared")

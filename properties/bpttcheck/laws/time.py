@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from bpttcheck.cases.blocks import Named, has_steps, named
-from bpttcheck.cases.changes import handed_back, of_steps, with_other_steps
+from bpttcheck.cases.changes import handed_back, of_steps, resets_far, with_other_steps
 from bpttcheck.contract import Case, Cotangents, Gradients
 from bpttcheck.laws.law import NO_REFERENCE, Law, carried_cotangents, carried_states, gradients, several_chunks
 from bpttcheck.measuring.comparisons import Comparison
@@ -28,6 +28,8 @@ def _split(trial: Trial) -> tuple[Case, Case, int] | None:
     k = trial.one_of(places)
     lengths = None if case.lengths is None else case.lengths - k
     head, tail = of_steps(case, slice(k)), of_steps(case, slice(k, None))
+    if resets_far(tail):
+        return None
     return replace(head, lengths=None), replace(tail, lengths=lengths), k
 
 
@@ -79,7 +81,7 @@ def _tied(trial: Trial) -> Iterator[Comparison]:
     if not trial.even or dy is None:
         return
     state, pieces = case.initial, []
-    if case.T % trial.unit:
+    if case.T % trial.unit or resets_far(case):
         return
     for steps in (slice(t, t + trial.unit) for t in range(0, case.T, trial.unit)):
         outputs, pullback = trial.run(replace(of_steps(case, steps), initial=state))

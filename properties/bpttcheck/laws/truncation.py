@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from bpttcheck.cases.blocks import Named, has_steps, named
-from bpttcheck.cases.changes import of_steps, only_y
+from bpttcheck.cases.changes import of_steps, only_y, resets_far
 from bpttcheck.cases.truncations import COVERING, DRAWN, NO_TEMPORAL_TERM, OF_STEPS, cuts
 from bpttcheck.contract import Cotangents, OneShot
 from bpttcheck.laws.law import (
@@ -117,7 +117,7 @@ def _pieces(strategy: Strategy, T: int) -> list[tuple[int, int, int]]:
 def _pieces_alone(trial: Trial) -> Iterator[Comparison]:
     """Each piece starts from the states that the subject returns there. Gradients of initial states are left out: which
     windows reach them differs."""
-    if not trial.even or trial.cotangents.y is None:
+    if not trial.even or trial.cotangents.y is None or resets_far(trial.case):
         return
     unit, allowed = trial.unit, trial.capabilities.sizes.get("T")
     trial = trial.of_first_steps(min(_STEPS, trial.case.T // unit) * unit)

@@ -184,6 +184,8 @@ def _vjp(case: Case, copies: int, kind: type[Array]) -> tuple[Outputs, Pullback]
         states(case.initial),
         lengths=case.lengths,
         strategy=case.truncation,
+        resets=case.resets,
+        reset_to=case.reset_to,
     )
 
 

@@ -30,6 +30,7 @@ def reference_is_confirmed(case: Case, cotangents: Cotangents) -> bool:
         or any(len(directions) > 1 for directions in case.parameters)
         or case.lengths is not None
         or case.initial is None
+        or case.resets is not None
         or case.truncation != Full()
         or is_tokens(case.x)
         or at_kink(case)
