@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from bpttcheck import LAWS, Capabilities, CustomCell, Gradients, Outputs, judge
 from bpttcheck.adapters.reference import Reference
+from bpttcheck.cases.changes import of_steps
 from bpttcheck.cases.drawing import draw_case
 from bpttcheck.cases.realising import realise
 from bpttcheck.cases.truncations import DRAWN
@@ -60,7 +61,7 @@ def trials(draw, subject):
     trial = Trial(subject, capabilities, *realise(drawn, cell, dtype, capabilities))
     steps = len(trial.case.x)
     if trial.case.lengths is None and draw(st.booleans()):
-        return trial, replace(trial.case, x=trial.case.x[: int(rng.integers(0, steps))])
+        return trial, of_steps(trial.case, slice(int(rng.integers(0, steps))))
     if len(trial.case.parameters[0]) == 1:
         return trial, trial.truncated(DRAWN[draw(st.sampled_from((Regular, Links)))](rng, steps))
     return trial, trial.case

@@ -70,9 +70,8 @@ class Inexact(Reference):
             return trees.each(np.asarray, tree)
 
         x = case.x if case.x.dtype.kind in "iu" else case.x.view(self.kind)
-        outputs, pullback = vjp(
-            case.cell, viewed(case.parameters), x, viewed(case.initial), lengths=case.lengths, strategy=case.truncation
-        )
+        rows = {"lengths": case.lengths, "resets": case.resets, "strategy": case.truncation}
+        outputs, pullback = vjp(case.cell, viewed(case.parameters), x, viewed(case.initial), **rows)
 
         def pulled(cotangents):
             return self.slip(Gradients(*(plain(part) for part in pullback(Cotangents(*map(viewed, cotangents))))))
