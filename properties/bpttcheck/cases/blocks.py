@@ -4,6 +4,7 @@ What has vanished is invisible beside what has not. So errors are never compared
 each gate's rows of a parameter, each time step of a sequence, each state.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeAlias
 from zlib import crc32
@@ -59,6 +60,11 @@ def together(arrays: Named) -> Array:
     if not found:
         raise KeyError("x")
     return np.concatenate(found, axis=2)
+
+
+def array_of(block: str) -> str:
+    """The array of a block, or one gate of it, whatever its layer, direction or step: "x", "W_hh[gate f]"."""
+    return re.sub(r"^(layer\d+\.)?(reverse\.)?|\[t=.*", "", block)
 
 
 def has_steps(name: str) -> bool:

@@ -5,13 +5,13 @@ from collections.abc import Iterator
 import numpy as np
 
 from bpttcheck.cases.blocks import Named
+from bpttcheck.cases.changes import zero_where
 from bpttcheck.contract import Cotangents
 from bpttcheck.laws.law import Law, gradients, reusable, wide_range
 from bpttcheck.measuring.comparisons import Comparison
 from bpttcheck.measuring.tolerance import Measured
 from bpttcheck.measuring.trial import Trial
 from bpttref import trees
-from bpttref.network import States
 
 _FACTORS = (2.0**7, 2.0**40, 2.0**-60)  # powers of two scale without rounding
 
@@ -21,17 +21,14 @@ def _linear(trial: Trial) -> Iterator[Comparison]:
     parts = [Cotangents(trial.cotangents.y)]
     final = trial.cotangents.final
     if final is not None:
-        parts += [Cotangents(None, _only(final, name)) for name in final[0][0]]
+        names = final[0][0].keys()
+        parts += [Cotangents(None, zero_where(final, names - {name})) for name in names]
     pullback = trial.forward[1]
     total: Named = {}
     for part in parts:
         pulled = trial.pull(pullback, part)
         total = {name: total.get(name, 0) + a.astype(np.float64) for name, a in pulled.items()}
     yield from trial.compare(trial.gradients, total, trial.measured, *trial.measure(trial.case, *parts))
-
-
-def _only(final: States, name: str) -> States:
-    return tuple(tuple({k: a if k == name else 0 * a for k, a in leaf.items()} for leaf in layer) for layer in final)
 
 
 def _scaled(trial: Trial) -> Iterator[Comparison]:

@@ -34,7 +34,7 @@ def _own_forward(trial: Trial) -> Iterator[Comparison]:
 def _of_own_forward(trial: Trial) -> Trial:
     """The trial, without cotangents of states that are not meant to be pulled back to the derivatives."""
     cell, final = trial.case.cell, trial.cotangents.final
-    if not isinstance(cell, CustomCell) or not set(cell.surrogate) & {name for name in (final or (({},),))[0][0]}:
+    if not isinstance(cell, CustomCell) or final is None or not {*cell.surrogate} & final[0][0].keys():
         return trial
     own = trial.beside(trial.case)
     own.cotangents = Cotangents(trial.cotangents.y, zero_where(final, cell.surrogate))

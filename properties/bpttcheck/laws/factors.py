@@ -5,11 +5,11 @@ a factor does not. So each block of what was got is regressed on what is right, 
 averaged, each with the weight of its precision. How far they scatter says how precise the average is.
 """
 
-import re
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from bpttcheck.cases.blocks import array_of
 from bpttcheck.dtypes import FORMATS
 from bpttcheck.laws.law import Law, coarse_format, gradients, right_numbers
 from bpttcheck.measuring.comparisons import Comparison
@@ -30,7 +30,7 @@ def _over_cases(cases: Sequence[Sequence[Comparison]], dtype: str) -> Iterator[C
     for comparisons in cases:
         sums: dict[str, tuple[float, float]] = {}
         for c in comparisons:
-            block = re.sub(r"^(layer\d+\.)?(reverse\.)?|\[t=.*", "", c.block)
+            block = array_of(c.block)
             if c.got is not None and c.expected is not None and np.isfinite(c.got).all() and c.tolerance > 0:
                 right = c.expected.astype(np.float64) / c.tolerance
                 product, square = sums.get(block, (0.0, 0.0))

@@ -1,11 +1,11 @@
 """One law on one case."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from bpttcheck.cases.blocks import array_of
 from bpttcheck.cases.drawing import Draw
 from bpttcheck.cases.kinks import at_kink, near_kink
 from bpttcheck.cases.realising import realise
@@ -73,7 +73,7 @@ def found_in(comparisons: Sequence[Comparison]) -> Finding:
     """The worst of some comparisons, and what they looked at."""
     alive: dict[str, bool] = {}
     for comparison in comparisons:
-        array = re.sub(r"^(layer\d+\.)?(reverse\.)?|\[t=.*", "", comparison.block)  # one of all layers and directions
+        array = array_of(comparison.block)
         alive[array] = alive.get(array, False) or comparison.alive
     return Finding(_first_wrong(comparisons), alive=alive)
 
