@@ -92,11 +92,8 @@ def _pieces(chunks: Iterable[Array], strategy: LinkStrategy) -> Iterator[tuple[i
         left, least = 0, -(-_ROWS // max(1, chunk.shape[1]))
         for right in [*np.flatnonzero(xi == 0).tolist(), len(chunk)]:
             if right - left >= (least if right < len(chunk) else 1):
-                yield (
-                    start + left,
-                    chunk[left:right].copy(),
-                    xi[left:right],
-                )  # the tape keeps it: chunks may be refilled
+                x = chunk[left:right].copy()  # the tape keeps it: chunks may be refilled
+                yield start + left, x, xi[left:right]
                 left = right
         start += len(chunk)
 

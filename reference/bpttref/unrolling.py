@@ -11,7 +11,7 @@ each over its own window, for the truncations that are not links. The adjoints `
 stored for many steps, so that the gradients of the weights are large products over time and batch.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -65,16 +65,23 @@ def forward(cell: Cell, parameters: Parameters, x: Array, initial: State, resets
         W = W_hh.swapaxes(-1, -2).copy()  # contiguous: faster in every step
         gates = zip(*(a[..., k * H : (k + 1) * H] for k in range(G)), strict=True)
         along_time = list(zip(*states, strict=True))
+        before: Iterable[State] = along_time[:-1]
         restarted = None if resets is None else tuple(np.empty_like(state[1:]) for state in states)
-        before = along_time[:-1] if restarted is None else list(zip(*restarted, strict=True))
+        if resets is not None and restarted is not None:
+            before = _restarting(before, zip(*restarted, strict=True), resets)
         kept_along_time = [None] * T if kept is None else kept
-        for t, arrays in enumerate(zip(a, gates, before, along_time[1:], kept_along_time, strict=True)):
-            if resets is not None:
-                for start, state, to in zip(before[t], along_time[t], resets.to, strict=True):
-                    np.copyto(start, state)
-                    np.copyto(start, to, where=resets.flags[t][:, None])
+        for arrays in zip(a, gates, before, along_time[1:], kept_along_time, strict=True):
             cell.step(*arrays, W, b_hh, work)
     return Unrolled(cell, parameters, Tape(a, states, kept, restarted), resets)
+
+
+def _restarting(states: Iterable[State], restarted: Iterable[State], resets: Resets) -> Iterator[State]:
+    """What each step starts from, written into ``restarted``: the state before, but in rows that are reset."""
+    for state, start, rows in zip(states, restarted, resets.flags, strict=True):
+        for whole, part, to in zip(start, state, resets.to, strict=True):
+            np.copyto(whole, part)
+            np.copyto(whole, to, where=rows[:, None])
+        yield start
 
 
 class Pulled(NamedTuple):
@@ -128,7 +135,7 @@ def _pull_steps(
     """Take ``ds`` from the steps' end to their start; ``da`` receives their adjoints, and ``reset`` what goes to the
     states that rows are reset to."""
     cell, W_hh = layer.cell, layer.parameters["W_hh"]
-    gates = _by_gate(da, cell)
+    gates, resets = _by_gate(da, cell), layer.resets
     entering = [(k, sequence) for k, sequence in enumerate(incoming) if sequence is not None]
     for first, last in _ranges(start, stop, max(1, _CACHED // max(1, da[:1].nbytes))):
         local = zip(*cell.linearise(layer.tape.steps(first, last)), strict=True)
@@ -136,8 +143,8 @@ def _pull_steps(
             for k, sequence in entering:
                 np.add(ds[k], sequence[t], out=ds[k])
             ds = cell.pull(derivatives, ds, W_hh, gates[t - start])
-            if reset is not None and layer.resets is not None:
-                _take_resets(reset, ds, layer.resets.flags[t])
+            if resets is not None and reset is not None:
+                _take_resets(reset, ds, resets.flags[t])
             if xi[t] != 1:
                 for cotangent in ds:
                     if xi[t] == 0:
@@ -166,7 +173,10 @@ def sweep(
     local = [layer.cell.linearise(layer.tape) for layer in stack]
     da = [np.zeros_like(tape.gates) for tape in tapes]
     initial = [tuple(np.zeros_like(s[0]) for s in tape.states) for tape in tapes]
-    reset = [tuple(np.zeros_like(total) for total in start) for start in initial]
+    reset = [
+        None if layer.resets is None else tuple(np.zeros_like(total) for total in start)
+        for layer, start in zip(stack, initial, strict=True)
+    ]
     ds = [tuple(np.zeros_like(s, shape=(len(last), *s.shape[1:])) for s in tape.states) for tape in tapes]
     for lag in range(min(k2, T + 1)):
         times = last - lag
@@ -187,10 +197,9 @@ def sweep(
                 state[0][...] += from_above
             step = np.empty_like(tapes[k].gates, shape=(len(times), *tapes[k].gates.shape[1:]))
             ds[k] = cell.pull(tuple(a[times] for a in local[k]), state, parameters["W_hh"], _by_gate(step, cell))
-            if resets is not None:
+            if resets is not None and (again := reset[k]) is not None:
                 rows = np.expand_dims(resets.flags[times], tuple(range(1, ds[k][0].ndim - 2)))
-                reaches = reset[k] if lag + 1 < k2 else tuple(np.zeros_like(total) for total in reset[k])
-                _take_resets(reaches, ds[k], rows)
+                _take_resets(again if lag + 1 < k2 else tuple(np.zeros_like(total) for total in again), ds[k], rows)
             da[k][times] += step
             from_above = step @ parameters["W_hx"]
     pulled = []
@@ -198,7 +207,7 @@ def sweep(
         gradients: dict[str, Array] = {}
         _add_gradients(gradients, layer, 0, T, x, adjoints)
         dx = project(adjoints, layer.parameters["W_hx"]) if pull_input and not is_tokens(x) else None
-        pulled.append(Pulled(dx, gradients, start, None if layer.resets is None else again))
+        pulled.append(Pulled(dx, gradients, start, again))
     return pulled
 
 

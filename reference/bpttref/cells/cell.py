@@ -35,14 +35,14 @@ class Tape:
         return Tape(self.gates[start:stop], tuple(s[start : stop + 1] for s in self.states), kept, restarted)
 
     @property
-    def before(self) -> tuple[Array, ...]:
-        """The states that each step starts from, ``(T, ..., B, H)`` each."""
-        return tuple(s[:-1] for s in self.states) if self.restarted is None else self.restarted
-
-    @property
     def h_before(self) -> Array:
         """The hidden state that each step starts from: ``(T, ..., B, H)``."""
-        return self.before[0]
+        return self.states[0][:-1] if self.restarted is None else self.restarted[0]
+
+    @property
+    def c_before(self) -> Array:
+        """As `h_before`, of the second state."""
+        return self.states[1][:-1] if self.restarted is None else self.restarted[1]
 
 
 class Cell(Protocol):

@@ -62,7 +62,7 @@ class LSTM:
 
     def linearise(self, tape: Tape) -> tuple[Array, ...]:
         assert tape.kept is not None
-        tanh_c, c_before = tape.kept, tape.before[1]
+        tanh_c, c_before = tape.kept, tape.c_before
         gates = tape.gates.reshape(*tanh_c.shape[:-1], 4, tanh_c.shape[-1])
         i, f, g, o = (gates[..., k, :] for k in range(4))
         to_gates = 1 - gates
