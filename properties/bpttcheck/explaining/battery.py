@@ -11,12 +11,13 @@ from bpttcheck.cases.drawing import Draw, draw_case
 from bpttcheck.cases.kinks import near_kink
 from bpttcheck.cases.realising import realise
 from bpttcheck.cases.truncations import COVERING, DRAWN, NO_TEMPORAL_TERM, OF_STEPS
-from bpttcheck.contract import Capabilities, Case, Cotangents, Implementation, TwoPhase
+from bpttcheck.contract import Capabilities, Case, Cotangents, CustomCell, Implementation, TwoPhase
 from bpttcheck.measuring.calls import capabilities_of
 from bpttcheck.measuring.trial import Trial
 from bpttref import Cell, Links, Random, Strategy, trees
 
 LONG = 24  # steps, rows, features or units above which one problem of a level is enough
+_SMALL = {"T": 4, "B": 2, "D": 3, "H": 2}  # of an unknown cell, of which each number is moved on its own
 _PROBLEMS = 3  # of each other level
 
 _Problem = tuple[Case, Cotangents]
@@ -31,16 +32,24 @@ class _Level:
     change: Callable[[np.random.Generator, Case, Cotangents], _Problem] = lambda rng, *problem: problem
 
 
-def battery(subject: Implementation, cell: Cell, dtype: str) -> Iterator[tuple[str, Trial]]:
+def battery(subject: Implementation, cell: Cell | CustomCell, dtype: str) -> Iterator[tuple[str, Trial]]:
     """The problems, each with the name of its level."""
     capabilities = capabilities_of(subject)
     for k, level in enumerate(_levels(capabilities, isinstance(subject, TwoPhase))):
         for n in range(1 if max(map(int, level.draw.values()), default=0) > LONG else _PROBLEMS):
             rng = np.random.default_rng([7, k, n])
-            drawn = realise(_plain(rng, capabilities, level.draw), cell, dtype, capabilities)
+            small = _sizes(capabilities) if isinstance(cell, CustomCell) else {}
+            drawn = realise(_plain(rng, capabilities, {**small, **level.draw}), cell, dtype, capabilities)
             trial = Trial(subject, capabilities, *level.change(rng, *drawn))
             if not near_kink(trial.case) and not trial.calls.declines(trial.case):
                 yield level.name, trial
+
+
+def _sizes(capabilities: Capabilities) -> dict[str, int]:
+    """Small sizes, the nearest that are declared."""
+    return {
+        name: min(capabilities.sizes.get(name, (size,)), key=lambda n: abs(n - size)) for name, size in _SMALL.items()
+    }
 
 
 def _plain(rng: np.random.Generator, capabilities: Capabilities, changes: Mapping[str, Any]) -> Draw:
@@ -53,6 +62,7 @@ def _plain(rng: np.random.Generator, capabilities: Capabilities, changes: Mappin
         "tokens": tokens,
         "weight_scale": 0.5,
         "unbiased": False,
+        "resets": False,
     }
     return replace(draw_case(rng, capabilities, 0), **{**plain, **changes})
 
@@ -78,6 +88,10 @@ def _levels(capabilities: Capabilities, two_phase: bool) -> Iterator[_Level]:
         yield _Level("rows of different lengths", ragged)
     if lengths and capabilities.bidirectional:
         yield _Level("two directions and rows of different lengths", two_ways | ragged)
+    if "resets" in capabilities.inputs:
+        yield _Level("resets", {"resets": True})
+    for chunk in sorted(capabilities.chunks):
+        yield _Level("more steps than a chunk", {"T": chunk + 2, "chunk": chunk})
     if lengths and capabilities.padding == "anything":
         yield _Level("NaN behind the ends of rows", ragged, _nan_behind)
     yield _Level("large weights", {"weight_scale": 8.0})

@@ -8,11 +8,13 @@ wrong ones, within tolerance on every problem.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from bpttcheck.adapters.reference import Reference
 from bpttcheck.contract import Case, Cotangents, CustomCell, Implementation, TwoPhase
 from bpttcheck.explaining.factors import FACTORS, clipping
 from bpttcheck.explaining.fitting import explain_some, gives
 from bpttcheck.explaining.lags import lags_of
 from bpttcheck.explaining.looking import FAILED, FLAGS, SECOND, Seen, differs_again, factors_of, looked_at
+from bpttcheck.explaining.own_derivatives import OwnDerivatives
 from bpttcheck.faults import FAULTS, Fault, gate_orders
 from bpttcheck.running.time_limit import USUAL, TimeLimit
 from bpttref import CELLS, Cell
@@ -118,16 +120,18 @@ def diagnose(
     faults: Sequence[Fault] = FAULTS,
     failing: Sequence[tuple[Case, Cotangents]] = (),
     limit: TimeLimit | None = None,
+    against: Implementation | None = None,
 ) -> Diagnosis | None:
-    """Diagnose a subject that broke a law; None for unknown cells, which have no reference, and if it always raises.
+    """Diagnose a subject that broke a law; None if it always raises.
 
-    failing: problems on which laws failed, which are looked at before the fresh ones. limit: a minute unless given;
-    then problems and faults that are left are not tried. Raises AdapterError if the capabilities do.
+    against: whose numbers are right, if these are not the reference's; an unknown cell is compared with the derivatives
+    of its own forward pass unless it is given. failing: problems on which laws failed, which are looked at before the
+    fresh ones. limit: a minute unless given; then problems and faults that are left are not tried. Raises AdapterError
+    if the capabilities do.
     """
-    if isinstance(cell, CustomCell):
-        return None
     limit = limit or TimeLimit(USUAL)
-    found = list(looked_at(subject, cell, dtype, failing, limit))
+    reference: Implementation = against or (OwnDerivatives(subject) if isinstance(cell, CustomCell) else Reference())
+    found = list(looked_at(subject, reference, cell, dtype, failing, limit))
     if not found:
         return None
     broken = [seen for seen in found if seen.bad]
@@ -135,12 +139,12 @@ def diagnose(
     simplest = next((seen.level for seen in broken if seen.level != FAILED), level)
     moody = any(differs_again(seen) for seen in found[:1] + broken[:1])
     doors = ("vjp",) if isinstance(subject, TwoPhase) else ("vjp", "loss_and_gradients")
-    everything = (*faults, *gate_orders(cell)) if broken else ()
+    everything = (*faults, *(() if isinstance(cell, CustomCell) else gate_orders(cell))) if broken else ()
     candidates = [fault for fault in everything if fault.door in doors and fault.fits(cell)]
     likely = [
-        fault for fault in limit.within(candidates) if gives(fault, broken)
+        fault for fault in limit.within(candidates) if gives(fault, reference, broken)
     ] or candidates  # what remembers must see them all
-    names = [fault.id for fault in limit.within(likely) if gives(fault, found)]
+    names = [fault.id for fault in limit.within(likely) if gives(fault, reference, found)]
     first = [seen for seen in broken if seen.level == level]
     wrong, right, factors = _described(first)
     partly, more, clipped = list[str](), 0, ""
@@ -148,7 +152,7 @@ def diagnose(
         clipped = clipping([seen.gradients() for seen in broken])
         plain = factors.keys() == set().union(*(seen.bad for seen in first)) and len(set(factors.values())) == 1
         if not clipped and not plain:
-            partly, more = explain_some(list(limit.within(candidates)), found, level)
+            partly, more = explain_some(list(limit.within(candidates)), reference, found, level)
     if more and level != simplest:  # the smallest case is explained, and not the rest
         level = simplest
         wrong, right, factors = _described([seen for seen in broken if seen.level == level])
@@ -159,7 +163,7 @@ def diagnose(
         tuple(sorted(wrong - FLAGS)),
         tuple(sorted(right)),
         factors,
-        lags_of(subject, cell, dtype) if unclear else "",
+        lags_of(subject, reference, cell, dtype) if unclear else "",
         moody,
         limit.cut,
         more=more,

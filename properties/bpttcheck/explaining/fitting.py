@@ -5,11 +5,13 @@ from itertools import combinations
 
 import numpy as np
 
+from bpttcheck.adapters.reference import Reference
 from bpttcheck.cases.blocks import Named
-from bpttcheck.contract import TwoPhase
+from bpttcheck.contract import Implementation, TwoPhase
 from bpttcheck.dtypes import FORMATS
 from bpttcheck.explaining.looking import FLAGS, Seen, alike, margins, results_of
 from bpttcheck.faults import Fault, Faulty
+from bpttcheck.faults.planting import Altered
 from bpttcheck.measuring.tolerance import Measured
 from bpttcheck.measuring.trial import Trial
 from bpttref.arrays import Array
@@ -17,9 +19,9 @@ from bpttref.arrays import Array
 _MOST_NAMES = 3  # that are said of one mistake among several
 
 
-def gives(fault: Fault, found: Sequence[Seen]) -> bool:
+def gives(fault: Fault, right: Implementation, found: Sequence[Seen]) -> bool:
     """Whether a fault gives the subject's numbers on each of these problems, put to it in the same order."""
-    planted = Faulty(fault, scored=bool(found) and not isinstance(found[0].trial.subject, TwoPhase))
+    planted = _planted(fault, right, found)
     for seen in found:
         numbers, results = _numbers(planted, seen), seen.results
         if numbers is None or any(not np.array_equal(numbers[n], results[n]) for n in FLAGS & results.keys()):
@@ -29,6 +31,12 @@ def gives(fault: Fault, found: Sequence[Seen]) -> bool:
         if any(margin > 1 for margin in margins(seen.trial, *_beside(numbers, seen))[0].values()):
             return False
     return True
+
+
+def _planted(fault: Fault, right: Implementation, found: Sequence[Seen]) -> Faulty:
+    """A fault in what is right; one of a cell's equations in the reference, which alone has them."""
+    within = Reference() if isinstance(fault.make, Altered) else right
+    return Faulty(fault, within, scored=bool(found) and not isinstance(found[0].trial.subject, TwoPhase))
 
 
 def _numbers(planted: Faulty, seen: Seen) -> Named | None:
@@ -51,7 +59,9 @@ def _beside(numbers: Named, seen: Seen) -> tuple[Named, Measured]:
     return got, Measured(values, scale)
 
 
-def explain_some(candidates: Sequence[Fault], found: Sequence[Seen], level: str) -> tuple[list[str], int]:
+def explain_some(
+    candidates: Sequence[Fault], right: Implementation, found: Sequence[Seen], level: str
+) -> tuple[list[str], int]:
     """The faults of which each explains, array by array, all that is wrong at the problems of a level, or two that do
     so together; and how many it takes. They are wrong at no problem where the subject is right, and explain most."""
     first = [seen for seen in found if seen.level == level and seen.bad]
@@ -59,9 +69,9 @@ def explain_some(candidates: Sequence[Fault], found: Sequence[Seen], level: str)
     explained: dict[str, list[set[str]]] = {}
     counts: dict[str, int] = {}
     for fault in candidates:
-        overlaps = [_overlap(fault, seen) for seen in first]
+        overlaps = [_overlap(fault, right, seen) for seen in first]
         if any(overlaps):
-            overlaps += [_overlap(fault, seen) for seen in others]
+            overlaps += [_overlap(fault, right, seen) for seen in others]
             if all(overlap is not None for overlap in overlaps):
                 blocks = [overlap or set() for overlap in overlaps]
                 explained[fault.id], counts[fault.id] = blocks[: len(first)], sum(map(len, blocks))
@@ -80,9 +90,9 @@ def explain_some(candidates: Sequence[Fault], found: Sequence[Seen], level: str)
     return [], 0
 
 
-def _overlap(fault: Fault, seen: Seen) -> set[str] | None:
+def _overlap(fault: Fault, right: Implementation, seen: Seen) -> set[str] | None:
     """The wrong blocks in which a fault gives the subject's numbers; None if it is wrong where the subject is right."""
-    numbers = _numbers(Faulty(fault, scored=not isinstance(seen.trial.subject, TwoPhase)), seen)
+    numbers = _numbers(_planted(fault, right, [seen]), seen)
     if numbers is None or any(not np.array_equal(numbers[n], seen.results[n]) for n in FLAGS & numbers.keys()):
         return None
     own = {block for block, margin in margins(seen.trial, numbers, seen.true)[0].items() if margin > 1} - FLAGS

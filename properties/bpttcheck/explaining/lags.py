@@ -8,15 +8,16 @@ from bpttcheck.cases.changes import only_y
 from bpttcheck.cases.drawing import Draw
 from bpttcheck.cases.kinks import near_kink
 from bpttcheck.cases.realising import realise
-from bpttcheck.contract import Implementation, TwoPhase
+from bpttcheck.contract import CustomCell, Implementation, TwoPhase
 from bpttcheck.explaining.battery import LONG
-from bpttcheck.measuring.calls import capabilities_of
+from bpttcheck.explaining.looking import truth
+from bpttcheck.measuring.calls import Refused, capabilities_of
 from bpttcheck.measuring.comparisons import Violation
 from bpttcheck.measuring.trial import Trial
 from bpttref import Cell
 
 
-def lags_of(subject: Implementation, cell: Cell, dtype: str) -> str:
+def lags_of(subject: Implementation, right: Implementation, cell: Cell | CustomCell, dtype: str) -> str:
     """At which lags dx is wrong, for the loss at the last of many steps alone."""
     capabilities = capabilities_of(subject)
     sizes: dict[str, Any] = {"T": LONG} | {
@@ -31,10 +32,9 @@ def lags_of(subject: Implementation, cell: Cell, dtype: str) -> str:
     if not isinstance(subject, TwoPhase) or not offered or trial.calls.declines(case) or near_kink(case):
         return ""
     last = only_y(cotangents, slice(LONG - 1, LONG))
-    (true,) = trial.measure(case, last)
     try:
-        got = trial.gradients_of(case, last)
-    except Violation:  # something is missing
+        true, got = truth(trial, right, case, last), trial.gradients_of(case, last)
+    except (Refused, Violation):  # something is missing
         return ""
     steps = list(trial.compare({"x": got["x"]}, {"x": true.values["x"]}, true))[::-1]
     wrong = [lag for lag, step in enumerate(steps) if step.margin > 1]

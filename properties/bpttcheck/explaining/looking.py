@@ -5,18 +5,22 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bpttcheck.adapters.reference import Reference
 from bpttcheck.cases.blocks import Named, case_arrays, named
-from bpttcheck.cases.changes import other_problem, with_arrays
-from bpttcheck.contract import Case, Cotangents, Gradients, Implementation, Outputs, TwoPhase
+from bpttcheck.cases.changes import meant_to_differ, other_problem, with_arrays
+from bpttcheck.contract import Case, Cotangents, CustomCell, Gradients, Implementation, Outputs, TwoPhase
 from bpttcheck.dtypes import FORMATS
 from bpttcheck.explaining.battery import battery
 from bpttcheck.explaining.factors import FACTORS
+from bpttcheck.explaining.own_derivatives import OwnDerivatives
+from bpttcheck.measuring.black_box import measure_black_box
 from bpttcheck.measuring.calls import AdapterError, Refused, capabilities_of
+from bpttcheck.measuring.comparisons import Violation
 from bpttcheck.measuring.completeness import declared, kind
 from bpttcheck.measuring.tolerance import Measured
 from bpttcheck.measuring.trial import Trial
 from bpttcheck.running.time_limit import TimeLimit
-from bpttref import Cell, trees
+from bpttref import Cell, Full, trees
 from bpttref.arrays import Array
 
 AGAIN, SECOND = "again ", "second pullback's "
@@ -44,17 +48,24 @@ class Seen:
 
 
 def looked_at(
-    subject: Implementation, cell: Cell, dtype: str, failing: Sequence[tuple[Case, Cotangents]], limit: TimeLimit
+    subject: Implementation,
+    right: Implementation,
+    cell: Cell | CustomCell,
+    dtype: str,
+    failing: Sequence[tuple[Case, Cotangents]],
+    limit: TimeLimit,
 ) -> Iterator[Seen]:
-    """The problems that failed and then those of the battery, put to the subject, but for those on which it raises."""
+    """The problems that failed and then those of the battery, put to the subject, but for those on which it raises, or
+    of which nobody knows what is right."""
     capabilities = capabilities_of(subject)
     known = [(FAILED, Trial(subject, capabilities, *problem)) for problem in failing]
     for level, trial in limit.within((*known, *battery(subject, cell, dtype))):
+        if not isinstance(right, OwnDerivatives | Reference):
+            trial.against = right
         try:
-            results = results_of(trial)
-        except (Refused, AdapterError):
+            results, true = results_of(trial), _true(trial, right)
+        except (Refused, AdapterError, Violation):
             continue
-        true = _true(trial)
         worst, alive = margins(trial, results, true)
         yield Seen(level, trial, results, true, {block for block, margin in worst.items() if margin > 1}, alive)
 
@@ -127,10 +138,25 @@ def _given(case: Case, cotangents: Cotangents) -> list[Array]:
     return [*case_arrays(case).values(), *named(cotangents).values()]
 
 
-def _true(trial: Trial) -> Measured:
+def truth(trial: Trial, right: Implementation, case: Case, cotangents: Cotangents) -> Measured:
+    """What is right for a case, and the scales of error. Raises Refused where that cannot be found out."""
+    if not isinstance(right, OwnDerivatives):
+        return trial.measure(case, cotangents)[0] if isinstance(trial.subject, TwoPhase) else trial.scored_measured
+    if case.truncation != Full():
+        raise Refused("the derivatives of the forward pass are those of full BPTT")
+    if isinstance(trial.subject, TwoPhase):
+        own = measure_black_box(trial.results, case, cotangents).spread
+    else:
+        own = trial.measure_objective(case).spread
+    found = right.measure(case, cotangents)
+    values = {n: a for n, a in found.values.items() if n in own and not meant_to_differ(case, n)}
+    return Measured(values, {n: own[n] + found.spread.get(n, 0) for n in values})
+
+
+def _true(trial: Trial, right: Implementation) -> Measured:
+    true = truth(trial, right, trial.case, trial.cotangents)
     if not isinstance(trial.subject, TwoPhase):
-        return trial.scored_measured
-    true = trial.measured
+        return true
     gradients = [name for name in trial.expected() if name in true.values]
     values, spread = dict(true.values), dict(true.spread)
     if trial.capabilities.gradients and trial.capabilities.reusable:

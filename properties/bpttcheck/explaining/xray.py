@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from bpttcheck.adapters.reference import Reference
 from bpttcheck.cases.blocks import Named, together
 from bpttcheck.cases.changes import only_y
 from bpttcheck.cases.drawing import Draw
@@ -191,7 +192,7 @@ def _uncut(case: Case, cotangents: Cotangents, rows: list[Named]) -> str:
     if case.cell != LSTM():
         return ""
     for words, boundary in explanations.items():
-        _, pullback = in_segments(boundary)()(case)
+        _, pullback = in_segments(boundary, "c", Reference().vjp)(case)
         pulled = [pullback(only_y(cotangents, slice(t, t + 1))).x for t in range(len(rows))]
         if all(x is not None and np.allclose(x, row["x"], CLOSE, 1e-12) for x, row in zip(pulled, rows, strict=True)):
             return words

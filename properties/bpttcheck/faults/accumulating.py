@@ -52,22 +52,22 @@ def run_twice(case: Case, pullback: Pullback, cotangents: Cotangents) -> Gradien
 
 def divided_by_rows(case: Case, pullback: Pullback, cotangents: Cotangents) -> Gradients:
     gradients = pullback(cotangents)
-    return gradients._replace(parameters=trees.scale(gradients.parameters, 1 / max(1, case.x.shape[1])))
+    return gradients._replace(parameters=trees.scale(gradients.parameters, 1 / max(1, case.B)))
 
 
 def divided_by_steps(case: Case, pullback: Pullback, cotangents: Cotangents) -> Gradients:
     gradients = pullback(cotangents)
-    return gradients._replace(parameters=trees.scale(gradients.parameters, 1 / max(1, len(case.x))))
+    return gradients._replace(parameters=trees.scale(gradients.parameters, 1 / max(1, case.T)))
 
 
 def divided_by_steps_and_rows(case: Case, pullback: Pullback, cotangents: Cotangents) -> Gradients:
     gradients = pullback(cotangents)
-    return gradients._replace(parameters=trees.scale(gradients.parameters, 1 / max(1, len(case.x) * case.x.shape[1])))
+    return gradients._replace(parameters=trees.scale(gradients.parameters, 1 / max(1, case.T * case.B)))
 
 
 def times_steps(case: Case, pullback: Pullback, cotangents: Cotangents) -> Gradients:
     gradients = pullback(cotangents)
-    return gradients._replace(parameters=trees.scale(gradients.parameters, len(case.x)))
+    return gradients._replace(parameters=trees.scale(gradients.parameters, case.T))
 
 
 def upper_biases_zero(case: Case, pullback: Pullback, cotangents: Cotangents) -> Gradients:
@@ -107,7 +107,7 @@ def negated(case: Case, pullback: Pullback, cotangents: Cotangents) -> Gradients
 
 def times_rows(case: Case, pullback: Pullback, cotangents: Cotangents) -> Gradients:
     gradients = pullback(cotangents)
-    return gradients._replace(parameters=trees.scale(gradients.parameters, case.x.shape[1]))
+    return gradients._replace(parameters=trees.scale(gradients.parameters, case.B))
 
 
 def wide_states_cut(case: Case, pullback: Pullback, cotangents: Cotangents) -> Gradients:

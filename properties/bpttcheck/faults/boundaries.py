@@ -2,18 +2,19 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from bpttcheck.cases.changes import of_steps
 from bpttcheck.contract import Case, Cotangents, CustomCell, Gradients, Outputs, Pullback
-from bpttcheck.faults.planting import Fault, Pulled, Vjp, correct
+from bpttcheck.faults.planting import Fault, Pulled, Vjp
 from bpttref import GRU, LSTM, RNN, Blocks, Full, Last, Links, Random, Regular, Window, trees
 from bpttref.arrays import Array
 
 
-def in_segments(boundary: Callable[[str, int, Array], Array], of: str = "h") -> Callable[[], Vjp]:
+def in_segments(boundary: Callable[[str, int, Array], Array], of: str, correct: Vjp) -> Vjp:
     """Regular truncation as a loop over segments, in which ``boundary(name, layer, cotangent)`` crosses each cut.
 
     of: the state that a cell must have, for there to be anything to get wrong.
@@ -21,10 +22,10 @@ def in_segments(boundary: Callable[[str, int, Array], Array], of: str = "h") -> 
 
     def faulty(case: Case) -> tuple[Outputs, Pullback]:
         there = not isinstance(case.cell, CustomCell) and of in case.cell.states
-        if not there or not isinstance(case.truncation, Regular) or case.lengths is not None or len(case.x) == 0:
+        if not there or not isinstance(case.truncation, Regular) or case.lengths is not None or case.T == 0:
             return correct(case)
         tau = case.truncation.tau
-        starts = range(0, len(case.x), tau)
+        starts = range(0, case.T, tau)
         runs, state = [], case.initial
         for start in starts:
             outputs, pull = correct(
@@ -50,7 +51,7 @@ def in_segments(boundary: Callable[[str, int, Array], Array], of: str = "h") -> 
         y = np.concatenate([outputs.y for outputs, _ in runs if outputs.y is not None])
         return Outputs(y, state), pullback
 
-    return lambda: faulty
+    return faulty
 
 
 def cell_state_not_cut(name: str, layer: int, cotangent: Array) -> Array:
@@ -63,21 +64,21 @@ def upper_layer_not_cut(name: str, layer: int, cotangent: Array) -> Array:
 
 def tail_dropped(case: Case, pullback: Pullback, cotangents: Cotangents) -> Gradients:
     if isinstance(case.truncation, Regular) and cotangents.y is not None:
-        whole = len(case.x) // case.truncation.tau * case.truncation.tau
+        whole = case.T // case.truncation.tau * case.truncation.tau
         dy = cotangents.y.copy()
         dy[whole:] = 0
         cotangents = cotangents._replace(y=dy)
     return pullback(cotangents)
 
 
-def state_not_carried() -> Vjp:
+def state_not_carried(correct: Vjp) -> Vjp:
     """Every segment of a truncated run starts from the initial state."""
 
     def faulty(case: Case) -> tuple[Outputs, Pullback]:
-        if not isinstance(case.truncation, Regular) or len(case.x) == 0:
+        if not isinstance(case.truncation, Regular) or case.T == 0:
             return correct(case)
         tau = case.truncation.tau
-        starts = range(0, len(case.x), tau)
+        starts = range(0, case.T, tau)
         runs = [correct(replace(of_steps(case, slice(s, s + tau)), truncation=Full())) for s in starts]
         y = np.concatenate([outputs.y for outputs, _ in runs if outputs.y is not None])
 
@@ -104,7 +105,7 @@ def state_not_carried() -> Vjp:
     return faulty
 
 
-def parameters_not_truncated(kind: type) -> Callable[[], Vjp]:
+def parameters_not_truncated(kind: type, correct: Vjp) -> Vjp:
     """dx is truncated; the gradients of the parameters are those of full BPTT."""
 
     def faulty(case: Case) -> tuple[Outputs, Pullback]:
@@ -114,7 +115,7 @@ def parameters_not_truncated(kind: type) -> Callable[[], Vjp]:
         _, full = correct(replace(case, truncation=Full()))
         return outputs, lambda c: pullback(c)._replace(parameters=full(c).parameters)
 
-    return lambda: faulty
+    return faulty
 
 
 def hidden_state_not_cut(name: str, layer: int, cotangent: Array) -> Array:
@@ -125,7 +126,7 @@ def cut_behind_the_end(case: Case, pullback: Pullback, cotangents: Cotangents) -
     """A cut in a row's padding cuts the cotangent of its final state off, too."""
     if case.lengths is None or cotangents.final is None or not isinstance(case.truncation, Regular | Links):
         return pullback(cotangents)
-    cuts = np.flatnonzero(case.truncation.links(len(case.x)) == 0)
+    cuts = np.flatnonzero(case.truncation.links(case.T) == 0)
     lost = (case.lengths <= cuts.max(initial=-1))[:, None]
     final = tuple(tuple({k: np.where(lost, 0, a) for k, a in leaf.items()} for leaf in la) for la in cotangents.final)
     return pullback(Cotangents(cotangents.y, trees.each(lambda a: a.astype(case.dtype), final)))
@@ -154,7 +155,7 @@ _ROWS: tuple[tuple[Any, ...], ...] = (
         "https://github.com/Lightning-AI/pytorch-lightning/pull/8145",
         ("tau-one-has-no-temporal-term", "xray-regular", "regular-reference"),
         (LSTM(),),
-        in_segments(cell_state_not_cut, "c"),
+        partial(in_segments, cell_state_not_cut, "c"),
     ),
     (
         "layer-not-detached",
@@ -162,7 +163,7 @@ _ROWS: tuple[tuple[Any, ...], ...] = (
         "https://github.com/NeuroTorch/NeuroTorch/pull/137",
         ("xray-regular", "regular-reference"),
         (RNN("tanh"), GRU("after")),
-        in_segments(upper_layer_not_cut),
+        partial(in_segments, upper_layer_not_cut, "h"),
     ),
     (
         "hidden-state-not-detached",
@@ -170,7 +171,7 @@ _ROWS: tuple[tuple[Any, ...], ...] = (
         "https://github.com/pytorch/pytorch/issues/2198",
         ("xray-regular", "regular-reference"),
         (LSTM(),),
-        in_segments(hidden_state_not_cut, "c"),
+        partial(in_segments, hidden_state_not_cut, "c"),
     ),
     *(
         (
@@ -179,7 +180,7 @@ _ROWS: tuple[tuple[Any, ...], ...] = (
             "https://github.com/Theano/Theano/issues/4652",
             (f"{kind.__name__.lower()}-reference", *(("pieces-alone",) if kind is not Links else ())),
             (RNN("tanh"),),
-            parameters_not_truncated(kind),
+            partial(parameters_not_truncated, kind),
         )
         for kind in (Regular, Window, Blocks, Last, Links)
     ),
@@ -189,7 +190,7 @@ _ROWS: tuple[tuple[Any, ...], ...] = (
         "https://github.com/Theano/Theano/issues/4652",
         ("random-pattern",),
         (RNN("tanh"), LSTM()),
-        parameters_not_truncated(Random),
+        partial(parameters_not_truncated, Random),
     ),
     (
         "cut-behind-the-end",

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from bpttcheck.contract import Case, Cotangents, Gradients, Outputs, Pullback
-from bpttcheck.faults.planting import Fault, Pulled, Vjp, correct, with_case, with_parameters
+from bpttcheck.contract import Case, Cotangents, Gradients, Outputs, Pullback, one_stream
+from bpttcheck.faults.planting import Fault, Pulled, Vjp, with_case, with_parameters
 from bpttref import GRU, LSTM, RNN, Full, Regular, trees, zero_states
 from bpttref.arrays import Array
 
@@ -15,11 +16,11 @@ from bpttref.arrays import Array
 def begins_with_ones(case: Case) -> Case:
     if case.initial is not None:
         return case
-    zeros = zero_states(case.cell, case.parameters, case.x.shape[1])  # type: ignore[arg-type]
+    zeros = zero_states(case.cell, case.parameters, case.B)  # type: ignore[arg-type]
     return replace(case, initial=trees.each(lambda array: np.ones(array.shape, case.x.dtype), zeros))
 
 
-def state_kept_in_place() -> Vjp:
+def state_kept_in_place(correct: Vjp) -> Vjp:
     """The state after the first layer's last step is stored where the initial one was, if that looks like no copy."""
 
     def faulty(case: Case) -> tuple[Outputs, Pullback]:
@@ -58,12 +59,13 @@ def freed_too_early(case: Case, pullback: Pullback, cotangents: Cotangents) -> G
     return gradients._replace(initial=trees.scale(gradients.initial, 0)) if case.once else gradients
 
 
-def left_behind() -> Vjp:
+def left_behind(correct: Vjp) -> Vjp:
     """Without gradients the loop keeps its state for the next call of these shapes."""
     memory: dict[Any, Any] = {}
 
     def faulty(case: Case) -> tuple[Outputs, Pullback]:
-        key = str((case.cell, case.dtype, case.x.shape, [array.shape for array in _leaves(case.initial)]))
+        shapes = [array.shape for array in _leaves(case.initial)]
+        key = str((case.cell.name, case.dtype, one_stream(case.x).shape, shapes))
         outputs, pullback = correct(replace(case, initial=memory.pop(key, case.initial)))
         if case.wanted == frozenset():
             memory[key] = trees.copy(outputs.final)
@@ -72,7 +74,7 @@ def left_behind() -> Vjp:
     return faulty
 
 
-def without(kind: str, change: Callable[[Case], Case]) -> Vjp:
+def without(kind: str, change: Callable[[Case], Case], correct: Vjp) -> Vjp:
     """The pullback of a changed case where gradients of this kind are not wanted."""
 
     def faulty(case: Case) -> tuple[Outputs, Pullback]:
@@ -112,7 +114,7 @@ FAULTS = tuple(
             "https://github.com/uxlfoundation/oneDNN/issues/1436",
             ("initial-left-out",),
             (LSTM(), GRU("after")),
-            with_case(begins_with_ones),
+            partial(with_case, begins_with_ones),
         ),
         (
             "shared-state-overwritten",
@@ -160,7 +162,7 @@ FAULTS = tuple(
             "https://github.com/fla-org/flash-linear-attention/pull/568",
             ("some-wanted",),
             (LSTM(),),
-            lambda: without("initial", from_zeros),
+            partial(without, "initial", from_zeros),
         ),
         (
             "not-carried-unless-dx-wanted",
@@ -168,7 +170,7 @@ FAULTS = tuple(
             "",
             ("some-wanted",),
             (RNN("tanh"),),
-            lambda: without("x", not_carried),
+            partial(without, "x", not_carried),
         ),
     )
 )

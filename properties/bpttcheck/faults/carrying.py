@@ -1,11 +1,12 @@
 """The gradient is carried wrongly from step to step: dropped, clipped, through another matrix, or not far enough."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
 from bpttcheck.contract import Case, Cotangents, Gradients, Outputs, Pullback
-from bpttcheck.faults.planting import PULLBACK, Altered, Fault, Pulled, Vjp, correct, with_case
+from bpttcheck.faults.planting import PULLBACK, Altered, Fault, Vjp, with_case
 from bpttref import CELLS, GRU, LSTM, RNN, Full, Links, Regular, Window
 from bpttref.arrays import Array
 from bpttref.cells import State, Tape
@@ -83,23 +84,31 @@ def states_are_constants(case: Case) -> Case:
     return replace(case, truncation=Regular(1)) if len(case.parameters[0]) == 1 else case
 
 
-def long_sequences_stop(case: Case, pullback: Pullback, cotangents: Cotangents) -> Gradients:
+def long_sequences_stop(correct: Vjp) -> Vjp:
     """The backward loop stops after 16 steps."""
-    if len(case.x) <= 16 or len(case.parameters[0]) > 1 or case.lengths is not None:
-        return pullback(cotangents)
-    links = np.ones(len(case.x))
-    links[-16] = 0
-    short = correct(replace(case, truncation=Links(tuple(links.tolist()))))[1]
-    dy = None if cotangents.y is None else np.concatenate([0 * cotangents.y[:-16], cotangents.y[-16:]])
-    return short(Cotangents(dy, cotangents.final))
+
+    def faulty(case: Case) -> tuple[Outputs, Pullback]:
+        if case.T <= 16 or len(case.parameters[0]) > 1 or case.lengths is not None:
+            return correct(case)
+        links = np.ones(case.T)
+        links[-16] = 0
+        outputs, short = correct(replace(case, truncation=Links(tuple(links.tolist()))))
+
+        def pullback(cotangents: Cotangents) -> Gradients:
+            dy = None if cotangents.y is None else np.concatenate([0 * cotangents.y[:-16], cotangents.y[-16:]])
+            return short(Cotangents(dy, cotangents.final))
+
+        return outputs, pullback
+
+    return faulty
 
 
-def forgets_far_steps() -> Vjp:
+def forgets_far_steps(correct: Vjp) -> Vjp:
     """What lies more than 32 steps back gets no gradient."""
 
     def faulty(case: Case) -> tuple[Outputs, Pullback]:
         plain = case.truncation == Full() and case.lengths is None and len(case.parameters[0]) == 1
-        return correct(replace(case, truncation=Window(32)) if plain and len(case.x) > 32 else case)
+        return correct(replace(case, truncation=Window(32)) if plain and case.T > 32 else case)
 
     return faulty
 
@@ -185,7 +194,7 @@ FAULTS = tuple(
             "https://github.com/FluxML/Flux.jl/issues/1209",
             PULLBACK,
             (GRU("after"),),
-            with_case(states_are_constants),
+            partial(with_case, states_are_constants),
         ),
         (
             "stops-after-16-steps",
@@ -193,7 +202,7 @@ FAULTS = tuple(
             "",
             ("pullback-reference",),
             (RNN("tanh"), LSTM()),
-            Pulled(long_sequences_stop),
+            long_sequences_stop,
         ),
         (
             "forgets-after-32-steps",

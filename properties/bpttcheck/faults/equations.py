@@ -1,7 +1,8 @@
 """The forward pass is that of another cell."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import permutations
 from typing import Any
 
@@ -12,7 +13,6 @@ from bpttcheck.faults.planting import (
     Altered,
     Fault,
     Vjp,
-    correct,
     with_outputs,
     with_parameters,
 )
@@ -50,7 +50,7 @@ class BiasTwice:
         return bias
 
 
-def gates_taken_as(*taken: int, of: str = "Wb") -> Callable[[], Vjp]:
+def gates_taken_as(taken: Sequence[int], of: str, correct: Vjp) -> Vjp:
     """The k-th block is taken for gate ``taken[k]``, as by another convention, forward and backward. of: "W" for the
     blocks of weights alone, "b" for those of biases."""
 
@@ -67,15 +67,15 @@ def gates_taken_as(*taken: int, of: str = "Wb") -> Callable[[], Vjp]:
         outputs, pullback = correct(replace(case, parameters=others))
         return outputs, lambda cotangents: moved(pullback(cotangents), taken)
 
-    return lambda: faulty
+    return faulty
 
 
-def first_two_exchanged() -> Vjp:
+def first_two_exchanged(correct: Vjp) -> Vjp:
     """The first two gates are taken for each other."""
 
     def faulty(case: Case) -> tuple[Outputs, Pullback]:
         assert not isinstance(case.cell, CustomCell)
-        return gates_taken_as(1, 0, *range(2, len(case.cell.gates)))()(case)
+        return gates_taken_as((1, 0, *range(2, len(case.cell.gates))), "Wb", correct)(case)
 
     return faulty
 
@@ -97,7 +97,7 @@ def gate_orders(cell: Cell) -> Iterator[Fault]:
     ):
         for order in sorted(set(permutations(own)) - {own, *([(1, 0, *own[2:])] if of == "Wb" else [])}):
             name = "gates-taken-as-" + "-".join(cell.gates[gate] for gate in order) + where
-            yield Fault(name, statement, "", (), (cell,), gates_taken_as(*order, of=of))
+            yield Fault(name, statement, "", (), (cell,), partial(gates_taken_as, order, of))
 
 
 def through_float32(case: Case, outputs: Outputs) -> Outputs:
@@ -146,7 +146,7 @@ FAULTS = tuple(
             "https://github.com/elixir-nx/axon/pull/646",
             ("forward-reference",),
             (RNN("tanh"),),
-            with_outputs(through_float32),
+            partial(with_outputs, through_float32),
         ),
     )
 )

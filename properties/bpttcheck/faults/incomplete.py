@@ -4,7 +4,6 @@ from collections.abc import Callable
 
 import numpy as np
 
-from bpttcheck.adapters.reference import Reference
 from bpttcheck.contract import Case, Cotangents, Gradients, Outputs, Pullback
 from bpttcheck.faults.planting import Fault, LossAndGradients, Pulled
 from bpttref import GRU, LSTM, RNN, Full, trees
@@ -22,7 +21,7 @@ def when_truncated(change: Callable[[Gradients], Gradients]) -> Callable[[Case, 
 
 def nothing_without_steps(case: Case, pullback: Pullback, cotangents: Cotangents) -> Gradients:
     gradients = pullback(cotangents)
-    return gradients if len(case.x) else gradients._replace(parameters=None)
+    return gradients if case.T else gradients._replace(parameters=None)
 
 
 def as_float64(gradients: Gradients) -> Gradients:
@@ -35,9 +34,7 @@ def layer_twice(case: Case, pullback: Pullback, cotangents: Cotangents) -> Gradi
     return gradients._replace(parameters=(*gradients.parameters, gradients.parameters[-1]))
 
 
-def loss_alone_when_truncated() -> LossAndGradients:
-    correct = Reference().loss_and_gradients
-
+def loss_alone_when_truncated(correct: LossAndGradients) -> LossAndGradients:
     def faulty(case: Case) -> tuple[Outputs, Gradients]:
         outputs, gradients = correct(case)
         return outputs, gradients if case.truncation == Full() else Gradients(None, None, None)

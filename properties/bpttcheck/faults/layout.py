@@ -1,13 +1,15 @@
 """Axes, directions, strides and dtypes of arrays."""
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from bpttcheck.contract import Case, Cotangents, Gradients, Outputs, Pullback
-from bpttcheck.faults.planting import PULLBACK, Fault, Pulled, Vjp, correct, with_case, with_outputs
+from bpttcheck.faults.planting import PULLBACK, Fault, Pulled, Vjp, with_case, with_outputs
 from bpttref import GRU, LSTM, RNN, trees
+from bpttref.arrays import Array
 
 
 def second_direction_not_added(case: Case, pullback: Pullback, cotangents: Cotangents) -> Gradients:
@@ -30,7 +32,7 @@ def reverse_share_not_flipped(case: Case, pullback: Pullback, cotangents: Cotang
 def in_the_order_of_the_loop(case: Case, pullback: Pullback, cotangents: Cotangents) -> Gradients:
     """dx is collected in a loop from the last step to the first, and left so."""
     gradients = pullback(cotangents)
-    return gradients._replace(x=None if gradients.x is None else gradients.x[::-1].copy())
+    return gradients._replace(x=trees.each(lambda array: array[::-1].copy(), gradients.x))
 
 
 def first_row_for_all(case: Case) -> Case:
@@ -56,9 +58,7 @@ def _halves(cotangents: Cotangents) -> tuple[Cotangents, Cotangents]:
 def rows_for_steps(case: Case, pullback: Pullback, cotangents: Cotangents) -> Gradients:
     """dx is read from a buffer (B, T, D) as if it were (T, B, D)."""
     gradients = pullback(cotangents)
-    if gradients.x is None:
-        return gradients
-    return gradients._replace(x=gradients.x.swapaxes(0, 1).reshape(gradients.x.shape))
+    return gradients._replace(x=trees.each(_time_for_rows, gradients.x))
 
 
 def read_as_contiguous(case: Case, pullback: Pullback, cotangents: Cotangents) -> Gradients:
@@ -73,12 +73,16 @@ def axes_squeezed(case: Case, outputs: Outputs) -> Outputs:
     return outputs._replace(y=None if outputs.y is None else outputs.y.squeeze())
 
 
+def _time_for_rows(array: Array) -> Array:
+    return array.swapaxes(0, 1).reshape(array.shape)
+
+
 def viewed_not_transposed(case: Case) -> Case:
     """A batch-major array is viewed as time-major."""
-    return replace(case, x=case.x.swapaxes(0, 1).reshape(case.x.shape))
+    return replace(case, x=trees.each(_time_for_rows, case.x))
 
 
-def upcast() -> Vjp:
+def upcast(correct: Vjp) -> Vjp:
     def faulty(case: Case) -> tuple[Outputs, Pullback]:
         outputs, pullback = correct(case)
         assert outputs.y is not None
@@ -87,7 +91,7 @@ def upcast() -> Vjp:
     return faulty
 
 
-def sequence_reversed_batch() -> Vjp:
+def sequence_reversed_batch(correct: Vjp) -> Vjp:
     """The reverse direction is flipped along the batch instead of along time."""
 
     def faulty(case: Case) -> tuple[Outputs, Pullback]:
@@ -98,7 +102,7 @@ def sequence_reversed_batch() -> Vjp:
     return faulty
 
 
-def looks_ahead() -> Vjp:
+def looks_ahead(correct: Vjp) -> Vjp:
     """Outputs are left in the order of a reverse loop."""
 
     def faulty(case: Case) -> tuple[Outputs, Pullback]:
@@ -134,7 +138,7 @@ FAULTS = tuple(
             "",
             ("forward-reference", "batch-independence"),
             (LSTM(), GRU("after")),
-            with_case(first_row_for_all),
+            partial(with_case, first_row_for_all),
         ),
         (
             "flip-batch-axis",
@@ -174,7 +178,7 @@ FAULTS = tuple(
             "https://github.com/HHTseng/video-classification/issues/42",
             ("forward-reference", "batch-independence", "causality"),
             (RNN("tanh"),),
-            with_case(viewed_not_transposed),
+            partial(with_case, viewed_not_transposed),
         ),
         (
             "batch-first-transpose-missing",
@@ -190,7 +194,7 @@ FAULTS = tuple(
             "https://github.com/salesforce/pytorch-qrnn/issues/11",
             ("outputs-complete",),
             (RNN("tanh"),),
-            with_outputs(axes_squeezed),
+            partial(with_outputs, axes_squeezed),
         ),
         (
             "non-contiguous-dy",

@@ -1,11 +1,12 @@
 """Random truncation: links weighted wrongly, patterns drawn wrongly."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
 from bpttcheck.contract import Case, Outputs, Pullback
-from bpttcheck.faults.planting import Fault, Vjp, by_matrix, correct
+from bpttcheck.faults.planting import Fault, Vjp, by_matrix
 from bpttref import GRU, LSTM, RNN, Links, Random, weights
 from bpttref.arrays import Array
 
@@ -32,7 +33,7 @@ def applied_twice(strategy: Links, T: int) -> Array:
     return weights(Links(tuple((strategy.links(T) ** 2).tolist())), T)
 
 
-def new_pattern_each_call() -> Vjp:
+def new_pattern_each_call(correct: Vjp) -> Vjp:
     """The subject's generator is not seeded: every pullback draws a pattern of its own."""
     rng = np.random.default_rng(0)
 
@@ -44,13 +45,13 @@ def new_pattern_each_call() -> Vjp:
     return faulty
 
 
-def cut_with_probability_pi() -> Vjp:
+def cut_with_probability_pi(correct: Vjp) -> Vjp:
     """Links are cut with probability pi instead of kept."""
 
     def faulty(case: Case) -> tuple[Outputs, Pullback]:
         rule = case.truncation
         if isinstance(rule, Random) and isinstance(rule.pi, float) and rule.pi < 1:
-            xi = rule.links(len(case.x))
+            xi = rule.links(case.T)
             kept = (xi == 0) / rule.pi if rule.reweighted else (xi == 0) * 1.0
             return correct(replace(case, truncation=Links((1.0, *kept[1:].tolist()))))
         return correct(case)
@@ -58,11 +59,11 @@ def cut_with_probability_pi() -> Vjp:
     return faulty
 
 
-def all_links_together() -> Vjp:
+def all_links_together(correct: Vjp) -> Vjp:
     """One draw decides about all links of a sequence."""
 
     def faulty(case: Case) -> tuple[Outputs, Pullback]:
-        rule, T = case.truncation, len(case.x)
+        rule, T = case.truncation, case.T
         if not isinstance(rule, Random) or T == 0:
             return correct(case)
         pi = np.broadcast_to(rule.pi, T)
@@ -73,11 +74,11 @@ def all_links_together() -> Vjp:
     return faulty
 
 
-def own_links_weighted_by_pi() -> Vjp:
+def own_links_weighted_by_pi(correct: Vjp) -> Vjp:
     """A subject that draws its own links weights those that it keeps by pi instead of 1/pi."""
 
     def faulty(case: Case) -> tuple[Outputs, Pullback]:
-        rule, T = case.truncation, len(case.x)
+        rule, T = case.truncation, case.T
         if not isinstance(rule, Random) or not rule.reweighted or T == 0:
             return correct(case)
         xi = rule.links(T) * np.broadcast_to(rule.pi, T) ** 2
@@ -95,7 +96,7 @@ FAULTS = tuple(
             "",
             ("xray-links", "links-reference", "random-unbiased"),
             (RNN("tanh"), LSTM()),
-            by_matrix(Links, reweighted_once),
+            partial(by_matrix, Links, reweighted_once),
         ),
         (
             "no-reweight",
@@ -103,7 +104,7 @@ FAULTS = tuple(
             "https://arxiv.org/abs/1705.08209",
             ("xray-links", "links-reference", "random-unbiased"),
             (RNN("tanh"),),
-            by_matrix(Links, no_reweighting),
+            partial(by_matrix, Links, no_reweighting),
         ),
         (
             "p-instead-of-1/p",
@@ -111,7 +112,7 @@ FAULTS = tuple(
             "",
             ("xray-links", "links-reference", "random-unbiased", "links-affine"),
             (RNN("tanh"),),
-            by_matrix(Links, inverse_weights),
+            partial(by_matrix, Links, inverse_weights),
         ),
         (
             "reweight-twice",
@@ -119,7 +120,7 @@ FAULTS = tuple(
             "",
             ("xray-links", "links-reference", "random-unbiased", "links-affine"),
             (GRU("after"),),
-            by_matrix(Links, applied_twice),
+            partial(by_matrix, Links, applied_twice),
         ),
         (
             "unseeded-pattern",

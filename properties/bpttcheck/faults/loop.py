@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
+from bpttcheck.cases.blocks import streams
 from bpttcheck.cases.changes import of_steps
 from bpttcheck.contract import Case, Cotangents, CustomCell, Gradients, Outputs, Pullback
-from bpttcheck.faults.planting import PULLBACK, Altered, Fault, Pulled, Vjp, correct
+from bpttcheck.faults.planting import PULLBACK, Altered, Fault, Pulled, Vjp
 from bpttref import GRU, LSTM, RNN, Full, trees, zero_states
 from bpttref.arrays import Array
 from bpttref.cells import Tape
@@ -15,16 +17,19 @@ from bpttref.cells import Tape
 # mypy: disable-error-code="misc, no-any-return"
 
 
-def step_by_step(order: Callable[[int], Sequence[int]]) -> Callable[[], Vjp]:
+def step_by_step(order: Callable[[int], Sequence[int]], correct: Vjp) -> Vjp:
     """The backward loop takes the steps in the order ``order(T)``, where it has one direction and no lengths."""
 
     def faulty(case: Case) -> tuple[Outputs, Pullback]:
         simple = case.truncation == Full() and case.lengths is None and len(case.parameters[0]) == 1
         outputs, pullback = correct(case)
-        if not simple or isinstance(case.cell, CustomCell):
+        state = case.initial
+        if state is None and not isinstance(case.cell, CustomCell):
+            state = zero_states(case.cell, case.parameters, case.B)
+        if not simple or state is None:
             return outputs, pullback
-        pulls, state = [], case.initial or zero_states(case.cell, case.parameters, case.x.shape[1])
-        for t in range(len(case.x)):
+        pulls = []
+        for t in range(case.T):
             step, pull = correct(replace(of_steps(case, slice(t, t + 1)), initial=state))
             pulls.append(pull)
             assert step.final is not None
@@ -33,27 +38,26 @@ def step_by_step(order: Callable[[int], Sequence[int]]) -> Callable[[], Vjp]:
         def backward(cotangents: Cotangents) -> Gradients:
             dy, carried = cotangents
             full = pullback(cotangents)
-            dx = None if full.x is None else np.zeros_like(full.x)
+            dx = trees.scale(full.x, 0)
             parameters = trees.scale(full.parameters, 0)
-            for t in order(len(case.x)):
+            for t in order(case.T):
                 found = pulls[t](Cotangents(None if dy is None else dy[t : t + 1], carried))
                 parameters, carried = trees.add(parameters, found.parameters), found.initial
-                if dx is not None:
-                    dx[t : t + 1] = found.x
+                for name, array in streams(dx).items():
+                    array[t : t + 1] = streams(found.x)[name]
             return Gradients(dx, parameters, trees.scale(full.initial, 0) if carried is None else carried)
 
         return outputs, backward
 
-    return lambda: faulty
+    return faulty
 
 
 def first_dx_dropped(case: Case, pullback: Pullback, cotangents: Cotangents) -> Gradients:
     """dx is written from step 1 on."""
     gradients = pullback(cotangents)
-    if gradients.x is None:
-        return gradients
-    dx = gradients.x.copy()
-    dx[:1] = 0
+    dx = trees.copy(gradients.x)
+    for array in streams(dx).values():
+        array[:1] = 0
     return gradients._replace(x=dx)
 
 
@@ -92,7 +96,7 @@ FAULTS = tuple(
             "",
             PULLBACK,
             (RNN("tanh"), LSTM()),
-            step_by_step(range),
+            partial(step_by_step, range),
         ),
         (
             "first-step-dropped",
@@ -100,7 +104,7 @@ FAULTS = tuple(
             "",
             PULLBACK,
             (RNN("tanh"), GRU("after")),
-            step_by_step(lambda T: range(T - 1, 0, -1)),
+            partial(step_by_step, lambda T: range(T - 1, 0, -1)),
         ),
         (
             "first-dx-dropped",

@@ -1,27 +1,24 @@
 """Faults of a loss over rows of different lengths: what lies behind the end of a row counts, here or there."""
 
-from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
-from bpttcheck.adapters.reference import Reference
 from bpttcheck.cases.changes import behind
 from bpttcheck.contract import Case, Gradients, Outputs
 from bpttcheck.faults.planting import Fault, LossAndGradients
 from bpttref import LSTM, RNN
 
-_correct = Reference().loss_and_gradients
 
-
-def padding_counts() -> LossAndGradients:
+def padding_counts(correct: LossAndGradients) -> LossAndGradients:
     """Steps behind the end of a row count like any other, with outputs of zero."""
-    return lambda case: _correct(_everything_counted(case))
+    return lambda case: correct(_everything_counted(case))
 
 
-def padding_counts_in_gradients() -> LossAndGradients:
+def padding_counts_in_gradients(correct: LossAndGradients) -> LossAndGradients:
     """The loss is masked, its gradients are not."""
-    return lambda case: (_correct(case)[0], _correct(_everything_counted(case))[1])
+    return lambda case: (correct(case)[0], correct(_everything_counted(case))[1])
 
 
 def _everything_counted(case: Case) -> Case:
@@ -31,16 +28,16 @@ def _everything_counted(case: Case) -> Case:
     return replace(case, objective=replace(case.objective, weights=weights))
 
 
-def mean_over_padding(axis: int | None) -> Callable[[], LossAndGradients]:
+def mean_over_padding(axis: int | None, correct: LossAndGradients) -> LossAndGradients:
     """The loss is masked, and divided by the number of all places; along one axis by that of all its places."""
 
     def faulty(case: Case) -> tuple[Outputs, Gradients]:
         if case.objective is None or case.lengths is None:
-            return _correct(case)
+            return correct(case)
         share = 1 - behind(case).mean(axis)
-        return _correct(replace(case, objective=replace(case.objective, scale=case.objective.scale * share)))
+        return correct(replace(case, objective=replace(case.objective, scale=case.objective.scale * share)))
 
-    return lambda: faulty
+    return faulty
 
 
 FAULTS = tuple(
@@ -61,7 +58,7 @@ FAULTS = tuple(
             "https://github.com/Stable-Baselines-Team/stable-baselines3-contrib/pull/78",
             ("loss-reference", "objective-gradient-reference", "loss-ignores-padding"),
             (LSTM(),),
-            mean_over_padding(None),
+            partial(mean_over_padding, None),
             "loss_and_gradients",
         ),
         (
@@ -70,7 +67,7 @@ FAULTS = tuple(
             "",
             ("loss-reference", "objective-gradient-reference", "loss-ignores-padding"),
             (RNN("tanh"),),
-            mean_over_padding(0),
+            partial(mean_over_padding, 0),
             "loss_and_gradients",
         ),
         (

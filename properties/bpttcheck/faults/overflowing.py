@@ -1,10 +1,10 @@
 """Numbers that are not finite, where nothing is large."""
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from bpttcheck.adapters.reference import Reference
 from bpttcheck.contract import Case, Gradients, Outputs
 from bpttcheck.faults.planting import Fault, LossAndGradients, with_outputs
 from bpttref import LSTM, RNN, trees
@@ -20,13 +20,12 @@ def nan_behind_the_buffer(case: Case, outputs: Outputs) -> Outputs:
     return outputs._replace(y=y)
 
 
-def divided_by_steps_but_one() -> LossAndGradients:
+def divided_by_steps_but_one(correct: LossAndGradients) -> LossAndGradients:
     """Of one step, by 0: 0 / 0."""
-    correct = Reference().loss_and_gradients
 
     def faulty(case: Case) -> tuple[Outputs, Gradients]:
         outputs, gradients = correct(case)
-        if len(case.x) != 1:
+        if case.T != 1:
             return outputs, gradients
         parameters: Any = trees.each(lambda a: np.full_like(a, np.nan), gradients.parameters)
         return outputs, gradients._replace(parameters=parameters)
@@ -43,7 +42,7 @@ FAULTS = tuple(
             "",
             ("ordinary-is-finite", "forward-reference"),
             (LSTM(), RNN("identity")),
-            with_outputs(nan_behind_the_buffer),
+            partial(with_outputs, nan_behind_the_buffer),
         ),
         (
             "nan-of-one-step",

@@ -1,12 +1,13 @@
 """Rows of different lengths: what lies behind the end of a row."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
 from bpttcheck.cases.changes import behind
 from bpttcheck.contract import Case, Cotangents, Gradients, Outputs, Pullback
-from bpttcheck.faults.planting import PULLBACK, Fault, Pulled, Vjp, correct, with_outputs
+from bpttcheck.faults.planting import PULLBACK, Fault, Pulled, Vjp, with_outputs
 from bpttref import GRU, LSTM, RNN
 from bpttref.inputs import is_tokens
 
@@ -16,7 +17,7 @@ def aligned_to_the_end(case: Case, pullback: Pullback, cotangents: Cotangents) -
     gradients = pullback(cotangents)
     if case.lengths is None or gradients.x is None:
         return gradients
-    rows = [np.roll(gradients.x[:, b], len(case.x) - n, axis=0) for b, n in enumerate(case.lengths)]
+    rows = [np.roll(gradients.x[:, b], case.T - n, axis=0) for b, n in enumerate(case.lengths)]
     return gradients._replace(x=np.stack(rows, axis=1))
 
 
@@ -27,13 +28,18 @@ def fill_value_in_padding(case: Case, pullback: Pullback, cotangents: Cotangents
     return gradients._replace(x=np.where(behind(case)[:, :, None], 1, gradients.x).astype(gradients.x.dtype))
 
 
-def lengths_forgotten(case: Case, pullback: Pullback, cotangents: Cotangents) -> Gradients:
-    return correct(replace(case, lengths=None))[1](cotangents) if case.lengths is not None else pullback(cotangents)
+def lengths_forgotten(correct: Vjp) -> Vjp:
+    return lambda case: (correct(case)[0], correct(replace(case, lengths=None))[1])
 
 
-def state_at_the_end(case: Case, outputs: Outputs) -> Outputs:
+def state_at_the_end(correct: Vjp) -> Vjp:
     """Final states are those at T, not those at each row's length."""
-    return outputs._replace(final=correct(replace(case, lengths=None))[0].final)
+
+    def faulty(case: Case) -> tuple[Outputs, Pullback]:
+        outputs, pullback = correct(case)
+        return outputs._replace(final=correct(replace(case, lengths=None))[0].final), pullback
+
+    return faulty
 
 
 def garbage_in_padding(case: Case, outputs: Outputs) -> Outputs:
@@ -42,19 +48,24 @@ def garbage_in_padding(case: Case, outputs: Outputs) -> Outputs:
     return outputs._replace(y=np.where(behind(case)[:, :, None], 7, outputs.y).astype(outputs.y.dtype))
 
 
-def padding_comes_first(case: Case, outputs: Outputs) -> Outputs:
+def padding_comes_first(correct: Vjp) -> Vjp:
     """The reverse direction flips the padded array, and so starts with the padding."""
-    if case.lengths is None or len(case.parameters[0]) == 1 or len(case.parameters) > 1 or outputs.y is None:
-        return outputs
-    half, padded = outputs.y.shape[-1] // 2, correct(replace(case, lengths=None))[0].y
-    assert padded is not None
-    return outputs._replace(y=np.concatenate([outputs.y[..., :half], padded[..., half:]], axis=-1))
+
+    def faulty(case: Case) -> tuple[Outputs, Pullback]:
+        outputs, pullback = correct(case)
+        if case.lengths is None or len(case.parameters[0]) == 1 or len(case.parameters) > 1 or outputs.y is None:
+            return outputs, pullback
+        half, padded = outputs.y.shape[-1] // 2, correct(replace(case, lengths=None))[0].y
+        assert padded is not None
+        return outputs._replace(y=np.concatenate([outputs.y[..., :half], padded[..., half:]], axis=-1)), pullback
+
+    return faulty
 
 
 def final_at_padded_slot(case: Case, pullback: Pullback, cotangents: Cotangents) -> Gradients:
     if case.lengths is None or cotangents.final is None:
         return pullback(cotangents)
-    full = (case.lengths == len(case.x))[:, None]
+    full = (case.lengths == case.T)[:, None]
     final = tuple(tuple({k: np.where(full, a, 0) for k, a in leaf.items()} for leaf in la) for la in cotangents.final)
     return pullback(Cotangents(cotangents.y, final))
 
@@ -68,14 +79,14 @@ def masked_by_multiplication(case: Case, pullback: Pullback, cotangents: Cotange
         return gradients._replace(x=gradients.x + 0 * np.where(behind(case)[:, :, None], case.x, 0))
 
 
-def longest_row_fills() -> Vjp:
+def longest_row_fills(correct: Vjp) -> Vjp:
     """The longest row is taken to be as long as the padded array."""
 
     def faulty(case: Case) -> tuple[Outputs, Pullback]:
         n = case.lengths
         if n is None or n.size == 0:
             return correct(case)
-        return correct(replace(case, lengths=np.where(n == n.max(), len(case.x), n)))
+        return correct(replace(case, lengths=np.where(n == n.max(), case.T, n)))
 
     return faulty
 
@@ -113,7 +124,7 @@ FAULTS = tuple(
             "https://github.com/apache/mxnet/pull/15278",
             ("pullback-reference", "padding-ignored", "ragged-row-alone"),
             (LSTM(),),
-            Pulled(lengths_forgotten),
+            lengths_forgotten,
         ),
         (
             "last-state-at-T",
@@ -121,7 +132,7 @@ FAULTS = tuple(
             "https://github.com/jax-ml/jax/pull/15169",
             ("forward-reference", "padding-ignored", "ragged-row-alone"),
             (LSTM(),),
-            with_outputs(state_at_the_end),
+            state_at_the_end,
         ),
         (
             "uninitialised-padding",
@@ -129,7 +140,7 @@ FAULTS = tuple(
             "https://github.com/microsoft/onnxruntime/pull/1193",
             ("forward-reference",),
             (GRU("after"),),
-            with_outputs(garbage_in_padding),
+            partial(with_outputs, garbage_in_padding),
         ),
         (
             "pad-reversed-into-front",
@@ -137,7 +148,7 @@ FAULTS = tuple(
             "https://github.com/keras-team/keras/issues/7244",
             ("forward-reference", "padding-ignored"),
             (RNN("tanh"),),
-            with_outputs(padding_comes_first),
+            padding_comes_first,
         ),
         (
             "masked-by-multiplication",

@@ -1,4 +1,4 @@
-"""How a fault is planted: each mechanism is the smallest change to the reference that makes it wrong."""
+"""How a fault is planted: each mechanism is the smallest change to what is right that makes it wrong."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -7,7 +7,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 
 from bpttcheck.adapters.reference import Reference, with_loss
-from bpttcheck.contract import Capabilities, Case, Cotangents, Gradients, Outputs, Pullback
+from bpttcheck.contract import Capabilities, Case, Cotangents, CustomCell, Gradients, Outputs, Pullback
 from bpttref import Cell, Full, Links, trees
 from bpttref.arrays import Array
 
@@ -15,12 +15,15 @@ Vjp: TypeAlias = Callable[[Case], tuple[Outputs, Pullback]]
 LossAndGradients: TypeAlias = Callable[[Case], tuple[Outputs, Gradients]]
 Jvp: TypeAlias = Callable[[Case, Gradients], Outputs]
 
+REFERENCE = Reference()
+
 
 @dataclass(frozen=True)
 class Fault:
     """id, what is wrong, where it was reported, the laws that must catch it, the cells it is planted in, and how.
 
-    ``make`` returns a fresh faulty method for the ``door``; a fault that remembers something starts without memories.
+    ``make`` returns a fresh faulty method for the ``door`` from a right one, that of the reference or of another; a
+    fault that remembers something starts without memories.
     """
 
     id: str
@@ -28,44 +31,48 @@ class Fault:
     source: str
     caught_by: tuple[str, ...]
     cells: tuple[Cell, ...]
-    make: Callable[[], Vjp | LossAndGradients | Jvp]
+    make: Callable[[Any], Vjp | LossAndGradients | Jvp]
     door: Literal["vjp", "loss_and_gradients", "jvp"] = "vjp"
 
-    def fits(self, cell: Cell) -> bool:
+    def fits(self, cell: Cell | CustomCell) -> bool:
         """Whether it can be planted in a cell: some are equations of cells with the same gates."""
-        return not isinstance(self.make, Altered) or any(planted.gates == cell.gates for planted in self.cells)
+        if not isinstance(self.make, Altered):
+            return True
+        return not isinstance(cell, CustomCell) and any(planted.gates == cell.gates for planted in self.cells)
 
 
 class Faulty:
-    """A fault as a subject; if ``scored``, behind the second door, also one that is planted behind the first."""
+    """A fault as a subject; if ``scored``, behind the second door, also one that is planted behind the first.
 
-    def __init__(self, fault: Fault, *, scored: bool = False) -> None:
+    right: what it is planted in.
+    """
+
+    def __init__(self, fault: Fault, right: Any = REFERENCE, *, scored: bool = False) -> None:
         self.name = f"fault:{fault.id}"
-        self._fault = fault
-        made: Any = fault.make()
+        self._fault, self._right = fault, right
+        made: Any = fault.make(getattr(right, fault.door))
         if fault.door == "jvp":
-            self.vjp = correct
+            self.vjp = right.vjp
         if scored and fault.door == "vjp":
             self.loss_and_gradients = with_loss(made)
         else:
             setattr(self, fault.door, made)
 
     def capabilities(self) -> Capabilities:
-        return replace(Reference().capabilities(), cells=self._fault.cells)
+        capabilities: Capabilities = self._right.capabilities()
+        return replace(capabilities, cells=self._fault.cells)
 
-
-correct = Reference().vjp  # the reference, which every fault changes in one place
 
 PULLBACK = ("pullback-reference", "own-forward-derivative")  # laws that catch most faults of a pullback
 
 
 @dataclass(frozen=True)
 class Altered:
-    """Makes the reference with the cell's equations changed by ``mixin``."""
+    """The reference with the cell's equations changed by ``mixin``."""
 
     mixin: type
 
-    def __call__(self) -> Vjp:
+    def __call__(self, correct: Vjp) -> Vjp:
         def faulty(case: Case) -> tuple[Outputs, Pullback]:
             base = type(case.cell)
             cell: Any = type(self.mixin.__name__, (self.mixin, base), {})(**vars(case.cell))
@@ -76,18 +83,13 @@ class Altered:
 
 @dataclass(frozen=True)
 class Pulled:
-    """Makes the reference with its pullback replaced by ``change``."""
+    """What is right with its pullback replaced by ``change``."""
 
     change: Callable[[Case, Pullback, Cotangents], Gradients]
 
-    def __call__(self) -> Vjp:
-        return self.over(correct)
-
-    def over(self, base: Vjp) -> Vjp:
-        """The same change of another vjp."""
-
+    def __call__(self, correct: Vjp) -> Vjp:
         def faulty(case: Case) -> tuple[Outputs, Pullback]:
-            outputs, pullback = base(case)
+            outputs, pullback = correct(case)
             return outputs, lambda cotangents: self.change(case, pullback, cotangents)
 
         return faulty
@@ -95,9 +97,7 @@ class Pulled:
 
 def both(first: Fault, second: Fault) -> Fault:
     """Two faults in one implementation: the first in the equations of its cells, the second in the pullback."""
-    assert isinstance(first.make, Altered) and isinstance(second.make, Pulled)
-    over, make = second.make.over, first.make
-    return Fault(f"{first.id} + {second.id}", "", "", (), first.cells, lambda: over(make()))
+    return Fault(f"{first.id} + {second.id}", "", "", (), first.cells, lambda correct: second.make(first.make(correct)))
 
 
 def with_parameters(gradients: Gradients, change: Callable[[int, int, str, Array], Array]) -> Gradients:
@@ -110,23 +110,23 @@ def with_parameters(gradients: Gradients, change: Callable[[int, int, str, Array
     )
 
 
-def with_case(change: Callable[[Case], Case]) -> Callable[[], Vjp]:
-    """The reference on a changed case."""
-    return lambda: lambda case: correct(change(case))
+def with_case(change: Callable[[Case], Case], correct: Vjp) -> Vjp:
+    """What is right, on a changed case."""
+    return lambda case: correct(change(case))
 
 
-def with_outputs(change: Callable[[Case, Outputs], Outputs]) -> Callable[[], Vjp]:
-    """The reference with its outputs changed and its pullback left alone."""
+def with_outputs(change: Callable[[Case, Outputs], Outputs], correct: Vjp) -> Vjp:
+    """What is right with its outputs changed and its pullback left alone."""
 
     def faulty(case: Case) -> tuple[Outputs, Pullback]:
         outputs, pullback = correct(case)
         return change(case, outputs), pullback
 
-    return lambda: faulty
+    return faulty
 
 
-def by_matrix(kinds: type | tuple[type, ...], matrix: Callable[[Any, int], Array]) -> Callable[[], Vjp]:
-    """The reference with ``matrix(strategy, T)`` for the M of strategies of some kinds, row by row.
+def by_matrix(kinds: type | tuple[type, ...], matrix: Callable[[Any, int], Array], correct: Vjp) -> Vjp:
+    """What is right with ``matrix(strategy, T)`` for the M of strategies of some kinds, row by row.
 
     Each row must be a product of multipliers along its way back: nothing comes back after a zero.
     """
@@ -134,7 +134,7 @@ def by_matrix(kinds: type | tuple[type, ...], matrix: Callable[[Any, int], Array
     def faulty(case: Case) -> tuple[Outputs, Pullback]:
         if not isinstance(case.truncation, kinds):
             return correct(case)
-        T = len(case.x)
+        T = case.T
         M = matrix(case.truncation, T)
         outputs, _ = correct(replace(case, truncation=Full()))
 
@@ -157,4 +157,4 @@ def by_matrix(kinds: type | tuple[type, ...], matrix: Callable[[Any, int], Array
 
         return outputs, pullback
 
-    return lambda: faulty
+    return faulty

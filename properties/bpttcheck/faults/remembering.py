@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from bpttcheck.contract import Case, Cotangents, Gradients, Outputs, Pullback
-from bpttcheck.faults.planting import Fault, Pulled, Vjp, correct, with_parameters
+from bpttcheck.contract import Case, Cotangents, Gradients, Outputs, Pullback, one_stream
+from bpttcheck.faults.planting import Fault, Pulled, Vjp, with_parameters
 from bpttref import GRU, LSTM, RNN, trees
 from bpttref.arrays import Array
 
@@ -18,21 +18,23 @@ def overwrites_cotangent(case: Case, pullback: Pullback, cotangents: Cotangents)
     return gradients
 
 
-def reset_ineffective() -> Vjp:
+def reset_ineffective(correct: Vjp) -> Vjp:
     """Once a call has been made, calls of the same shapes start from where it ended."""
-    memory: dict[tuple[Any, ...], Any] = {}
+    memory: dict[str, Any] = {}
 
     def faulty(case: Case) -> tuple[Outputs, Pullback]:
-        key = (case.cell, case.dtype, case.x.shape, len(case.parameters), len(case.parameters[0]))
-        width = case.parameters[0][0]["W_hh"].shape[-1]
-        outputs, pullback = correct(replace(case, initial=memory.get((key, width), case.initial)))
-        memory[key, width] = trees.copy(outputs.final)
+        outputs, pullback = correct(case)
+        shapes = [{k: a.shape for k, a in leaf.items()} for layer in outputs.final or () for leaf in layer]
+        key = str((case.cell.name, case.dtype, one_stream(case.x).shape, shapes))
+        if key in memory:
+            outputs, pullback = correct(replace(case, initial=memory[key]))
+        memory[key] = trees.copy(outputs.final)
         return outputs, pullback
 
     return faulty
 
 
-def stale_weights() -> Vjp:
+def stale_weights(correct: Vjp) -> Vjp:
     """Weights are packed at the first call of a shape and never refreshed."""
     packed: dict[Any, Any] = {}
 
@@ -44,7 +46,7 @@ def stale_weights() -> Vjp:
     return faulty
 
 
-def weight_written_back() -> Vjp:
+def weight_written_back(correct: Vjp) -> Vjp:
     def faulty(case: Case) -> tuple[Outputs, Pullback]:
         case.parameters[0][0]["W_hh"][:, :1] = 0
         return correct(case)
@@ -52,7 +54,7 @@ def weight_written_back() -> Vjp:
     return faulty
 
 
-def consumed_by_first_pullback() -> Vjp:
+def consumed_by_first_pullback(correct: Vjp) -> Vjp:
     def faulty(case: Case) -> tuple[Outputs, Pullback]:
         outputs, pullback = correct(case)
         calls: list[None] = []
@@ -67,7 +69,7 @@ def consumed_by_first_pullback() -> Vjp:
     return faulty
 
 
-def shared_cache() -> Vjp:
+def shared_cache(correct: Vjp) -> Vjp:
     """All pullbacks read what the last forward pass left behind."""
     last: list[Pullback] = []
 
@@ -79,7 +81,7 @@ def shared_cache() -> Vjp:
     return faulty
 
 
-def biases_accumulate() -> Vjp:
+def biases_accumulate(correct: Vjp) -> Vjp:
     """The buffer of the biases' gradients is added to and never cleared."""
     before: dict[Any, Array] = {}
 
@@ -100,7 +102,7 @@ def biases_accumulate() -> Vjp:
     return faulty
 
 
-def buffer_reused() -> Vjp:
+def buffer_reused(correct: Vjp) -> Vjp:
     """Outputs are views of a buffer that the next call of the same shape writes again."""
     buffers: dict[Any, Array] = {}
 
@@ -114,7 +116,7 @@ def buffer_reused() -> Vjp:
     return faulty
 
 
-def tape_freed_for_all() -> Vjp:
+def tape_freed_for_all(correct: Vjp) -> Vjp:
     """The first pullback that is called frees the tapes of all that are alive."""
     alive: list[list[bool]] = []
 
@@ -137,7 +139,7 @@ def tape_freed_for_all() -> Vjp:
     return faulty
 
 
-def arguments_kept() -> Vjp:
+def arguments_kept(correct: Vjp) -> Vjp:
     """The arrays of the first call of a shape are the buffers into which later calls copy their arguments."""
     kept: dict[Any, Array] = {}
 

@@ -1,11 +1,12 @@
 """Truncation by another rule: another matrix M than the one asked for."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
 from bpttcheck.contract import Case, Cotangents, Gradients, Outputs, Pullback
-from bpttcheck.faults.planting import Fault, Pulled, Vjp, by_matrix, correct
+from bpttcheck.faults.planting import Fault, Pulled, Vjp, by_matrix
 from bpttref import GRU, LSTM, RNN, Blocks, Full, Last, Links, Regular, Window, trees, weights
 from bpttref.arrays import Array
 
@@ -64,15 +65,15 @@ def early_losses_count(strategy: Last, T: int) -> Array:
 
 def silent_if_short(case: Case, pullback: Pullback, cotangents: Cotangents) -> Gradients:
     gradients = pullback(cotangents)
-    short = isinstance(case.truncation, Regular) and case.truncation.tau > len(case.x)
+    short = isinstance(case.truncation, Regular) and case.truncation.tau > case.T
     return Gradients(*(trees.scale(g, 0) if g is not None else None for g in gradients)) if short else gradients
 
 
-def setting_ignored() -> Vjp:
+def setting_ignored(correct: Vjp) -> Vjp:
     return lambda case: correct(replace(case, truncation=Full()))
 
 
-def one_means_none() -> Vjp:
+def one_means_none(correct: Vjp) -> Vjp:
     """tau = 1 is taken for "no truncation"."""
 
     def faulty(case: Case) -> tuple[Outputs, Pullback]:
@@ -81,12 +82,12 @@ def one_means_none() -> Vjp:
     return faulty
 
 
-def shorter_after_a_short_call() -> Vjp:
+def shorter_after_a_short_call(correct: Vjp) -> Vjp:
     """A call on a short sequence lowers tau for the calls that follow."""
     longest: list[int] = []
 
     def faulty(case: Case) -> tuple[Outputs, Pullback]:
-        longest.append(max(1, len(case.x)))
+        longest.append(max(1, case.T))
         if isinstance(case.truncation, Full) and case.lengths is None and len(case.parameters[0]) == 1:
             case = replace(case, truncation=Window(min(longest[-2:]) + 1))
         return correct(case)
@@ -94,7 +95,7 @@ def shorter_after_a_short_call() -> Vjp:
     return faulty
 
 
-def ignored_with_lengths() -> Vjp:
+def ignored_with_lengths(correct: Vjp) -> Vjp:
     """Where rows have lengths full BPTT is run."""
     return lambda case: correct(case if case.lengths is None else replace(case, truncation=Full()))
 
@@ -140,7 +141,7 @@ FAULTS = tuple(
             "https://github.com/rsokl/MyGrad/pull/4",
             ("xray-window", "window-reference"),
             (RNN("tanh"), GRU("after")),
-            by_matrix(Window, only_last_loss_travels),
+            partial(by_matrix, Window, only_last_loss_travels),
         ),
         (
             "bp-lim-bounds",
@@ -148,7 +149,7 @@ FAULTS = tuple(
             "https://github.com/rsokl/MyGrad/pull/7",
             ("xray-window", "window-reference"),
             (RNN("tanh"),),
-            by_matrix(Window, one_less),
+            partial(by_matrix, Window, one_less),
         ),
         (
             "cells-or-transitions",
@@ -156,7 +157,7 @@ FAULTS = tuple(
             "https://github.com/rsokl/MyGrad",
             ("xray-window", "window-reference"),
             (GRU("after"),),
-            by_matrix(Window, one_more),
+            partial(by_matrix, Window, one_more),
         ),
         (
             "window-from-the-end",
@@ -164,7 +165,7 @@ FAULTS = tuple(
             "https://github.com/tensorflow/tensorflow/issues/107",
             ("xray-regular", "regular-reference"),
             (RNN("tanh"),),
-            by_matrix(Regular, last_steps_of_the_sequence),
+            partial(by_matrix, Regular, last_steps_of_the_sequence),
         ),
         (
             "window-for-segments",
@@ -172,7 +173,7 @@ FAULTS = tuple(
             "https://github.com/tensorflow/tensorflow/issues/107",
             ("xray-regular", "regular-reference"),
             (LSTM(),),
-            by_matrix(Regular, window_for_segments),
+            partial(by_matrix, Regular, window_for_segments),
         ),
         (
             "segments-for-window",
@@ -180,7 +181,7 @@ FAULTS = tuple(
             "https://github.com/tensorflow/tensorflow/issues/107",
             ("xray-window", "window-reference"),
             (LSTM(),),
-            by_matrix(Window, segments_for_window),
+            partial(by_matrix, Window, segments_for_window),
         ),
         (
             "k2-from-the-loss",
@@ -188,7 +189,7 @@ FAULTS = tuple(
             "",
             ("xray-blocks", "blocks-reference"),
             (RNN("tanh"),),
-            by_matrix(Blocks, from_the_loss),
+            partial(by_matrix, Blocks, from_the_loss),
         ),
         (
             "early-losses-count",
@@ -196,7 +197,7 @@ FAULTS = tuple(
             "",
             ("xray-last", "last-reference"),
             (RNN("tanh"),),
-            by_matrix(Last, early_losses_count),
+            partial(by_matrix, Last, early_losses_count),
         ),
         (
             "segments-one-longer",
@@ -204,7 +205,7 @@ FAULTS = tuple(
             "",
             ("xray-regular", "regular-reference", "tau-one-has-no-temporal-term"),
             (LSTM(), GRU("before")),
-            by_matrix(Regular, segments_one_longer),
+            partial(by_matrix, Regular, segments_one_longer),
         ),
         (
             "cuts-one-early",
@@ -212,7 +213,7 @@ FAULTS = tuple(
             "",
             ("xray-regular", "regular-reference"),
             (RNN("tanh"),),
-            by_matrix(Regular, cuts_one_early),
+            partial(by_matrix, Regular, cuts_one_early),
         ),
         (
             "truncation-ignored-with-lengths",

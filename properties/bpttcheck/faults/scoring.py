@@ -5,54 +5,52 @@ from typing import Any
 
 from bpttcheck.adapters.reference import Reference, with_loss
 from bpttcheck.contract import Case, Gradients, Outputs
-from bpttcheck.faults.planting import Fault, Jvp, LossAndGradients, correct
+from bpttcheck.faults.planting import Fault, Jvp, LossAndGradients
 from bpttref import LSTM, RNN, Full, Last, Regular, trees
 
-_correct = Reference().loss_and_gradients
 
-
-def gradient_of_the_sum() -> LossAndGradients:
+def gradient_of_the_sum(correct: LossAndGradients) -> LossAndGradients:
     """The loss is a mean over the steps, its gradient that of the sum."""
 
     def faulty(case: Case) -> tuple[Outputs, Gradients]:
-        outputs, gradients = _correct(case)
-        return outputs, Gradients(*(None if g is None else trees.scale(g, len(case.x)) for g in gradients))
+        outputs, gradients = correct(case)
+        return outputs, Gradients(*(None if g is None else trees.scale(g, case.T) for g in gradients))
 
     return faulty
 
 
-def loss_of_the_sum() -> LossAndGradients:
+def loss_of_the_sum(correct: LossAndGradients) -> LossAndGradients:
     """The gradient is that of a mean over the steps, the loss reported is the sum."""
 
     def faulty(case: Case) -> tuple[Outputs, Gradients]:
-        outputs, gradients = _correct(case)
+        outputs, gradients = correct(case)
         assert outputs.loss is not None
-        return outputs._replace(loss=outputs.loss * len(case.x)), gradients
+        return outputs._replace(loss=outputs.loss * case.T), gradients
 
     return faulty
 
 
-def last_chunk_alone_counts() -> LossAndGradients:
+def last_chunk_alone_counts(correct: LossAndGradients) -> LossAndGradients:
     """Gradients are zeroed at the start of each segment."""
 
     def faulty(case: Case) -> tuple[Outputs, Gradients]:
-        outputs, gradients = _correct(case)
+        outputs, gradients = correct(case)
         if isinstance(case.truncation, Regular) and case.lengths is None and len(case.parameters[0]) == 1:
-            tail = (len(case.x) - 1) % case.truncation.tau + 1
-            gradients = _correct(replace(case, truncation=Last(tail)))[1] if tail < len(case.x) else gradients
+            tail = (case.T - 1) % case.truncation.tau + 1
+            gradients = correct(replace(case, truncation=Last(tail)))[1] if tail < case.T else gradients
         return outputs, gradients
 
     return faulty
 
 
-def state_leaks() -> LossAndGradients:
+def state_leaks(correct: LossAndGradients) -> LossAndGradients:
     """The state at the end of a sequence starts the next one of the same shape."""
     memory: dict[Any, Any] = {}
 
     def faulty(case: Case) -> tuple[Outputs, Gradients]:
         first = case.parameters[0]
         key = (case.cell, case.dtype, case.x.shape, len(case.parameters), len(first), first[0]["W_hh"].shape)
-        outputs, gradients = _correct(replace(case, initial=memory.get(key, case.initial)))
+        outputs, gradients = correct(replace(case, initial=memory.get(key, case.initial)))
         if len(case.parameters[0]) == 1:
             memory[key] = trees.copy(outputs.final)
         return outputs, gradients
@@ -60,49 +58,49 @@ def state_leaks() -> LossAndGradients:
     return faulty
 
 
-def readout_bias_absent() -> LossAndGradients:
+def readout_bias_absent(correct: LossAndGradients) -> LossAndGradients:
     def faulty(case: Case) -> tuple[Outputs, Gradients]:
-        outputs, gradients = _correct(case)
+        outputs, gradients = correct(case)
         readout = {k: a for k, a in (gradients.readout or {}).items() if k != "b_q"}
         return outputs, gradients._replace(readout=readout)
 
     return faulty
 
 
-def target_subtracted_twice() -> LossAndGradients:
+def target_subtracted_twice(correct: LossAndGradients) -> LossAndGradients:
     """The derivative of the loss is off: probabilities minus twice the target."""
 
     def faulty(case: Case) -> tuple[Outputs, Gradients]:
-        outputs, gradients = _correct(case)
+        outputs, gradients = correct(case)
         if case.objective is None or case.objective.kind != "squared-error":
             return outputs, gradients
         moved = replace(case.objective, targets=2 * case.objective.targets)
-        return outputs, _correct(replace(case, objective=moved))[1]
+        return outputs, correct(replace(case, objective=moved))[1]
 
     return faulty
 
 
-def everything_kept() -> LossAndGradients:
+def everything_kept(correct: LossAndGradients) -> LossAndGradients:
     """Truncated gradients from a tape of the whole sequence."""
-    return with_loss(correct)
+    return with_loss(Reference().vjp)
 
 
-def constant_added() -> LossAndGradients:
+def constant_added(correct: LossAndGradients) -> LossAndGradients:
     """The loss reported has a constant that was not asked for: no derivative shows it."""
 
     def faulty(case: Case) -> tuple[Outputs, Gradients]:
-        outputs, gradients = _correct(case)
+        outputs, gradients = correct(case)
         assert outputs.loss is not None
         return outputs._replace(loss=outputs.loss + 0.5), gradients
 
     return faulty
 
 
-def optimiser_steps_inside() -> LossAndGradients:
+def optimiser_steps_inside(correct: LossAndGradients) -> LossAndGradients:
     """The weights that were handed over are updated in place."""
 
     def faulty(case: Case) -> tuple[Outputs, Gradients]:
-        outputs, gradients = _correct(case)
+        outputs, gradients = correct(case)
         for layer, found in zip(case.parameters, gradients.parameters or (), strict=True):
             for p, dp in zip(layer, found, strict=True):
                 p["W_hh"][...] -= 0.1 * dp["W_hh"]
@@ -111,22 +109,22 @@ def optimiser_steps_inside() -> LossAndGradients:
     return faulty
 
 
-def parameters_not_truncated() -> LossAndGradients:
+def parameters_not_truncated(correct: LossAndGradients) -> LossAndGradients:
     """dx is truncated; the gradients of the parameters are those of full BPTT."""
 
     def faulty(case: Case) -> tuple[Outputs, Gradients]:
-        outputs, gradients = _correct(case)
-        full = _correct(replace(case, truncation=Full()))[1]
+        outputs, gradients = correct(case)
+        full = correct(replace(case, truncation=Full()))[1]
         return outputs, gradients._replace(parameters=full.parameters)
 
     return faulty
 
 
-def initial_tangent_ignored() -> Jvp:
+def initial_tangent_ignored(correct: Jvp) -> Jvp:
     """The tangent of the initial state does not enter."""
 
     def faulty(case: Case, tangents: Gradients) -> Outputs:
-        return Reference().jvp(case, tangents._replace(initial=trees.scale(tangents.initial, 0)))
+        return correct(case, tangents._replace(initial=trees.scale(tangents.initial, 0)))
 
     return faulty
 

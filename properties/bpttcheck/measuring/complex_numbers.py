@@ -19,9 +19,16 @@ def has_complex(case: Case) -> bool:
 
 def case_given(case: Case) -> Case:
     """The case as the implementation gets it."""
-    if not has_complex(case):
-        return case
-    trees = {name: _each(case, _joined, getattr(case, name), name) for name in ("x", "parameters", "initial")}
+    return _each_of_case(case, _joined) if has_complex(case) else case
+
+
+def case_in_pairs(case: Case) -> Case:
+    """The case as it is here, from what the implementation got."""
+    return _each_of_case(case, _parted) if has_complex(case) else case
+
+
+def _each_of_case(case: Case, change: Callable[[Array], Array]) -> Case:
+    trees = {name: _each(case, change, getattr(case, name), name) for name in ("x", "parameters", "initial")}
     return replace(case, **trees)
 
 

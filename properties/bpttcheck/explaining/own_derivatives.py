@@ -1,0 +1,195 @@
+"""What an implementation would return whose gradients are the derivatives of its own forward pass, number by number.
+
+This is what is right of a cell that nobody else knows: planted faults are planted in it, and its numbers are those
+that are expected.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from bpttcheck.cases.blocks import Named, case_arrays, digest, named, nested
+from bpttcheck.cases.changes import domain_of, handed_back, in_float64, of_steps, resets_far, with_arrays
+from bpttcheck.contract import Capabilities, Case, Cotangents, Gradients, Implementation, Outputs, Pullback, TwoPhase
+from bpttcheck.custom_cell import room
+from bpttcheck.dtypes import FORMATS
+from bpttcheck.faults.planting import by_matrix
+from bpttcheck.measuring.calls import Calls, Refused, capabilities_of
+from bpttcheck.measuring.completeness import declared, kind
+from bpttcheck.measuring.complex_numbers import case_in_pairs, returned
+from bpttcheck.measuring.tolerance import Measured
+from bpttref import Blocks, Full, Last, Links, Random, Regular, Window, trees, weights
+from bpttref.arrays import Array
+
+_MOST = 600  # numbers by which is differentiated
+_KEPT = 8  # problems of which the derivatives are kept
+
+
+@dataclass(frozen=True)
+class _Derivatives:
+    """Of one case: its outputs in float64, and per array ``(size, outputs)`` the derivatives of all outputs.
+
+    error: of these, per number that goes in and output, as far as differences of two widths and rounding tell it.
+    """
+
+    outputs: Named
+    by: Named
+    error: Named
+
+    def pulled(self, given: Named) -> tuple[Named, Named]:
+        """The gradients of each array as a vector, from cotangents, and how far they may be off."""
+        flat = [given[n].ravel() if n in given else np.zeros(a.size) for n, a in self.outputs.items()]
+        weights = np.concatenate([*flat, np.zeros(0)]).astype(np.float64)
+        return {n: J @ weights for n, J in self.by.items()}, {n: e @ np.abs(weights) for n, e in self.error.items()}
+
+
+class OwnDerivatives:
+    """The forward pass of an implementation, and its derivatives by central differences of each number.
+
+    They are taken in float64 where the implementation has it. Truncation is done here, step by step, for one that takes
+    initial states and returns final ones. A case of more than a few hundred numbers is refused.
+    """
+
+    def __init__(self, subject: Implementation) -> None:
+        self.name = f"the derivatives of {subject.name}"
+        self._own, self._two_phase = capabilities_of(subject), isinstance(subject, TwoPhase)
+        self._calls = Calls(subject, self._own)
+        self._kept: dict[int, _Derivatives] = {}
+
+    def capabilities(self) -> Capabilities:
+        """Those of the implementation, with each truncation that can be done step by step."""
+        carried = "initial" in self._own.inputs and "final" in self._own.outputs and "initial" in self._own.gradients
+        rules = (Regular, Random, Links, Window, Blocks, Last) if carried else ()
+        return replace(self._own, truncations=rules, reusable=True, selects=False)
+
+    def vjp(self, case: Case) -> tuple[Outputs, Pullback]:
+        """The outputs, and a pullback by the derivatives of them. Raises Refused where these cannot be had."""
+        case = case_in_pairs(case)
+        if isinstance(case.truncation, Window | Blocks | Last):
+            return by_matrix((Window, Blocks, Last), weights, self.vjp)(case)
+        outputs, _ = self._calls.run(case)
+        if case.truncation != Full():
+            return outputs, self._by_links(case)
+        derivatives = self._derivatives(case)
+
+        def pullback(cotangents: Cotangents) -> Gradients:
+            pulled, _ = derivatives.pulled(named(returned(case, cotangents)))
+            return _as_gradients(case, pulled)
+
+        return outputs, pullback
+
+    def measure(self, case: Case, cotangents: Cotangents) -> Measured:
+        """Outputs and gradients of full BPTT in float64, and how far the gradients may be off. Of one that has no
+        ``vjp``, its loss and the gradients of that."""
+        derivatives, arrays = self._derivatives(case), case_arrays(case)
+        given = named(cotangents) if self._two_phase else {"loss": np.ones(())}
+        values, spread = (
+            {n: a.reshape(arrays[n].shape) for n, a in side.items()} for side in derivatives.pulled(given)
+        )
+        return Measured(derivatives.outputs | values, spread)
+
+    def _by_links(self, case: Case) -> Pullback:
+        """Each step is a piece of its own, and the multiplier of a link is applied between two of them."""
+        if not self.capabilities().truncations or case.lengths is not None or resets_far(case) or case.initial is None:
+            raise Refused("truncation cannot be done step by step here")
+        xi = case.truncation.links(case.T)  # type: ignore[union-attr]
+        steps, state = [], case.initial
+        for t in range(case.T):
+            step = replace(of_steps(case, slice(t, t + 1)), initial=state, truncation=Full())
+            outputs, pull = self.vjp(step)
+            assert outputs.final is not None
+            steps.append(pull)
+            state = outputs.final
+
+        def pullback(cotangents: Cotangents) -> Gradients:
+            cotangents = returned(case, cotangents)
+            dy, final, total, pieces = cotangents.y, cotangents.final, None, list[Any]()
+            for t, pull in reversed(list(enumerate(steps))):
+                found = pull(Cotangents(None if dy is None else dy[t : t + 1], final))
+                pieces.insert(0, named(Gradients(found.x, None, None)))
+                total = trees.add(total, found.parameters)
+                carried = trees.scale(found.initial, xi[t]) if xi[t] else trees.each(np.zeros_like, found.initial)
+                final = handed_back(case, carried, state)
+            x = {name: np.concatenate([piece[name] for piece in pieces]) for name in (pieces[0] if pieces else ())}
+            return Gradients(nested(x) if x else None, total, final)
+
+        return pullback
+
+    def _derivatives(self, case: Case) -> _Derivatives:
+        """Those of a case, computed once for each of the last few. Raises Refused where there are too many."""
+        if case.dtype != "float64" and "float64" in self._own.dtypes:
+            case, _ = in_float64(case, Cotangents())
+        others = str((case.lengths, case.resets, case.reset_to, case.chunk, case.dtype))
+        key = hash((digest(case_arrays(case)), digest(case.x), others))
+        if key not in self._kept:
+            found = self._differences(case)
+            self._kept = dict([*self._kept.items(), (key, found)][-_KEPT:])
+        return self._kept[key]
+
+    def _differences(self, case: Case) -> _Derivatives:
+        scored = case if not self._two_phase else replace(case, objective=None)
+        arrays = declared(case_arrays(scored), self._own)
+        if sum(array.size for array in arrays.values()) > _MOST:
+            raise Refused("there are too many numbers to be moved one by one")
+        outputs = self._outputs(case)
+        h = float(FORMATS[case.dtype].eps ** (1 / 3))
+        by: Named = {}
+        error: Named = {}
+        for name, array in arrays.items():
+            found = [self._by_one(case, name, place, h, outputs) for place in _places(array)]
+            size = sum(a.size for a in outputs.values())
+            by[name], error[name] = (np.reshape([pair[k] for pair in found], (array.size, size)) for k in (0, 1))
+        return _Derivatives(outputs, by, error)
+
+    def _by_one(self, case: Case, name: str, place: tuple[int, ...], h: float, outputs: Named) -> tuple[Array, Array]:
+        """The derivatives of all outputs by one number, by two central differences, and how far they may be off."""
+        array = case_arrays(case)[name]
+        limit = np.broadcast_to(room(domain_of(case, name), array), array.shape)[place] / 4
+        step = min(h * max(1.0, abs(float(array[place]))), float(limit))
+
+        def at(by: float) -> Array:
+            def moved(n: str, a: Array) -> Array:
+                if n == name:
+                    a = a.copy()
+                    a[place] += by
+                return a
+
+            return _flat(self._outputs(with_arrays(case, moved)))
+
+        near, far = ((at(k * step) - at(-k * step)) / (2 * k * step) for k in (1, 2))
+        rounding = FORMATS[case.dtype].eps * np.abs(_flat(outputs)) / step
+        return near, np.abs(far - near) + rounding
+
+    def _outputs(self, case: Case) -> Named:
+        if not self._two_phase:
+            return {"loss": np.asarray(self._calls.score(case)[0].loss, dtype=np.float64)}
+        alone = replace(case, wanted=frozenset()) if self._own.selects else case
+        found = declared(named(self._calls.run(alone)[0]), self._own)
+        return {name: array.astype(np.float64) for name, array in found.items()}
+
+
+def _flat(outputs: Named) -> Array:
+    return np.concatenate([*(array.ravel() for array in outputs.values()), np.zeros(0)])
+
+
+def _places(array: Array) -> Iterator[tuple[int, ...]]:
+    return np.ndindex(array.shape)
+
+
+def _as_gradients(case: Case, pulled: Named) -> Gradients:
+    """Gradients of a case from vectors by name, in the dtype of the case; None for those that are not there."""
+    like = case_arrays(replace(case, objective=None))
+    there = {n: a.reshape(like[n].shape).astype(FORMATS[case.dtype].storage, order="C") for n, a in pulled.items()}
+
+    def of(kinds: str) -> Any:
+        return any(kind(name) == kinds for name in there)
+
+    filled = with_arrays(replace(case, objective=None), lambda n, a: there.get(n, a))
+    x = {n: a for n, a in there.items() if kind(n) == "x"}
+    return Gradients(
+        nested(x) if x else None,
+        filled.parameters if of("parameters") or not case.parameters[0][0] else None,
+        filled.initial if of("initial") else None,
+    )
