@@ -16,6 +16,7 @@ from bpttcheck.explaining.lags import lags_of
 from bpttcheck.explaining.looking import FAILED, FLAGS, SECOND, Seen, differs_again, factors_of, looked_at
 from bpttcheck.explaining.own_derivatives import OwnDerivatives
 from bpttcheck.faults import FAULTS, Fault, gate_orders
+from bpttcheck.measuring.completeness import kind
 from bpttcheck.running.time_limit import USUAL, TimeLimit
 from bpttref import CELLS, Cell
 
@@ -30,7 +31,8 @@ class Diagnosis:
     wrong, right: the arrays, by gate, in which it differs from the reference there, and in which it does not.
     simplest: the simplest kind of fresh problem that is wrong. factors: what some of the wrong ones are multiplied by.
     flags: what is wrong beside the numbers. clipped: by what gradients are clipped. lags: how far back the gradient of
-    x is right. moody: whether a problem, put again, had other numbers. cut: whether the time was up.
+    x is right. moody: whether a problem, put again, had other numbers. cut: whether the time was up. own: whether what
+    is right are the derivatives of the own forward pass.
     """
 
     names: tuple[str, ...]
@@ -45,6 +47,7 @@ class Diagnosis:
     simplest: str = ""
     flags: tuple[str, ...] = ()
     clipped: str = ""
+    own: bool = False
 
     @property
     def broken(self) -> bool:
@@ -63,9 +66,10 @@ class Diagnosis:
                 "next, and which arrays are wrong changes with it"
             )
         if not self.wrong and not self.flags:
+            right = "the gradients of fresh problems are the derivatives of the forward pass"
             return (
-                "outputs and gradients of fresh problems are right: look at what the law does beside calling once, "
-                "and at what the failing case has that they have not"
+                f"{right if self.own else 'outputs and gradients of fresh problems are right'}: look at what the law "
+                "does beside calling once, and at what the failing case has that they have not"
             )
         if self.names:
             statements = {fault.id: fault.statement.rstrip(".") for fault in FAULTS}
@@ -146,6 +150,7 @@ def diagnose(
     ] or candidates  # what remembers must see them all
     names = [fault.id for fault in limit.within(likely) if gives(fault, reference, found)]
     first = [seen for seen in broken if seen.level == level]
+    own = isinstance(reference, OwnDerivatives)
     wrong, right, factors = _described(first)
     partly, more, clipped = list[str](), 0, ""
     if not names and not moody:
@@ -161,7 +166,7 @@ def diagnose(
         tuple(names or partly),
         level,
         tuple(sorted(wrong - FLAGS)),
-        tuple(sorted(right)),
+        tuple(sorted(block for block in right if not (own and kind(block) in ("y", "final")))),
         factors,
         lags_of(subject, reference, cell, dtype) if unclear else "",
         moody,
@@ -170,6 +175,7 @@ def diagnose(
         simplest=simplest,
         flags=tuple(sorted(wrong & FLAGS)),
         clipped=clipped,
+        own=own,
     )
 
 

@@ -16,23 +16,21 @@ from bpttcheck.contract import Case, Cotangents, CustomCell, Implementation, Two
 from bpttcheck.explaining.diagnosis import diagnose
 from bpttcheck.explaining.failure import EARLIER, write_failure
 from bpttcheck.explaining.headline import also_broken, in_order, together
+from bpttcheck.explaining.looking import number_by_number
 from bpttcheck.explaining.replaying import on_its_own
-from bpttcheck.explaining.xray import Xray, xray
-from bpttcheck.laws import LAWS
+from bpttcheck.explaining.xray import RULES, Xray, xray_of_a_rule
 from bpttcheck.measuring.calls import AdapterError, Refused, capabilities_of
-from bpttcheck.measuring.comparisons import Violation
+from bpttcheck.measuring.comparisons import Comparison, Violation
 from bpttcheck.measuring.trial import Trial
 from bpttcheck.running.child import Died, Place
 from bpttcheck.running.question import Question
 from bpttcheck.running.results import BAD, Result
 from bpttcheck.running.time_limit import USUAL, TimeLimit
 from bpttcheck.targets import TargetError, cell_named, load
-from bpttref import Blocks, Cell, Last, Regular, Strategy, Window
+from bpttref import Cell, Strategy
 from bpttref.arrays import Array
 
 _SHOWN = 8  # a block of up to so many numbers is written out
-_RULES: tuple[Strategy, ...] = (Regular(3), Window(3), Blocks(2, 3), Last(3))  # of an X-ray
-_STEPS = 6
 _RANDOM = (
     "its numbers differ from one process to the next, with nothing called before: something is drawn at random, or "
     "read from memory that nobody wrote"
@@ -51,7 +49,7 @@ class Explanation:
     xray: Xray | None
     files: Sequence[Path]
     unwritten: str = ""
-    asked: Strategy = _RULES[0]
+    asked: Strategy = RULES[0]
     together: str = ""
     facts: Sequence[str] = ()
     needs: str = ""
@@ -153,11 +151,13 @@ def explain_cell(
     cell = cell_named(subject, broken[0].cell)
     problems = [realise(_drawn(result), cell, result.dtype, capabilities) for result in broken]
     put = _as_put(broken[0], *problems[0])
-    doubtful = asked.against or broken[0].status == "unsure"  # then nobody knows what is right
-    told, seen, rule = undiagnosed or "", None, _RULES[0]
+    doubtful = broken[0].status == "unsure"  # then nobody knows what is right
+    told, seen, rule, shown = undiagnosed or "", None, RULES[0], None
     if undiagnosed is None:
-        told = "" if doubtful else _diagnosis(target, subject, cell, broken[0], put, limit)
-        seen, rule = _seen(subject, cell, broken)
+        told = "" if doubtful else _diagnosis(target, subject, cell, broken[0], put, limit, asked)
+        seen, rule = xray_of_a_rule(subject, cell, [result.law for result in broken])
+        shown = None if asked.against else number_by_number(subject, broken[0].worst, *put)
+    broken = [replace(broken[0], worst=shown), *broken[1:]] if shown else broken
     said = Explanation(
         broken,
         told,
@@ -167,7 +167,7 @@ def explain_cell(
         together="" if doubtful else together(broken, passed),
         facts=facts(put[0]),
     )
-    written = partial(_write_all, failures, target, asked.against, broken, problems)
+    written = partial(_write_all, failures, target, asked.against, broken, problems, shown)
     try:
         files = written()
         needs = _needs(files[0], written) if limit.left and undiagnosed is None else ""
@@ -183,11 +183,14 @@ def _write_all(
     against: str,
     broken: Sequence[Result],
     problems: Sequence[tuple[Case, Cotangents]],
+    shown: Comparison | None,
     before: str = "",
 ) -> list[Path]:
-    """A folder for each failure. Raises OSError."""
+    """A folder for each failure. shown: of which the numbers of one call are those that are right. Raises OSError."""
     return [
-        write_failure(failures, target, r.subject, r.law, r.reason, case, cotangents, r.worst, against, before)
+        write_failure(
+            failures, target, r.subject, r.law, r.reason, case, cotangents, r.worst, against, before, r.worst is shown
+        )
         for r, (case, cotangents) in zip(broken, problems, strict=True)
     ]
 
@@ -228,19 +231,27 @@ def _diagnosis(
     first: Result,
     problem: tuple[Case, Cotangents],
     limit: TimeLimit,
+    asked: Question,
 ) -> str:
     """The sentence, or nothing where the subject does not even run, and a fresh one does not either.
 
     It is of one that was not called before, if that can be loaded: what is kept from call to call has not begun.
     """
     if not limit.left:
-        return "" if isinstance(cell, CustomCell) else "the time was up before one could be made"
+        return "the time was up before one could be made"
     found, fresh = None, subject
-    none = "" if isinstance(cell, CustomCell) else "none could be made: one that was not called before always raises"
+    none = "none could be made: one that was not called before always raises"
     with suppress(TargetError, AdapterError):
         fresh = load(target)
     try:
-        found = diagnose(fresh, cell, first.dtype, failing=[problem], limit=TimeLimit(min(USUAL, limit.left)))
+        found = diagnose(
+            fresh,
+            cell,
+            first.dtype,
+            failing=[problem],
+            limit=TimeLimit(min(USUAL, limit.left)),
+            against=asked.own().against,
+        )
     except AdapterError as error:
         none = f"none could be made: {error}"
     except Exception as error:  # the verdict stands without one
@@ -270,22 +281,3 @@ def _has_changed(target: str, subject: Implementation, problem: tuple[Case, Cota
         return any(c.margin > 1 for c in new.compare(numbers, expected, measured, measured))
     except (AdapterError, Violation):
         return True
-
-
-def _seen(subject: Implementation, cell: Cell | CustomCell, broken: Sequence[Result]) -> tuple[Xray | None, Strategy]:
-    """An X-ray of a truncation that is wrong where full BPTT is right, and that truncation; None if there is none.
-
-    Of the kinds of which a law is broken, or of all if no law of truncation names its kind.
-    """
-    words = {word for result in broken if _is_of_truncation(result.law) for word in result.law.split("-")}
-    named = [rule for rule in _RULES if type(rule).__name__.lower() in words]
-    for rule in named or _RULES if words else ():
-        with suppress(Exception):  # it may be anything that comes back
-            seen = xray(subject, cell, rule, _STEPS)
-            if seen.full is None and not seen.as_declared:
-                return seen, rule
-    return None, _RULES[0]
-
-
-def _is_of_truncation(law_id: str) -> bool:
-    return any(law.id == law_id and law.family in ("truncation", "xray") for law in LAWS)

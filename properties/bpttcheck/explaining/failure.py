@@ -138,17 +138,18 @@ def write_failure(
     worst: Comparison | None = None,
     against: str = "",
     before: str = "",
+    direct: bool = False,
 ) -> Path:
     """Write one failure into a folder of its own inside ``folder``; returns the file that shows it.
 
     name: the subject's, as in the results.
     worst: the comparison that failed; the file holds its numbers, and compares with the right ones if the law looks at
-    those of one call. against: the target that is right, if it is not the reference. before: the call of `EARLIER`
-    that must come first, if there is one.
+    those of one call, or if they are ``direct``. against: the target that is right, if it is not the reference. before:
+    the call of `EARLIER` that must come first, if there is one.
     Raises OSError where that is not possible.
     """
     law, numbers = _law(law_id), ""
-    if law.direct and worst is not None:
+    if (law.direct or direct) and worst is not None:
         case = worst.case or case
         check = _by_numbers(law, case, worst)
     else:

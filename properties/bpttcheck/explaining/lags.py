@@ -41,5 +41,6 @@ def lags_of(subject: Implementation, right: Implementation, cell: Cell | CustomC
     if not wrong:
         return f"From the last loss dx is right at every lag up to {LONG - 1}."
     zero = not any(np.any(steps[lag].got) for lag in wrong if steps[lag].got is not None)
-    ends = "on" if wrong == list(range(wrong[0], len(steps))) else f"to {wrong[-1]}, not at each"
+    seen = [lag for lag, step in enumerate(steps) if lag >= wrong[0] and (step.alive or step.margin > 1)]
+    ends = "on" if wrong == seen else f"to {wrong[-1]}, not at each"
     return f"From the last loss dx is {'zero' if zero else 'wrong'} from lag {wrong[0]} {ends}."

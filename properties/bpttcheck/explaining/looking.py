@@ -15,7 +15,7 @@ from bpttcheck.explaining.factors import FACTORS
 from bpttcheck.explaining.own_derivatives import OwnDerivatives
 from bpttcheck.measuring.black_box import measure_black_box
 from bpttcheck.measuring.calls import AdapterError, Refused, capabilities_of
-from bpttcheck.measuring.comparisons import Violation
+from bpttcheck.measuring.comparisons import Comparison, Violation
 from bpttcheck.measuring.completeness import declared, kind
 from bpttcheck.measuring.tolerance import Measured
 from bpttcheck.measuring.trial import Trial
@@ -68,6 +68,24 @@ def looked_at(
             continue
         worst, alive = margins(trial, results, true)
         yield Seen(level, trial, results, true, {block for block, margin in worst.items() if margin > 1}, alive)
+
+
+def number_by_number(
+    subject: Implementation, worst: Comparison | None, case: Case, cotangents: Cotangents
+) -> Comparison | None:
+    """The array of an unknown cell in which a law found something wrong, beside the derivatives of the subject's own
+    forward pass; None where these cannot be had, or tell nothing."""
+    if worst is None or worst.case is not None or not isinstance(case.cell, CustomCell):
+        return None
+    try:
+        trial = Trial(subject, capabilities_of(subject), case, cotangents)
+        true = truth(trial, OwnDerivatives(subject), case, cotangents)
+        results = trial.returned if isinstance(subject, TwoPhase) else trial.scored
+    except (Refused, AdapterError, Violation):
+        return None
+    wrong = [c for c in trial.compare(results, true.values, true) if c.margin > 1]
+    there = [c for c in wrong if c.block == worst.block] or wrong
+    return max(there, key=lambda c: c.margin, default=None)
 
 
 def factors_of(seen: Seen) -> dict[str, set[str]]:

@@ -92,7 +92,7 @@ class OwnDerivatives:
 
     def _by_links(self, case: Case) -> Pullback:
         """Each step is a piece of its own, and the multiplier of a link is applied between two of them."""
-        if not self.capabilities().truncations or case.lengths is not None or resets_far(case) or case.initial is None:
+        if not self.capabilities().truncations or case.lengths is not None or resets_far(case):
             raise Refused("truncation cannot be done step by step here")
         xi = case.truncation.links(case.T)  # type: ignore[union-attr]
         steps, state = [], case.initial

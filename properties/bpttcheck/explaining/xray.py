@@ -8,6 +8,8 @@ Full BPTT is the contributions C of the reference's oracle, in which no pullback
 know it is the subject's own; what is wrong in that as well cannot be seen.
 """
 
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -20,14 +22,17 @@ from bpttcheck.cases.realising import realise
 from bpttcheck.contract import Case, Cotangents, CustomCell, Implementation
 from bpttcheck.explaining.matrix_in_words import CLOSE, grid, in_words, said_of, same
 from bpttcheck.faults.boundaries import cell_state_not_cut, hidden_state_not_cut, in_segments
+from bpttcheck.laws import LAWS
 from bpttcheck.measuring.calls import capabilities_of
 from bpttcheck.measuring.requiring import require
 from bpttcheck.measuring.trial import Trial
-from bpttref import LSTM, Cell, Full, Strategy, weights, zero_states
+from bpttref import LSTM, Blocks, Cell, Full, Last, Regular, Strategy, Window, weights, zero_states
 from bpttref.arrays import Array
 from bpttref.oracles import contributions
 from bpttref.oracles.contributions import flatten
 
+RULES: tuple[Strategy, ...] = (Regular(3), Window(3), Blocks(2, 3), Last(3))  # that are tried after a failure
+_STEPS = 6
 _COLUMNS = 70  # of triangles side by side
 _VANISHED = 1e-9  # of the largest contribution: there rounding is as large
 
@@ -214,3 +219,24 @@ def _by_parameters(case: Case, rows: list[Named], C: Array, least: float) -> tup
         M[t, there[seen]] = (solution / size[there])[seen]
         leak = max(leak, float(np.linalg.norm(gradient - basis @ solution) / size.max()))
     return M, leak
+
+
+def xray_of_a_rule(
+    subject: Implementation, cell: Cell | CustomCell, laws: Sequence[str]
+) -> tuple[Xray | None, Strategy]:
+    """An X-ray of a truncation that is wrong where full BPTT is right, and that truncation; None if there is none.
+
+    laws: those that are broken. Of the kinds that they name, or of all if no law of truncation names its kind.
+    """
+    words = {word for law in laws if _is_of_truncation(law) for word in law.split("-")}
+    named = [rule for rule in RULES if type(rule).__name__.lower() in words]
+    for rule in named or RULES if words else ():
+        with suppress(Exception):  # it may be anything that comes back
+            seen = xray(subject, cell, rule, _STEPS)
+            if seen.full is None and not seen.as_declared:
+                return seen, rule
+    return None, RULES[0]
+
+
+def _is_of_truncation(law_id: str) -> bool:
+    return any(law.id == law_id and law.family in ("truncation", "xray") for law in LAWS)

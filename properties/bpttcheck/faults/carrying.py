@@ -7,7 +7,7 @@ import numpy as np
 
 from bpttcheck.contract import Case, Cotangents, Gradients, Outputs, Pullback
 from bpttcheck.faults.planting import PULLBACK, Altered, Fault, Vjp, with_case
-from bpttref import CELLS, GRU, LSTM, RNN, Full, Links, Regular, Window
+from bpttref import CELLS, GRU, LSTM, RNN, Full, Links, Regular, Window, trees
 from bpttref.arrays import Array
 from bpttref.cells import State, Tape
 
@@ -80,6 +80,21 @@ class ClipFarOut:
         return super().pull(local, tuple(np.clip(d, -1e5, 1e5) for d in ds), W, da)
 
 
+def nothing_carried(correct: Vjp) -> Vjp:
+    def faulty(case: Case) -> tuple[Outputs, Pullback]:
+        if len(case.parameters[0]) > 1 or case.T == 0:
+            return correct(case)
+        outputs, pullback = correct(replace(case, truncation=Regular(1)))
+
+        def without_initial(cotangents: Cotangents) -> Gradients:
+            gradients = pullback(cotangents)
+            return gradients._replace(initial=trees.scale(gradients.initial, 0))
+
+        return outputs, without_initial
+
+    return faulty
+
+
 def states_are_constants(case: Case) -> Case:
     return replace(case, truncation=Regular(1)) if len(case.parameters[0]) == 1 else case
 
@@ -122,7 +137,7 @@ FAULTS = tuple(
             "https://github.com/qixianbiao/RNN/issues/2",
             PULLBACK,
             (RNN("tanh"),),
-            Altered(NoCarry),
+            nothing_carried,
         ),
         (
             "Whh-no-transpose",
