@@ -26,9 +26,8 @@ def test_fault_is_caught(fault):
 
 
 ELSEWHERE = {  # planted in implementations of their own
-    "chunk-size-does-not-matter": "tests/field/test_chunks.py",
     "factors-over-cases": "tests/laws/test_factors.py",
-    **{law.id: "tests/laws/test_resets.py" for law in LAWS if law.family == "resets"},
+    "no-reset-is-none": "tests/laws/test_resets.py",
 }
 
 

@@ -18,7 +18,7 @@ from bpttref import Cell, Links, Random, Strategy, trees
 
 LONG = 24  # steps, rows, features or units above which one problem of a level is enough
 _SMALL = {"T": 4, "B": 2, "D": 3, "H": 2}  # of an unknown cell, of which each number is moved on its own
-_PROBLEMS = 3  # of each other level
+_PROBLEMS = 3  # of each other level of a known cell
 
 _Problem = tuple[Case, Cotangents]
 
@@ -36,20 +36,21 @@ def battery(subject: Implementation, cell: Cell | CustomCell, dtype: str) -> Ite
     """The problems, each with the name of its level."""
     capabilities = capabilities_of(subject)
     for k, level in enumerate(_levels(capabilities, isinstance(subject, TwoPhase))):
-        for n in range(1 if max(map(int, level.draw.values()), default=0) > LONG else _PROBLEMS):
+        unknown = isinstance(cell, CustomCell)
+        for n in range(1 if unknown or max(map(int, level.draw.values()), default=0) > LONG else _PROBLEMS):
             rng = np.random.default_rng([7, k, n])
-            small = _sizes(capabilities) if isinstance(cell, CustomCell) else {}
+            small = _sizes(capabilities, level) if unknown else {}
             drawn = realise(_plain(rng, capabilities, {**small, **level.draw}), cell, dtype, capabilities)
             trial = Trial(subject, capabilities, *level.change(rng, *drawn))
             if not near_kink(trial.case) and not trial.calls.declines(trial.case):
                 yield level.name, trial
 
 
-def _sizes(capabilities: Capabilities) -> dict[str, int]:
-    """Small sizes, the nearest that are declared."""
-    return {
-        name: min(capabilities.sizes.get(name, (size,)), key=lambda n: abs(n - size)) for name, size in _SMALL.items()
-    }
+def _sizes(capabilities: Capabilities, level: _Level) -> dict[str, int]:
+    """Small sizes, the nearest that are declared; 1 beside a large one."""
+    wanted = dict.fromkeys(_SMALL, 1) if max(map(int, level.draw.values()), default=0) > LONG else _SMALL
+    declared = {name: capabilities.sizes.get(name, (size,)) for name, size in wanted.items()}
+    return {name: min(declared[name], key=lambda n, size=size: abs(n - size)) for name, size in wanted.items()}  # type: ignore[misc]
 
 
 def _plain(rng: np.random.Generator, capabilities: Capabilities, changes: Mapping[str, Any]) -> Draw:

@@ -143,14 +143,15 @@ def diagnose(
     simplest = next((seen.level for seen in broken if seen.level != FAILED), level)
     moody = any(differs_again(seen) for seen in found[:1] + broken[:1])
     doors = ("vjp",) if isinstance(subject, TwoPhase) else ("vjp", "loss_and_gradients")
-    everything = (*faults, *(() if isinstance(cell, CustomCell) else gate_orders(cell))) if broken else ()
+    own = isinstance(reference, OwnDerivatives)
+    orders = () if isinstance(cell, CustomCell) else gate_orders(cell)
+    everything = (*faults, *orders) if broken and not (own and moody) else ()  # what is moody has no derivatives
     candidates = [fault for fault in everything if fault.door in doors and fault.fits(cell)]
     likely = [
         fault for fault in limit.within(candidates) if gives(fault, reference, broken)
     ] or candidates  # what remembers must see them all
     names = [fault.id for fault in limit.within(likely) if gives(fault, reference, found)]
     first = [seen for seen in broken if seen.level == level]
-    own = isinstance(reference, OwnDerivatives)
     wrong, right, factors = _described(first)
     partly, more, clipped = list[str](), 0, ""
     if not names and not moody:

@@ -22,6 +22,7 @@ from bpttcheck.faults import (
     overflowing,
     padding,
     remembering,
+    resetting,
     rules,
     scoring,
 )
@@ -43,6 +44,7 @@ _FILES = (
     remembering,
     rules,
     boundaries,
+    resetting,
     links,
     scoring,
     masking,
@@ -82,6 +84,8 @@ _ORDER = """
     sigmoid-prime-of-value tanh-prime-of-value gate-primes-of-values sigmoid-prime-overflows tanh-of-one-exponential
     loop-runs-forward first-step-dropped first-dx-dropped divided-by-steps-and-rows previous-wraps-round
     c-before-wraps-round previous-is-own-at-0 dx-in-backward-order rows-take-row-0
+    reset-a-step-late reset-a-step-early resets-of-row-0 resets-ignored gradient-crosses-resets
+    gradient-reset-a-step-early gradient-cut-at-chunks
 """.split()  # in which faults are listed and tried; a new one is added where it belongs
 
 _BY_ID = {fault.id: fault for file in _FILES for fault in file.FAULTS}

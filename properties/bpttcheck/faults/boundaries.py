@@ -9,7 +9,7 @@ import numpy as np
 
 from bpttcheck.cases.changes import of_steps
 from bpttcheck.contract import Case, Cotangents, CustomCell, Gradients, Outputs, Pullback
-from bpttcheck.faults.planting import Fault, Pulled, Vjp
+from bpttcheck.faults.planting import Fault, Pulled, Vjp, with_case
 from bpttref import GRU, LSTM, RNN, Blocks, Full, Last, Links, Random, Regular, Window, trees
 from bpttref.arrays import Array
 
@@ -132,6 +132,11 @@ def cut_behind_the_end(case: Case, pullback: Pullback, cotangents: Cotangents) -
     return pullback(Cotangents(cotangents.y, trees.each(lambda a: a.astype(case.dtype), final)))
 
 
+def cut_at_chunks(case: Case) -> Case:
+    plain = case.truncation == Full() and len(case.parameters[0]) == 1
+    return replace(case, truncation=Regular(case.chunk)) if plain and case.chunk else case
+
+
 _ROWS: tuple[tuple[Any, ...], ...] = (
     (
         "tail-chunk-dropped",
@@ -199,6 +204,16 @@ _ROWS: tuple[tuple[Any, ...], ...] = (
         ("regular-reference",),
         (RNN("tanh"),),
         Pulled(cut_behind_the_end),
+    ),
+    (
+        "gradient-cut-at-chunks",
+        "A sequence is computed chunk by chunk, and no gradient crosses from one to the one before.",
+        "",
+        ("pullback-reference", "own-forward-derivative", "chunk-size-does-not-matter"),
+        (RNN("tanh"),),
+        partial(with_case, cut_at_chunks),
+        "vjp",
+        {"chunks": (2, 3)},
     ),
 )
 

@@ -1,7 +1,7 @@
 """How a fault is planted: each mechanism is the smallest change to what is right that makes it wrong."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -20,7 +20,8 @@ REFERENCE = Reference()
 
 @dataclass(frozen=True)
 class Fault:
-    """id, what is wrong, where it was reported, the laws that must catch it, the cells it is planted in, and how.
+    """id, what is wrong, where it was reported, the laws that must catch it, the cells it is planted in, how, and what
+    is declared besides, so that there is something to get wrong.
 
     ``make`` returns a fresh faulty method for the ``door`` from a right one, that of the reference or of another; a
     fault that remembers something starts without memories.
@@ -33,6 +34,7 @@ class Fault:
     cells: tuple[Cell, ...]
     make: Callable[[Any], Vjp | LossAndGradients | Jvp]
     door: Literal["vjp", "loss_and_gradients", "jvp"] = "vjp"
+    declared: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     def fits(self, cell: Cell | CustomCell) -> bool:
         """Whether it can be planted in a cell: some are equations of cells with the same gates."""
@@ -60,7 +62,7 @@ class Faulty:
 
     def capabilities(self) -> Capabilities:
         capabilities: Capabilities = self._right.capabilities()
-        return replace(capabilities, cells=self._fault.cells)
+        return replace(capabilities, cells=self._fault.cells, **self._fault.declared)
 
 
 PULLBACK = ("pullback-reference", "own-forward-derivative")  # laws that catch most faults of a pullback

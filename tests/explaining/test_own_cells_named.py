@@ -1,0 +1,107 @@
+"""Mistakes in the pullback of a cell that nobody knows: the diagnosis names those that need no equation, and says of
+others where they are, by the derivatives of the cell's own forward pass."""
+
+import numpy as np
+import pytest
+
+from bpttcheck import Capabilities, CustomCell, Gradients, Outputs
+from bpttcheck.explaining.diagnosis import diagnose
+from bpttcheck.faults import FAULTS
+
+CELL = CustomCell(
+    "leaky",
+    parameters=lambda D, H: {"W": (H, D), "a": (H,)},
+    states=lambda D, H: {"s": (H,)},
+    domains={"a": "(0, 1)"},
+)
+
+
+class Leaky:
+    """s' = tanh(a s + W x), and its pullback by hand, with a slip."""
+
+    def __init__(self, slip="", **declared):
+        self.name, self.slip = slip or "leaky", slip
+        self.declared = Capabilities(cells=(CELL,), **{"dtypes": ("float64",), **declared})
+
+    def capabilities(self):
+        return self.declared
+
+    def vjp(self, case):
+        p, x, slip, s = case.parameters[0][0], case.x, self.slip, case.initial[0][0]["s"]
+        xi = case.truncation.links(len(x))
+        flags = np.zeros(x.shape[:2], bool) if case.resets is None else case.resets
+        before, after = [], [s]
+        for t in range(len(x)):
+            before.append(np.where(flags[t][:, None], 0, after[-1]))
+            after.append(np.tanh(p["a"] * before[t] + x[t] @ p["W"].T))
+
+        def pullback(cotangents):
+            ds = np.zeros_like(s) if cotangents.final is None else cotangents.final[0][0]["s"].copy()
+            dW, da, dx = np.zeros_like(p["W"]), np.zeros_like(p["a"]), np.zeros_like(x)
+            for t in reversed(range(len(x))):
+                if cotangents.y is not None:
+                    ds = ds + cotangents.y[t]
+                if slip == "clipped in the loop":
+                    ds = np.clip(ds, -0.5, 0.5)
+                inner = ds * (1 if slip == "without the slope" else 1 - after[t + 1] ** 2)
+                dW += inner.T @ x[t]
+                da += (inner * (after[t + 1] if slip == "with the state after" else before[t])).sum(0)
+                dx[t] = inner @ p["W"]
+                ds = np.where(flags[t][:, None], 0, inner * p["a"] * xi[t])
+            if slip == "half":
+                da *= 0.5
+            return Gradients(dx, (({"W": dW, "a": da},),), (({"s": ds},),))
+
+        y = np.stack(after[1:]) if len(x) else np.zeros((0, *s.shape), s.dtype)
+        return Outputs(y, (({"s": after[-1]},),)), pullback
+
+
+class Planted(Leaky):
+    def __init__(self, fault_id, **declared):
+        super().__init__(**declared)
+        self.vjp = next(fault for fault in FAULTS if fault.id == fault_id).make(super().vjp)
+
+
+@pytest.mark.parametrize(("fault_id", "declared"), [
+    ("rnn-no-carry", {}),
+    ("flux-tau1", {}),
+    ("two-forward-calls", {}),
+    ("omitted-cotangent", {}),
+    ("flux-collect-vs-scalar", {}),
+    ("stops-after-16-steps", {}),
+    ("backprop-too-much", {}),
+    ("divided-by-steps-and-rows", {}),
+    ("negated", {}),
+    ("loop-runs-forward", {}),
+    ("first-step-dropped", {}),
+    ("dx-in-backward-order", {}),
+    ("dy-overwritten-by-dx", {}),
+    ("two-gradients-differ", {}),
+    ("cache-key-incomplete", {}),
+    ("gradient-cut-at-chunks", {"chunks": (4,)}),
+    ("gradient-crosses-resets", {"inputs": ("dense", "initial", "resets")}),
+    ("gradient-reset-a-step-early", {"inputs": ("dense", "initial", "resets")}),
+])  # fmt: skip
+def test_a_mistake_that_needs_no_equation_is_named(fault_id, declared):
+    found = diagnose(Planted(fault_id, **declared), CELL, "float64")
+    assert fault_id in found.names and len(found.names) <= 2 and not found.more
+
+
+@pytest.mark.parametrize(("slip", "words"), [
+    ("half", "wrong: a (half as large); right: W, initial.s, x"),
+    ("with the state after", "with one step, wrong: a; right: W, initial.s, x"),
+    ("without the slope", "with one step, wrong: W, a, initial.s, x"),
+])  # fmt: skip
+def test_another_is_located(slip, words):
+    found = diagnose(Leaky(slip), CELL, "float64", ())
+    assert words in found.sentence()
+
+
+def test_nothing_is_named_where_numbers_change_from_call_to_call():
+    found = diagnose(Planted("reset-ineffective"), CELL, "float64")
+    assert found.moody and not found.names and "something is left behind" in found.sentence()
+
+
+def test_what_is_right_is_not_accused():
+    found = diagnose(Leaky(), CELL, "float64")
+    assert not found.broken and "are the derivatives of the forward pass" in found.sentence()
