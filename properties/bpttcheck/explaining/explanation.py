@@ -23,6 +23,7 @@ from bpttcheck.measuring.calls import AdapterError, Refused, capabilities_of
 from bpttcheck.measuring.comparisons import Comparison, Violation
 from bpttcheck.measuring.trial import Trial
 from bpttcheck.running.child import Died, Place
+from bpttcheck.running.evaluating import Finding
 from bpttcheck.running.question import Question
 from bpttcheck.running.results import BAD, Result
 from bpttcheck.running.time_limit import USUAL, TimeLimit
@@ -157,8 +158,10 @@ def explain_cell(
         told = "" if doubtful else _diagnosis(target, subject, cell, broken[0], put, limit, asked)
         seen, rule = xray_of_a_rule(subject, cell, [result.law for result in broken])
         shown = None if asked.against else number_by_number(subject, broken[0].worst, *put)
-    broken = [replace(broken[0], worst=shown), *broken[1:]] if shown else broken
-    said = Explanation(
+    if shown is not None:
+        said = Finding(shown).sentence()
+        broken = [replace(broken[0], worst=shown, margin=shown.margin, reason=said), *broken[1:]]
+    explanation = Explanation(
         broken,
         told,
         seen,
@@ -172,8 +175,8 @@ def explain_cell(
         files = written()
         needs = _needs(files[0], written) if limit.left and undiagnosed is None else ""
     except OSError as error:
-        return replace(said, unwritten=str(error))
-    found = replace(said, diagnosis=_RANDOM) if needs == _RANDOM else replace(said, needs=needs)
+        return replace(explanation, unwritten=str(error))
+    found = replace(explanation, diagnosis=_RANDOM) if needs == _RANDOM else replace(explanation, needs=needs)
     return replace(found, files=files)
 
 
