@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from bpttcheck import Capabilities, CustomCell, Gradients, Outputs
+from bpttcheck.adapters.reference import with_loss
 from bpttcheck.explaining.diagnosis import diagnose
 from bpttcheck.faults import FAULTS
 
@@ -95,6 +96,26 @@ def test_a_mistake_that_needs_no_equation_is_named(fault_id, declared):
 def test_another_is_located(slip, words):
     found = diagnose(Leaky(slip), CELL, "float64", ())
     assert words in found.sentence()
+
+
+class Scored(Leaky):
+    """A loss and its gradients, and nothing else."""
+
+    def __init__(self, slip):
+        super().__init__(slip, objectives=("linear",))
+        self.loss_and_gradients = with_loss(super().vjp)
+
+    vjp = None
+
+
+def test_a_loss_that_is_all_there_is_has_right_numbers_too():
+    found = diagnose(Scored("half"), CELL, "float64")
+    assert "wrong: a (half as large); right: W, initial.s, x" in found.sentence()
+
+
+def test_one_that_is_right_is_what_mistakes_are_planted_in():
+    found = diagnose(Planted("rnn-no-carry"), CELL, "float64", against=Leaky())
+    assert found.names == ("rnn-no-carry",)
 
 
 def test_nothing_is_named_where_numbers_change_from_call_to_call():

@@ -142,11 +142,11 @@ def diagnose(
     level = broken[0].level if broken else ""
     simplest = next((seen.level for seen in broken if seen.level != FAILED), level)
     moody = any(differs_again(seen) for seen in found[:1] + broken[:1])
-    doors = ("vjp",) if isinstance(subject, TwoPhase) else ("vjp", "loss_and_gradients")
+    doors = {"vjp"} if isinstance(subject, TwoPhase) else {"vjp", "loss_and_gradients"}
     own = isinstance(reference, OwnDerivatives)
     orders = () if isinstance(cell, CustomCell) else gate_orders(cell)
     everything = (*faults, *orders) if broken and not (own and moody) else ()  # what is moody has no derivatives
-    candidates = [fault for fault in everything if fault.door in doors and fault.fits(cell)]
+    candidates = [f for f in everything if f.door in doors and hasattr(reference, f.door) and f.fits(cell)]
     likely = [
         fault for fault in limit.within(candidates) if gives(fault, reference, broken)
     ] or candidates  # what remembers must see them all
@@ -167,7 +167,7 @@ def diagnose(
         tuple(names or partly),
         level,
         tuple(sorted(wrong - FLAGS)),
-        tuple(sorted(block for block in right if not (own and kind(block) in ("y", "final")))),
+        tuple(sorted(block for block in right if not (own and (kind(block) in ("y", "final") or block == "loss")))),
         factors,
         lags_of(subject, reference, cell, dtype) if unclear else "",
         moody,

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 
@@ -9,6 +10,7 @@ from bpttcheck.adapters.reference import Reference
 from bpttcheck.cases.blocks import Named
 from bpttcheck.contract import Implementation, TwoPhase
 from bpttcheck.dtypes import FORMATS
+from bpttcheck.explaining.in_steps import InSteps
 from bpttcheck.explaining.looking import FLAGS, Seen, alike, margins, results_of
 from bpttcheck.faults import Fault, Faulty
 from bpttcheck.faults.planting import Altered
@@ -35,7 +37,11 @@ def gives(fault: Fault, right: Implementation, found: Sequence[Seen]) -> bool:
 
 def _planted(fault: Fault, right: Implementation, found: Sequence[Seen]) -> Faulty:
     """A fault in what is right; one of a cell's equations in the reference, which alone has them."""
-    within = Reference() if isinstance(fault.make, Altered) else right
+    within: Any = right
+    if isinstance(fault.make, Altered):
+        within = Reference()
+    elif isinstance(right, TwoPhase) and fault.door == "vjp":
+        within = InSteps(right)
     return Faulty(fault, within, scored=bool(found) and not isinstance(found[0].trial.subject, TwoPhase))
 
 

@@ -10,7 +10,7 @@ from bpttcheck.cases.kinks import near_kink
 from bpttcheck.cases.realising import realise
 from bpttcheck.contract import CustomCell, Implementation, TwoPhase
 from bpttcheck.explaining.battery import LONG
-from bpttcheck.explaining.looking import truth
+from bpttcheck.explaining.looking import beside, truth
 from bpttcheck.measuring.calls import Refused, capabilities_of
 from bpttcheck.measuring.comparisons import Violation
 from bpttcheck.measuring.trial import Trial
@@ -28,7 +28,7 @@ def lags_of(subject: Implementation, right: Implementation, cell: Cell | CustomC
     )
     case, cotangents = realise(draw, cell, dtype, capabilities)
     offered = "x" in capabilities.gradients and "y" in capabilities.outputs and "dense" in capabilities.inputs
-    trial = Trial(subject, capabilities, case, cotangents)
+    trial = beside(Trial(subject, capabilities, case, cotangents), right)
     if not isinstance(subject, TwoPhase) or not offered or trial.calls.declines(case) or near_kink(case):
         return ""
     last = only_y(cotangents, slice(LONG - 1, LONG))
@@ -36,11 +36,13 @@ def lags_of(subject: Implementation, right: Implementation, cell: Cell | CustomC
         true, got = truth(trial, right, case, last), trial.gradients_of(case, last)
     except (Refused, Violation):  # something is missing
         return ""
-    steps = list(trial.compare({"x": got["x"]}, {"x": true.values["x"]}, true))[::-1]
-    wrong = [lag for lag, step in enumerate(steps) if step.margin > 1]
+    found = list(trial.compare(trial.by_step(got), trial.by_step(true.values), true))
+    places = [f"[t={t}]" for t in reversed(range(LONG))]
+    steps = [max((c for c in found if c.block.endswith(at)), key=lambda c: c.margin, default=None) for at in places]
+    wrong = [lag for lag, step in enumerate(steps) if step and step.margin > 1]
     if not wrong:
         return f"From the last loss dx is right at every lag up to {LONG - 1}."
-    zero = not any(np.any(steps[lag].got) for lag in wrong if steps[lag].got is not None)
-    seen = [lag for lag, step in enumerate(steps) if lag >= wrong[0] and (step.alive or step.margin > 1)]
+    zero = not any(np.any(step.got) for step in (steps[lag] for lag in wrong) if step and step.got is not None)
+    seen = [lag for lag, step in enumerate(steps) if lag >= wrong[0] and step and (step.alive or step.margin > 1)]
     ends = "on" if wrong == seen else f"to {wrong[-1]}, not at each"
     return f"From the last loss dx is {'zero' if zero else 'wrong'} from lag {wrong[0]} {ends}."

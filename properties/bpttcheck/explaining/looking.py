@@ -60,10 +60,8 @@ def looked_at(
     capabilities = capabilities_of(subject)
     known = [(FAILED, Trial(subject, capabilities, *problem)) for problem in failing]
     for level, trial in limit.within((*known, *battery(subject, cell, dtype))):
-        if not isinstance(right, OwnDerivatives | Reference):
-            trial.against = right
         try:
-            results, true = results_of(trial), _true(trial, right)
+            results, true = results_of(trial), _true(beside(trial, right), right)
         except (Refused, AdapterError, Violation):
             continue
         worst, alive = margins(trial, results, true)
@@ -154,6 +152,13 @@ def alike(name: str, array: Array, others: Named) -> bool:
 
 def _given(case: Case, cotangents: Cotangents) -> list[Array]:
     return [*case_arrays(case).values(), *named(cotangents).values()]
+
+
+def beside(trial: Trial, right: Implementation) -> Trial:
+    """The trial, judged against what is right."""
+    if not isinstance(right, OwnDerivatives | Reference):
+        trial.against = right
+    return trial
 
 
 def truth(trial: Trial, right: Implementation, case: Case, cotangents: Cotangents) -> Measured:

@@ -10,16 +10,14 @@ from typing import Any
 import numpy as np
 
 from bpttcheck.cases.blocks import Named, case_arrays, digest, named, nested
-from bpttcheck.cases.changes import domain_of, handed_back, in_float64, of_steps, resets_far, with_arrays
+from bpttcheck.cases.changes import domain_of, in_float64, with_arrays
 from bpttcheck.contract import Capabilities, Case, Cotangents, Gradients, Implementation, Outputs, Pullback, TwoPhase
 from bpttcheck.custom_cell import room
 from bpttcheck.dtypes import FORMATS
-from bpttcheck.faults.planting import by_matrix
 from bpttcheck.measuring.calls import Calls, Refused, capabilities_of
 from bpttcheck.measuring.completeness import declared, kind
 from bpttcheck.measuring.complex_numbers import case_in_pairs, returned
 from bpttcheck.measuring.tolerance import Measured
-from bpttref import Blocks, Full, Last, Links, Random, Regular, Window, trees, weights
 from bpttref.arrays import Array
 
 _MOST = 600  # numbers by which is differentiated
@@ -47,8 +45,7 @@ class _Derivatives:
 class OwnDerivatives:
     """The forward pass of an implementation, and its derivatives by central differences of each number.
 
-    They are taken in float64 where the implementation has it. Truncation is done here, step by step, for one that takes
-    initial states and returns final ones. A case of more than a few hundred numbers is refused.
+    They are taken in float64 where the implementation has it. A case of more than a few hundred numbers is refused.
     """
 
     def __init__(self, subject: Implementation) -> None:
@@ -58,19 +55,13 @@ class OwnDerivatives:
         self._kept: dict[int, _Derivatives] = {}
 
     def capabilities(self) -> Capabilities:
-        """Those of the implementation, with each truncation that can be done step by step."""
-        carried = "initial" in self._own.inputs and "final" in self._own.outputs and "initial" in self._own.gradients
-        rules = (Regular, Random, Links, Window, Blocks, Last) if carried else ()
-        return replace(self._own, truncations=rules, reusable=True, selects=False)
+        """Those of the implementation, of full BPTT alone."""
+        return replace(self._own, truncations=(), reusable=True, selects=False)
 
     def vjp(self, case: Case) -> tuple[Outputs, Pullback]:
         """The outputs, and a pullback by the derivatives of them. Raises Refused where these cannot be had."""
         case = case_in_pairs(case)
-        if isinstance(case.truncation, Window | Blocks | Last):
-            return by_matrix((Window, Blocks, Last), weights, self.vjp)(case)
         outputs, _ = self._calls.run(case)
-        if case.truncation != Full():
-            return outputs, self._by_links(case)
         derivatives = self._derivatives(case)
 
         def pullback(cotangents: Cotangents) -> Gradients:
@@ -88,33 +79,6 @@ class OwnDerivatives:
             {n: a.reshape(arrays[n].shape) for n, a in side.items()} for side in derivatives.pulled(given)
         )
         return Measured(derivatives.outputs | values, spread)
-
-    def _by_links(self, case: Case) -> Pullback:
-        """Each step is a piece of its own, and the multiplier of a link is applied between two of them."""
-        if not self.capabilities().truncations or case.lengths is not None or resets_far(case):
-            raise Refused("truncation cannot be done step by step here")
-        xi = case.truncation.links(case.T)  # type: ignore[union-attr]
-        steps, state = [], case.initial
-        for t in range(case.T):
-            step = replace(of_steps(case, slice(t, t + 1)), initial=state, truncation=Full())
-            outputs, pull = self.vjp(step)
-            assert outputs.final is not None
-            steps.append(pull)
-            state = outputs.final
-
-        def pullback(cotangents: Cotangents) -> Gradients:
-            cotangents = returned(case, cotangents)
-            dy, final, total, pieces = cotangents.y, cotangents.final, None, list[Any]()
-            for t, pull in reversed(list(enumerate(steps))):
-                found = pull(Cotangents(None if dy is None else dy[t : t + 1], final))
-                pieces.insert(0, named(Gradients(found.x, None, None)))
-                total = trees.add(total, found.parameters)
-                carried = trees.scale(found.initial, xi[t]) if xi[t] else trees.each(np.zeros_like, found.initial)
-                final = handed_back(case, carried, state)
-            x = {name: np.concatenate([piece[name] for piece in pieces]) for name in (pieces[0] if pieces else ())}
-            return Gradients(nested(x) if x else None, total, final)
-
-        return pullback
 
     def _derivatives(self, case: Case) -> _Derivatives:
         """Those of a case, computed once for each of the last few. Raises Refused where there are too many."""
