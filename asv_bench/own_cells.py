@@ -1,0 +1,151 @@
+"""How small an error a verdict sees of cells that nobody knows, by array, beside false alarms on the right ones.
+
+    python -m pip install . autograd
+    python asv_bench/own_cells.py --seeds 20 --log own-cells.jsonl --markdown docs/own-cells-seen.md
+
+For each case of a run the smallest relative error of an array that would have been failed is the tolerance over the
+largest number there; the smallest of the run counts. Some are checked: with an error of three times that size planted
+in the pullback, the run must fail. A line of the log is one seed of one cell in one dtype: interrupt, and go on.
+"""
+
+import os
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import json
+import sys
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+from rich.progress import track
+
+from bpttcheck import LAWS, judge
+from bpttcheck.cases.blocks import array_of, case_arrays, named
+from bpttcheck.cases.changes import with_arrays
+from bpttcheck.cases.drawing import draw_case
+from bpttcheck.contract import Case, Cotangents, Gradients, Pullback
+from bpttcheck.laws.law import Asked
+from bpttcheck.measuring.comparisons import Violation
+from bpttcheck.running.evaluating import trial_of
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from tests.own_cells import CELLS
+
+SIZES = {"T": range(1, 6), "B": (1, 2), "D": (2, 3), "H": (1, 2)}
+COMPARING = [law for law in LAWS if law.id in ("own-forward-derivative", "pullback-reference")]
+NO_ALARM = ("passed", "skipped", "vacuous")
+EXAMPLES = 24
+
+
+def smallest_seen(subject: Any, dtype: str, seed: int) -> dict[str, float]:
+    """By array, the smallest relative error that one of the cases of a run would have shown."""
+    declared = subject.capabilities()
+    asked = Asked(subject, declared, subject.cell, dtype, declared)
+    laws = [law for law in COMPARING if law.unmet(asked) is None]
+    rng, seen = np.random.default_rng(seed), dict[str, float]()
+    for k in range(EXAMPLES):
+        trial = trial_of(asked, draw_case(rng, declared, k))
+        if trial is None or not trial.determined:
+            continue
+        for law in laws:
+            trial.drawing_for(law.id)
+            for found in law.check(trial):
+                size = float(np.abs(found.expected).max()) if found.expected is not None and found.alive else 0.0
+                if size and array_of(found.block) in {array_of(name) for name in case_arrays(trial.case)}:
+                    block = array_of(found.block)
+                    seen[block] = min(seen.get(block, 1.0), found.tolerance / size)
+    return seen
+
+
+def with_error(block: str, size: float) -> Any:
+    """The pullback with one array off by a factor of 1 + size."""
+
+    def wrong(case: Case, pullback: Pullback, cotangents: Cotangents) -> Gradients:
+        gradients = pullback(cotangents)
+        arrays = {n: a * (1 + size * (array_of(n) == block)) for n, a in named(gradients).items()}
+        scaled = with_arrays(case, lambda n, a: arrays.get(n, a).astype(a.dtype))
+        return Gradients(scaled.x, scaled.parameters, scaled.initial)
+
+    return wrong
+
+
+def of_seed(name: str, dtype: str, seed: int) -> dict[str, Any]:
+    """One line of the log: what a run sees, whether it sees three times that, and its false alarms."""
+    seen = smallest_seen(CELLS[name](sizes=SIZES), dtype, seed)
+    block = sorted(seen)[seed % len(seen)] if seen else ""
+    options: dict[str, Any] = {"dtypes": [dtype], "seed": seed, "shrink": False, "examples": EXAMPLES}
+    planted = CELLS[name](sizes=SIZES, wrong=with_error(block, 3 * seen[block])) if seen else None
+    found = [r.status for r in judge(planted, COMPARING, **options)] if planted else []
+    right = judge(CELLS[name](sizes=SIZES), LAWS, **options)
+    return {
+        "cell": name,
+        "dtype": dtype,
+        "seed": seed,
+        "seen": seen,
+        "planted": block,
+        "failed": "failed" in found,
+        "alarms": [f"{r.law}: {r.reason}" for r in right if r.status not in NO_ALARM],
+    }
+
+
+def markdown(lines: list[dict[str, Any]], command: str) -> str:
+    """The page."""
+    rows, planted = defaultdict(list), [line["failed"] for line in lines if line["planted"]]
+    for line in lines:
+        for block, size in line["seen"].items():
+            rows[line["cell"], block, line["dtype"]].append(size)
+    alarms = [alarm for line in lines for alarm in line["alarms"]]
+    runs = {(line["cell"], line["dtype"]) for line in lines}
+    seeds = len({line["seed"] for line in lines})
+    table = [
+        f"| {cell} | `{block}` | {dtype} | {np.median(sizes):.0e} | {max(sizes):.0e} | {len(sizes)} |"
+        for (cell, block, dtype), sizes in sorted(rows.items())
+    ]
+    return "\n".join([
+        "# How small an error is seen in your own cell",
+        "",
+        (__doc__ or "").split("\n\n")[2].replace("\n", " "),
+        "",
+        f"Made by `{command}`: {len(runs)} pairs of a cell and a dtype, {seeds} seeds, {EXAMPLES} cases each. The cells"
+        " are those of `tests/own_cells.py`. An array that is declared to differ on purpose is not there.",
+        "",
+        f"Runs on the right cells: {len(lines)}, with {len(alarms)} false alarms. Runs with a planted error of three "
+        f"times what the same run sees: {len(planted)}, of which {sum(planted)} failed.",
+        "",
+        "| cell | gradient of | dtype | smallest relative error seen: median of the seeds | largest | seeds |",
+        "|---|---|---|---|---|---|",
+        *table,
+        "",
+    ])  # fmt: skip
+
+
+@click.command()
+@click.option("--seeds", default=20, help="Runs of each cell and dtype.")
+@click.option("--log", type=click.Path(path_type=Path), default=Path("own-cells.jsonl"), help="Where runs are kept.")
+@click.option("--markdown", "page", type=click.Path(path_type=Path), help="Write the table as a page.")
+def main(seeds: int, log: Path, page: Path | None) -> None:
+    """What a verdict of an unknown cell is worth."""
+    done = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+    there = {(line["cell"], line["dtype"], line["seed"]) for line in done}
+    asked = [(n, d, s) for s in range(seeds) for n in CELLS for d in CELLS[n](sizes=SIZES).capabilities().dtypes]
+    for key in track([key for key in asked if key not in there]):
+        try:
+            line = of_seed(*key)
+        except Violation as violation:
+            raise SystemExit(f"{key}: {violation}") from violation
+        done.append(line)
+        with log.open("a") as file:
+            file.write(json.dumps(line) + "\n")
+    text = markdown(done, f"python asv_bench/own_cells.py --seeds {seeds}")
+    click.echo(text)
+    if page:
+        page.write_text(text)
+
+
+if __name__ == "__main__":
+    main()
