@@ -17,78 +17,19 @@ called again. A pullback is called more than once unless ``reusable=False``. Num
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
+from bpttcheck.case import Case
 from bpttcheck.custom_cell import CustomCell
 from bpttcheck.dtypes import FORMATS
-from bpttref import CELLS, Cell, Cotangents, Full, Gradients, Objective, Outputs, Pullback, Strategy
-from bpttref.arrays import Array
-from bpttref.network import AllParameters, ResetTo, States
-
-
-@dataclass(frozen=True, eq=False)
-class Case:
-    """One problem.
-
-    cell: of bpttref, or a `CustomCell`. dtype: the name of a format; the arrays have it. parameters, initial: by layer,
-    direction and name, ``parameters[0][0]["W_hh"]``; initial is None where no states are given: it starts from zeros,
-    or from what ``Capabilities.default_initial`` says. x: ``(T, B, D)``, or integer tokens ``(T, B)`` that stand for
-    one-hot vectors; of a cell with streams a mapping of arrays ``(T, B, ..)``. lengths: ``(B,)``, None where all rows
-    have T steps. truncation: the strategy to follow. objective: for `OneShot` subjects; it says all there is to say of
-    the loss, the reduction that is declared and rows that end earlier included. once: whether the pullback is called
-    once at most, so that it may free what it reads; an implementation may ignore it. wanted: which gradients are
-    wanted, of "x", "parameters" (with those of a readout) and "initial"; the others may be None, or anything. None
-    stands for all, and the empty set for the outputs alone: the pullback may then be None. It is None unless
-    ``Capabilities.selects``. chunk: in how many steps at once it is to be computed, of ``Capabilities.chunks``; None if
-    these are none. resets: flags ``(T, B)``, before which steps which rows start anew, from zeros or from their initial
-    states, as ``reset_to`` and ``Capabilities.resets_to`` say; None where none does. A reset replaces the link.
-    """
-
-    cell: Cell | CustomCell
-    dtype: str
-    parameters: AllParameters
-    x: Any
-    initial: States | None = None
-    lengths: Array | None = None
-    truncation: Strategy = Full()
-    objective: Objective | None = None
-    once: bool = False
-    wanted: frozenset[str] | None = None
-    chunk: int | None = None
-    resets: Array | None = None
-    reset_to: ResetTo = "zeros"
-
-    @property
-    def T(self) -> int:
-        """How many steps there are."""
-        return len(one_stream(self.x))
-
-    @property
-    def B(self) -> int:
-        """How many rows there are."""
-        return int(one_stream(self.x).shape[1])
-
-    @property
-    def sizes(self) -> dict[str, int]:
-        """T, B, D of dense inputs and, of a known cell, H of the first layer."""
-        sizes = {"T": self.T, "B": self.B}
-        if isinstance(self.cell, CustomCell):
-            dense = not isinstance(self.x, Mapping) and self.x.ndim == 3
-            return sizes | ({"D": self.x.shape[2]} if dense else {})
-        first = self.parameters[0][0]
-        return sizes | {"D": first["W_hx"].shape[1], "H": first["W_hh"].shape[1]}
+from bpttref import CELLS, Cell, Cotangents, Full, Gradients, Outputs, Pullback, Strategy
+from bpttref.network import ResetTo, States
 
 
 def refuse_resets(name: str, inputs: Collection[str]) -> None:
     """Raise ValueError where resets are declared for an adapter that does not hand them over."""
     if "resets" in inputs:
         raise ValueError(f"{name} is declared to take resets, which only an adapter of your own can hand over")
-
-
-def one_stream(x: Any) -> Array:
-    """The first of several streams, or the only one: an array ``(T, B, ..)``."""
-    found: Array = next(iter(x.values())) if isinstance(x, Mapping) else x
-    return found
 
 
 _SETS = {
@@ -99,7 +40,7 @@ _SETS = {
     "sizes": {"T", "B", "D", "H"},
 }
 _DEEPEST, LARGEST = 64, 2**24  # layers, and sizes of any kind
-_REDUCTIONS = ("given", "sum", "mean-of-steps", "mean")
+_REDUCTIONS = ("given", "sum", "mean-of-steps", "mean-of-rows", "mean")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,10 +66,12 @@ class Capabilities:
     empty: whether it takes sequences without steps. streams: whether ``loss_and_gradients`` frees what lies before a
     cut, so that its memory does not grow with T (measured with tracemalloc, which sees NumPy's arrays alone).
     objectives: of "cross-entropy", "squared-error" and "linear", what ``loss_and_gradients`` takes. reduction: how it
-    scales the loss: "given" (by ``case.objective.scale``), "sum", "mean-of-steps" (1/T for each row) or "mean"
-    (1/(T B)). Of rows that have lengths only the steps that are there count: a mean divides by their number, and one of
-    steps by that of the row, which is nothing for a row without steps. padding_counts: whether all T steps of a row
-    count instead, those behind its end with outputs of zero.
+    scales the loss: "given" (by ``case.objective.scale``), "sum", "mean-of-steps" (1/T for each row), "mean-of-rows"
+    (1/B) or "mean" (1/(T B)). Of rows that have lengths only the steps that are there count: a mean divides by their
+    number, and one of steps by that of the row, which is nothing for a row without steps. padding_counts: whether all T
+    steps of a row count instead, those behind its end with outputs of zero. Without objectives the reduction is that of
+    the pullback: its gradients are those of the mean, over rows or steps, of what the cotangents stand for, those of
+    final states included.
     loss_weights: whether it takes weights for the loss, of steps ``(T,)``, or of the steps of each row ``(T, B)`` where
     rows have lengths; those of padding are zero.
     chunks: numbers of steps that it can compute at once, as kernels do that work chunk by chunk: cases are drawn whose
@@ -156,7 +99,7 @@ class Capabilities:
     empty: bool = False
     streams: bool = False
     objectives: Collection[str] = ()
-    reduction: Literal["given", "sum", "mean-of-steps", "mean"] = "given"
+    reduction: Literal["given", "sum", "mean-of-steps", "mean-of-rows", "mean"] = "given"
     padding_counts: bool = False
     loss_weights: bool = False
     resets_to: ResetTo = "zeros"

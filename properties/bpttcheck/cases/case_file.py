@@ -15,9 +15,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from bpttcheck.case import one_stream
 from bpttcheck.cases.blocks import Named, place
 from bpttcheck.cases.shapes import output_width, parameter_shapes, state_shapes
-from bpttcheck.contract import Capabilities, Case, Cotangents, CustomCell, one_stream
+from bpttcheck.contract import Capabilities, Case, Cotangents, CustomCell
 from bpttcheck.custom_cell import Shapes, whole
 from bpttcheck.dtypes import rounded
 from bpttref import Cell

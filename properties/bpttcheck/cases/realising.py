@@ -8,6 +8,7 @@ import numpy as np
 
 from bpttcheck.cases.changes import zero_where
 from bpttcheck.cases.drawing import Draw
+from bpttcheck.cases.reductions import scale_of
 from bpttcheck.cases.shapes import output_width, parameter_shapes, state_shapes, stream_shapes
 from bpttcheck.contract import Capabilities, Case, Cotangents, CustomCell
 from bpttcheck.custom_cell import drawn as drawn_from
@@ -68,7 +69,7 @@ def realise(draw: Draw, cell: Cell | CustomCell, dtype: str, capabilities: Capab
         case = replace(own, initial=own.initial or trees.scale(case.initial, 0))
         cotangents = given if any(part is not None for part in given) else cotangents
     if objective is not None and not capabilities.padding_counts:
-        objective = _of_valid_steps(objective, case.lengths, capabilities.reduction)
+        objective = _of_valid_steps(objective, case.lengths, capabilities)
     return replace(case, objective=objective), cotangents
 
 
@@ -161,7 +162,8 @@ def _objective(
         return None
     T, B, width = shape
     kind: Any = str(rng.choice(sorted(capabilities.objectives)))
-    scales = {"given": 2.0 ** rng.integers(-2, 3), "sum": 1, "mean-of-steps": 1 / T, "mean": 1 / (T * B)}
+    given = float(2.0 ** rng.integers(-2, 3))
+    scale = given if capabilities.reduction == "given" else scale_of(capabilities, T, B, None)
     weights = rng.integers(1, 9, T) / 4 if capabilities.loss_weights else None
     readouts, size = int(rng.integers(2, 5)), 8 / width**0.5 if large else 1.0
     W_qh, b_q = (None, None) if kind == "linear" else (values(readouts, width, scale=size), values(readouts))
@@ -169,10 +171,10 @@ def _objective(
         targets = rng.integers(0, readouts, (T, B))
     else:
         targets = values(T, B, width if kind == "linear" else readouts)
-    return Objective(kind, targets, W_qh, b_q, weights, float(scales[capabilities.reduction]))
+    return Objective(kind, targets, W_qh, b_q, weights, scale)
 
 
-def _of_valid_steps(objective: Objective, lengths: Array | None, reduction: str) -> Objective:
+def _of_valid_steps(objective: Objective, lengths: Array | None, capabilities: Capabilities) -> Objective:
     """The same for rows of these ``lengths``: what lies behind the end of a row has the weight 0, and a mean is one of
     the steps that are there. Weights of steps become those of each row, in which they are in turn others."""
     if lengths is None:
@@ -181,7 +183,6 @@ def _of_valid_steps(objective: Objective, lengths: Array | None, reduction: str)
     step, row = np.arange(T)[:, None], np.arange(B)
     there = (step < lengths).astype(float)
     weights = there if objective.weights is None else there * objective.weights[(step + row) % T]
-    scale = objective.scale
-    if reduction.startswith("mean"):
-        scale = 1 / np.maximum(1, lengths) if reduction == "mean-of-steps" else 1 / max(1, int(there.sum()))
+    given = capabilities.reduction == "given"
+    scale = objective.scale if given else scale_of(capabilities, T, B, lengths)
     return replace(objective, weights=weights, scale=scale)

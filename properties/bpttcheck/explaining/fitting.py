@@ -10,6 +10,7 @@ from bpttcheck.contract import TwoPhase
 from bpttcheck.dtypes import FORMATS
 from bpttcheck.explaining.looking import FLAGS, Seen, alike, margins, results_of
 from bpttcheck.faults import Fault, Faulty
+from bpttcheck.measuring.handing import plain
 from bpttcheck.measuring.tolerance import Measured
 from bpttcheck.measuring.trial import Trial
 from bpttref.arrays import Array
@@ -35,7 +36,7 @@ def _numbers(planted: Faulty, seen: Seen) -> Named | None:
     """What a fault gives on a problem; None where it does not run, or has other arrays than the subject."""
     trial = seen.trial
     try:
-        numbers = results_of(Trial(planted, trial.capabilities, trial.case, trial.cotangents))
+        numbers = results_of(Trial(planted, plain(trial.capabilities), trial.case, trial.cotangents))
     except Exception:  # a fault may not even run where it makes no sense
         return None
     same = numbers.keys() == seen.results.keys() and all(alike(n, a, numbers) for n, a in seen.results.items())

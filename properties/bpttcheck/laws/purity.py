@@ -42,7 +42,7 @@ def _twice(trial: Trial) -> Iterator[Comparison]:
 def _pulled_twice(trial: Trial) -> Iterator[Comparison]:
     """The second time the same arrays hold other cotangents: their negatives, of which rounding is the same."""
     _, pullback = trial.run(trial.case)
-    cotangents = copied(trial.cotangents)
+    cotangents = copied(trial.calls.handed(trial.case, trial.cotangents))
     first = {name: np.array(array) for name, array in trial.pull(pullback, cotangents, copy=False).items()}
     for array in named(cotangents).values():
         np.negative(array, out=array)

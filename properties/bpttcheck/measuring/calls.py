@@ -19,6 +19,7 @@ from bpttcheck.contract import Capabilities, Case, Cotangents, Gradients, Implem
 from bpttcheck.dtypes import FORMATS
 from bpttcheck.measuring.complex_numbers import case_given, given, returned
 from bpttcheck.measuring.doing import calling
+from bpttcheck.measuring.handing import handed
 from bpttcheck.printable import printable
 from bpttref import trees
 from bpttref.arrays import Array
@@ -99,12 +100,17 @@ class Calls:
         outputs, pullback = answer
         return returned(case, _of_arrays(outputs)), None if pullback is None else Pulling(pullback, case)
 
+    def handed(self, case: Case, cotangents: Cotangents) -> Cotangents:
+        """What `pull` hands over for cotangents, unless it is told not to copy (`bpttcheck.measuring.handing`)."""
+        return handed(self.capabilities, case, cotangents)
+
     def pull(self, pulling: Pulling | None, cotangents: Cotangents, *, copy: bool = True) -> Gradients:
-        """The gradients of a pullback that `run` returned."""
+        """The gradients of a pullback that `run` returned. Without a copy the arrays are handed over as they are."""
         if pulling is None:
             raise AdapterError("vjp returned no pullback, but the capabilities do not say gradients=()")
         with self._watched("the pullback", pulling.case):
-            gradients = pulling.pullback(given(pulling.case, copied(cotangents) if copy else cotangents))
+            own = copied(self.handed(pulling.case, cotangents)) if copy else cotangents
+            gradients = pulling.pullback(given(pulling.case, own))
         if not isinstance(gradients, Gradients):
             raise AdapterError(f"the pullback returned {type(gradients).__name__}; expected Gradients")
         return returned(pulling.case, _of_arrays(gradients))
