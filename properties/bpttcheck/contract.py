@@ -71,7 +71,7 @@ class Capabilities:
     number, and one of steps by that of the row, which is nothing for a row without steps. padding_counts: whether all T
     steps of a row count instead, those behind its end with outputs of zero. Without objectives the reduction is that of
     the pullback: its gradients are those of the mean, over rows or steps, of what the cotangents stand for, those of
-    final states included.
+    final states included. readout_bias: whether the readout has one: without it ``case.objective.b_q`` is None.
     loss_weights: whether it takes weights for the loss, of steps ``(T,)``, or of the steps of each row ``(T, B)`` where
     rows have lengths; those of padding are zero.
     chunks: numbers of steps that it can compute at once, as kernels do that work chunk by chunk: cases are drawn whose
@@ -101,6 +101,7 @@ class Capabilities:
     objectives: Collection[str] = ()
     reduction: Literal["given", "sum", "mean-of-steps", "mean-of-rows", "mean"] = "given"
     padding_counts: bool = False
+    readout_bias: bool = True
     loss_weights: bool = False
     resets_to: ResetTo = "zeros"
     chunks: Collection[int] = ()
@@ -208,7 +209,8 @@ class TwoPhase(Implementation, Protocol):
 
 @runtime_checkable
 class OneShot(Implementation, Protocol):
-    """The second door: ``Outputs.loss`` is the value of ``case.objective``, ``Gradients.readout`` has "W_qh", "b_q"."""
+    """The second door: ``Outputs.loss`` is the value of ``case.objective``, ``Gradients.readout`` has the gradients of
+    ``case.objective.readout``, by name."""
 
     def loss_and_gradients(self, case: Case) -> tuple[Outputs, Gradients]:
         """The loss, as ``Outputs(None, None, loss)``, and its gradients."""

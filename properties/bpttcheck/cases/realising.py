@@ -167,6 +167,7 @@ def _objective(
     weights = rng.integers(1, 9, T) / 4 if capabilities.loss_weights else None
     readouts, size = int(rng.integers(2, 5)), 8 / width**0.5 if large else 1.0
     W_qh, b_q = (None, None) if kind == "linear" else (values(readouts, width, scale=size), values(readouts))
+    b_q = b_q if capabilities.readout_bias else None
     if kind == "cross-entropy":
         targets = rng.integers(0, readouts, (T, B))
     else:
