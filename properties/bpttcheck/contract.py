@@ -15,7 +15,7 @@ called again. A pullback is called more than once unless ``reusable=False``. Num
 ``case.truncation.links(T)``, are float64 whatever the dtype of the case: multiply with care.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol, runtime_checkable
 
@@ -30,6 +30,21 @@ def refuse_resets(name: str, inputs: Collection[str]) -> None:
     """Raise ValueError where resets are declared for an adapter that does not hand them over."""
     if "resets" in inputs:
         raise ValueError(f"{name} is declared to take resets, which only an adapter of your own can hand over")
+
+
+def declares(declared: Collection[str], kind: str) -> bool:
+    """Whether "initial", say, or a single one of these states, "initial.h", is declared."""
+    return any(name.partition(".")[0] == kind for name in declared)
+
+
+def states_of(declared: Collection[str], kind: str, states: Iterable[str]) -> tuple[str, ...]:
+    """Of the states of a cell those that are declared: "initial" stands for them all, "initial.h" for h."""
+    return tuple(name for name in states if kind in declared or f"{kind}.{name}" in declared)
+
+
+def _beyond(declared: Collection[str], known: set[str]) -> list[str]:
+    """What is declared and is none of the ``known``, nor one of their states, such as "initial.h"."""
+    return [n for n in declared if n not in known and n.split(".")[0] not in known & {"initial", "final"}]
 
 
 _SETS = {
@@ -58,7 +73,9 @@ class Capabilities:
     must be given. If it is left out and such a case raises, the law is skipped.
     outputs: of "y" and "final", what it returns and takes cotangents of.
     gradients: of "x", "parameters" and "initial", what it returns; empty for a forward-only subject, whose ``vjp``
-    returns None for the pullback.
+    returns None for the pullback. Of several states some may be named: an LSTM that takes and returns h and no c
+    declares "initial.h" among the inputs, "final.h" among the outputs and "initial.h" among the gradients. The mappings
+    of states hold h alone then; c starts from zeros, or from where the cell of one's own starts, and has no cotangent.
     truncations: the strategies it follows when the case asks for them, by class, e.g. ``(Regular, Links)``. `Links`
     hands over the multipliers; `Random` leaves it to the subject to draw its own pattern from pi and the seed.
     reusable: whether a pullback may be called twice. selects: whether it looks at ``case.wanted``.
@@ -112,7 +129,7 @@ class Capabilities:
     def __post_init__(self) -> None:
         for name, known in _SETS.items():
             declared = getattr(self, name)
-            if isinstance(declared, str) or not isinstance(declared, Collection) or set(declared) - known:
+            if isinstance(declared, str) or not isinstance(declared, Collection) or _beyond(declared, known):
                 raise ValueError(f"{name} must be a collection of {', '.join(sorted(known))}; it is {declared!r}")
         for name in ("cells", "dtypes", "truncations", "chunks"):
             if isinstance(getattr(self, name), str) or not isinstance(getattr(self, name), Collection):
@@ -153,6 +170,15 @@ class Capabilities:
         for dtype in self.dtypes:
             if dtype not in FORMATS:
                 raise ValueError(f"dtypes must be of {', '.join(FORMATS)}; there is {dtype!r}")
+        for name in {*self.inputs, *self.outputs, *self.gradients}:
+            if "." in name and not any(name.partition(".")[2] in self.states(cell) for cell in self.cells):
+                raise ValueError(f"{name} is declared, and no cell has such a state")
+
+    def states(self, cell: Cell | CustomCell) -> tuple[str, ...]:
+        """The names of all states of a cell."""
+        if not isinstance(cell, CustomCell):
+            return cell.states
+        return tuple(cell.shapes(*(min(self.sizes.get(name, (2,))) for name in "DH"))["states"])
 
     def at(self, sizes: Mapping[str, int]) -> "Capabilities":
         """The same, of these sizes alone. Raises ValueError where one is not among those declared."""
@@ -169,7 +195,7 @@ class Capabilities:
         beyond = {
             f"the cell {case.cell.name}": case.cell.name not in {cell.name for cell in self.cells},
             "tokens" if tokens else "dense inputs": ("tokens" if tokens else "dense") not in self.inputs,
-            "initial states": case.initial is not None and "initial" not in self.inputs,
+            "initial states": case.initial is not None and not declares(self.inputs, "initial"),
             "a choice of gradients": case.wanted is not None and not self.selects,
             "rows of different lengths": case.lengths is not None and "lengths" not in self.inputs,
             f"{len(case.parameters)} layers": len(case.parameters) > self.layers,

@@ -1,6 +1,6 @@
 """The arrays of a drawn case: the same for the same draw."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +10,7 @@ from bpttcheck.cases.changes import zero_where
 from bpttcheck.cases.drawing import Draw
 from bpttcheck.cases.reductions import scale_of
 from bpttcheck.cases.shapes import output_width, parameter_shapes, state_shapes, stream_shapes
-from bpttcheck.contract import Capabilities, Case, Cotangents, CustomCell
+from bpttcheck.contract import Capabilities, Case, Cotangents, CustomCell, states_of
 from bpttcheck.custom_cell import drawn as drawn_from
 from bpttcheck.custom_cell import whole
 from bpttcheck.dtypes import FORMATS, rounded
@@ -53,7 +53,7 @@ def realise(draw: Draw, cell: Cell | CustomCell, dtype: str, capabilities: Capab
         dtype,
         tuple(parameters),
         x,
-        tuple(initial) if "initial" in capabilities.inputs else None,
+        _declared(initial, capabilities.inputs, "initial"),
         lengths,
         chunk=draw.chunk or None,
         resets=_resets(draw) if draw.resets and not draw.bidirectional else None,
@@ -61,7 +61,7 @@ def realise(draw: Draw, cell: Cell | CustomCell, dtype: str, capabilities: Capab
     )
     objective = _objective(rng, values, (draw.T, draw.B, width), capabilities, draw.seed % 4 == 3)
     dy = values(draw.T, draw.B, width) if "y" in capabilities.outputs else None
-    cotangents = Cotangents(dy, tuple(final) if "final" in capabilities.outputs else None)
+    cotangents = Cotangents(dy, _declared(final, capabilities.outputs, "final"))
     if isinstance(cell, CustomCell):
         cotangents = cotangents._replace(final=zero_where(cotangents.final, cell.without_cotangent))
     if draw.file is not None:
@@ -71,6 +71,14 @@ def realise(draw: Draw, cell: Cell | CustomCell, dtype: str, capabilities: Capab
     if objective is not None and not capabilities.padding_counts:
         objective = _of_valid_steps(objective, case.lengths, capabilities)
     return replace(case, objective=objective), cotangents
+
+
+def _declared(states: Any, declared: Collection[str], kind: str) -> Any:
+    """Those of the states that are declared; None if there is none."""
+    names = states_of(declared, kind, states[0][0])
+    if not names and kind not in declared:
+        return None
+    return tuple(tuple({name: leaf[name] for name in names} for leaf in layer) for layer in states)
 
 
 def _resets(draw: Draw) -> Array:

@@ -9,7 +9,7 @@ from zlib import crc32
 import numpy as np
 
 from bpttcheck.cases.blocks import Named, case_arrays, digest, has_steps, named
-from bpttcheck.cases.changes import in_float64, of_steps
+from bpttcheck.cases.changes import all_states, in_float64, of_steps
 from bpttcheck.contract import (
     Capabilities,
     Case,
@@ -189,6 +189,9 @@ class Trial:
         """What the implementation that the subject is judged against gives for a case, in float64."""
         assert self.against is not None
         exact, given = in_float64(case, cotangents)
+        if self.against is not self.subject:
+            exact = replace(exact, initial=all_states(exact, exact.initial))
+            given = Cotangents(given.y, all_states(exact, given.final))
         capabilities = self.capabilities if self.against is self.subject else capabilities_of(self.against)
         try:
             return Trial(self.against, capabilities, exact, given).results(exact, given)
