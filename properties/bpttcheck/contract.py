@@ -49,7 +49,7 @@ def _beyond(declared: Collection[str], known: set[str]) -> list[str]:
 
 _SETS = {
     "inputs": {"dense", "tokens", "initial", "lengths", "resets"},
-    "outputs": {"y", "final"},
+    "outputs": {"y", "last", "final"},
     "gradients": {"x", "parameters", "initial"},
     "objectives": {"cross-entropy", "squared-error", "linear"},
     "sizes": {"T", "B", "D", "H"},
@@ -71,7 +71,8 @@ class Capabilities:
     default_initial: from what it starts where it takes initial states and a case has none: "zeros", a function from the
     case to the states, ``{"h": "h0"}`` for a state that is a parameter then, the same for all rows, or "none" if they
     must be given. If it is left out and such a case raises, the law is skipped.
-    outputs: of "y" and "final", what it returns and takes cotangents of.
+    outputs: of "y" and "final", what it returns and takes cotangents of. "last" in place of "y" declares that y is that
+    of each row's last step alone, ``(B, features)``, and so is its cotangent; a loss is then one of that step.
     gradients: of "x", "parameters" and "initial", what it returns; empty for a forward-only subject, whose ``vjp``
     returns None for the pullback. Of several states some may be named: an LSTM that takes and returns h and no c
     declares "initial.h" among the inputs, "final.h" among the outputs and "initial.h" among the gradients. The mappings
@@ -143,6 +144,8 @@ class Capabilities:
         for rule in self.truncations:
             if not isinstance(rule, type):
                 raise ValueError(f"truncations must hold classes such as Regular; there is {rule!r}")
+        if {"y", "last"} <= {*self.outputs}:
+            raise ValueError("outputs must hold y, of all steps, or last; there are both")
         if not self.cells or not self.dtypes:
             raise ValueError("cells and dtypes must hold at least one each")
         if self.reduction not in _REDUCTIONS:

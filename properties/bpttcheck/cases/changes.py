@@ -135,6 +135,13 @@ def in_float64(case: Case, cotangents: Cotangents) -> tuple[Case, Cotangents]:
     return exact, Cotangents(*(trees.each(wide, part) for part in cotangents))
 
 
+def only_ends(case: Case, y: Array) -> Array:
+    """Outputs or cotangents ``(T, B, ..)``, zero but at the last step of each row."""
+    lengths = np.full(case.B, case.T) if case.lengths is None else case.lengths
+    ends = np.arange(case.T)[:, None] == lengths - 1
+    return np.where(ends[:, :, None], y, 0).astype(y.dtype)
+
+
 def only_y(outputs: Outputs | Cotangents, steps: slice) -> Cotangents:
     """Cotangents of y at some steps alone, zero at the others."""
     assert outputs.y is not None

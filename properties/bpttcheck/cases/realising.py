@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from bpttcheck.cases.changes import zero_where
+from bpttcheck.cases.changes import only_ends, zero_where
 from bpttcheck.cases.drawing import Draw
 from bpttcheck.cases.reductions import scale_of
 from bpttcheck.cases.shapes import output_width, parameter_shapes, state_shapes, stream_shapes
@@ -60,7 +60,7 @@ def realise(draw: Draw, cell: Cell | CustomCell, dtype: str, capabilities: Capab
         reset_to=capabilities.resets_to,
     )
     objective = _objective(rng, values, (draw.T, draw.B, width), capabilities, draw.seed % 4 == 3)
-    dy = values(draw.T, draw.B, width) if "y" in capabilities.outputs else None
+    dy = values(draw.T, draw.B, width) if {"y", "last"} & {*capabilities.outputs} else None
     cotangents = Cotangents(dy, _declared(final, capabilities.outputs, "final"))
     if isinstance(cell, CustomCell):
         cotangents = cotangents._replace(final=zero_where(cotangents.final, cell.without_cotangent))
@@ -68,7 +68,9 @@ def realise(draw: Draw, cell: Cell | CustomCell, dtype: str, capabilities: Capab
         own, given, *_ = draw.file.holds(cell, dtype, capabilities)
         case = replace(own, initial=own.initial or trees.scale(case.initial, 0))
         cotangents = given if any(part is not None for part in given) else cotangents
-    if objective is not None and not capabilities.padding_counts:
+    if "last" in capabilities.outputs and cotangents.y is not None:
+        cotangents = cotangents._replace(y=only_ends(case, cotangents.y))
+    if objective is not None:
         objective = _of_valid_steps(objective, case.lengths, capabilities)
     return replace(case, objective=objective), cotangents
 
@@ -185,12 +187,15 @@ def _objective(
 
 def _of_valid_steps(objective: Objective, lengths: Array | None, capabilities: Capabilities) -> Objective:
     """The same for rows of these ``lengths``: what lies behind the end of a row has the weight 0, and a mean is one of
-    the steps that are there. Weights of steps become those of each row, in which they are in turn others."""
-    if lengths is None:
-        return objective
+    the steps that are there. Weights of steps become those of each row, in which they are in turn others. Of outputs of
+    the last step alone all other steps have the weight 0."""
     T, B = objective.targets.shape[:2]
+    last = "last" in capabilities.outputs
+    if lengths is None or capabilities.padding_counts:
+        of_steps = np.ones(T) if objective.weights is None else objective.weights
+        return replace(objective, weights=of_steps * (np.arange(T) == T - 1)) if last else objective
     step, row = np.arange(T)[:, None], np.arange(B)
-    there = (step < lengths).astype(float)
+    there = ((step == lengths - 1) if last else (step < lengths)).astype(float)
     weights = there if objective.weights is None else there * objective.weights[(step + row) % T]
     given = capabilities.reduction == "given"
     scale = objective.scale if given else scale_of(capabilities, T, B, lengths)

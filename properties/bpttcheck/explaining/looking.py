@@ -77,8 +77,7 @@ def factors_of(seen: Seen) -> dict[str, set[str]]:
 def results_of(trial: Trial) -> Named:
     """What the subject returns; a second pullback's gradients, after a call for another problem; what it overwrote."""
     case = with_arrays(trial.case, lambda _, array: array.copy(order="K"))
-    given = trial.calls.handed(trial.case, trial.cotangents)
-    cotangents = Cotangents(*(trees.each(lambda array: array.copy(order="K"), part) for part in given))
+    cotangents = Cotangents(*(trees.each(lambda array: array.copy(order="K"), part) for part in trial.handed))
     changed: list[bool] = []
     others: list[bool] = []
 
@@ -106,7 +105,7 @@ def results_of(trial: Trial) -> Named:
         outputs, gradients = trial.calls.score(case, copy=False)
         results = taken(gradients)
         results["loss"] = np.array(outputs.loss)
-    arguments = zip(_given(trial.case, given), _given(case, cotangents), strict=True)
+    arguments = zip(_given(trial.case, trial.handed), _given(case, cotangents), strict=True)
     overwritten = [not np.array_equal(a, b, equal_nan=True) for a, b in arguments]
     flags = {"arguments overwritten": overwritten, "outputs overwritten": changed, "other dtypes": others}
     return results | {name: np.array(flag, float) for name, flag in flags.items()}

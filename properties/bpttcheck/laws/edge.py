@@ -68,7 +68,7 @@ def _layout(trial: Trial) -> Iterator[Comparison]:
     def laid_out(_: str, array: Array) -> Array:
         return _LAYOUTS[layout](array)
 
-    y, final = trial.calls.handed(trial.case, trial.cotangents)
+    y, final = trial.handed
     cotangents = Cotangents(
         None if y is None else laid_out("y", y),
         final and tuple(tuple({k: laid_out(k, a) for k, a in leaf.items()} for leaf in layer) for layer in final),

@@ -134,7 +134,17 @@ def of_own(cell: CustomCell, capabilities: Capabilities) -> dict[str, Shapes]:
 
 
 def outputs(name: str) -> Need:
-    return Need(lambda asked: name in asked.capabilities.outputs, f"the output {name} is not declared")
+    lack = f"the output {name}{', of each step,' if name == 'y' else ''} is not declared"
+    return Need(lambda asked: name in asked.capabilities.outputs, lack)
+
+
+some_output = Need(
+    lambda asked: {"y", "last"} & {*asked.capabilities.outputs},
+    "neither the output y nor that of the last step is declared",
+)
+each_output = Need(
+    lambda asked: "last" not in asked.capabilities.outputs, "only the output of the last step is declared"
+)
 
 
 def truncation(strategy: type[Strategy]) -> Need:

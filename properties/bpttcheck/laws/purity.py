@@ -15,14 +15,14 @@ from bpttcheck.measuring.trial import Trial
 
 def _unchanged(trial: Trial) -> Iterator[Comparison]:
     """The subject gets arrays that nobody else reads; the trial's own show what they were."""
-    case, cotangents = with_arrays(trial.case, lambda _, array: array.copy()), copied(trial.cotangents)
+    case, cotangents = with_arrays(trial.case, lambda _, array: array.copy()), copied(trial.handed)
     outputs, pullback = trial.run(case, copy=False)
     returned = {name: np.array(array) for name, array in named(outputs).items()}
     if pullback is not None:
         trial.calls.pull(pullback, cotangents, copy=False)
     watched = (
         ("", case_arrays(trial.case), case_arrays(case)),
-        ("the cotangent of ", named(trial.cotangents), named(cotangents)),
+        ("the cotangent of ", named(trial.handed), named(cotangents)),
         ("the output ", returned, named(outputs)),
     )
     for what, before, after in watched:
@@ -42,7 +42,7 @@ def _twice(trial: Trial) -> Iterator[Comparison]:
 def _pulled_twice(trial: Trial) -> Iterator[Comparison]:
     """The second time the same arrays hold other cotangents: their negatives, of which rounding is the same."""
     _, pullback = trial.run(trial.case)
-    cotangents = copied(trial.calls.handed(trial.case, trial.cotangents))
+    cotangents = copied(trial.handed)
     first = {name: np.array(array) for name, array in trial.pull(pullback, cotangents, copy=False).items()}
     for array in named(cotangents).values():
         np.negative(array, out=array)
@@ -61,7 +61,7 @@ def _two_alive(trial: Trial) -> Iterator[Comparison]:
 
 def _results_stay(trial: Trial) -> Iterator[Comparison]:
     """The arrays themselves are watched, not copies, while another problem of the same shapes is run."""
-    case, cotangents = with_arrays(trial.case, lambda _, array: array.copy()), copied(trial.cotangents)
+    case, cotangents = with_arrays(trial.case, lambda _, array: array.copy()), copied(trial.handed)
     outputs, pullback = trial.run(case, copy=False)
     returned = named(outputs)
     if trial.capabilities.gradients:

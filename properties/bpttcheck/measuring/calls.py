@@ -19,7 +19,7 @@ from bpttcheck.contract import Capabilities, Case, Cotangents, Gradients, Implem
 from bpttcheck.dtypes import FORMATS
 from bpttcheck.measuring.complex_numbers import case_given, given, returned
 from bpttcheck.measuring.doing import calling
-from bpttcheck.measuring.handing import handed
+from bpttcheck.measuring.handing import handed, received
 from bpttcheck.printable import printable
 from bpttref import trees
 from bpttref.arrays import Array
@@ -98,7 +98,8 @@ class Calls:
         if not (isinstance(answer, tuple) and len(answer) == 2 and isinstance(answer[0], Outputs)):
             raise AdapterError(f"vjp returned {_kind(answer)}; expected a tuple of Outputs and a pullback")
         outputs, pullback = answer
-        return returned(case, _of_arrays(outputs)), None if pullback is None else Pulling(pullback, case)
+        outputs = received(self.capabilities, case, returned(case, _of_arrays(outputs)))
+        return outputs, None if pullback is None else Pulling(pullback, case)
 
     def handed(self, case: Case, cotangents: Cotangents) -> Cotangents:
         """What `pull` hands over for cotangents, unless it is told not to copy (`bpttcheck.measuring.handing`)."""
@@ -131,7 +132,7 @@ class Calls:
         pushed = self._called("jvp", lambda at: self.subject.jvp(at, given(case, tangents)), case, True)
         if not isinstance(pushed, Outputs):
             raise AdapterError(f"jvp returned {type(pushed).__name__}; expected Outputs")
-        return returned(case, pushed)
+        return received(self.capabilities, case, returned(case, pushed))
 
     def _called(self, name: str, method: Callable[[Case], Any], case: Case, copy: bool) -> Any:
         if reason := self.declines(case):

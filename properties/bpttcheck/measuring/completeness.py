@@ -22,7 +22,7 @@ def declared(arrays: Named, capabilities: Capabilities) -> Named:
     def has(kinds: Collection[str], name: str) -> bool:
         return kind(name) in kinds or f"{kind(name)}.{name.rpartition('.')[2]}" in kinds
 
-    kinds = {*capabilities.outputs, *capabilities.gradients}
+    kinds = {"y" if name == "last" else name for name in (*capabilities.outputs, *capabilities.gradients)}
     return {
         name: array
         for name, array in arrays.items()

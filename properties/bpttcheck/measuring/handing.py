@@ -4,6 +4,10 @@ Laws speak of the plain pullback, which is linear in the cotangents of all outpu
 cotangents, so that these are changed where the implementation is called, and no law knows of it. A factor that is not
 the declared one is then wrong like any other. A mean over the steps of each row divides by another number in each row
 that has a length, so that no factor of the gradients would do.
+
+Of outputs of the last step alone laws see y of all steps, zero but there, and cotangents at other steps are dropped: a
+linear map as well, so that the laws that compare gradients hold as they stand. Those that need y of each step are not
+asked.
 """
 
 from dataclasses import replace
@@ -11,23 +15,51 @@ from typing import Any
 
 import numpy as np
 
+from bpttcheck.cases.changes import only_ends
 from bpttcheck.cases.reductions import scale_of
-from bpttcheck.contract import Capabilities, Case, Cotangents
+from bpttcheck.contract import Capabilities, Case, Cotangents, Outputs
 from bpttcheck.dtypes import rounded
+from bpttcheck.measuring.comparisons import Violation
+from bpttcheck.measuring.tolerance import Measured
 from bpttref import trees
 from bpttref.arrays import Array
 
 
 def plain(capabilities: Capabilities) -> Capabilities:
     """The same of an implementation with the plain pullback."""
-    return replace(capabilities, reduction="given")
+    outputs = tuple("y" if name == "last" else name for name in capabilities.outputs)
+    return replace(capabilities, reduction="given", outputs=outputs)
+
+
+def received(capabilities: Capabilities, case: Case, outputs: Outputs) -> Outputs:
+    """The outputs of the plain pullback. Raises Violation where there is not one y for each row that should be."""
+    if "last" not in capabilities.outputs or outputs.y is None:
+        return outputs
+    if outputs.y.ndim != 2 or len(outputs.y) != case.B:
+        expected = f"({case.B}, features), those of the last step alone"
+        raise Violation(f"the output y has shape {outputs.y.shape}; expected {expected}")
+    return outputs._replace(y=only_ends(case, np.broadcast_to(outputs.y, (case.T, *outputs.y.shape))))
+
+
+def as_returned(capabilities: Capabilities, case: Case, measured: Measured) -> Measured:
+    """What is known of the outputs that an implementation returns."""
+    if "last" not in capabilities.outputs:
+        return measured
+    values, spread = (
+        {name: only_ends(case, array) if name == "y" else array for name, array in part.items()}
+        for part in (measured.values, measured.spread)
+    )
+    return Measured(values, spread)
 
 
 def handed(capabilities: Capabilities, case: Case, cotangents: Cotangents) -> Cotangents:
     """The cotangents of which an implementation gives what the plain pullback gives of ``cotangents``."""
+    y, final = cotangents
+    if "last" in capabilities.outputs and y is not None:
+        y = only_ends(case, y).sum(axis=0)
     scale = 1.0 if capabilities.objectives else scale_of(capabilities, case.T, case.B, case.lengths)
     if np.all(scale == 1):
-        return cotangents
+        return Cotangents(y, final)
     count = np.broadcast_to(np.rint(1 / np.asarray(scale)), case.B)
 
     def times(array: Array, rows: int) -> Array:
@@ -35,6 +67,6 @@ def handed(capabilities: Capabilities, case: Case, cotangents: Cotangents) -> Co
         factors = count.reshape(-1, *[1] * (array.ndim - rows - 1))
         return rounded(np.multiply(array, factors, dtype=np.float64), case.dtype)
 
-    y = None if cotangents.y is None else times(cotangents.y, 1)
-    final: Any = trees.each(lambda array: times(array, 0), cotangents.final)
-    return Cotangents(y, final)
+    y = None if y is None else times(y, y.ndim - 2)
+    scaled: Any = trees.each(lambda array: times(array, 0), final)
+    return Cotangents(y, scaled)

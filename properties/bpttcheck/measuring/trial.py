@@ -26,6 +26,7 @@ from bpttcheck.measuring.black_box import measure_black_box, measure_right
 from bpttcheck.measuring.calls import AdapterError, Calls, Pulling, Refused, capabilities_of
 from bpttcheck.measuring.comparisons import Comparison, Violation, compare
 from bpttcheck.measuring.completeness import check_complete, declared, gradient_shapes, output_shapes, wanted
+from bpttcheck.measuring.handing import as_returned
 from bpttcheck.measuring.tolerance import Measured, in_range, measure, measure_at_kinks
 from bpttref import RNN, Cell, Strategy
 from bpttref.inputs import is_tokens
@@ -113,6 +114,11 @@ class Trial:
         return {name: np.array(a) for name, a in self.pull(self.forward[1], self.cotangents).items()}
 
     @property
+    def handed(self) -> Cotangents:
+        """The cotangents as the subject gets them: what is handed over without a copy is not changed on the way."""
+        return self.calls.handed(self.case, self.cotangents)
+
+    @property
     def returned(self) -> Named:
         """All that the subject returned: outputs and, unless it is forward-only, gradients."""
         return self.outputs | self.gradients if self.capabilities.gradients else self.outputs
@@ -167,10 +173,14 @@ class Trial:
         if isinstance(self.case.cell, CustomCell):
             return self.measure(self.case, self.cotangents)
         found = self._measure(self.case, self.cotangents, objective=self.case.objective is not None)
+        found = [as_returned(self.capabilities, self.case, measured) for measured in found]
         return found if self.against is None else [*self.measure(self.case, self.cotangents), *found[1:]]
 
     def measure(self, case: Case, *cotangents: Cotangents) -> list[Measured]:
         """True values and scales of error for another case, for each of the ``cotangents``."""
+        return [as_returned(self.capabilities, case, measured) for measured in self._measure_all(case, *cotangents)]
+
+    def _measure_all(self, case: Case, *cotangents: Cotangents) -> list[Measured]:
         custom = isinstance(case.cell, CustomCell)
         own = self.against is self.subject
         if own and self.calls.declines(in_float64(case, Cotangents())[0]):  # then it is its own measure, as in float64
