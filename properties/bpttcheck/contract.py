@@ -17,7 +17,7 @@ called again. A pullback is called more than once unless ``reusable=False``. Num
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
 from bpttcheck.case import Case
 from bpttcheck.custom_cell import CustomCell
@@ -47,6 +47,13 @@ def _beyond(declared: Collection[str], known: set[str]) -> list[str]:
     return [n for n in declared if n not in known and n.split(".")[0] not in known & {"initial", "final"}]
 
 
+def _is_bound(clips: object) -> bool:
+    match clips:
+        case ("value" | "norm", float() | int() as bound):
+            return 0 < bound < float("inf")
+    return False
+
+
 _SETS = {
     "inputs": {"dense", "tokens", "initial", "lengths", "resets"},
     "outputs": {"y", "last", "final"},
@@ -55,6 +62,7 @@ _SETS = {
     "sizes": {"T", "B", "D", "H"},
 }
 _DEEPEST, LARGEST = 64, 2**24  # layers, and sizes of any kind
+Clips: TypeAlias = tuple[Literal["value", "norm"], float]
 _REDUCTIONS = ("given", "sum", "mean-of-steps", "mean-of-rows", "mean")
 
 
@@ -92,6 +100,9 @@ class Capabilities:
     final states included. readout_bias: whether the readout has one: without it ``case.objective.b_q`` is None.
     loss_weights: whether it takes weights for the loss, of steps ``(T,)``, or of the steps of each row ``(T, B)`` where
     rows have lengths; those of padding are zero.
+    clips: how the backward loop clips the cotangent of each state at each step, and from what bound on: ``("value",
+    5.0)``, or ``("norm", 1.0)`` of each row. The numbers that are right are those of a loop in which nothing exceeds
+    it; and, if the reference knows the cell, those that are clipped either with the cotangent of y or without it.
     chunks: numbers of steps that it can compute at once, as kernels do that work chunk by chunk: cases are drawn whose
     lengths lie around their multiples, and ``case.chunk`` is one of them.
     sizes: the sizes that it takes, e.g. ``{"T": (4, 8), "B": (2,)}`` for a compiler that is slow on new shapes; any
@@ -122,6 +133,7 @@ class Capabilities:
     readout_bias: bool = True
     loss_weights: bool = False
     resets_to: ResetTo = "zeros"
+    clips: Clips | None = None
     chunks: Collection[int] = ()
     sizes: Mapping[str, Collection[int]] = field(default_factory=dict)
     refuses: Callable[[Case], str | None] | None = None
@@ -153,6 +165,10 @@ class Capabilities:
         default = self.default_initial
         if default not in ("zeros", "none") and not callable(default) and not isinstance(default, Mapping):
             raise ValueError(f"default_initial must be 'zeros', 'none', a mapping or a function; it is {default!r}")
+        if self.clips is not None and not _is_bound(self.clips):
+            raise ValueError(f"clips must be 'value' or 'norm' and a positive number; they are {self.clips!r}")
+        if self.clips is not None and self.objectives:
+            raise ValueError("clips are of a pullback: nothing is known of them in the gradients of an objective")
         if self.resets_to not in ("zeros", "initial"):
             raise ValueError(f"resets_to must be 'zeros' or 'initial'; it is {self.resets_to!r}")
         if self.biases not in (0, 1, 2):

@@ -5,6 +5,7 @@ import pytest
 
 from bpttcheck import Capabilities, judge
 from bpttcheck.adapters.reference import Reference
+from bpttcheck.explaining.diagnosis import diagnose
 from bpttcheck.explaining.explanation import explain
 from bpttcheck.laws import LAWS
 from bpttcheck.running.child import Here
@@ -56,7 +57,7 @@ def test_it_is_diagnosed_and_its_failure_is_on_file(tmp_path):
     subject = Unbiased("twice")
     laws = [law for law in LAWS if law.id == "objective-gradient-reference"]
     failed = [result for result in judge(subject, laws, examples=8, seed=1) if result.status == "failed"]
-    (explanation,) = explain(Here(subject), "unbiased", failed, tmp_path, Question(), TimeLimit())
+    (explanation,) = explain(Here(subject), "unbiased", failed, tmp_path, Question(), TimeLimit(0))
     (file,) = explanation.files
-    assert "wrong: W_qh (twice as large)" in explanation.diagnosis
+    assert "wrong: W_qh (twice as large)" in diagnose(subject, RNN("tanh"), "float64", faults=()).sentence()
     assert "b_q=None" in file.read_text() and "W_qh is off by" in explanation.first.reason

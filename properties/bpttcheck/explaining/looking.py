@@ -77,7 +77,8 @@ def factors_of(seen: Seen) -> dict[str, set[str]]:
 def results_of(trial: Trial) -> Named:
     """What the subject returns; a second pullback's gradients, after a call for another problem; what it overwrote."""
     case = with_arrays(trial.case, lambda _, array: array.copy(order="K"))
-    cotangents = Cotangents(*(trees.each(lambda array: array.copy(order="K"), part) for part in trial.handed))
+    handed = trial.handed
+    cotangents = Cotangents(*(trees.each(lambda array: array.copy(order="K"), part) for part in handed.cotangents))
     changed: list[bool] = []
     others: list[bool] = []
 
@@ -95,7 +96,7 @@ def results_of(trial: Trial) -> Named:
         outputs, pullback = trial.calls.run(case, copy=False)
         results = taken(outputs)
         if pullback is not None:
-            results |= taken(trial.calls.pull(pullback, cotangents, copy=False))
+            results |= taken(trial.calls.pull(pullback, handed._replace(cotangents=cotangents)))
             if trial.capabilities.reusable:
                 trial.calls.run(other_problem(trial.case))
                 changed = [not np.array_equal(results[n], a, equal_nan=True) for n, a in taken(outputs).items()]
@@ -105,7 +106,7 @@ def results_of(trial: Trial) -> Named:
         outputs, gradients = trial.calls.score(case, copy=False)
         results = taken(gradients)
         results["loss"] = np.array(outputs.loss)
-    arguments = zip(_given(trial.case, trial.handed), _given(case, cotangents), strict=True)
+    arguments = zip(_given(trial.case, handed.cotangents), _given(case, cotangents), strict=True)
     overwritten = [not np.array_equal(a, b, equal_nan=True) for a, b in arguments]
     flags = {"arguments overwritten": overwritten, "outputs overwritten": changed, "other dtypes": others}
     return results | {name: np.array(flag, float) for name, flag in flags.items()}

@@ -217,6 +217,7 @@ parameters = Need(
     "the cell has no parameters",
 )
 truncations = Need(lambda asked: asked.capabilities.truncations, "no truncation is declared")
+clips = Need(lambda asked: asked.capabilities.clips, "no clipping in the backward loop is declared")
 lengths = Need(lambda asked: "lengths" in asked.capabilities.inputs, "rows of different lengths are not declared")
 resets = Need(lambda asked: "resets" in asked.capabilities.inputs, "resets are not declared")
 two_directions = Need(lambda asked: asked.capabilities.bidirectional, "two directions are not declared")

@@ -19,7 +19,7 @@ from bpttcheck.contract import Capabilities, Case, Cotangents, Gradients, Implem
 from bpttcheck.dtypes import FORMATS
 from bpttcheck.measuring.complex_numbers import case_given, given, returned
 from bpttcheck.measuring.doing import calling
-from bpttcheck.measuring.handing import handed, received
+from bpttcheck.measuring.handing import Handed, handed, received
 from bpttcheck.printable import printable
 from bpttref import trees
 from bpttref.arrays import Array
@@ -101,20 +101,22 @@ class Calls:
         outputs = received(self.capabilities, case, returned(case, _of_arrays(outputs)))
         return outputs, None if pullback is None else Pulling(pullback, case)
 
-    def handed(self, case: Case, cotangents: Cotangents) -> Cotangents:
-        """What `pull` hands over for cotangents, unless it is told not to copy (`bpttcheck.measuring.handing`)."""
+    def handed(self, case: Case, cotangents: Cotangents) -> Handed:
+        """What `pull` hands over for cotangents."""
         return handed(self.capabilities, case, cotangents)
 
-    def pull(self, pulling: Pulling | None, cotangents: Cotangents, *, copy: bool = True) -> Gradients:
-        """The gradients of a pullback that `run` returned. Without a copy the arrays are handed over as they are."""
+    def pull(self, pulling: Pulling | None, cotangents: Cotangents | Handed) -> Gradients:
+        """The gradients of a pullback that `run` returned. What is `Handed` is handed over as it is, without a copy."""
         if pulling is None:
             raise AdapterError("vjp returned no pullback, but the capabilities do not say gradients=()")
         with self._watched("the pullback", pulling.case):
-            own = copied(self.handed(pulling.case, cotangents)) if copy else cotangents
-            gradients = pulling.pullback(given(pulling.case, own))
+            if isinstance(cotangents, Cotangents):
+                cotangents = self.handed(pulling.case, copied(cotangents))
+            gradients = pulling.pullback(given(pulling.case, cotangents.cotangents))
         if not isinstance(gradients, Gradients):
             raise AdapterError(f"the pullback returned {type(gradients).__name__}; expected Gradients")
-        return returned(pulling.case, _of_arrays(gradients))
+        found = returned(pulling.case, _of_arrays(gradients))
+        return found if cotangents.factor == 1 else Gradients(*trees.scale(tuple(found), 1 / cotangents.factor))
 
     def score(self, case: Case, *, copy: bool = True) -> tuple[Outputs, Gradients]:
         """What ``loss_and_gradients`` returns, with the loss."""

@@ -7,11 +7,11 @@ that has a length, so that no factor of the gradients would do.
 
 Of outputs of the last step alone laws see y of all steps, zero but there, and cotangents at other steps are dropped: a
 linear map as well, so that the laws that compare gradients hold as they stand. Those that need y of each step are not
-asked.
+asked. A loop that clips is handed what stays below its bound (`bpttcheck.measuring.clipping`).
 """
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from bpttcheck.cases.changes import only_ends
 from bpttcheck.cases.reductions import scale_of
 from bpttcheck.contract import Capabilities, Case, Cotangents, Outputs
 from bpttcheck.dtypes import rounded
+from bpttcheck.measuring.clipping import below
 from bpttcheck.measuring.comparisons import Violation
 from bpttcheck.measuring.tolerance import Measured
 from bpttref import trees
@@ -28,7 +29,7 @@ from bpttref.arrays import Array
 def plain(capabilities: Capabilities) -> Capabilities:
     """The same of an implementation with the plain pullback."""
     outputs = tuple("y" if name == "last" else name for name in capabilities.outputs)
-    return replace(capabilities, reduction="given", outputs=outputs)
+    return replace(capabilities, reduction="given", outputs=outputs, clips=None)
 
 
 def received(capabilities: Capabilities, case: Case, outputs: Outputs) -> Outputs:
@@ -52,8 +53,24 @@ def as_returned(capabilities: Capabilities, case: Case, measured: Measured) -> M
     return Measured(values, spread)
 
 
-def handed(capabilities: Capabilities, case: Case, cotangents: Cotangents) -> Cotangents:
-    """The cotangents of which an implementation gives what the plain pullback gives of ``cotangents``."""
+class Handed(NamedTuple):
+    """Cotangents as an implementation gets them, and what its gradients are to be divided by."""
+
+    cotangents: Cotangents
+    factor: float = 1.0
+
+
+def handed(capabilities: Capabilities, case: Case, cotangents: Cotangents) -> Handed:
+    """What an implementation is given for it to answer what the plain pullback answers to ``cotangents``."""
+    own = in_terms_of(capabilities, case, cotangents)
+    if capabilities.clips is None:
+        return Handed(own)
+    factor = below(capabilities.clips, case, cotangents)
+    return Handed(Cotangents(*(trees.scale(part, factor) for part in own)), factor)
+
+
+def in_terms_of(capabilities: Capabilities, case: Case, cotangents: Cotangents) -> Cotangents:
+    """Cotangents of which the mean, or the last step, is that of ``cotangents``, whatever their size."""
     y, final = cotangents
     if "last" in capabilities.outputs and y is not None:
         y = only_ends(case, y).sum(axis=0)

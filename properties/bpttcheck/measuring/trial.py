@@ -26,7 +26,7 @@ from bpttcheck.measuring.black_box import measure_black_box, measure_right
 from bpttcheck.measuring.calls import AdapterError, Calls, Pulling, Refused, capabilities_of
 from bpttcheck.measuring.comparisons import Comparison, Violation, compare
 from bpttcheck.measuring.completeness import check_complete, declared, gradient_shapes, output_shapes, wanted
-from bpttcheck.measuring.handing import as_returned
+from bpttcheck.measuring.handing import Handed, as_returned
 from bpttcheck.measuring.tolerance import Measured, in_range, measure, measure_at_kinks
 from bpttref import RNN, Cell, Strategy
 from bpttref.inputs import is_tokens
@@ -75,12 +75,12 @@ class Trial:
         check_complete("output", self._declared(outputs), shapes, case, self.case)
         return outputs, pullback
 
-    def pull(self, pulling: Pulling | None, cotangents: Cotangents, *, copy: bool = True) -> Named:
+    def pull(self, pulling: Pulling | None, cotangents: Cotangents | Handed) -> Named:
         """The gradients of a pullback by name; those that are not declared, or not wanted, are left out.
 
         Raises Violation unless they are complete.
         """
-        returned = self._declared(self.calls.pull(pulling, cotangents, copy=copy))
+        returned = self._declared(self.calls.pull(pulling, cotangents))
         assert pulling is not None
         gradients = wanted(returned, pulling.case)
         shapes = gradient_shapes(replace(pulling.case, objective=None), self.capabilities)
@@ -114,8 +114,8 @@ class Trial:
         return {name: np.array(a) for name, a in self.pull(self.forward[1], self.cotangents).items()}
 
     @property
-    def handed(self) -> Cotangents:
-        """The cotangents as the subject gets them: what is handed over without a copy is not changed on the way."""
+    def handed(self) -> Handed:
+        """The cotangents as the subject gets them, for laws that look at the arrays themselves."""
         return self.calls.handed(self.case, self.cotangents)
 
     @property
