@@ -224,6 +224,16 @@ class Capabilities:
         }
         return next((what for what, there in beyond.items() if there), None)
 
+    def lacks(self, other: "Capabilities", cell: Cell | CustomCell) -> str | None:
+        """What another implementation has of the y of each step, and of the states of a cell, and this one has not."""
+        if "last" in self.outputs and "y" in other.outputs:
+            return "y of each step"
+        for kind, own, its in (("initial", self.inputs, other.inputs), ("final", self.outputs, other.outputs)):
+            mine = states_of(own, kind, self.states(cell))
+            if missing := [name for name in states_of(its, kind, other.states(cell)) if mine and name not in mine]:
+                return f"the {kind} state {missing[0]}"
+        return None
+
     def refusal(self, case: Case) -> str | None:
         """Why this case is not put to the subject; None if it is."""
         for name, size in case.sizes.items():

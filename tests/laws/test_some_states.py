@@ -14,6 +14,7 @@ from bpttcheck.cases.realising import realise
 from bpttcheck.explaining.diagnosis import diagnose
 from bpttcheck.explaining.explanation import explain
 from bpttcheck.explaining.xray import xray
+from bpttcheck.faults import FAULTS, Faulty
 from bpttcheck.running.child import Here
 from bpttcheck.running.oracle import reference_is_confirmed
 from bpttcheck.running.question import Own, Question
@@ -34,8 +35,8 @@ class WithoutC0:
 
     name = "without-c0"
 
-    def __init__(self, slip="", **declared):
-        self.slip = slip
+    def __init__(self, slip="", base=None, **declared):
+        self.slip, self.base = slip, base or Reference()
         usual = {"cells": (LSTM(),), "dtypes": ("float64",), "truncations": (Regular,), **OF_H}
         self.declared = Capabilities(**usual | declared)
 
@@ -46,7 +47,7 @@ class WithoutC0:
         h0 = None if case.initial is None else case.initial[0][0]
         assert h0 is None or [*h0] == ["h"]
         c0 = {"c": np.full_like(h0["h"], self.slip == "c0 = 1")} if h0 else {}
-        outputs, pullback = Reference().vjp(replace(case, initial=(({**h0, **c0},),) if h0 else None))
+        outputs, pullback = self.base.vjp(replace(case, initial=(({**h0, **c0},),) if h0 else None))
         final = (({"h": outputs.final[0][0]["h"]},),)
 
         def of_h(cotangents):
@@ -108,6 +109,20 @@ def test_it_is_explained_and_its_case_is_read_again(tmp_path):
 def test_another_implementation_that_takes_all_states_is_right():
     assert red(WithoutC0("dh0 = 0"), "pullback-reference", own=Own(against=Reference()), examples=8)
     assert not alarms(WithoutC0(), "pullback-reference", "regular-reference", own=Own(against=Reference()), examples=8)
+
+
+def test_a_planted_fault_is_named():
+    fault = next(fault for fault in FAULTS if fault.id == "dW-without-h0")
+    subject = WithoutC0(truncations=(), inputs=("dense", "initial.h"), base=Faulty(fault))
+    assert diagnose(subject, LSTM(), "float64", faults=[fault]).names == (fault.id,)
+
+
+def test_one_that_has_less_is_not_right():
+    """It is refused before anything is run."""
+    of_h, everything = WithoutC0().declared, Reference().capabilities()
+    assert of_h.lacks(everything, LSTM()) == "the initial state c"
+    assert Capabilities(cells=(LSTM(),), outputs=("last",)).lacks(of_h, LSTM()) == "y of each step"
+    assert everything.lacks(of_h, LSTM()) is None
 
 
 class TwoSums:

@@ -12,6 +12,7 @@ from bpttcheck.dtypes import FORMATS
 from bpttcheck.explaining.battery import battery
 from bpttcheck.explaining.factors import FACTORS
 from bpttcheck.measuring.calls import AdapterError, Refused, capabilities_of
+from bpttcheck.measuring.comparisons import Violation
 from bpttcheck.measuring.completeness import declared, kind
 from bpttcheck.measuring.tolerance import Measured
 from bpttcheck.measuring.trial import Trial
@@ -52,7 +53,7 @@ def looked_at(
     for level, trial in limit.within((*known, *battery(subject, cell, dtype))):
         try:
             results = results_of(trial)
-        except (Refused, AdapterError):
+        except (Refused, AdapterError, Violation):
             continue
         true = _true(trial)
         worst, alive = margins(trial, results, true)
@@ -84,12 +85,15 @@ def results_of(trial: Trial) -> Named:
 
     def taken(returned: Outputs | Gradients) -> Named:
         """Copies of what is declared, and of what the case has; what is no array of numbers has no shape that fits."""
-        there = declared(named(returned), trial.capabilities)
+        there = {
+            name: array
+            for name, array in declared(named(returned), trial.capabilities).items()
+            if case.initial is not None or kind(name) != "initial"
+        }
         others.extend(array.dtype != FORMATS[case.dtype].storage for array in there.values())
         return {
             name: np.array(a) if a.dtype.kind in "fiub" and a.size <= _LARGEST else np.zeros(0)
             for name, a in there.items()
-            if case.initial is not None or kind(name) != "initial"
         }
 
     if isinstance(trial.subject, TwoPhase):

@@ -93,7 +93,8 @@ class Calls:
         return found
 
     def run(self, case: Case, *, copy: bool = True) -> tuple[Outputs, Pulling | None]:
-        """The outputs of ``vjp``, and its pullback for `pull`."""
+        """The outputs of ``vjp``, and its pullback for `pull`. Raises Violation if y is to be that of the last step,
+        and is not."""
         answer = self._called("vjp", self.subject.vjp, case, copy)
         if not (isinstance(answer, tuple) and len(answer) == 2 and isinstance(answer[0], Outputs)):
             raise AdapterError(f"vjp returned {_kind(answer)}; expected a tuple of Outputs and a pullback")
