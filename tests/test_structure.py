@@ -22,6 +22,7 @@ TREES = {name: ast.parse(file.read_text()) for name, file in FILES.items()}
 WINGS = (  # each imports only those above it
     "dtypes",
     "custom_cell",
+    "case",
     "contract",
     "exit_status",
     "interrupts",
@@ -41,7 +42,7 @@ WINGS = (  # each imports only those above it
 )
 DOORS = {"bpttcheck", "bpttcheck.__main__", "bpttcheck.failure"}  # they may import all wings, and no wing imports them
 UPWARD = {("adapters", "targets"): "replay files of version 0.1.0 import bpttcheck.adapters.load"}
-GROUND_FLOOR = ("dtypes", "custom_cell", "contract", "exit_status", "interrupts", "printable", "versions")
+GROUND_FLOOR = ("dtypes", "custom_cell", "case", "contract", "exit_status", "interrupts", "printable", "versions")
 
 LIBRARIES = {library for _, _, library in BUILT_IN.values() if library} | {"jax"}
 METHODS = {"vjp", "jvp", "loss_and_gradients", "refuses", "refusal"}

@@ -15,68 +15,15 @@ called again. A pullback is called more than once unless ``reusable=False``. Num
 ``case.truncation.links(T)``, are float64 whatever the dtype of the case: multiply with care.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
+from bpttcheck.case import Case
 from bpttcheck.custom_cell import CustomCell
 from bpttcheck.dtypes import FORMATS
-from bpttref import CELLS, Cell, Cotangents, Full, Gradients, Objective, Outputs, Pullback, Strategy
-from bpttref.arrays import Array
-from bpttref.network import AllParameters, ResetTo, States
-
-
-@dataclass(frozen=True, eq=False)
-class Case:
-    """One problem.
-
-    cell: of bpttref, or a `CustomCell`. dtype: the name of a format; the arrays have it. parameters, initial: by layer,
-    direction and name, ``parameters[0][0]["W_hh"]``; initial is None where no states are given: it starts from zeros,
-    or from what ``Capabilities.default_initial`` says. x: ``(T, B, D)``, or integer tokens ``(T, B)`` that stand for
-    one-hot vectors; of a cell with streams a mapping of arrays ``(T, B, ..)``. lengths: ``(B,)``, None where all rows
-    have T steps. truncation: the strategy to follow. objective: for `OneShot` subjects; it says all there is to say of
-    the loss, the reduction that is declared and rows that end earlier included. once: whether the pullback is called
-    once at most, so that it may free what it reads; an implementation may ignore it. wanted: which gradients are
-    wanted, of "x", "parameters" (with those of a readout) and "initial"; the others may be None, or anything. None
-    stands for all, and the empty set for the outputs alone: the pullback may then be None. It is None unless
-    ``Capabilities.selects``. chunk: in how many steps at once it is to be computed, of ``Capabilities.chunks``; None if
-    these are none. resets: flags ``(T, B)``, before which steps which rows start anew, from zeros or from their initial
-    states, as ``reset_to`` and ``Capabilities.resets_to`` say; None where none does. A reset replaces the link.
-    """
-
-    cell: Cell | CustomCell
-    dtype: str
-    parameters: AllParameters
-    x: Any
-    initial: States | None = None
-    lengths: Array | None = None
-    truncation: Strategy = Full()
-    objective: Objective | None = None
-    once: bool = False
-    wanted: frozenset[str] | None = None
-    chunk: int | None = None
-    resets: Array | None = None
-    reset_to: ResetTo = "zeros"
-
-    @property
-    def T(self) -> int:
-        """How many steps there are."""
-        return len(one_stream(self.x))
-
-    @property
-    def B(self) -> int:
-        """How many rows there are."""
-        return int(one_stream(self.x).shape[1])
-
-    @property
-    def sizes(self) -> dict[str, int]:
-        """T, B, D of dense inputs and, of a known cell, H of the first layer."""
-        sizes = {"T": self.T, "B": self.B}
-        if isinstance(self.cell, CustomCell):
-            dense = not isinstance(self.x, Mapping) and self.x.ndim == 3
-            return sizes | ({"D": self.x.shape[2]} if dense else {})
-        first = self.parameters[0][0]
-        return sizes | {"D": first["W_hx"].shape[1], "H": first["W_hh"].shape[1]}
+from bpttref import CELLS, Cell, Cotangents, Full, Gradients, Outputs, Pullback, Strategy
+from bpttref.network import ResetTo, States
 
 
 def refuse_resets(name: str, inputs: Collection[str]) -> None:
@@ -85,21 +32,38 @@ def refuse_resets(name: str, inputs: Collection[str]) -> None:
         raise ValueError(f"{name} is declared to take resets, which only an adapter of your own can hand over")
 
 
-def one_stream(x: Any) -> Array:
-    """The first of several streams, or the only one: an array ``(T, B, ..)``."""
-    found: Array = next(iter(x.values())) if isinstance(x, Mapping) else x
-    return found
+def declares(declared: Collection[str], kind: str) -> bool:
+    """Whether "initial", say, or a single one of these states, "initial.h", is declared."""
+    return any(name.partition(".")[0] == kind for name in declared)
+
+
+def states_of(declared: Collection[str], kind: str, states: Iterable[str]) -> tuple[str, ...]:
+    """Of the states of a cell those that are declared: "initial" stands for them all, "initial.h" for h."""
+    return tuple(name for name in states if kind in declared or f"{kind}.{name}" in declared)
+
+
+def _beyond(declared: Collection[str], known: set[str]) -> list[str]:
+    """What is declared and is none of the ``known``, nor one of their states, such as "initial.h"."""
+    return [n for n in declared if n not in known and n.split(".")[0] not in known & {"initial", "final"}]
+
+
+def _is_bound(clips: object) -> bool:
+    match clips:
+        case ("value" | "norm", float() | int() as bound):
+            return 0 < bound < float("inf")
+    return False
 
 
 _SETS = {
     "inputs": {"dense", "tokens", "initial", "lengths", "resets"},
-    "outputs": {"y", "final"},
+    "outputs": {"y", "last", "final"},
     "gradients": {"x", "parameters", "initial"},
     "objectives": {"cross-entropy", "squared-error", "linear"},
     "sizes": {"T", "B", "D", "H"},
 }
 _DEEPEST, LARGEST = 64, 2**24  # layers, and sizes of any kind
-_REDUCTIONS = ("given", "sum", "mean-of-steps", "mean")
+Clips: TypeAlias = tuple[Literal["value", "norm"], float]
+_REDUCTIONS = ("given", "sum", "mean-of-steps", "mean-of-rows", "mean")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,9 +79,12 @@ class Capabilities:
     default_initial: from what it starts where it takes initial states and a case has none: "zeros", a function from the
     case to the states, ``{"h": "h0"}`` for a state that is a parameter then, the same for all rows, or "none" if they
     must be given. If it is left out and such a case raises, the law is skipped.
-    outputs: of "y" and "final", what it returns and takes cotangents of.
+    outputs: of "y" and "final", what it returns and takes cotangents of. "last" in place of "y" declares that y is that
+    of each row's last step alone, ``(B, features)``, and so is its cotangent; a loss is then one of that step.
     gradients: of "x", "parameters" and "initial", what it returns; empty for a forward-only subject, whose ``vjp``
-    returns None for the pullback.
+    returns None for the pullback. Of several states some may be named: an LSTM that takes and returns h and no c
+    declares "initial.h" among the inputs, "final.h" among the outputs and "initial.h" among the gradients. The mappings
+    of states hold h alone then; c starts from zeros, or from where the cell of one's own starts, and has no cotangent.
     truncations: the strategies it follows when the case asks for them, by class, e.g. ``(Regular, Links)``. `Links`
     hands over the multipliers; `Random` leaves it to the subject to draw its own pattern from pi and the seed.
     reusable: whether a pullback may be called twice. selects: whether it looks at ``case.wanted``.
@@ -125,12 +92,17 @@ class Capabilities:
     empty: whether it takes sequences without steps. streams: whether ``loss_and_gradients`` frees what lies before a
     cut, so that its memory does not grow with T (measured with tracemalloc, which sees NumPy's arrays alone).
     objectives: of "cross-entropy", "squared-error" and "linear", what ``loss_and_gradients`` takes. reduction: how it
-    scales the loss: "given" (by ``case.objective.scale``), "sum", "mean-of-steps" (1/T for each row) or "mean"
-    (1/(T B)). Of rows that have lengths only the steps that are there count: a mean divides by their number, and one of
-    steps by that of the row, which is nothing for a row without steps. padding_counts: whether all T steps of a row
-    count instead, those behind its end with outputs of zero.
+    scales the loss: "given" (by ``case.objective.scale``), "sum", "mean-of-steps" (1/T for each row), "mean-of-rows"
+    (1/B) or "mean" (1/(T B)). Of rows that have lengths only the steps that are there count: a mean divides by their
+    number, and one of steps by that of the row, which is nothing for a row without steps. padding_counts: whether all T
+    steps of a row count instead, those behind its end with outputs of zero. Without objectives the reduction is that of
+    the pullback: its gradients are those of the mean, over rows or steps, of what the cotangents stand for, those of
+    final states included. readout_bias: whether the readout has one: without it ``case.objective.b_q`` is None.
     loss_weights: whether it takes weights for the loss, of steps ``(T,)``, or of the steps of each row ``(T, B)`` where
     rows have lengths; those of padding are zero.
+    clips: how the backward loop clips the cotangent of each state at each step, and from what bound on: ``("value",
+    5.0)``, or ``("norm", 1.0)`` of each row. The numbers that are right are those of a loop in which nothing exceeds
+    it; and, if the reference knows the cell, those that are clipped either with the cotangent of y or without it.
     chunks: numbers of steps that it can compute at once, as kernels do that work chunk by chunk: cases are drawn whose
     lengths lie around their multiples, and ``case.chunk`` is one of them.
     sizes: the sizes that it takes, e.g. ``{"T": (4, 8), "B": (2,)}`` for a compiler that is slow on new shapes; any
@@ -156,10 +128,12 @@ class Capabilities:
     empty: bool = False
     streams: bool = False
     objectives: Collection[str] = ()
-    reduction: Literal["given", "sum", "mean-of-steps", "mean"] = "given"
+    reduction: Literal["given", "sum", "mean-of-steps", "mean-of-rows", "mean"] = "given"
     padding_counts: bool = False
+    readout_bias: bool = True
     loss_weights: bool = False
     resets_to: ResetTo = "zeros"
+    clips: Clips | None = None
     chunks: Collection[int] = ()
     sizes: Mapping[str, Collection[int]] = field(default_factory=dict)
     refuses: Callable[[Case], str | None] | None = None
@@ -168,7 +142,7 @@ class Capabilities:
     def __post_init__(self) -> None:
         for name, known in _SETS.items():
             declared = getattr(self, name)
-            if isinstance(declared, str) or not isinstance(declared, Collection) or set(declared) - known:
+            if isinstance(declared, str) or not isinstance(declared, Collection) or _beyond(declared, known):
                 raise ValueError(f"{name} must be a collection of {', '.join(sorted(known))}; it is {declared!r}")
         for name in ("cells", "dtypes", "truncations", "chunks"):
             if isinstance(getattr(self, name), str) or not isinstance(getattr(self, name), Collection):
@@ -182,6 +156,8 @@ class Capabilities:
         for rule in self.truncations:
             if not isinstance(rule, type):
                 raise ValueError(f"truncations must hold classes such as Regular; there is {rule!r}")
+        if {"y", "last"} <= {*self.outputs}:
+            raise ValueError("outputs must hold y, of all steps, or last; there are both")
         if not self.cells or not self.dtypes:
             raise ValueError("cells and dtypes must hold at least one each")
         if self.reduction not in _REDUCTIONS:
@@ -189,6 +165,10 @@ class Capabilities:
         default = self.default_initial
         if default not in ("zeros", "none") and not callable(default) and not isinstance(default, Mapping):
             raise ValueError(f"default_initial must be 'zeros', 'none', a mapping or a function; it is {default!r}")
+        if self.clips is not None and not _is_bound(self.clips):
+            raise ValueError(f"clips must be 'value' or 'norm' and a positive number; they are {self.clips!r}")
+        if self.clips is not None and self.objectives:
+            raise ValueError("clips are of a pullback: nothing is known of them in the gradients of an objective")
         if self.resets_to not in ("zeros", "initial"):
             raise ValueError(f"resets_to must be 'zeros' or 'initial'; it is {self.resets_to!r}")
         if self.biases not in (0, 1, 2):
@@ -209,6 +189,15 @@ class Capabilities:
         for dtype in self.dtypes:
             if dtype not in FORMATS:
                 raise ValueError(f"dtypes must be of {', '.join(FORMATS)}; there is {dtype!r}")
+        for name in {*self.inputs, *self.outputs, *self.gradients}:
+            if "." in name and not any(name.partition(".")[2] in self.states(cell) for cell in self.cells):
+                raise ValueError(f"{name} is declared, and no cell has such a state")
+
+    def states(self, cell: Cell | CustomCell) -> tuple[str, ...]:
+        """The names of all states of a cell."""
+        if not isinstance(cell, CustomCell):
+            return cell.states
+        return tuple(cell.shapes(*(min(self.sizes.get(name, (2,))) for name in "DH"))["states"])
 
     def at(self, sizes: Mapping[str, int]) -> "Capabilities":
         """The same, of these sizes alone. Raises ValueError where one is not among those declared."""
@@ -225,7 +214,7 @@ class Capabilities:
         beyond = {
             f"the cell {case.cell.name}": case.cell.name not in {cell.name for cell in self.cells},
             "tokens" if tokens else "dense inputs": ("tokens" if tokens else "dense") not in self.inputs,
-            "initial states": case.initial is not None and "initial" not in self.inputs,
+            "initial states": case.initial is not None and not declares(self.inputs, "initial"),
             "a choice of gradients": case.wanted is not None and not self.selects,
             "rows of different lengths": case.lengths is not None and "lengths" not in self.inputs,
             f"{len(case.parameters)} layers": len(case.parameters) > self.layers,
@@ -234,6 +223,16 @@ class Capabilities:
             f"{truncation.__name__.lower()} truncation": truncation not in (Full, *self.truncations),
         }
         return next((what for what, there in beyond.items() if there), None)
+
+    def lacks(self, other: "Capabilities", cell: Cell | CustomCell) -> str | None:
+        """What another implementation has of the y of each step, and of the states of a cell, and this one has not."""
+        if "last" in self.outputs and "y" in other.outputs:
+            return "y of each step"
+        for kind, own, its in (("initial", self.inputs, other.inputs), ("final", self.outputs, other.outputs)):
+            mine = states_of(own, kind, self.states(cell))
+            if missing := [name for name in states_of(its, kind, other.states(cell)) if mine and name not in mine]:
+                return f"the {kind} state {missing[0]}"
+        return None
 
     def refusal(self, case: Case) -> str | None:
         """Why this case is not put to the subject; None if it is."""
@@ -265,7 +264,8 @@ class TwoPhase(Implementation, Protocol):
 
 @runtime_checkable
 class OneShot(Implementation, Protocol):
-    """The second door: ``Outputs.loss`` is the value of ``case.objective``, ``Gradients.readout`` has "W_qh", "b_q"."""
+    """The second door: ``Outputs.loss`` is the value of ``case.objective``, ``Gradients.readout`` has the gradients of
+    ``case.objective.readout``, by name."""
 
     def loss_and_gradients(self, case: Case) -> tuple[Outputs, Gradients]:
         """The loss, as ``Outputs(None, None, loss)``, and its gradients."""

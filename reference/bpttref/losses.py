@@ -1,6 +1,6 @@
 """Objectives: what turns the outputs of a network into one number, and that number into cotangents.
 
-    o_t = W_qh y_t + b_q                        readout (absent for the linear objective)
+    o_t = W_qh y_t + b_q                        readout (absent for the linear objective), perhaps without b_q
     L   = sum over t and b of scale_b w_tb l(o_tb, target_tb)
 
 over the steps t and the rows b of the batch, with
@@ -25,7 +25,7 @@ from bpttref.arrays import Array, bias_gradient, project, weight_gradient
 
 class Evaluated(NamedTuple):
     """An objective at some outputs: its value, the ``loss``; the cotangent ``dy``, shaped as they are; and the
-    gradients of the readout, ``W_qh (Q, directions*H)`` and ``b_q (Q,)``, by name."""
+    gradients of the readout, ``W_qh (Q, directions*H)`` and, if it has a bias, ``b_q (Q,)``, by name."""
 
     loss: Any  # a number; with replicates an array of them
     dy: Array
@@ -38,9 +38,9 @@ class Objective:
 
     kind: "cross-entropy", with integer targets ``(T, B)``; "squared-error", half of it, with targets ``(T, B, Q)``; or
     "linear", the sum of targets ``(T, B, directions*H)`` times y, without a readout. W_qh ``(Q, directions*H)`` and b_q
-    ``(Q,)``: the readout. weights: of steps ``(T,)``, or of the steps of each row ``(T, B)``; ones if None. A weight of
-    0 leaves a loss out, also an infinite one. scale: a number, or one for each row ``(B,)``; 1/T is the mean over time
-    of D2L, 9.7.1.
+    ``(Q,)``: the readout; without b_q it has no bias. weights: of steps ``(T,)``, or of the steps of each row
+    ``(T, B)``; ones if None. A weight of 0 leaves a loss out, also an infinite one. scale: a number, or one for each
+    row ``(B,)``; 1/T is the mean over time of D2L, 9.7.1.
     """
 
     kind: Literal["cross-entropy", "squared-error", "linear"]
@@ -53,7 +53,8 @@ class Objective:
     @property
     def readout(self) -> dict[str, Array]:
         """The parameters of the readout by name; none for the linear objective."""
-        return {} if self.W_qh is None or self.b_q is None else {"W_qh": self.W_qh, "b_q": self.b_q}
+        named = {"W_qh": self.W_qh, "b_q": self.b_q}
+        return {} if self.W_qh is None else {name: array for name, array in named.items() if array is not None}
 
     @property
     def factors(self) -> Array:
@@ -96,7 +97,9 @@ class Objective:
             loss = -_total(np.multiply(w, log_p, where=at_target & (w != 0), out=np.zeros_like(log_p)))
             do = np.exp(log_p) - at_target
         do = _weighted(w, do)
-        readout = {"W_qh": weight_gradient(do, y), "b_q": bias_gradient(do)}
+        readout = {"W_qh": weight_gradient(do, y)}
+        if self.b_q is not None:
+            readout["b_q"] = bias_gradient(do)
         return Evaluated(loss, project(do, self.W_qh), readout)
 
     def _factors(self, steps: slice, L: int, B: int) -> Array:
@@ -110,9 +113,10 @@ class Objective:
         return factors
 
     def _read_out(self, y: Array) -> Array:
-        if self.W_qh is None or self.b_q is None:
-            raise ValueError(f"the {self.kind} objective needs a readout: W_qh and b_q")
-        return project(y, self.W_qh.swapaxes(-1, -2)) + self.b_q[..., None, :]
+        if self.W_qh is None:
+            raise ValueError(f"the {self.kind} objective needs a readout: W_qh and, if it has a bias, b_q")
+        o = project(y, self.W_qh.swapaxes(-1, -2))
+        return o if self.b_q is None else o + self.b_q[..., None, :]
 
 
 def _weighted(w: Array, terms: Array) -> Array:

@@ -112,7 +112,7 @@ def test_malformed_losses_are_the_adapters_fault(returned, sentence):
 def test_nonsense_is_refused():
     with pytest.raises(ValueError, match="objectives must be a collection of cross-entropy"):
         Capabilities(cells=(RNN(),), objectives=("hinge",))
-    with pytest.raises(ValueError, match="reduction must be one of given, sum, mean-of-steps, mean; it is 'average'"):
+    with pytest.raises(ValueError, match="reduction must be one of given, sum, .*; it is 'average'"):
         Capabilities(cells=(RNN(),), reduction="average")
     with pytest.raises(ValueError, match="outputs must be"):
         Capabilities(cells=(RNN(),), outputs="y")

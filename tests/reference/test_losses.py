@@ -18,6 +18,8 @@ KINDS = ("cross-entropy", "squared-error", "linear")
 def make(rng, kind, T, B, H, Q=3):
     """An objective with weights ``(T, B)``, some of them zero, and a scale for each row."""
     readout = {} if kind == "linear" else {"W_qh": rng.normal(size=(Q, H)), "b_q": rng.normal(size=Q)}
+    if rng.random() < 0.3:
+        readout.pop("b_q", None)
     targets = rng.integers(0, Q, (T, B)) if kind == "cross-entropy" else rng.normal(size=(T, B, Q if readout else H))
     weights = rng.normal(size=(T, B)) * rng.integers(0, 2, (T, B))
     return Objective(kind, targets, **readout, weights=weights, scale=rng.normal(size=B))

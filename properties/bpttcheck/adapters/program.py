@@ -28,7 +28,7 @@ _PATIENCE = 3  # hangs of a program before it is given up: each costs all those 
 _CELLS: Mapping[str, Cell] = {cell.name: cell for cell in CELLS}
 _CUTS = {"regular": Regular, "links": Links}  # those that multipliers say
 _LISTS = ("cells", "dtypes", "inputs", "outputs", "gradients", "truncations")
-_OTHERS = ("biases", "layers", "bidirectional", "padding", "empty", "sizes", "conventions")
+_OTHERS = ("biases", "layers", "bidirectional", "padding", "empty", "reduction", "sizes", "conventions")
 
 
 class Program:

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from bpttcheck.cases.blocks import named
-from bpttcheck.cases.changes import with_arrays
+from bpttcheck.cases.changes import all_states, with_arrays
 from bpttcheck.contract import Capabilities, Case, CustomCell, Gradients, Outputs, Pullback
 from bpttref import (
     CELLS,
@@ -68,7 +68,7 @@ class Reference:
             case.cell,
             case.parameters,
             case.x,
-            case.initial,
+            all_states(case, case.initial),
             lengths=case.lengths,
             strategy=case.truncation,
             pull_inputs=case.wanted is None or "x" in case.wanted,
@@ -85,7 +85,7 @@ class Reference:
             case.cell,
             moved.parameters,
             moved.x,
-            moved.initial,
+            all_states(moved, moved.initial),
             lengths=case.lengths,
             resets=case.resets,
             reset_to=case.reset_to,
@@ -109,7 +109,7 @@ class Reference:
             assert dx is not None
             dx[start : start + len(piece)] = piece
 
-        initial = case.initial or zero_states(case.cell, case.parameters, case.x.shape[1])
+        initial = all_states(case, case.initial) or zero_states(case.cell, case.parameters, case.x.shape[1])
         loss, gradients, final = streamed_gradients(
             case.cell,
             case.parameters,

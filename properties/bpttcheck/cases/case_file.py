@@ -6,18 +6,19 @@
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from bpttcheck.case import one_stream
 from bpttcheck.cases.blocks import Named, place
 from bpttcheck.cases.shapes import output_width, parameter_shapes, state_shapes
-from bpttcheck.contract import Capabilities, Case, Cotangents, CustomCell, one_stream
+from bpttcheck.contract import Capabilities, Case, Cotangents, CustomCell, states_of
 from bpttcheck.custom_cell import Shapes, whole
 from bpttcheck.dtypes import rounded
 from bpttref import Cell
@@ -61,9 +62,6 @@ class CaseFile:
         def parameters_of(layer: int) -> Shapes:
             return parameter_shapes(cell, width_of(layer), H, capabilities.biases)
 
-        def states_of(layer: int) -> Shapes:
-            return {name: (B, *shape) for name, shape in state_shapes(cell, width_of(layer), H).items()}
-
         def tree(before: str, after: str, shapes_of: Callable[[int], Shapes]) -> Any:
             """What is taken out of the arrays, rounded, in layers and directions."""
             found = []
@@ -83,6 +81,8 @@ class CaseFile:
             return self._rounded(name, array, dtype)
 
         D, H = self._sizes_of_streams(several, x, shapes) if several else self._sizes(cell, rest, shapes, capabilities)
+        starts = partial(_states, cell, width_of, H, B, capabilities.inputs, "initial")
+        ends = partial(_states, cell, width_of, H, B, capabilities.outputs, "final")
         if not several and is_tokens(x) and (outside := x[(x < 0) | (x >= D)]).size:
             raise ValueError(f"x in {self.path} has the token {outside[0]}; W_hx has columns for 0 to {D - 1}")
         case = Case(
@@ -90,14 +90,14 @@ class CaseFile:
             dtype,
             tree("", "", parameters_of),
             x if several or is_tokens(x) else self._rounded("x", x, dtype),
-            tree("", "initial.", states_of) if any("initial." in name for name in arrays) else None,
+            tree("", "initial.", starts) if any("initial." in name for name in arrays) else None,
             self._lengths(arrays.pop("lengths"), steps, B, capabilities) if "lengths" in arrays else None,
             resets=self._resets(arrays.pop("resets"), steps, B) if "resets" in arrays else None,
             reset_to=capabilities.resets_to,
         )
         y = taken("cotangent.y", (steps, B, width_of(layers))) if "cotangent.y" in arrays else None
-        ends = any("cotangent." in name for name in arrays)
-        cotangents = Cotangents(y, tree("cotangent.", "final.", states_of) if ends else None)
+        given = any("cotangent." in name for name in arrays)
+        cotangents = Cotangents(y, tree("cotangent.", "final.", ends) if given else None)
         if arrays:
             raise ValueError(f"{self.path} has {', '.join(sorted(arrays))}, which {cell.name} has not")
         if beyond := capabilities.undeclared(case):
@@ -183,6 +183,20 @@ class CaseFile:
         if not np.all(np.isfinite(found)):
             raise ValueError(f"{name} in {self.path} has numbers that {dtype} cannot hold")
         return found
+
+
+def _states(
+    cell: Cell | CustomCell,
+    width_of: Callable[[int], int],
+    H: int,
+    B: int,
+    declared: Collection[str],
+    kind: str,
+    layer: int,
+) -> Shapes:
+    """Of those states that are declared; of all, if none is: that they are not declared is then said of the case."""
+    shapes = state_shapes(cell, width_of(layer), H)
+    return {name: (B, *shapes[name]) for name in states_of(declared, kind, shapes) or shapes}
 
 
 def units(parameters: Callable[[int], Shapes], shapes: dict[str, tuple[int, ...]]) -> int:

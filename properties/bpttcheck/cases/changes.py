@@ -10,7 +10,7 @@ from bpttcheck.cases.blocks import has_rows, nested, place, streams
 from bpttcheck.contract import Case, Cotangents, CustomCell, Outputs
 from bpttcheck.custom_cell import Domain, inside
 from bpttcheck.dtypes import FORMATS, rounded
-from bpttref import trees
+from bpttref import trees, zero_states
 from bpttref.arrays import Array
 from bpttref.network import States
 
@@ -135,6 +135,13 @@ def in_float64(case: Case, cotangents: Cotangents) -> tuple[Case, Cotangents]:
     return exact, Cotangents(*(trees.each(wide, part) for part in cotangents))
 
 
+def only_ends(case: Case, y: Array) -> Array:
+    """Outputs or cotangents ``(T, B, ..)``, zero but at the last step of each row."""
+    lengths = np.full(case.B, case.T) if case.lengths is None else case.lengths
+    ends = np.arange(case.T)[:, None] == lengths - 1
+    return np.where(ends[:, :, None], y, 0).astype(y.dtype)
+
+
 def only_y(outputs: Outputs | Cotangents, steps: slice) -> Cotangents:
     """Cotangents of y at some steps alone, zero at the others."""
     assert outputs.y is not None
@@ -172,6 +179,17 @@ def domain_of(case: Case, name: str) -> Domain | None:
 def meant_to_differ(case: Case, name: str) -> bool:
     """Whether gradients of an array are declared to differ from the derivatives of the forward pass."""
     return isinstance(case.cell, CustomCell) and name.rpartition(".")[2] in case.cell.surrogate
+
+
+def all_states(case: Case, given: States | None) -> States | None:
+    """States of a known cell, or cotangents of states, with zeros for those that are not given."""
+    if given is None or isinstance(case.cell, CustomCell):
+        return given
+    zeros = zero_states(case.cell, case.parameters, case.B)
+    return tuple(
+        tuple({name: own.get(name, array) for name, array in all_.items()} for own, all_ in zip(*layers, strict=True))
+        for layers in zip(given, zeros, strict=True)
+    )
 
 
 def zero_where(tree: States | None, names: Collection[str]) -> States | None:

@@ -1,15 +1,16 @@
 """The arrays of a drawn case: the same for the same draw."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from bpttcheck.cases.changes import zero_where
+from bpttcheck.cases.changes import only_ends, zero_where
 from bpttcheck.cases.drawing import Draw
+from bpttcheck.cases.reductions import scale_of
 from bpttcheck.cases.shapes import output_width, parameter_shapes, state_shapes, stream_shapes
-from bpttcheck.contract import Capabilities, Case, Cotangents, CustomCell
+from bpttcheck.contract import Capabilities, Case, Cotangents, CustomCell, states_of
 from bpttcheck.custom_cell import drawn as drawn_from
 from bpttcheck.custom_cell import whole
 from bpttcheck.dtypes import FORMATS, rounded
@@ -52,24 +53,34 @@ def realise(draw: Draw, cell: Cell | CustomCell, dtype: str, capabilities: Capab
         dtype,
         tuple(parameters),
         x,
-        tuple(initial) if "initial" in capabilities.inputs else None,
+        _declared(initial, capabilities.inputs, "initial"),
         lengths,
         chunk=draw.chunk or None,
         resets=_resets(draw) if draw.resets and not draw.bidirectional else None,
         reset_to=capabilities.resets_to,
     )
     objective = _objective(rng, values, (draw.T, draw.B, width), capabilities, draw.seed % 4 == 3)
-    dy = values(draw.T, draw.B, width) if "y" in capabilities.outputs else None
-    cotangents = Cotangents(dy, tuple(final) if "final" in capabilities.outputs else None)
+    dy = values(draw.T, draw.B, width) if {"y", "last"} & {*capabilities.outputs} else None
+    cotangents = Cotangents(dy, _declared(final, capabilities.outputs, "final"))
     if isinstance(cell, CustomCell):
         cotangents = cotangents._replace(final=zero_where(cotangents.final, cell.without_cotangent))
     if draw.file is not None:
         own, given, *_ = draw.file.holds(cell, dtype, capabilities)
         case = replace(own, initial=own.initial or trees.scale(case.initial, 0))
         cotangents = given if any(part is not None for part in given) else cotangents
-    if objective is not None and not capabilities.padding_counts:
-        objective = _of_valid_steps(objective, case.lengths, capabilities.reduction)
+    if "last" in capabilities.outputs and cotangents.y is not None:
+        cotangents = cotangents._replace(y=only_ends(case, cotangents.y))
+    if objective is not None:
+        objective = _of_valid_steps(objective, case.lengths, capabilities)
     return replace(case, objective=objective), cotangents
+
+
+def _declared(states: Any, declared: Collection[str], kind: str) -> Any:
+    """Those of the states that are declared; None if there is none."""
+    names = states_of(declared, kind, states[0][0])
+    if not names and kind not in declared:
+        return None
+    return tuple(tuple({name: leaf[name] for name in names} for leaf in layer) for layer in states)
 
 
 def _resets(draw: Draw) -> Array:
@@ -161,27 +172,31 @@ def _objective(
         return None
     T, B, width = shape
     kind: Any = str(rng.choice(sorted(capabilities.objectives)))
-    scales = {"given": 2.0 ** rng.integers(-2, 3), "sum": 1, "mean-of-steps": 1 / T, "mean": 1 / (T * B)}
+    given = float(2.0 ** rng.integers(-2, 3))
+    scale = given if capabilities.reduction == "given" else scale_of(capabilities, T, B, None)
     weights = rng.integers(1, 9, T) / 4 if capabilities.loss_weights else None
     readouts, size = int(rng.integers(2, 5)), 8 / width**0.5 if large else 1.0
     W_qh, b_q = (None, None) if kind == "linear" else (values(readouts, width, scale=size), values(readouts))
+    b_q = b_q if capabilities.readout_bias else None
     if kind == "cross-entropy":
         targets = rng.integers(0, readouts, (T, B))
     else:
         targets = values(T, B, width if kind == "linear" else readouts)
-    return Objective(kind, targets, W_qh, b_q, weights, float(scales[capabilities.reduction]))
+    return Objective(kind, targets, W_qh, b_q, weights, scale)
 
 
-def _of_valid_steps(objective: Objective, lengths: Array | None, reduction: str) -> Objective:
+def _of_valid_steps(objective: Objective, lengths: Array | None, capabilities: Capabilities) -> Objective:
     """The same for rows of these ``lengths``: what lies behind the end of a row has the weight 0, and a mean is one of
-    the steps that are there. Weights of steps become those of each row, in which they are in turn others."""
-    if lengths is None:
-        return objective
+    the steps that are there. Weights of steps become those of each row, in which they are in turn others. Of outputs of
+    the last step alone all other steps have the weight 0."""
     T, B = objective.targets.shape[:2]
+    last = "last" in capabilities.outputs
+    if lengths is None or capabilities.padding_counts:
+        of_steps = np.ones(T) if objective.weights is None else objective.weights
+        return replace(objective, weights=of_steps * (np.arange(T) == T - 1)) if last else objective
     step, row = np.arange(T)[:, None], np.arange(B)
-    there = (step < lengths).astype(float)
+    there = ((step == lengths - 1) if last else (step < lengths)).astype(float)
     weights = there if objective.weights is None else there * objective.weights[(step + row) % T]
-    scale = objective.scale
-    if reduction.startswith("mean"):
-        scale = 1 / np.maximum(1, lengths) if reduction == "mean-of-steps" else 1 / max(1, int(there.sum()))
+    given = capabilities.reduction == "given"
+    scale = objective.scale if given else scale_of(capabilities, T, B, lengths)
     return replace(objective, weights=weights, scale=scale)

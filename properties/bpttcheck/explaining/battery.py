@@ -11,7 +11,7 @@ from bpttcheck.cases.drawing import Draw, draw_case
 from bpttcheck.cases.kinks import near_kink
 from bpttcheck.cases.realising import realise
 from bpttcheck.cases.truncations import COVERING, DRAWN, NO_TEMPORAL_TERM, OF_STEPS
-from bpttcheck.contract import Capabilities, Case, Cotangents, CustomCell, Implementation, TwoPhase
+from bpttcheck.contract import Capabilities, Case, Cotangents, CustomCell, Implementation, TwoPhase, declares
 from bpttcheck.measuring.calls import capabilities_of
 from bpttcheck.measuring.trial import Trial
 from bpttref import Cell, Links, Random, Strategy, trees
@@ -122,7 +122,7 @@ def _levels(capabilities: Capabilities, two_phase: bool) -> Iterator[_Level]:
             if kind is not Links:
                 yield _Level(f"{name} longer than T", {}, _truncated(COVERING[kind], longer=2))
     yield _Level("biases of zero", {"unbiased": True})
-    if "initial" in capabilities.inputs and capabilities.default_initial == "zeros":
+    if declares(capabilities.inputs, "initial") and capabilities.default_initial == "zeros":
         yield _Level("no initial states", {}, lambda rng, case, cotangents: (replace(case, initial=None), cotangents))
 
 

@@ -8,12 +8,14 @@ import numpy as np
 
 from bpttcheck.adapters.reference import Reference
 from bpttcheck.cases.blocks import Named
+from bpttcheck.cases.changes import only_ends
 from bpttcheck.contract import Implementation, TwoPhase
 from bpttcheck.dtypes import FORMATS
 from bpttcheck.explaining.in_steps import InSteps
 from bpttcheck.explaining.looking import FLAGS, Seen, alike, margins, results_of
 from bpttcheck.faults import Fault, Faulty
 from bpttcheck.faults.planting import Altered
+from bpttcheck.measuring.handing import plain
 from bpttcheck.measuring.tolerance import Measured
 from bpttcheck.measuring.trial import Trial
 from bpttref.arrays import Array
@@ -38,7 +40,7 @@ def gives(fault: Fault, right: Implementation, found: Sequence[Seen]) -> bool:
 def _planted(fault: Fault, right: Implementation, found: Sequence[Seen]) -> Faulty:
     """A fault in what is right; one of a cell's equations in the reference, which alone has them."""
     within: Any = right
-    if isinstance(fault.make, Altered):
+    if isinstance(fault.make, Altered) or isinstance(right, Reference):
         within = Reference()
     elif isinstance(right, TwoPhase) and fault.door == "vjp":
         within = InSteps(right)
@@ -49,9 +51,11 @@ def _numbers(planted: Faulty, seen: Seen) -> Named | None:
     """What a fault gives on a problem; None where it does not run, or has other arrays than the subject."""
     trial = seen.trial
     try:
-        numbers = results_of(Trial(planted, trial.capabilities, trial.case, trial.cotangents))
+        numbers = results_of(Trial(planted, plain(trial.capabilities), trial.case, trial.cotangents))
     except Exception:  # a fault may not even run where it makes no sense
         return None
+    if "last" in trial.capabilities.outputs and "y" in numbers:
+        numbers["y"] = only_ends(trial.case, numbers["y"])
     same = numbers.keys() == seen.results.keys() and all(alike(n, a, numbers) for n, a in seen.results.items())
     return numbers if same else None
 

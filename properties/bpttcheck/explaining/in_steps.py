@@ -9,7 +9,9 @@ from bpttcheck.cases.blocks import named, nested
 from bpttcheck.cases.changes import handed_back, of_steps, resets_far
 from bpttcheck.contract import Capabilities, Case, Cotangents, Gradients, Outputs, Pullback, TwoPhase
 from bpttcheck.faults.planting import by_matrix
-from bpttcheck.measuring.calls import Refused
+from bpttcheck.measuring.calls import Calls, Refused, capabilities_of
+from bpttcheck.measuring.complex_numbers import case_in_pairs, returned
+from bpttcheck.measuring.handing import plain
 from bpttref import Blocks, Full, Last, Window, trees, weights
 from bpttref.strategies import LinkStrategy
 
@@ -20,16 +22,19 @@ class InSteps:
 
     def __init__(self, right: TwoPhase) -> None:
         self.name = right.name
-        self._right, self._capabilities = right, right.capabilities()
+        self._capabilities = capabilities_of(right)
+        self._calls = Calls(right, self._capabilities)
 
     def capabilities(self) -> Capabilities:
-        """Those of the implementation."""
-        return self._capabilities
+        """Those of the implementation, with the plain pullback."""
+        return plain(self._capabilities)
 
     def vjp(self, case: Case) -> tuple[Outputs, Any]:
         """As the implementation's. Raises Refused where a truncation cannot be done in steps."""
+        case = case_in_pairs(case)
         if isinstance(case.truncation, (Full, *self._capabilities.truncations)):
-            return self._right.vjp(case)
+            outputs, pulling = self._calls.run(case)
+            return outputs, lambda cotangents: self._calls.pull(pulling, returned(case, cotangents))
         if isinstance(case.truncation, Window | Blocks | Last):
             return by_matrix((Window, Blocks, Last), weights, self.vjp)(case)
         return self._by_links(case, case.truncation)
@@ -42,12 +47,13 @@ class InSteps:
         steps, state = list[Any](), case.initial
         for t in range(case.T):
             step = replace(of_steps(case, slice(t, t + 1)), initial=state, truncation=Full())
-            outputs, pull = self._right.vjp(step)
+            outputs, pull = self.vjp(step)
             steps.append(pull)
             state = outputs.final
 
         def pullback(cotangents: Cotangents) -> Gradients:
-            dy, final, total, pieces = cotangents.y, cotangents.final, None, list[Any]()
+            dy, final = returned(case, cotangents)
+            total, pieces = None, list[Any]()
             for t, pull in reversed(list(enumerate(steps))):
                 found = pull(Cotangents(None if dy is None else dy[t : t + 1], final))
                 pieces.insert(0, named(Gradients(found.x, None, None)))
@@ -58,4 +64,4 @@ class InSteps:
             x = {name: np.concatenate([piece[name] for piece in pieces]) for name in (pieces[0] if pieces else ())}
             return Gradients(nested(x) if x else None, total, final)
 
-        return self._right.vjp(replace(case, truncation=Full()))[0], pullback
+        return self.vjp(replace(case, truncation=Full()))[0], pullback

@@ -104,25 +104,29 @@ def factors_of(seen: Seen) -> dict[str, set[str]]:
 def results_of(trial: Trial) -> Named:
     """What the subject returns; a second pullback's gradients, after a call for another problem; what it overwrote."""
     case = with_arrays(trial.case, lambda _, array: array.copy(order="K"))
-    cotangents = Cotangents(*(trees.each(lambda array: array.copy(order="K"), part) for part in trial.cotangents))
+    handed = trial.handed
+    cotangents = Cotangents(*(trees.each(lambda array: array.copy(order="K"), part) for part in handed.cotangents))
     changed: list[bool] = []
     others: list[bool] = []
 
     def taken(returned: Outputs | Gradients) -> Named:
         """Copies of what is declared, and of what the case has; what is no array of numbers has no shape that fits."""
-        there = declared(named(returned), trial.capabilities)
+        there = {
+            name: array
+            for name, array in declared(named(returned), trial.capabilities).items()
+            if case.initial is not None or kind(name) != "initial"
+        }
         others.extend(array.dtype != FORMATS[case.dtype].storage for array in there.values())
         return {
             name: np.array(a) if a.dtype.kind in "fiub" and a.size <= _LARGEST else np.zeros(0)
             for name, a in there.items()
-            if case.initial is not None or kind(name) != "initial"
         }
 
     if isinstance(trial.subject, TwoPhase):
         outputs, pullback = trial.calls.run(case, copy=False)
         results = taken(outputs)
         if pullback is not None:
-            results |= taken(trial.calls.pull(pullback, cotangents, copy=False))
+            results |= taken(trial.calls.pull(pullback, handed._replace(cotangents=cotangents)))
             if trial.capabilities.reusable:
                 trial.calls.run(other_problem(trial.case))
                 changed = [not np.array_equal(results[n], a, equal_nan=True) for n, a in taken(outputs).items()]
@@ -132,7 +136,7 @@ def results_of(trial: Trial) -> Named:
         outputs, gradients = trial.calls.score(case, copy=False)
         results = taken(gradients)
         results["loss"] = np.array(outputs.loss)
-    arguments = zip(_given(trial.case, trial.cotangents), _given(case, cotangents), strict=True)
+    arguments = zip(_given(trial.case, handed.cotangents), _given(case, cotangents), strict=True)
     overwritten = [not np.array_equal(a, b, equal_nan=True) for a, b in arguments]
     flags = {"arguments overwritten": overwritten, "outputs overwritten": changed, "other dtypes": others}
     return results | {name: np.array(flag, float) for name, flag in flags.items()}

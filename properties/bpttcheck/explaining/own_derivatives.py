@@ -17,6 +17,7 @@ from bpttcheck.dtypes import FORMATS
 from bpttcheck.measuring.calls import Calls, Refused, capabilities_of
 from bpttcheck.measuring.completeness import declared, kind
 from bpttcheck.measuring.complex_numbers import case_in_pairs, returned
+from bpttcheck.measuring.handing import plain
 from bpttcheck.measuring.tolerance import Measured
 from bpttref.arrays import Array
 
@@ -56,7 +57,7 @@ class OwnDerivatives:
 
     def capabilities(self) -> Capabilities:
         """Those of the implementation, of full BPTT alone."""
-        return replace(self._own, truncations=(), reusable=True, selects=False)
+        return replace(plain(self._own), truncations=(), reusable=True, selects=False)
 
     def vjp(self, case: Case) -> tuple[Outputs, Pullback]:
         """The outputs, and a pullback by the derivatives of them. Raises Refused where these cannot be had."""

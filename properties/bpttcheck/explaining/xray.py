@@ -16,7 +16,7 @@ import numpy as np
 
 from bpttcheck.adapters.reference import Reference
 from bpttcheck.cases.blocks import Named, together
-from bpttcheck.cases.changes import only_y
+from bpttcheck.cases.changes import all_states, only_y
 from bpttcheck.cases.drawing import Draw
 from bpttcheck.cases.realising import realise
 from bpttcheck.contract import Case, Cotangents, CustomCell, Implementation
@@ -167,7 +167,7 @@ def _by_inputs(rows: list[Named], right: list[Array], least: float) -> tuple[Arr
 def _contributions(case: Case, cotangents: Cotangents) -> Array:
     """The contributions ``C (T, T, P)`` to the parameters."""
     assert not isinstance(case.cell, CustomCell) and cotangents.y is not None
-    initial = case.initial or zero_states(case.cell, case.parameters, 1)
+    initial = all_states(case, case.initial) or zero_states(case.cell, case.parameters, 1)
     state = np.concatenate([initial[0][0][name][0] for name in case.cell.states])
     C, _ = contributions(case.cell, case.parameters[0][0], case.x[:, 0], state, cotangents.y[:, 0])
     return C

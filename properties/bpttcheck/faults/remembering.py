@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from bpttcheck.contract import Case, Cotangents, Gradients, Outputs, Pullback, one_stream
+from bpttcheck.case import one_stream
+from bpttcheck.contract import Case, Cotangents, Gradients, Outputs, Pullback
 from bpttcheck.faults.planting import Fault, Pulled, Vjp, with_parameters
 from bpttref import GRU, LSTM, RNN, trees
 from bpttref.arrays import Array

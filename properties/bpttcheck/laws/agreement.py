@@ -2,9 +2,14 @@
 
 from collections.abc import Iterator
 
-from bpttcheck.laws.law import Law, gradients, right_numbers
+from bpttcheck.contract import Cotangents
+from bpttcheck.laws.law import Law, clips, gradients, known_cell, right_numbers
+from bpttcheck.measuring.clipping import below, clipped
 from bpttcheck.measuring.comparisons import Comparison
+from bpttcheck.measuring.handing import Handed, in_terms_of
+from bpttcheck.measuring.tolerance import measure
 from bpttcheck.measuring.trial import Trial
+from bpttref import trees
 
 
 def _forward(trial: Trial) -> Iterator[Comparison]:
@@ -13,6 +18,22 @@ def _forward(trial: Trial) -> Iterator[Comparison]:
 
 def _pullback(trial: Trial) -> Iterator[Comparison]:
     return trial.compare(trial.gradients, trial.measured.values, trial.measured)
+
+
+def _clipped(trial: Trial) -> Iterator[Comparison]:
+    """Where twice to four times the bound is met, or more: clipped with the cotangent of y, or without it."""
+    clips, case = trial.capabilities.clips, trial.case
+    assert clips is not None
+    factor = below(clips, case, trial.cotangents) * trial.one_of((4.0, 64.0))
+    cotangents = Cotangents(*(trees.scale(part, factor) for part in trial.cotangents))
+    got = trial.pull(trial.forward[1], Handed(in_terms_of(trial.capabilities, case, cotangents)))
+    (plain,) = measure(case, cotangents)
+    ways = []
+    for carried in (False, True):
+        (measured,) = measure(clipped(clips, case, carried=carried), cotangents)
+        alive = {name: measured.values[name] - plain.values[name] for name in got}
+        ways.append(list(trial.compare(got, measured.values, measured, alive=alive)))
+    yield from min(ways, key=lambda comparisons: max((c.margin for c in comparisons), default=0.0))
 
 
 LAWS = (
@@ -36,5 +57,15 @@ LAWS = (
         every_case=True,
         direct=True,
         kept="it is the most sensitive law, and where it fails the right numbers are known",
+    ),
+    Law(
+        "clipped-reference",
+        "Cotangents that exceed the declared bound in the backward loop are clipped there, and no others.",
+        "sbar_{t-1} = clip(J_t' clip(sbar_t) + ybar_{t-1}), with one of the two",
+        "Pascanu, Mikolov and Bengio, On the difficulty of training recurrent neural networks, 2013",
+        _clipped,
+        (gradients, clips, known_cell),
+        {"T": 2},
+        kept="other laws hand over what stays below the bound",
     ),
 )

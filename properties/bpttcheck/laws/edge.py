@@ -68,7 +68,7 @@ def _layout(trial: Trial) -> Iterator[Comparison]:
     def laid_out(_: str, array: Array) -> Array:
         return _LAYOUTS[layout](array)
 
-    y, final = trial.cotangents
+    y, final = trial.handed.cotangents
     cotangents = Cotangents(
         None if y is None else laid_out("y", y),
         final and tuple(tuple({k: laid_out(k, a) for k, a in leaf.items()} for leaf in layer) for layer in final),
@@ -76,7 +76,9 @@ def _layout(trial: Trial) -> Iterator[Comparison]:
     expected = trial.returned  # also refuses what the subject declares that it refuses
     try:
         outputs, pullback = trial.run(with_arrays(trial.case, laid_out), copy=False)
-        results = named(outputs) | ({} if pullback is None else trial.pull(pullback, cotangents, copy=False))
+        results = named(outputs) | (
+            {} if pullback is None else trial.pull(pullback, trial.handed._replace(cotangents=cotangents))
+        )
     except AdapterError as error:
         cause = error.__cause__ or error
         raise Refused(f"{layout}: {type(cause).__name__}: {cause}") from error

@@ -1,10 +1,19 @@
 """What a law is: data, and a predicate that yields comparisons."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from bpttcheck.contract import Capabilities, CustomCell, ForwardMode, Implementation, OneShot, TwoPhase
+from bpttcheck.contract import (
+    Capabilities,
+    CustomCell,
+    ForwardMode,
+    Implementation,
+    OneShot,
+    TwoPhase,
+    declares,
+    states_of,
+)
 from bpttcheck.custom_cell import Shapes, whole
 from bpttcheck.dtypes import FORMATS
 from bpttcheck.measuring.calls import capabilities_of
@@ -113,7 +122,7 @@ def _followed(cell: CustomCell, capabilities: Capabilities) -> set[str]:
     """What has gradients that are the derivatives of the forward pass."""
     shapes = of_own(cell, capabilities)
     kinds = {"parameters": "parameters", "states": "initial", "streams": "x"}
-    names = {n for kind, part in shapes.items() for n in part if kinds[kind] in capabilities.gradients}
+    names = {n for kind, part in shapes.items() for n in states_of(capabilities.gradients, kinds[kind], part)}
     names |= {"x"} if cell.streams is None and "x" in capabilities.gradients else set()
     return {n for n in names if not whole(cell.domain(n))} - {*cell.surrogate, *cell.without_cotangent}
 
@@ -125,7 +134,17 @@ def of_own(cell: CustomCell, capabilities: Capabilities) -> dict[str, Shapes]:
 
 
 def outputs(name: str) -> Need:
-    return Need(lambda asked: name in asked.capabilities.outputs, f"the output {name} is not declared")
+    lack = f"the output {name}{', of each step,' if name == 'y' else ''} is not declared"
+    return Need(lambda asked: name in asked.capabilities.outputs, lack)
+
+
+some_output = Need(
+    lambda asked: {"y", "last"} & {*asked.capabilities.outputs},
+    "neither the output y nor that of the last step is declared",
+)
+each_output = Need(
+    lambda asked: "last" not in asked.capabilities.outputs, "only the output of the last step is declared"
+)
 
 
 def truncation(strategy: type[Strategy]) -> Need:
@@ -164,20 +183,31 @@ fine_format = Need(lambda asked: FORMATS[asked.dtype].eps < 1e-5, "rounding hide
 wide_range = Need(lambda asked: FORMATS[asked.dtype].most > 1e30, "the numbers are beyond the range of the format")
 gradients = Need(lambda asked: asked.capabilities.gradients, "the subject is declared forward-only")
 reusable = Need(lambda asked: asked.capabilities.reusable, "a pullback is declared to be usable once")
-initial_states = Need(lambda asked: "initial" in asked.capabilities.inputs, "the subject does not take initial states")
+initial_states = Need(
+    lambda asked: declares(asked.capabilities.inputs, "initial"), "the subject does not take initial states"
+)
 initial_states_left_out = Need(
-    lambda asked: "initial" in asked.capabilities.inputs and asked.capabilities.default_initial != "none",
+    lambda asked: declares(asked.capabilities.inputs, "initial") and asked.capabilities.default_initial != "none",
     "the subject does not take initial states that may be left out",
 )
 several_chunks = Need(lambda asked: len({*asked.capabilities.chunks}) > 1, "chunks of several sizes are not declared")
 selects = Need(lambda asked: asked.capabilities.selects, "the subject does not look at which gradients are wanted")
+
+
+def _all_states(asked: Asked, declared: Collection[str]) -> bool:
+    """Whether all states of a cell are initial ones of what is declared, and final ones that the subject returns."""
+    states, final = asked.drawing.states(asked.cell), asked.capabilities.outputs
+    both = states_of(declared, "initial", states) == states_of(final, "final", states) == states
+    return both and declares(declared, "initial") and declares(final, "final")
+
+
 carried_states = Need(
-    lambda asked: "initial" in asked.capabilities.inputs and "final" in asked.capabilities.outputs,
-    "the subject does not take initial and return final states",
+    lambda asked: _all_states(asked, asked.capabilities.inputs),
+    "the subject does not take and return all states",
 )
 carried_cotangents = Need(
-    lambda asked: "initial" in asked.capabilities.gradients and "final" in asked.capabilities.outputs,
-    "the subject does not return gradients of initial states and take cotangents of final ones",
+    lambda asked: _all_states(asked, asked.capabilities.gradients),
+    "the subject does not return gradients of all initial states and take cotangents of all final ones",
 )
 loss_weights = Need(
     lambda asked: asked.capabilities.loss_weights, "the subject does not take a weight for the loss of each step"
@@ -187,6 +217,7 @@ parameters = Need(
     "the cell has no parameters",
 )
 truncations = Need(lambda asked: asked.capabilities.truncations, "no truncation is declared")
+clips = Need(lambda asked: asked.capabilities.clips, "no clipping in the backward loop is declared")
 lengths = Need(lambda asked: "lengths" in asked.capabilities.inputs, "rows of different lengths are not declared")
 resets = Need(lambda asked: "resets" in asked.capabilities.inputs, "resets are not declared")
 two_directions = Need(lambda asked: asked.capabilities.bidirectional, "two directions are not declared")

@@ -10,19 +10,20 @@ from bpttcheck.contract import Cotangents
 from bpttcheck.laws.batch import take
 from bpttcheck.laws.law import SAYS_PLAINLY, Law, gradients, reusable
 from bpttcheck.measuring.comparisons import Comparison, Violation
+from bpttcheck.measuring.handing import Handed
 from bpttcheck.measuring.trial import Trial
 
 
 def _unchanged(trial: Trial) -> Iterator[Comparison]:
     """The subject gets arrays that nobody else reads; the trial's own show what they were."""
-    case, cotangents = with_arrays(trial.case, lambda _, array: array.copy()), copied(trial.cotangents)
+    case, cotangents = with_arrays(trial.case, lambda _, array: array.copy()), _copied(trial.handed)
     outputs, pullback = trial.run(case, copy=False)
     returned = {name: np.array(array) for name, array in named(outputs).items()}
     if pullback is not None:
-        trial.calls.pull(pullback, cotangents, copy=False)
+        trial.calls.pull(pullback, cotangents)
     watched = (
         ("", case_arrays(trial.case), case_arrays(case)),
-        ("the cotangent of ", named(trial.cotangents), named(cotangents)),
+        ("the cotangent of ", named(trial.handed.cotangents), named(cotangents.cotangents)),
         ("the output ", returned, named(outputs)),
     )
     for what, before, after in watched:
@@ -42,11 +43,11 @@ def _twice(trial: Trial) -> Iterator[Comparison]:
 def _pulled_twice(trial: Trial) -> Iterator[Comparison]:
     """The second time the same arrays hold other cotangents: their negatives, of which rounding is the same."""
     _, pullback = trial.run(trial.case)
-    cotangents = copied(trial.cotangents)
-    first = {name: np.array(array) for name, array in trial.pull(pullback, cotangents, copy=False).items()}
-    for array in named(cotangents).values():
+    cotangents = _copied(trial.handed)
+    first = {name: np.array(array) for name, array in trial.pull(pullback, cotangents).items()}
+    for array in named(cotangents.cotangents).values():
         np.negative(array, out=array)
-    second = trial.pull(pullback, cotangents, copy=False)
+    second = trial.pull(pullback, cotangents)
     yield from trial.compare(first, trial.gradients, trial.measured)
     yield from trial.compare({name: -array for name, array in second.items()}, trial.gradients, trial.measured)
 
@@ -61,13 +62,13 @@ def _two_alive(trial: Trial) -> Iterator[Comparison]:
 
 def _results_stay(trial: Trial) -> Iterator[Comparison]:
     """The arrays themselves are watched, not copies, while another problem of the same shapes is run."""
-    case, cotangents = with_arrays(trial.case, lambda _, array: array.copy()), copied(trial.cotangents)
+    case, cotangents = with_arrays(trial.case, lambda _, array: array.copy()), _copied(trial.handed)
     outputs, pullback = trial.run(case, copy=False)
     returned = named(outputs)
     if trial.capabilities.gradients:
-        returned = returned | trial.pull(pullback, cotangents, copy=False)
+        returned = returned | trial.pull(pullback, cotangents)
     given = {f"the argument {name}": array for name, array in case_arrays(case).items()}
-    given |= {f"the cotangent of {name}": array for name, array in named(cotangents).items()}
+    given |= {f"the cotangent of {name}": array for name, array in named(cotangents.cotangents).items()}
     watched = given | {f"{name}, once returned,": array for name, array in returned.items()}
     before = {name: np.array(array) for name, array in watched.items()}
     trial.results(other_problem(trial.case), trial.cotangents)
@@ -85,6 +86,10 @@ def _interleaved(trial: Trial) -> Iterator[Comparison]:
     short, cotangents = take(of_steps(case, slice(trial.unit)), trial.cotangents, row)
     trial.results(short, Cotangents(None if cotangents.y is None else cotangents.y[: trial.unit], cotangents.final))
     yield from trial.compare(trial.results(case, trial.cotangents), trial.returned, trial.measured)
+
+
+def _copied(given: Handed) -> Handed:
+    return given._replace(cotangents=copied(given.cotangents))
 
 
 LAWS = (

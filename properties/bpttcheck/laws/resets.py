@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from bpttcheck.cases.blocks import Named, has_steps
-from bpttcheck.cases.changes import of_steps, only_y
+from bpttcheck.cases.changes import of_steps, only_ends, only_y
 from bpttcheck.contract import Case, Cotangents
 from bpttcheck.laws.batch import take
-from bpttcheck.laws.law import NO_REFERENCE, SAYS_PLAINLY, Law, gradients, outputs, resets
+from bpttcheck.laws.law import NO_REFERENCE, SAYS_PLAINLY, Law, gradients, outputs, resets, some_output
 from bpttcheck.measuring.comparisons import Comparison
 from bpttcheck.measuring.trial import Trial
 from bpttref import trees
@@ -32,6 +32,8 @@ def _separate(trial: Trial) -> Iterator[Comparison]:
     for name in last:
         if has_steps(name):
             joined[name] = np.concatenate([part[name] for _, part in parts])
+            if name == "y" and "last" in trial.capabilities.outputs:
+                joined[name] = only_ends(case, joined[name])
         elif "final." in name:
             joined[name] = last[name]
         elif "initial." in name:
@@ -155,7 +157,7 @@ LAWS = (
         "d L_t / d x_s = 0 if there is a reset in (s, t]",
         "definition of a reset",
         _nothing_crosses,
-        (gradients, outputs("y"), resets),
+        (gradients, some_output, resets),
         {"T": 2},
         kept=SAYS_PLAINLY,
     ),

@@ -9,7 +9,17 @@ from bpttcheck.cases.blocks import Named
 from bpttcheck.cases.changes import only_y
 from bpttcheck.cases.truncations import DRAWN, cuts
 from bpttcheck.contract import Case, OneShot
-from bpttcheck.laws.law import NO_REFERENCE, Law, gradients, loss_weights, outputs, reusable, truncation, truncations
+from bpttcheck.laws.law import (
+    NO_REFERENCE,
+    Law,
+    each_output,
+    gradients,
+    loss_weights,
+    outputs,
+    reusable,
+    truncation,
+    truncations,
+)
 from bpttcheck.measuring.comparisons import Comparison
 from bpttcheck.measuring.tolerance import Measured
 from bpttcheck.measuring.trial import Trial
@@ -92,7 +102,7 @@ LAWS = (
         "dx_s from the loss at t = M[t, s] times its value in full BPTT",
         "bpttref.strategies",
         _weighted_losses,
-        (gradients, loss_weights, truncations),
+        (gradients, each_output, loss_weights, truncations),
         {"T": 3},
         door=OneShot,
         kept=NO_REFERENCE,

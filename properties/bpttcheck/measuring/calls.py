@@ -19,6 +19,7 @@ from bpttcheck.contract import Capabilities, Case, Cotangents, Gradients, Implem
 from bpttcheck.dtypes import FORMATS
 from bpttcheck.measuring.complex_numbers import case_given, given, returned
 from bpttcheck.measuring.doing import calling
+from bpttcheck.measuring.handing import Handed, handed, received
 from bpttcheck.printable import printable
 from bpttref import trees
 from bpttref.arrays import Array
@@ -92,22 +93,31 @@ class Calls:
         return found
 
     def run(self, case: Case, *, copy: bool = True) -> tuple[Outputs, Pulling | None]:
-        """The outputs of ``vjp``, and its pullback for `pull`."""
+        """The outputs of ``vjp``, and its pullback for `pull`. Raises Violation if y is to be that of the last step,
+        and is not."""
         answer = self._called("vjp", self.subject.vjp, case, copy)
         if not (isinstance(answer, tuple) and len(answer) == 2 and isinstance(answer[0], Outputs)):
             raise AdapterError(f"vjp returned {_kind(answer)}; expected a tuple of Outputs and a pullback")
         outputs, pullback = answer
-        return returned(case, _of_arrays(outputs)), None if pullback is None else Pulling(pullback, case)
+        outputs = received(self.capabilities, case, returned(case, _of_arrays(outputs)))
+        return outputs, None if pullback is None else Pulling(pullback, case)
 
-    def pull(self, pulling: Pulling | None, cotangents: Cotangents, *, copy: bool = True) -> Gradients:
-        """The gradients of a pullback that `run` returned."""
+    def handed(self, case: Case, cotangents: Cotangents) -> Handed:
+        """What `pull` hands over for cotangents."""
+        return handed(self.capabilities, case, cotangents)
+
+    def pull(self, pulling: Pulling | None, cotangents: Cotangents | Handed) -> Gradients:
+        """The gradients of a pullback that `run` returned. What is `Handed` is handed over as it is, without a copy."""
         if pulling is None:
             raise AdapterError("vjp returned no pullback, but the capabilities do not say gradients=()")
         with self._watched("the pullback", pulling.case):
-            gradients = pulling.pullback(given(pulling.case, copied(cotangents) if copy else cotangents))
+            if isinstance(cotangents, Cotangents):
+                cotangents = self.handed(pulling.case, copied(cotangents))
+            gradients = pulling.pullback(given(pulling.case, cotangents.cotangents))
         if not isinstance(gradients, Gradients):
             raise AdapterError(f"the pullback returned {type(gradients).__name__}; expected Gradients")
-        return returned(pulling.case, _of_arrays(gradients))
+        found = returned(pulling.case, _of_arrays(gradients))
+        return found if cotangents.factor == 1 else Gradients(*trees.scale(tuple(found), 1 / cotangents.factor))
 
     def score(self, case: Case, *, copy: bool = True) -> tuple[Outputs, Gradients]:
         """What ``loss_and_gradients`` returns, with the loss."""
@@ -125,7 +135,7 @@ class Calls:
         pushed = self._called("jvp", lambda at: self.subject.jvp(at, given(case, tangents)), case, True)
         if not isinstance(pushed, Outputs):
             raise AdapterError(f"jvp returned {type(pushed).__name__}; expected Outputs")
-        return returned(case, pushed)
+        return received(self.capabilities, case, returned(case, pushed))
 
     def _called(self, name: str, method: Callable[[Case], Any], case: Case, copy: bool) -> Any:
         if reason := self.declines(case):

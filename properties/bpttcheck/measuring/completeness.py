@@ -1,6 +1,6 @@
 """What must come back of a call: every array that is declared, no other, in the shape and dtype of that call's case."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from bpttcheck.cases.blocks import Named, case_arrays, has_steps, place
 from bpttcheck.contract import Capabilities, Case, Cotangents, CustomCell
@@ -18,8 +18,16 @@ def kind(name: str) -> str:
 
 def declared(arrays: Named, capabilities: Capabilities) -> Named:
     """Those outputs and gradients that the capabilities have."""
-    kinds = {*capabilities.outputs, *capabilities.gradients}
-    return {name: array for name, array in arrays.items() if kind(name) in kinds}
+
+    def has(kinds: Collection[str], name: str) -> bool:
+        return kind(name) in kinds or f"{kind(name)}.{name.rpartition('.')[2]}" in kinds
+
+    kinds = {"y" if name == "last" else name for name in (*capabilities.outputs, *capabilities.gradients)}
+    return {
+        name: array
+        for name, array in arrays.items()
+        if has(kinds, name) and (kind(name) != "initial" or has(capabilities.inputs, name))
+    }
 
 
 def gradient_shapes(case: Case, capabilities: Capabilities) -> Shapes:

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from bpttcheck.cases.blocks import Named, digest, has_steps, named
+from bpttcheck.cases.changes import all_states
 from bpttcheck.cases.kinks import at_kink, on_other_sides
 from bpttcheck.contract import Case, Cotangents, CustomCell, Outputs, Pullback
 from bpttcheck.dtypes import FORMATS
@@ -181,7 +182,7 @@ def _vjp(case: Case, copies: int, kind: type[Array]) -> tuple[Outputs, Pullback]
         case.cell,
         states(case.parameters),
         x,
-        states(case.initial),
+        states(all_states(case, case.initial)),
         lengths=case.lengths,
         strategy=case.truncation,
         resets=case.resets,

@@ -9,7 +9,7 @@ from zlib import crc32
 import numpy as np
 
 from bpttcheck.cases.blocks import Named, case_arrays, digest, has_steps, named
-from bpttcheck.cases.changes import in_float64, of_steps
+from bpttcheck.cases.changes import all_states, in_float64, of_steps
 from bpttcheck.contract import (
     Capabilities,
     Case,
@@ -26,6 +26,7 @@ from bpttcheck.measuring.black_box import measure_black_box, measure_right
 from bpttcheck.measuring.calls import AdapterError, Calls, Pulling, Refused, capabilities_of
 from bpttcheck.measuring.comparisons import Comparison, Violation, compare
 from bpttcheck.measuring.completeness import check_complete, declared, gradient_shapes, output_shapes, wanted
+from bpttcheck.measuring.handing import Handed, as_returned
 from bpttcheck.measuring.tolerance import Measured, in_range, measure, measure_at_kinks
 from bpttref import RNN, Cell, Strategy
 from bpttref.inputs import is_tokens
@@ -74,12 +75,12 @@ class Trial:
         check_complete("output", self._declared(outputs), shapes, case, self.case)
         return outputs, pullback
 
-    def pull(self, pulling: Pulling | None, cotangents: Cotangents, *, copy: bool = True) -> Named:
+    def pull(self, pulling: Pulling | None, cotangents: Cotangents | Handed) -> Named:
         """The gradients of a pullback by name; those that are not declared, or not wanted, are left out.
 
         Raises Violation unless they are complete.
         """
-        returned = self._declared(self.calls.pull(pulling, cotangents, copy=copy))
+        returned = self._declared(self.calls.pull(pulling, cotangents))
         assert pulling is not None
         gradients = wanted(returned, pulling.case)
         shapes = gradient_shapes(replace(pulling.case, objective=None), self.capabilities)
@@ -111,6 +112,11 @@ class Trial:
     @cached_property
     def gradients(self) -> Named:
         return {name: np.array(a) for name, a in self.pull(self.forward[1], self.cotangents).items()}
+
+    @property
+    def handed(self) -> Handed:
+        """The cotangents as the subject gets them, for laws that look at the arrays themselves."""
+        return self.calls.handed(self.case, self.cotangents)
 
     @property
     def returned(self) -> Named:
@@ -167,10 +173,14 @@ class Trial:
         if isinstance(self.case.cell, CustomCell):
             return self.measure(self.case, self.cotangents)
         found = self._measure(self.case, self.cotangents, objective=self.case.objective is not None)
+        found = [as_returned(self.capabilities, self.case, measured) for measured in found]
         return found if self.against is None else [*self.measure(self.case, self.cotangents), *found[1:]]
 
     def measure(self, case: Case, *cotangents: Cotangents) -> list[Measured]:
         """True values and scales of error for another case, for each of the ``cotangents``."""
+        return [as_returned(self.capabilities, case, measured) for measured in self._measure_all(case, *cotangents)]
+
+    def _measure_all(self, case: Case, *cotangents: Cotangents) -> list[Measured]:
         custom = isinstance(case.cell, CustomCell)
         own = self.against is self.subject
         if own and self.calls.declines(in_float64(case, Cotangents())[0]):  # then it is its own measure, as in float64
@@ -189,6 +199,9 @@ class Trial:
         """What the implementation that the subject is judged against gives for a case, in float64."""
         assert self.against is not None
         exact, given = in_float64(case, cotangents)
+        if self.against is not self.subject:
+            exact = replace(exact, initial=all_states(exact, exact.initial))
+            given = Cotangents(given.y, all_states(exact, given.final))
         capabilities = self.capabilities if self.against is self.subject else capabilities_of(self.against)
         try:
             return Trial(self.against, capabilities, exact, given).results(exact, given)

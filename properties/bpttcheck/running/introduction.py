@@ -57,6 +57,8 @@ def introduce(subject: Implementation, target: str, asked: Question, in_detail: 
                 own.case.holds(cell, share.dtype, drawing)
             if own.against and cell.name not in {other.name for other in capabilities_of(own.against).cells}:
                 raise ValueError(f"{own.against.name}, which is to be right, has no cell {cell.name}")
+            if own.against and (less := capabilities_of(own.against).lacks(declared, cell)):
+                raise ValueError(f"{own.against.name}, which is to be right, has not {less} of {cell.name}")
         except ValueError as error:
             unfit.append(str(error))
             continue

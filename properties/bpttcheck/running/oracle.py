@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from bpttcheck.cases.blocks import place
+from bpttcheck.cases.changes import all_states
 from bpttcheck.cases.kinks import at_kink
 from bpttcheck.contract import Case, Cotangents, CustomCell
 from bpttcheck.measuring.tolerance import FACTOR, measure
@@ -37,7 +38,8 @@ def reference_is_confirmed(case: Case, cotangents: Cotangents) -> bool:
     ):
         return True
     (measured,) = measure(case, cotangents)
-    arrays = (case.parameters, case.x, case.initial, cotangents.y, cotangents.final)
+    initial, final = (all_states(case, states) for states in (case.initial, cotangents.final))
+    arrays = (case.parameters, case.x, initial, cotangents.y, final)
     parameters, x, initial, dy, final = (each(lambda a: a.astype(np.float64), tree) for tree in arrays)
     problem = Problem(case.cell, parameters, x, initial, Cotangents(dy, final))
     along = {path: _directions(problem, path) for path in paths(problem)}

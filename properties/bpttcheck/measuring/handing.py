@@ -1,0 +1,89 @@
+"""What an implementation is handed whose pullback is declared to be another than the plain one.
+
+Laws speak of the plain pullback, which is linear in the cotangents of all outputs. A declared mean is the same of other
+cotangents, so that these are changed where the implementation is called, and no law knows of it. A factor that is not
+the declared one is then wrong like any other. A mean over the steps of each row divides by another number in each row
+that has a length, so that no factor of the gradients would do.
+
+Of outputs of the last step alone laws see y of all steps, zero but there, and cotangents at other steps are dropped: a
+linear map as well, so that the laws that compare gradients hold as they stand. Those that need y of each step are not
+asked. A loop that clips is handed what stays below its bound (`bpttcheck.measuring.clipping`).
+"""
+
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from bpttcheck.cases.changes import only_ends
+from bpttcheck.cases.reductions import scale_of
+from bpttcheck.contract import Capabilities, Case, Cotangents, Outputs
+from bpttcheck.dtypes import rounded
+from bpttcheck.measuring.clipping import below
+from bpttcheck.measuring.comparisons import Violation
+from bpttcheck.measuring.tolerance import Measured
+from bpttref import trees
+from bpttref.arrays import Array
+
+
+def plain(capabilities: Capabilities) -> Capabilities:
+    """The same of an implementation with the plain pullback."""
+    outputs = tuple("y" if name == "last" else name for name in capabilities.outputs)
+    return replace(capabilities, reduction="given", outputs=outputs, clips=None)
+
+
+def received(capabilities: Capabilities, case: Case, outputs: Outputs) -> Outputs:
+    """The outputs of the plain pullback. Raises Violation where there is not one y for each row that should be."""
+    if "last" not in capabilities.outputs or outputs.y is None:
+        return outputs
+    if outputs.y.ndim != 2 or len(outputs.y) != case.B:
+        expected = f"({case.B}, features), those of the last step alone"
+        raise Violation(f"the output y has shape {outputs.y.shape}; expected {expected}")
+    return outputs._replace(y=only_ends(case, np.broadcast_to(outputs.y, (case.T, *outputs.y.shape))))
+
+
+def as_returned(capabilities: Capabilities, case: Case, measured: Measured) -> Measured:
+    """What is known of the outputs that an implementation returns."""
+    if "last" not in capabilities.outputs:
+        return measured
+    values, spread = (
+        {name: only_ends(case, array) if name == "y" else array for name, array in part.items()}
+        for part in (measured.values, measured.spread)
+    )
+    return Measured(values, spread)
+
+
+class Handed(NamedTuple):
+    """Cotangents as an implementation gets them, and what its gradients are to be divided by."""
+
+    cotangents: Cotangents
+    factor: float = 1.0
+
+
+def handed(capabilities: Capabilities, case: Case, cotangents: Cotangents) -> Handed:
+    """What an implementation is given for it to answer what the plain pullback answers to ``cotangents``."""
+    own = in_terms_of(capabilities, case, cotangents)
+    if capabilities.clips is None:
+        return Handed(own)
+    factor = below(capabilities.clips, case, cotangents)
+    return Handed(Cotangents(*(trees.scale(part, factor) for part in own)), factor)
+
+
+def in_terms_of(capabilities: Capabilities, case: Case, cotangents: Cotangents) -> Cotangents:
+    """Cotangents of which the mean, or the last step, is that of ``cotangents``, whatever their size."""
+    y, final = cotangents
+    if "last" in capabilities.outputs and y is not None:
+        y = only_ends(case, y).sum(axis=0)
+    scale = 1.0 if capabilities.objectives else scale_of(capabilities, case.T, case.B, case.lengths)
+    if np.all(scale == 1):
+        return Cotangents(y, final)
+    count = np.broadcast_to(np.rint(1 / np.asarray(scale)), case.B)
+
+    def times(array: Array, rows: int) -> Array:
+        """axis ``rows`` is that of the rows."""
+        factors = count.reshape(-1, *[1] * (array.ndim - rows - 1))
+        return rounded(np.multiply(array, factors, dtype=np.float64), case.dtype)
+
+    y = None if y is None else times(y, y.ndim - 2)
+    scaled: Any = trees.each(lambda array: times(array, 0), final)
+    return Cotangents(y, scaled)
