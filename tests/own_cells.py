@@ -236,7 +236,7 @@ class Rotating:
         return Capabilities(cells=(self.cell,), default_initial=default, **self.declared)
 
     def vjp(self, case):
-        p, u = case.parameters[0][0], case.x["u"]
+        p, u, xi = case.parameters[0][0], case.x["u"], case.truncation.links(case.T).tolist()
         start = plain.zeros_like(u[0], dtype=p["a"].dtype)
         if case.initial is not None:
             start = case.initial[0][0]["h"]
@@ -258,7 +258,7 @@ class Rotating:
                 d["a"] += (plain.conj(h[t]) * dh).sum(0)
                 d["b"] += (u[t] * dh).sum(0)
                 du[t] = (kept["b"] * dh).real
-                dh = kept["a"] * dh
+                dh = xi[t] * kept["a"] * dh
             if case.initial is None and self.learned is not None:
                 d["h0"] += self.learned(dh)
             return Gradients({"u": du}, ((d,),), None if case.initial is None else (({"h": dh},),))
