@@ -28,6 +28,7 @@ def test_fault_is_caught(fault):
 ELSEWHERE = {  # planted in implementations of their own
     "chunk-size-does-not-matter": "tests/field/test_chunks.py",
     "factors-over-cases": "tests/laws/test_factors.py",
+    **{law.id: "tests/laws/test_affine.py" for law in LAWS if law.family == "affine"},
     **{law.id: "tests/laws/test_resets.py" for law in LAWS if law.family == "resets"},
 }
 

@@ -54,16 +54,18 @@ def _own_loss(trial: Trial) -> Iterator[Comparison]:
 def _remainder(trial: Trial) -> Iterator[Comparison]:
     """What is left of f(w + e v) - f(w) once e <g, v> is taken away, v along all arrays at once: at a small e it is
     less than 4 times what a square law predicts from three larger ones. With a wrong gradient it falls like e, and
-    is 2^6 times that. The larger ones stay where the gradient hardly changes.
+    is 2^6 times that. The larger ones stay where the gradient hardly changes. What a function keeps in its domain stays
+    as it is: at an edge it would not move along v.
     """
     tangents: Named = {}
-
     trial = _of_own_forward(trial)
 
     def direction(name: str, array: Array) -> Array:
-        if name in trial.gradients and not meant_to_differ(trial.case, name):
+        domain = domain_of(trial.case, name)
+        moves = domain is complex or not callable(domain)
+        if moves and name in trial.gradients and not meant_to_differ(trial.case, name):
             tangents[name] = trial.rng.choice([-0.5, 0.5], array.shape) * np.minimum(
-                min(1.0, float(np.abs(array).max(initial=0))), room(domain_of(trial.case, name), array)
+                min(1.0, float(np.abs(array).max(initial=0))), room(domain, array)
             )
         return array
 
