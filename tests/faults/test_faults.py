@@ -75,4 +75,5 @@ def test_the_reference_passes_every_law():
     results = list(judge(Reference(), LAWS, examples=EXAMPLES, seed=1, cells=cells))
     assert {r.status for r in results} == {"passed", "skipped"}
     skipped = {"saturated-is-finite", "taylor-remainder", "chunk-size-does-not-matter", "factors-over-cases"}
+    skipped |= {law.id for law in LAWS if law.family == "affine"}
     assert {r.law for r in results if r.status == "skipped"} == skipped

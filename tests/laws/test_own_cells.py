@@ -10,9 +10,11 @@ import pytest
 from bpttcheck import LAWS, Capabilities, CustomCell, judge
 from bpttcheck.cases.blocks import case_arrays
 from bpttcheck.cases.changes import domain_of, ordinary, other_problem, with_other_steps, with_padding
-from bpttcheck.cases.drawing import draw_case
+from bpttcheck.cases.drawing import Draw, draw_case
 from bpttcheck.cases.realising import realise
 from bpttcheck.custom_cell import inside
+from bpttcheck.measuring.trial import Trial
+from bpttcheck.running.evaluating import evaluate
 from bpttref import Cotangents, trees
 
 from ..own_cells import CELLS, SMALL, Rotating, Subject
@@ -104,6 +106,26 @@ def test_mistakes_in_smooth_cells_leave_a_remainder(name, mistake):
     assert red(subject, "taylor-remainder", examples=6) == {"taylor-remainder"}
     (found,) = judged(CELLS["min-gru"](sizes=SMALL), "taylor-remainder", examples=1).values()
     assert (found.status, found.reason) == ("skipped", "the cell is not known to be smooth")
+
+
+def test_saturated_outputs_round_more_than_what_goes_in_moves_them():
+    """Units at 1 but for a ten-thousandth: no rounding of what goes in changes a digit, and each output is rounded."""
+    subject = CELLS["embedded"](dtypes=("float64",))
+    draw = Draw(7, 1, 3, 2, 1, False, False, False, False, 8.0, 4286266369)
+    trial = Trial(subject, subject.declared, *realise(draw, subject.cell, "float64", subject.declared))
+    assert not evaluate(next(law for law in LAWS if law.id == "taylor-remainder"), trial).failed
+
+
+def test_nothing_moves_whose_domain_is_a_function():
+    """At its edge it would not move along a line; where there is nothing else, nothing is proved."""
+    cell = CustomCell(
+        "of-function",
+        streams=lambda D, H: {"u": (H,)},
+        domains={"u": lambda a: np.clip(a, -1, 1)},
+        smooth=True,
+    )
+    subject = Subject(cell, lambda p, x, s: (anp.tanh(x["u"]), {}), dtypes=("float64",), truncations=())
+    assert judged(subject, "taylor-remainder")["taylor-remainder"].status == "vacuous"
 
 
 def test_what_overflows_where_units_saturate_is_seen_by_nothing_else():

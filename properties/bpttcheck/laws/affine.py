@@ -22,15 +22,12 @@ from bpttref.arrays import Array
 
 
 class _Mixture(NamedTuple):
-    """Cases that differ in the initial value of a state: between is ``part`` times first and 1 - ``part`` times second.
-
-    affine: what is affine in it: "y", and final states by name.
-    """
+    """Cases that differ from that of a trial in the initial value of a state: between is ``part`` times the first, the
+    trial's, and 1 - ``part`` times the second. affine: what is affine in it, "y" and final states by name."""
 
     state: str
     affine: set[str]
     part: float
-    first: Case
     second: Case
     between: Case
 
@@ -40,9 +37,9 @@ class _Mixture(NamedTuple):
             name: self.part * array.astype(np.float64) + (1 - self.part) * second[name] for name, array in first.items()
         }
 
-    def measured(self, trial: Trial, cotangents: Cotangents) -> tuple[Measured, Measured]:
-        """The scales of error of the results in between, and of the mixture."""
-        first, second, between = (trial.measure(case, cotangents)[0] for case in self[3:])
+    def measured(self, trial: Trial, cotangents: Cotangents, first: Measured) -> tuple[Measured, Measured]:
+        """The scales of error of the results in between, and of the mixture, from those of the ``first``."""
+        second, between = (trial.measure(case, cotangents)[0] for case in (self.second, self.between))
         return between, Measured({}, self.of(first.spread, second.spread))
 
 
@@ -60,35 +57,35 @@ def _mixture(trial: Trial) -> _Mixture | None:
     def starting(value: Array) -> Case:
         return with_arrays(case, lambda name, array: value if name == f"initial.{state}" else array)
 
-    return _Mixture(state, {*cell.affine[state]}, part, case, starting(other), starting(between))
+    return _Mixture(state, {*cell.affine[state]}, part, starting(other), starting(between))
 
 
 def _outputs(trial: Trial) -> Iterator[Comparison]:
     if not (mixture := _mixture(trial)):
         return
     first, second, between = (
-        {name: a for name, a in named(trial.run(case)[0]).items() if name.removeprefix("final.") in mixture.affine}
-        for case in (mixture.first, mixture.second, mixture.between)
+        {name: a for name, a in outputs.items() if name.removeprefix("final.") in mixture.affine}
+        for outputs in (trial.outputs, *(named(trial.run(case)[0]) for case in (mixture.second, mixture.between)))
     )
     moved = {name: second[name] - array for name, array in first.items()}
-    measured = mixture.measured(trial, trial.cotangents)
+    measured = mixture.measured(trial, trial.cotangents, trial.measured)
     for comparison in trial.compare(between, mixture.of(first, second), *measured, alive=moved):
         yield replace(comparison, case=mixture.between)
 
 
 def _gradients(trial: Trial) -> Iterator[Comparison]:
     """Those of what is affine in the state alone."""
-    cell, (y, final) = trial.case.cell, trial.cotangents
+    case, (y, final) = trial.case, trial.cotangents
     if not (mixture := _mixture(trial)):
         return
-    assert isinstance(cell, CustomCell)
-    others = {*(final[0][0] if final else ())} - (mixture.affine - {*cell.surrogate})
+    assert isinstance(case.cell, CustomCell)
+    others = {*(final[0][0] if final else ())} - (mixture.affine - {*case.cell.surrogate})
     given = Cotangents(y if "y" in mixture.affine else None, zero_where(final, others))
     first, second, between = (
-        {n: a for n, a in trial.gradients_of(case, given).items() if not meant_to_differ(case, n)}
-        for case in (mixture.first, mixture.second, mixture.between)
+        {n: a for n, a in trial.gradients_of(each, given).items() if not meant_to_differ(case, n)}
+        for each in (case, mixture.second, mixture.between)
     )
-    measured = mixture.measured(trial, given)
+    measured = mixture.measured(trial, given, trial.measure(case, given)[0])
     own = {name: array for name, array in first.items() if name == f"initial.{mixture.state}"}
     moved = {name: second[name] - array for name, array in first.items() if name not in own}
     yield from trial.compare(second, own, *measured)

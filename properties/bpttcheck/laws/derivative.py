@@ -70,7 +70,7 @@ def _remainder(trial: Trial) -> Iterator[Comparison]:
         return array
 
     with_arrays(trial.case, direction)
-    spread = trial.measured.spread
+    spread, eps = trial.measured.spread, float(np.finfo(float).eps)
 
     def remainder(e: float) -> tuple[float, float, float]:
         """The remainder, the linear term, and the rounding of both."""
@@ -82,12 +82,15 @@ def _remainder(trial: Trial) -> Iterator[Comparison]:
         linear = {n: trial.gradients[n] * v for n, v in change.items()}
         terms = [c * (after[n] - trial.outputs[n]) for n, c in named(trial.cotangents).items() if n in after]
         moved, predicted = (float(sum(a.sum() for a in arrays)) for arrays in (terms, linear.values()))
-        rounding = sum(float((np.abs(c) * spread[n]).sum()) for n, c in named(trial.cotangents).items())
+        rounding = sum(
+            float((np.abs(c) * (spread[n] + eps / 2 * np.abs(trial.outputs[n]))).sum())  # each is rounded at least once
+            for n, c in named(trial.cotangents).items()
+        )
         rounding += sum(float((np.abs(v) * spread[n]).sum()) for n, v in change.items())
         size = sum(float(np.abs(a).sum()) for a in (*terms, *linear.values()))
-        return abs(moved - predicted), abs(predicted), FACTOR * rounding + 64 * float(np.finfo(float).eps) * size
+        return abs(moved - predicted), abs(predicted), FACTOR * rounding + 64 * eps * size
 
-    e = min(2.0**-6, *(HARDLY * doubling(trial, name, trial.gradients, trial.measured) for name in tangents))
+    e = min([2.0**-6, *(HARDLY * doubling(trial, name, trial.gradients, trial.measured) for name in tangents)])
     small, linear, rounding = remainder(e / 2**8)
     larger = max(remainder(e / 2**k)[0] * 4.0 ** (k - 8) for k in (0, 1, 2))
     tolerance = 4 * larger + rounding
