@@ -15,6 +15,7 @@ from bpttcheck import Capabilities, CustomCell, Gradients, Outputs
 from bpttref import Links, Regular
 
 HEADS = 2
+SMALL = {"T": range(1, 5), "B": (1, 2), "D": (2, 3), "H": (1, 2, 3)}  # autograd is slow
 
 
 @primitive
@@ -99,6 +100,8 @@ ATTENTION = CustomCell(
     streams=lambda D, H: {"q": (HEADS, D), "k": (HEADS, D), "v": (HEADS, H), "decay": (HEADS, D)},
     width=lambda H: HEADS * H,
     domains={"decay": "(0, 1)"},
+    affine={"S": ("S", "y")},
+    smooth=True,
 )
 
 
@@ -114,6 +117,8 @@ DELTA = CustomCell(
     states=lambda D, H: {"S": (D, H)},
     streams=lambda D, H: {"q": (D,), "k": (D,), "v": (H,), "beta": ()},
     domains={"beta": "(0, 1)", "k": "unit norm"},
+    affine={"S": ("S", "y")},
+    smooth=True,
 )
 
 
@@ -129,6 +134,9 @@ SCAN = CustomCell(
     states=lambda H: {"h": (H,)},
     streams=lambda D, H: {"u": (H,), "dt": (H,)},
     domains={"dt": "positive", "A": "negative"},
+    affine={"h": ("h", "y")},
+    smooth=True,
+    saturates=("dt", "A"),
 )
 
 
@@ -150,6 +158,7 @@ STABILISED = CustomCell(
     domains={"n": "positive"},
     without_cotangent=("m",),
     surrogate=("c", "n"),
+    smooth=True,
 )
 
 
@@ -172,6 +181,8 @@ MINIMAL = CustomCell(
     parameters=lambda D, H: {"Wz": (D, H), "Wh": (D, H)},
     states=lambda H: {"h": (H,)},
     domains={"h": "positive"},
+    affine={"h": ("h", "y")},
+    saturates=("Wz",),
 )
 
 
@@ -211,6 +222,8 @@ EMBEDDED = CustomCell(
     states=lambda H: {"h": (H,)},
     streams=lambda D, H: {"token": (), "keep": (), "u": (H,)},
     domains={"token": range(5), "keep": bool},
+    smooth=True,
+    saturates=("u", "w"),
 )
 
 
@@ -226,6 +239,8 @@ class Rotating:
         states=lambda H: {"h": (H,)},
         streams=lambda D, H: {"u": (H,)},
         domains={"a": complex, "b": complex, "c": complex, "h": complex, "h0": complex},
+        affine={"h": ("h", "y")},
+        smooth=True,
     )
 
     def __init__(self, slip="", learned=None, **declared):
@@ -236,7 +251,7 @@ class Rotating:
         return Capabilities(cells=(self.cell,), default_initial=default, **self.declared)
 
     def vjp(self, case):
-        p, u = case.parameters[0][0], case.x["u"]
+        p, u, xi = case.parameters[0][0], case.x["u"], case.truncation.links(case.T).tolist()
         start = plain.zeros_like(u[0], dtype=p["a"].dtype)
         if case.initial is not None:
             start = case.initial[0][0]["h"]
@@ -258,7 +273,7 @@ class Rotating:
                 d["a"] += (plain.conj(h[t]) * dh).sum(0)
                 d["b"] += (u[t] * dh).sum(0)
                 du[t] = (kept["b"] * dh).real
-                dh = kept["a"] * dh
+                dh = xi[t] * kept["a"] * dh
             if case.initial is None and self.learned is not None:
                 d["h0"] += self.learned(dh)
             return Gradients({"u": du}, ((d,),), None if case.initial is None else (({"h": dh},),))

@@ -52,6 +52,13 @@ class CustomCell:
     those behind a spike, a straight-through estimator, a clipped gradient or a stabiliser that is taken for constant.
     They are left out of what is compared with differences.
 
+    affine: by the name of a state, those outputs ("y", and final states by name) that are affine in its initial value
+    while all else that goes in stays: ``{"S": ("S", "y")}`` of linear attention. A mixture of two of its values must be
+    a value, so its domain is convex; a function is asked of each mixture. smooth: whether outputs are smooth functions
+    of all that is differentiated by, surrogates aside: there is no ReLU, maximum or norm of what may be 0.
+    saturates: streams, parameters and states that may be as large as 1e4 (each with its sign, in its domain), since
+    they go into units that saturate: outputs and gradients are then finite.
+
     Raises ValueError, with a sentence, where a declaration makes no sense.
     """
 
@@ -63,6 +70,9 @@ class CustomCell:
     domains: Mapping[str, Domain] = field(default_factory=dict, hash=False)
     without_cotangent: Collection[str] = field(default=(), hash=False)
     surrogate: Collection[str] = field(default=(), hash=False)
+    affine: Mapping[str, Collection[str]] = field(default_factory=dict, hash=False)
+    smooth: bool = False
+    saturates: Collection[str] = field(default=(), hash=False)
 
     def __post_init__(self) -> None:
         for name, domain in self.domains.items():
@@ -74,9 +84,19 @@ class CustomCell:
                 )
             if isinstance(domain, range) and not domain:
                 raise ValueError(f"the domain of {name} is empty: {domain!r}")
-        for what in ("without_cotangent", "surrogate"):
+        for what in ("without_cotangent", "surrogate", "saturates"):
             if isinstance(getattr(self, what), str):
                 raise ValueError(f"{what} must be a collection of names; it is {getattr(self, what)!r}")
+        if not isinstance(self.affine, Mapping):
+            raise ValueError(f"affine must map states to the outputs that are affine in them; it is {self.affine!r}")
+        for name, moved in self.affine.items():
+            if isinstance(moved, str) or not moved:
+                raise ValueError(f"affine must name outputs for {name}, such as ({name!r}, 'y'); there is {moved!r}")
+            if self.domains.get(name) == "unit norm":
+                raise ValueError(f"affine names {name}, whose domain 'unit norm' holds nothing between two vectors")
+        for name in self.saturates:
+            if self.domains.get(name) in ("(0, 1)", "unit norm") or whole(self.domains.get(name)):
+                raise ValueError(f"saturates names {name}, whose domain {self.domains[name]} holds no large numbers")
 
     def shapes(self, D: int, H: int) -> dict[str, Shapes]:
         """The shapes of "parameters", "states" and "streams", those of complex arrays with an axis of two at the end.
@@ -96,7 +116,7 @@ class CustomCell:
                 )
         if self.streams and not found["streams"]:
             raise ValueError(f"{self.name} declares streams, but there is none")
-        for what in ("domains", "without_cotangent", "surrogate"):
+        for what in ("domains", "without_cotangent", "surrogate", "affine", "saturates"):
             for name in getattr(self, what):
                 if name not in names and not (name == "x" and not self.streams):
                     raise ValueError(f"{what} of {self.name} names {name!r}, which is no parameter, state or stream")
@@ -105,9 +125,12 @@ class CustomCell:
         for name, domain in self.domains.items():
             if whole(domain) and name not in found["streams"]:
                 raise ValueError(f"{name} of {self.name} holds whole numbers or flags, which a stream alone may")
-        for name in self.without_cotangent:
-            if name not in found["states"]:
-                raise ValueError(f"without_cotangent of {self.name} names {name!r}, which is no state")
+        for what, of_states in (("without_cotangent", self.without_cotangent), ("affine", self.affine)):
+            for name in of_states:
+                if name not in found["states"]:
+                    raise ValueError(f"{what} of {self.name} names {name!r}, which is no state")
+        for name in {moved for outputs in self.affine.values() for moved in outputs} - {"y", *found["states"]}:
+            raise ValueError(f"affine of {self.name} names {name!r}, which is neither y nor a state")
         return {
             kind: {n: (*shape, 2) if self.domain(n) is complex else tuple(shape) for n, shape in shapes.items()}
             for kind, shapes in found.items()

@@ -1,23 +1,25 @@
 """Cells of people's own, with several inputs, states of any shape, domains and derivatives that are meant to differ:
 right ones are green, and mistakes are red, by a law that looks at that place."""
 
+from dataclasses import replace
+
+import autograd.numpy as anp
 import numpy as np
 import pytest
 
 from bpttcheck import LAWS, Capabilities, CustomCell, judge
 from bpttcheck.cases.blocks import case_arrays
 from bpttcheck.cases.changes import domain_of, ordinary, other_problem, with_other_steps, with_padding
-from bpttcheck.cases.drawing import draw_case
+from bpttcheck.cases.drawing import Draw, draw_case
 from bpttcheck.cases.realising import realise
 from bpttcheck.custom_cell import inside
+from bpttcheck.measuring.trial import Trial
+from bpttcheck.running.evaluating import evaluate
 from bpttref import Cotangents, trees
 
-from ..own_cells import CELLS, Rotating
+from ..own_cells import CELLS, SMALL, Rotating, Subject
 
 EACH_CELL = pytest.mark.parametrize("name", CELLS)
-
-
-SMALL = {"T": range(1, 5), "B": (1, 2), "D": (2, 3), "H": (1, 2, 3)}  # autograd is slow
 
 
 def judged(subject, *ids, dtype="float64", examples=10):
@@ -92,6 +94,76 @@ def test_mistakes_in_a_pullback_are_red(name, mistake):
     assert red(subject, "own-forward-derivative", "split-resume-pullback", "linear-in-cotangents", examples=8)
 
 
+@pytest.mark.parametrize(("name", "mistake"), [
+    ("selective-scan", of_one_parameter),
+    ("delta-rule", of_one_input(0)),
+    ("slstm", final_ignored),
+    ("embedded", no_carry),
+])  # fmt: skip
+def test_mistakes_in_smooth_cells_leave_a_remainder(name, mistake):
+    """A cell that does not say that it is smooth is not asked."""
+    subject = CELLS[name](sizes=SMALL, wrong=mistake)
+    assert red(subject, "taylor-remainder", examples=6) == {"taylor-remainder"}
+    (found,) = judged(CELLS["min-gru"](sizes=SMALL), "taylor-remainder", examples=1).values()
+    assert (found.status, found.reason) == ("skipped", "the cell is not known to be smooth")
+
+
+def test_saturated_outputs_round_more_than_what_goes_in_moves_them():
+    """Units at 1 but for a ten-thousandth: no rounding of what goes in changes a digit, and each output is rounded."""
+    subject = CELLS["embedded"](dtypes=("float64",))
+    draw = Draw(7, 1, 3, 2, 1, False, False, False, False, 8.0, 4286266369)
+    trial = Trial(subject, subject.declared, *realise(draw, subject.cell, "float64", subject.declared))
+    assert not evaluate(next(law for law in LAWS if law.id == "taylor-remainder"), trial).failed
+
+
+def test_nothing_moves_whose_domain_is_a_function():
+    """At its edge it would not move along a line; where there is nothing else, nothing is proved."""
+    cell = CustomCell(
+        "of-function",
+        streams=lambda D, H: {"u": (H,)},
+        domains={"u": lambda a: np.clip(a, -1, 1)},
+        smooth=True,
+    )
+    subject = Subject(cell, lambda p, x, s: (anp.tanh(x["u"]), {}), dtypes=("float64",), truncations=())
+    assert judged(subject, "taylor-remainder")["taylor-remainder"].status == "vacuous"
+
+
+def test_what_overflows_where_units_saturate_is_seen_by_nothing_else():
+    """A sigmoid of two exponentials; the other is right."""
+
+    def gated(sigmoid, *large):
+        def step(p, x, s):
+            h = s["h"] * sigmoid(anp.dot(x["u"], p["W"]))
+            return h, {"h": h}
+
+        cell = CustomCell(
+            "gated",
+            parameters=lambda D, H: {"W": (H, H)},
+            states=lambda H: {"h": (H,)},
+            streams=lambda D, H: {"u": (H,)},
+            saturates=large,
+        )
+        return Subject(cell, step, sizes=SMALL)
+
+    def overflowing(a):
+        return anp.exp(a) / (1 + anp.exp(a))
+
+    law = "saturated-is-finite"
+    assert red(gated(overflowing, "W"), examples=4) == {law}
+    for large in (["W"], ["u"], ["W", "u"]):
+        assert red(gated(overflowing, *large), law, examples=4) == {law}
+        assert red(gated(lambda a: (1 + anp.tanh(a / 2)) / 2, *large), law, examples=4) == set()
+
+
+def test_a_softplus_that_overflows_is_seen_in_an_slstm():
+    """That of the tests: the logarithm of a forget gate is -log(1 + e^-f), as it stands."""
+    subject = CELLS["slstm"](sizes=SMALL)
+    subject.cell = replace(subject.cell, saturates=("W", "b"))
+    subject.declared = replace(subject.declared, cells=(subject.cell,))
+    found = judged(subject, "saturated-is-finite", examples=4)["saturated-is-finite"]
+    assert found.status == "failed" and "is not finite where W and b are made 1e4" in found.reason
+
+
 @pytest.mark.parametrize("slip", ["a", "b", "c"])
 def test_a_conjugate_that_is_not_taken_is_red(slip):
     assert "own-forward-derivative" in red(Rotating(slip))
@@ -161,6 +233,14 @@ def test_numbers_stay_in_their_domain(domain):
     ({"streams": lambda D, H: {}}, "declares streams, but there is none"),
     ({"streams": lambda D, H: {"a.b": ()}}, "must not be called 'a.b'"),
     ({"streams": lambda D, H: {"h": ()}, "surrogate": ["h"]}, "there are two of that name"),
+    ({"affine": {"h": "h"}}, "affine must name outputs for h, such as"),
+    ({"affine": {"W": ["y"]}}, "affine of own names 'W', which is no state"),
+    ({"affine": {"h": ["z"]}}, "names 'z', which is neither y nor a state"),
+    ({"affine": {"h": ["h"]}, "domains": {"h": "unit norm"}}, "whose domain 'unit norm' holds nothing between"),
+    ({"affine": ("h",)}, "affine must map states to the outputs"),
+    ({"saturates": "W"}, "saturates must be a collection of names"),
+    ({"saturates": ["q"]}, "names 'q', which is no parameter, state or stream"),
+    ({"saturates": ["W"], "domains": {"W": "(0, 1)"}}, "holds no large numbers"),
 ])  # fmt: skip
 def test_a_declaration_that_makes_no_sense_is_one_sentence(declared, said):
     with pytest.raises(ValueError, match=said):

@@ -13,6 +13,8 @@ CELL = CustomCell(
     "policy",
     parameters=lambda D, H: {"W": (D, H), "R": (H, H)},
     states=lambda H: {"h": (H,)},
+    smooth=True,
+    saturates=("W",),
 )
 RESETS = {law.id for law in LAWS if law.family == "resets"}
 

@@ -4,9 +4,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from bpttcheck import LAWS, Capabilities, CustomCell, Gradients, judge
+from bpttcheck import LAWS, Capabilities, Case, CustomCell, Gradients, judge
 from bpttcheck.adapters.reference import Reference
+from bpttcheck.cases.blocks import named
+from bpttcheck.cases.truncations import DRAWN
+from bpttcheck.laws.truncation import add_piece, pieces_of
+from bpttcheck.measuring.trial import Trial
 from bpttcheck.running.verdict import Own
 from bpttref import (
     LSTM,
@@ -21,9 +27,14 @@ from bpttref import (
     Window,
     checkpointed_vjp,
     vjp,
+    weights,
     zero_states,
 )
 
+from ..own_cells import CELLS, Subject
+from ..reference.problems import close, problems
+
+PIECES = [law for law in LAWS if law.id == "pieces-alone"]
 RULES = (Regular, Window, Blocks, Last)
 
 
@@ -77,36 +88,123 @@ CELL = CustomCell("mine", lambda D, H: {"U": (H, D), "V": (H, H)}, lambda H: {"h
 
 
 class Unknown:
-    """A plain RNN under another name, which truncates as it should."""
+    """A plain RNN under another name, which truncates as it should, but for some gradients, which are those of another
+    rule, full BPTT unless it is given."""
 
     name = "unknown"
 
-    def __init__(self, rule, untruncated=()):
-        self.rule, self.untruncated = rule, untruncated
+    def __init__(self, rule, wrong=(), by=lambda strategy: Full(), inputs=("dense", "initial")):
+        self.rule, self.wrong, self.by, self.inputs = rule, wrong, by, inputs
 
     def capabilities(self):
-        return Capabilities(cells=(CELL,), dtypes=("float64",), truncations=(self.rule,))
+        return Capabilities(cells=(CELL,), dtypes=("float64",), truncations=(self.rule,), inputs=self.inputs)
 
     def vjp(self, case):
         p = case.parameters[0][0]
         layer = (({"W_hx": p["U"], "W_hh": p["V"]},),)
-        outputs, truncated = vjp(RNN("tanh"), layer, case.x, case.initial, strategy=case.truncation)
-        full = vjp(RNN("tanh"), layer, case.x, case.initial)[1]
+
+        def run(strategy):
+            options = {"lengths": case.lengths, "resets": case.resets, "strategy": strategy}
+            return vjp(RNN("tanh"), layer, case.x, case.initial, **options)
+
+        outputs, truncated = run(case.truncation)
+        other = run(case.truncation if case.truncation == Full() else self.by(case.truncation))[1]
 
         def pullback(cotangents):
-            a, b = truncated(cotangents), full(cotangents)
-            x = (b if "x" in self.untruncated else a).x
-            own = (b if "parameters" in self.untruncated else a).parameters[0][0]
-            return Gradients(x, (({"U": own["W_hx"], "V": own["W_hh"]},),), a.initial)
+            a, b = truncated(cotangents), other(cotangents)
+            found = {name: getattr(b if name in self.wrong else a, name) for name in ("x", "parameters", "initial")}
+            own = found["parameters"][0][0]
+            return Gradients(found["x"], (({"U": own["W_hx"], "V": own["W_hh"]},),), found["initial"])
 
         return outputs, pullback
 
 
-@pytest.mark.parametrize("rule", RULES)
-@pytest.mark.parametrize("part", ["parameters", "x"])
-def test_an_unknown_cell_is_judged_by_its_own_pieces(rule, part):
-    assert failed(Unknown(rule)) == set()
-    assert "pieces-alone" in failed(Unknown(rule, (part,)), "pieces-alone")
+ALL_RULES = (*RULES, Links)
+
+
+@pytest.mark.parametrize("rule", ALL_RULES)
+def test_an_unknown_cell_is_judged_by_its_own_pieces(rule):
+    """Parts of its gradients are truncated and others are not."""
+    assert failed(Unknown(rule), examples=16) == set()
+    for wrong in (("parameters",), ("x",), ("initial",), ("x", "parameters")):
+        assert failed(Unknown(rule, wrong), "pieces-alone", examples=12) == {"pieces-alone"}
+
+
+@pytest.mark.parametrize(("rule", "wrong", "by"), [
+    (Window, "initial", lambda window: Window(window.tau + 1)),  # it ends at the first step
+    (Window, "initial", lambda window: Window(max(1, window.tau - 1))),
+    (Blocks, "initial", lambda blocks: Blocks(blocks.k1, blocks.k2 + 1)),
+    (Last, "initial", lambda last: Regular(last.k)),
+    (Regular, "initial", lambda regular: Last(regular.tau)),
+    (Regular, "initial", lambda regular: Window(regular.tau)),
+    (Links, "parameters", lambda links: Links((1.0, *links.xi[:-1]))),
+])  # fmt: skip
+def test_another_rule_for_some_gradients_alone_is_seen_without_a_reference(rule, wrong, by):
+    assert failed(Unknown(rule, (wrong,), by), "pieces-alone", examples=12) == {"pieces-alone"}
+
+
+@pytest.mark.parametrize("kind", ["lengths", "resets"])
+def test_pieces_of_rows_that_end_or_start_anew(kind):
+    """A truncation that is ignored for the parameters, where rows have lengths or are reset; else it is right."""
+
+    class Sometimes(Unknown):
+        def vjp(self, case):
+            there = getattr(case, kind) is not None
+            return Unknown(self.rule, ("parameters", "initial") if there and self.wrong else ()).vjp(case)
+
+    inputs = ("dense", "initial", kind)
+    for rule in (Regular, Window, Links):
+        assert failed(Sometimes(rule, inputs=inputs), "pieces-alone", examples=16) == set()
+        assert failed(Sometimes(rule, ("all",), inputs=inputs), "pieces-alone", examples=16) == {"pieces-alone"}
+
+
+@given(st.integers(1, 9), st.sampled_from(ALL_RULES), st.integers(0, 2**30))
+def test_pieces_add_up_to_the_matrix(T, rule, seed):
+    """Those of each rule keep each contribution, that of the initial state included, as often as its M says."""
+    rng = np.random.default_rng(seed)
+    strategy = Links((1.0, *rng.integers(0, 2, T - 1) * 1.0)) if rule is Links else DRAWN[rule](rng, T)
+    t, s = np.arange(T)[:, None], np.arange(-1, T)
+    total = np.zeros((T, T + 1))
+    for piece in pieces_of(strategy, T):
+        back = (s >= piece.steps.start) | ((s < 0) & piece.of_initial)
+        assert piece.losses[: piece.steps.start].sum() == piece.losses[piece.steps.stop :].sum() == 0
+        total += (s <= t) & back & piece.losses[:, None]
+    assert np.array_equal(total, weights(strategy, T))
+
+
+@given(problems(least=3), st.sampled_from(ALL_RULES), st.integers(0, 2**30))
+def test_pieces_add_up_to_what_the_reference_gives(problem, rule, seed):
+    """All gradients, of stacks of known cells."""
+    T, rng = len(problem.x), np.random.default_rng(seed)
+    strategy = Links((1.0, *rng.integers(0, 2, T - 1) * 1.0)) if rule is Links else DRAWN[rule](rng, T)
+    case = Case(problem.cell, "float64", problem.parameters, problem.x, problem.initial)
+    trial = Trial(Reference(), Reference().capabilities(), case, problem.cotangents)
+    total = {name: np.zeros(array.shape) for name, array in trial.gradients.items()}
+    for piece in pieces_of(strategy, T):
+        before = replace(case, x=case.x[: piece.steps.start])
+        add_piece(total, trial, piece, trial.run(before)[0].final)
+    right = vjp(problem.cell, problem.parameters, problem.x, problem.initial, strategy=strategy)[1](problem.cotangents)
+    assert total.keys() == named(right).keys()
+    assert all(close(total[name], array, 3000) for name, array in named(right).items())
+
+
+def test_pieces_of_states_of_any_shape_of_complex_ones_and_of_none():
+    """A matrix, complex numbers, and a cell without a state, of which nothing can be cut."""
+    small = {"T": range(1, 6), "B": (1, 2), "D": (2,), "H": (1, 2)}
+    attention, rotating = CELLS["gated-attention"](sizes=small), CELLS["rotating"](truncations=(Regular, Links))
+    for subject in (attention, rotating):
+        results = judge(subject, PIECES, dtypes=["float64"], examples=16, seed=1, shrink=False)
+        assert [r.status for r in results] == ["passed"], results
+
+    def not_truncated(case, pullback, cotangents):
+        full = Subject.vjp(CELLS["gated-attention"](), replace(case, truncation=Full()))[1](cotangents)
+        return pullback(cotangents)._replace(initial=full.initial)
+
+    wrong = CELLS["gated-attention"](sizes=small, wrong=not_truncated)
+    assert failed(wrong, "pieces-alone", dtypes=["float64"], examples=16) == {"pieces-alone"}
+    without = CustomCell("stateless", streams=lambda D, H: {"u": (H,)})
+    (result,) = judge(Subject(without, lambda p, x, s: (x["u"] ** 2, {}), dtypes=("float64",)), PIECES, examples=16)
+    assert result.status == "vacuous"
 
 
 @pytest.mark.parametrize("kind", [Regular, Window, Links])

@@ -82,11 +82,17 @@ def resets_far(case: Case) -> bool:
     return case.reset_to == "initial" and case.resets is not None and bool(case.resets.any())
 
 
+def saturating(case: Case) -> Collection[str]:
+    """What saturates the units of a case's cell where it is large, by name."""
+    return case.cell.saturates if isinstance(case.cell, CustomCell) else ("W_hx", "b_hx")
+
+
 def saturated(case: Case) -> Case:
-    """The case with input weights and biases of 1e4, so that every pre-activation is of that order."""
+    """The case with numbers of 1e4, each with its sign, in all that saturates its cell's units."""
+    names = saturating(case)
 
     def large(name: str, array: Array) -> Array:
-        return (1e4 * np.sign(array)).astype(array.dtype) if name.rsplit(".", 1)[-1] in ("W_hx", "b_hx") else array
+        return put_inside(case, name, 1e4 * np.sign(array)) if name.rpartition(".")[2] in names else array
 
     return with_arrays(case, large)
 

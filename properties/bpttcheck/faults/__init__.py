@@ -66,11 +66,13 @@ _ORDER = """
     gates-in-another-order negated times-rows masked-by-multiplication stops-after-16-steps tail-of-vector-skipped
     dy-overwritten-by-dx reset-ineffective stale-packed-weights dropped-weight-written-back two-gradients-differ
     cache-key-incomplete bias-grad-accumulates output-buffer-reused tail-chunk-dropped noop-if-T-lt-k setting-ignored
-    state-not-carried only-last-loss-travels bp-lim-bounds cells-or-transitions window-from-the-end window-for-segments
+    state-not-carried only-last-loss-travels bp-lim-bounds cells-or-transitions window-reaches-initial
+    window-from-the-end window-for-segments
     segments-for-window k2-from-the-loss early-losses-count reweight-once no-reweight p-instead-of-1/p reweight-twice
     unseeded-pattern cut-with-probability-pi not-detached layer-not-detached segments-one-longer cuts-one-early
     parameters-not-truncated-regular parameters-not-truncated-window parameters-not-truncated-blocks
-    parameters-not-truncated-last parameters-not-truncated-links tau-one-means-none hidden-state-not-detached
+    parameters-not-truncated-last parameters-not-truncated-links gradient-of-detached-state tau-one-means-none
+    hidden-state-not-detached
     links-drawn-together rho-set-by-eval loss-not-over-T norm-by-full-length zero-grad-inside tbptt-state-leak
     bias-never-learns target-subtracted-twice chunks-kept-alive loss-off-by-a-constant optimiser-steps-inside
     loop-parameters-not-truncated pushforward-without-h0

@@ -118,6 +118,26 @@ def parameters_not_truncated(kind: type, correct: Vjp) -> Vjp:
     return faulty
 
 
+def gradient_of_detached_state(correct: Vjp) -> Vjp:
+    """The last k steps start from a detached state, and its gradient is returned for that of the initial state."""
+
+    def faulty(case: Case) -> tuple[Outputs, Pullback]:
+        outputs, pullback = correct(case)
+        start = case.T - case.truncation.k if isinstance(case.truncation, Last) else 0
+        if start <= 0 or case.lengths is not None:
+            return outputs, pullback
+        state = correct(replace(of_steps(case, slice(start)), truncation=Full()))[0].final
+        _, tail = correct(replace(of_steps(case, slice(start, None)), initial=state, truncation=Full()))
+
+        def pulled(cotangents: Cotangents) -> Gradients:
+            dy = None if cotangents.y is None else cotangents.y[start:]
+            return pullback(cotangents)._replace(initial=tail(Cotangents(dy, cotangents.final)).initial)
+
+        return outputs, pulled
+
+    return faulty
+
+
 def hidden_state_not_cut(name: str, layer: int, cotangent: Array) -> Array:
     return cotangent if name == "h" else 0 * cotangent
 
@@ -183,7 +203,7 @@ _ROWS: tuple[tuple[Any, ...], ...] = (
             f"parameters-not-truncated-{kind.__name__.lower()}",
             f"Under {kind.__name__.lower()} truncation dx is truncated and the parameters' gradients are not.",
             "https://github.com/Theano/Theano/issues/4652",
-            (f"{kind.__name__.lower()}-reference", *(("pieces-alone",) if kind is not Links else ())),
+            (f"{kind.__name__.lower()}-reference", "pieces-alone"),
             (RNN("tanh"),),
             partial(parameters_not_truncated, kind),
         )
@@ -196,6 +216,14 @@ _ROWS: tuple[tuple[Any, ...], ...] = (
         ("random-pattern",),
         (RNN("tanh"), LSTM()),
         partial(parameters_not_truncated, Random),
+    ),
+    (
+        "gradient-of-detached-state",
+        "The gradient of the state from which the last k steps start is returned for that of the initial state.",
+        "",
+        ("last-reference", "pieces-alone"),
+        (RNN("tanh"), LSTM()),
+        gradient_of_detached_state,
     ),
     (
         "cut-behind-the-end",

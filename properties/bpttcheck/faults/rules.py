@@ -63,6 +63,13 @@ def early_losses_count(strategy: Last, T: int) -> Array:
     return np.where((t < T - strategy.k) & (s == t), 1.0, weights(strategy, T))
 
 
+def initial_one_further(strategy: Window, T: int) -> Array:
+    """Windows are right, and those that end at the first step reach the initial state, too."""
+    M = weights(strategy, T)
+    M[:, 0] = weights(Window(strategy.tau + 1), T)[:, 0]
+    return M
+
+
 def silent_if_short(case: Case, pullback: Pullback, cotangents: Cotangents) -> Gradients:
     gradients = pullback(cotangents)
     short = isinstance(case.truncation, Regular) and case.truncation.tau > case.T
@@ -158,6 +165,14 @@ FAULTS = tuple(
             ("xray-window", "window-reference"),
             (GRU("after"),),
             partial(by_matrix, Window, one_more),
+        ),
+        (
+            "window-reaches-initial",
+            "A window that ends at the first step reaches the initial state, too.",
+            "",
+            ("window-reference", "pieces-alone"),
+            (RNN("tanh"), LSTM()),
+            partial(by_matrix, Window, initial_one_further),
         ),
         (
             "window-from-the-end",

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from bpttcheck.laws import (
+    affine,
     agreement,
     algebra,
     batch,
@@ -31,6 +32,7 @@ _FAMILIES = (
     factors,
     derivative,
     algebra,
+    affine,
     time,
     batch,
     purity,

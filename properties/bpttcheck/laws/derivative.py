@@ -54,21 +54,23 @@ def _own_loss(trial: Trial) -> Iterator[Comparison]:
 def _remainder(trial: Trial) -> Iterator[Comparison]:
     """What is left of f(w + e v) - f(w) once e <g, v> is taken away, v along all arrays at once: at a small e it is
     less than 4 times what a square law predicts from three larger ones. With a wrong gradient it falls like e, and
-    is 2^6 times that. The larger ones stay where the gradient hardly changes.
+    is 2^6 times that. The larger ones stay where the gradient hardly changes. What a function keeps in its domain stays
+    as it is: at an edge it would not move along v.
     """
     tangents: Named = {}
-
     trial = _of_own_forward(trial)
 
     def direction(name: str, array: Array) -> Array:
-        if name in trial.gradients and not meant_to_differ(trial.case, name):
+        domain = domain_of(trial.case, name)
+        moves = domain is complex or not callable(domain)
+        if moves and name in trial.gradients and not meant_to_differ(trial.case, name):
             tangents[name] = trial.rng.choice([-0.5, 0.5], array.shape) * np.minimum(
-                min(1.0, float(np.abs(array).max(initial=0))), room(domain_of(trial.case, name), array)
+                min(1.0, float(np.abs(array).max(initial=0))), room(domain, array)
             )
         return array
 
     with_arrays(trial.case, direction)
-    spread = trial.measured.spread
+    spread, eps = trial.measured.spread, float(np.finfo(float).eps)
 
     def remainder(e: float) -> tuple[float, float, float]:
         """The remainder, the linear term, and the rounding of both."""
@@ -80,12 +82,15 @@ def _remainder(trial: Trial) -> Iterator[Comparison]:
         linear = {n: trial.gradients[n] * v for n, v in change.items()}
         terms = [c * (after[n] - trial.outputs[n]) for n, c in named(trial.cotangents).items() if n in after]
         moved, predicted = (float(sum(a.sum() for a in arrays)) for arrays in (terms, linear.values()))
-        rounding = sum(float((np.abs(c) * spread[n]).sum()) for n, c in named(trial.cotangents).items())
+        rounding = sum(
+            float((np.abs(c) * (spread[n] + eps / 2 * np.abs(trial.outputs[n]))).sum())  # each is rounded at least once
+            for n, c in named(trial.cotangents).items()
+        )
         rounding += sum(float((np.abs(v) * spread[n]).sum()) for n, v in change.items())
         size = sum(float(np.abs(a).sum()) for a in (*terms, *linear.values()))
-        return abs(moved - predicted), abs(predicted), FACTOR * rounding + 64 * float(np.finfo(float).eps) * size
+        return abs(moved - predicted), abs(predicted), FACTOR * rounding + 64 * eps * size
 
-    e = min(2.0**-6, *(HARDLY * doubling(trial, name, trial.gradients, trial.measured) for name in tangents))
+    e = min([2.0**-6, *(HARDLY * doubling(trial, name, trial.gradients, trial.measured) for name in tangents)])
     small, linear, rounding = remainder(e / 2**8)
     larger = max(remainder(e / 2**k)[0] * 4.0 ** (k - 8) for k in (0, 1, 2))
     tolerance = 4 * larger + rounding

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from bpttcheck.cases.blocks import has_steps, named
-from bpttcheck.cases.changes import of_steps, saturated, with_arrays
+from bpttcheck.cases.changes import of_steps, saturated, saturating, with_arrays
 from bpttcheck.contract import Cotangents
 from bpttcheck.laws.law import Law, carried_cotangents, empty, gradients, saturating_cell, wide_range
 from bpttcheck.measuring.calls import AdapterError, Refused
@@ -35,7 +35,8 @@ def named_states(trial: Trial) -> dict[str, Array]:
 def _saturated(trial: Trial) -> Iterator[Comparison]:
     for name, array in trial.results(saturated(trial.case), trial.cotangents).items():
         if not np.isfinite(array).all():
-            raise Violation(f"{name} is not finite where input weights and biases are made 1e4, each with its sign")
+            large = " and ".join(saturating(trial.case))
+            raise Violation(f"{name} is not finite where {large} are made 1e4, each number with its sign")
         yield Comparison(name, 0.0, 1.0)
 
 

@@ -170,12 +170,20 @@ def right_numbers(strategy: type[Strategy] = Full) -> Need:
 
 known_cell = Need(lambda asked: not isinstance(asked.cell, CustomCell), "the cell is not one of the reference's")
 smooth_cell = Need(
-    lambda asked: not isinstance(asked.cell, CustomCell) and asked.cell.name != "rnn-relu",
+    lambda asked: asked.cell.smooth if isinstance(asked.cell, CustomCell) else asked.cell.name != "rnn-relu",
     "the cell is not known to be smooth",
 )
 saturating_cell = Need(
-    lambda asked: not isinstance(asked.cell, CustomCell) and asked.cell.name not in ("rnn-relu", "rnn-identity"),
+    lambda asked: (
+        asked.cell.saturates
+        if isinstance(asked.cell, CustomCell)
+        else asked.cell.name not in ("rnn-relu", "rnn-identity")
+    ),
     "the cell is not known to saturate",
+)
+affine_cell = Need(
+    lambda asked: isinstance(asked.cell, CustomCell) and asked.cell.affine,
+    "the cell is not declared to be affine in a state",
 )
 float64 = Need(lambda asked: asked.dtype == "float64", "rounding hides it in other dtypes than float64")
 coarse_format = Need(lambda asked: FORMATS[asked.dtype].eps > 1e-5, "single cases show it in finer formats")

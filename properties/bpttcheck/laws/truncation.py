@@ -2,13 +2,15 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
-from bpttcheck.cases.blocks import Named, has_steps, named
+from bpttcheck.cases.blocks import Named, has_rows, has_steps, named
 from bpttcheck.cases.changes import of_steps, only_y, resets_far
 from bpttcheck.cases.truncations import COVERING, DRAWN, NO_TEMPORAL_TERM, OF_STEPS, cuts
 from bpttcheck.contract import Cotangents, OneShot
+from bpttcheck.laws.batch import take
 from bpttcheck.laws.law import (
     NO_REFERENCE,
     RIGHT_NUMBERS,
@@ -24,10 +26,12 @@ from bpttcheck.laws.law import (
 )
 from bpttcheck.measuring.comparisons import Comparison
 from bpttcheck.measuring.trial import Trial
-from bpttref import Blocks, Last, Links, Random, Regular, Strategy, Window, trees
+from bpttref import Blocks, Last, Links, Random, Regular, Strategy, Window, trees, weights
+from bpttref.arrays import Array
+from bpttref.network import States
 
 _STEPS = 7  # of which the pieces are cut out
-_BY_PIECES = (Regular, Window, Blocks, Last)
+_OF_PIECES = (Regular, Window, Blocks, Last)
 
 
 def _covers(trial: Trial) -> Iterator[Comparison]:
@@ -104,47 +108,87 @@ def _objective(trial: Trial) -> Iterator[Comparison]:
             yield replace(comparison, case=case)
 
 
-def _pieces(strategy: Strategy, T: int) -> list[tuple[int, int, int]]:
-    """The pieces of time whose full gradients add up to a truncated one: first step, last step + 1, first loss."""
-    if isinstance(strategy, Regular):
-        return [(s, min(s + strategy.tau, T), s) for s in range(0, T, strategy.tau)]
-    if isinstance(strategy, Last):
-        return [(T - strategy.k, T, T - strategy.k)]
-    k1, k2 = (1, strategy.tau) if isinstance(strategy, Window) else (strategy.k1, strategy.k2)  # type: ignore[union-attr]
-    return [(max(0, min(b + k1, T) - k2), min(b + k1, T), b) for b in range(0, T, k1)]
+class Piece(NamedTuple):
+    """steps: where it runs. losses: ``(T,)``, whether it has the loss of each step of the whole. of_initial: whether it
+    goes back to the initial states of the whole, and not to the first step alone."""
+
+    steps: slice
+    losses: Array
+    of_initial: bool
+
+
+def pieces_of(strategy: Strategy, T: int) -> list[Piece]:
+    """The pieces of time whose full gradients add up to a truncated one: the losses that go back equally far are one.
+
+    The rule keeps a contribution or drops it, and keeps all from some place on: its M is of ones behind zeros.
+    """
+    M = weights(strategy, T)
+    counts, back = M.any(axis=1), M.argmax(axis=1)
+    found = []
+    for column in np.unique(back[counts]):
+        losses = counts & (back == column)
+        steps = slice(max(int(column) - 1, 0), int(np.flatnonzero(losses)[-1]) + 1)
+        found.append(Piece(steps, losses, column == 0))
+    return found
+
+
+def _by_pieces(trial: Trial) -> Iterator[tuple[Strategy, list[Piece]]]:
+    """Truncations of the trial's case, and their pieces. Links are kept or cut: where gradients are affine in each, as
+    another law says, these say all."""
+    unit, T, sizes = trial.unit, trial.case.T, trial.capabilities.sizes.get("T")
+    strategies = [*_drawn(trial, [kind for kind in trial.capabilities.truncations if kind in _OF_PIECES], unit)]
+    if Links in trial.capabilities.truncations:
+        xi = np.ones(T)
+        xi[unit::unit] = trial.rng.integers(0, 2, len(xi[unit::unit]))
+        strategies += [Links(tuple(xi.tolist()))] * (not xi.all())
+    for strategy in strategies:
+        pieces = pieces_of(strategy, T)
+        places = {piece.steps.start % unit for piece in pieces}
+        if places == {0} and (sizes is None or {len(range(T)[piece.steps]) for piece in pieces} <= {*sizes}):
+            yield strategy, pieces
 
 
 def _pieces_alone(trial: Trial) -> Iterator[Comparison]:
-    """Each piece starts from the states that the subject returns there. Gradients of initial states are left out: which
-    windows reach them differs."""
-    if not trial.even or trial.cotangents.y is None or resets_far(trial.case):
+    """Each piece starts from the states that the subject returns there, in the rows that have not ended."""
+    case, unit = trial.case, trial.unit
+    if not trial.one_way or resets_far(case) or (case.lengths is not None and not case.lengths.all()):
         return
-    unit, allowed = trial.unit, trial.capabilities.sizes.get("T")
-    trial = trial.of_first_steps(min(_STEPS, trial.case.T // unit) * unit)
-    T, dy, states = trial.case.T, trial.cotangents.y, {0: trial.case.initial}
-    assert dy is not None
-    for t in range(0, T - unit, unit):
-        piece = replace(of_steps(trial.case, slice(t, t + unit)), initial=states[t])
-        states[t + unit] = trial.run(piece)[0].final
-    kinds = [kind for kind in trial.capabilities.truncations if kind in _BY_PIECES]
-    for strategy in _drawn(trial, kinds, unit):
-        lengths = {stop - start for start, stop, _ in _pieces(strategy, T)}
-        if allowed is not None and lengths - {*allowed}:
-            continue
-        total = {name: np.zeros(array.shape) for name, array in trial.gradients.items() if "initial." not in name}
-        for start, stop, loss in _pieces(strategy, T):
-            piece = replace(of_steps(trial.case, slice(start, stop)), initial=states[start])
-            at_losses = dy[start:stop] * (np.arange(start, stop) >= loss)[:, None, None].astype(dy.dtype)
-            final = trial.cotangents.final if stop == T else None
-            for name, array in trial.gradients_of(piece, Cotangents(at_losses, final)).items():
-                if name in total:
-                    at = slice(start, stop) if has_steps(name) else slice(None)
-                    total[name][at] += array
-        case = trial.truncated(strategy)
-        (measured,) = trial.measure(case, trial.cotangents)
-        got, alive = trial.gradients_of(case, trial.cotangents), _cut_away(total, trial.gradients)
+    trial = trial.of_first_steps(min(_STEPS, case.T // unit) * unit)
+    states = {0: case.initial}
+    for t in range(0, trial.case.T - unit, unit):
+        step = replace(of_steps(case, slice(t, t + unit)), initial=states[t], lengths=None)
+        states[t + unit] = trial.run(step)[0].final
+    for strategy, pieces in _by_pieces(trial):
+        total = {name: np.zeros(array.shape) for name, array in trial.gradients.items()}
+        for piece in pieces:
+            add_piece(total, trial, piece, states[piece.steps.start])
+        truncated = trial.truncated(strategy)
+        (measured,) = trial.measure(truncated, trial.cotangents)
+        got, alive = trial.gradients_of(truncated, trial.cotangents), _cut_away(total, trial.gradients)
         for comparison in trial.compare(got, total, measured, measured, alive=alive):
-            yield replace(comparison, case=case)
+            yield replace(comparison, case=truncated)
+
+
+def add_piece(total: Named, trial: Trial, piece: Piece, initial: States | None) -> None:
+    """Add the full gradients of the losses of a piece that starts from ``initial``."""
+    case, (dy, final), steps = trial.case, trial.cotangents, piece.steps
+    lengths = np.full(case.B, case.T) if case.lengths is None else case.lengths
+    rows, ends_here = np.flatnonzero(lengths > steps.start), piece.losses[lengths - 1]
+    if not rows.size:
+        return
+    left = None if case.lengths is None else np.minimum(lengths, steps.stop) - steps.start
+    whole = replace(of_steps(case, steps), initial=initial, lengths=left)
+    given = Cotangents(
+        None if dy is None else (dy.T * piece.losses).T[steps],
+        trees.each(lambda a: (a.T * ends_here).T, final),
+    )
+    for name, array in trial.gradients_of(*take(whole, given, rows)).items():
+        if has_steps(name):
+            total[name][steps][:, rows] += array
+        elif not has_rows(name):
+            total[name] += array
+        elif piece.of_initial:
+            total[name][rows] += array
 
 
 single_steps = Need(
@@ -152,9 +196,9 @@ single_steps = Need(
     "no truncation to single steps is declared",
 )
 
-by_pieces = Need(
-    lambda asked: {*_BY_PIECES} & {*asked.capabilities.truncations},
-    "neither regular, window, blocks nor last truncation is declared",
+of_pieces = Need(
+    lambda asked: {*_OF_PIECES, Links} & {*asked.capabilities.truncations},
+    "no truncation whose pieces are known beforehand is declared",
 )
 
 LAWS = (
@@ -201,11 +245,12 @@ LAWS = (
     ),
     Law(
         "pieces-alone",
-        "A truncated gradient is the sum of the full gradients of the pieces that the rule keeps, each run on its own.",
+        "A truncated gradient is the sum of the full gradients of the pieces that the rule keeps, each run on its own; "
+        "initial states get those of the pieces that go back to them.",
         "gradient = sum over pieces of full BPTT from the states where they begin",
         "Dive into Deep Learning, 9.7.1.2",
         _pieces_alone,
-        (gradients, outputs("y"), carried_states, by_pieces),
+        (gradients, carried_states, of_pieces),
         {"T": 3},
         cost=4,
         kept=NO_REFERENCE,

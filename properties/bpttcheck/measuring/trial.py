@@ -9,7 +9,7 @@ from zlib import crc32
 import numpy as np
 
 from bpttcheck.cases.blocks import Named, case_arrays, digest, has_steps, named
-from bpttcheck.cases.changes import all_states, in_float64, of_steps
+from bpttcheck.cases.changes import all_states, first_steps, in_float64
 from bpttcheck.contract import (
     Capabilities,
     Case,
@@ -253,9 +253,7 @@ class Trial:
 
     def of_first_steps(self, steps: int) -> "Trial":
         """A trial of the first steps of a sequence, which goes on drawing where this one is."""
-        case = of_steps(self.case, slice(steps))
-        y, final = self.cotangents
-        cotangents = Cotangents(None if y is None else y[:steps], final)
+        case, cotangents = first_steps(self.case, self.cotangents, steps)
         short = Trial(self.subject, self.capabilities, case, cotangents, self.against)
         short.calls, short.rng = self.calls, self.rng
         return short
