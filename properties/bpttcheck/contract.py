@@ -79,12 +79,6 @@ class Case:
         return sizes | {"D": first["W_hx"].shape[1], "H": first["W_hh"].shape[1]}
 
 
-def refuse_resets(name: str, inputs: Collection[str]) -> None:
-    """Raise ValueError where resets are declared for an adapter that does not hand them over."""
-    if "resets" in inputs:
-        raise ValueError(f"{name} is declared to take resets, which only an adapter of your own can hand over")
-
-
 def one_stream(x: Any) -> Array:
     """The first of several streams, or the only one: an array ``(T, B, ..)``."""
     found: Array = next(iter(x.values())) if isinstance(x, Mapping) else x
