@@ -86,8 +86,10 @@ class TorchSubject:
             retain = self.capabilities().reusable and not case.once
             pulled = [self._tensor(case, array).to(outputs[name].dtype) for name, array in given.items()]
             found = _differentiated(case, at, [outputs[name] for name in given], pulled, retain)
-            usual = ("initial" in self.capabilities().inputs) == (case.initial is not None) and case.T > 0
-            if usual and case.truncation == Full() and len(outputs) == len(named(cotangents)):
+            given_all = len(outputs) == len(named(cotangents)) and (
+                ("initial" in self.capabilities().inputs) == (case.initial is not None)
+            )
+            if given_all and case.wanted is None and case.truncation == Full() and case.T > 0:
                 _warn_of_gaps(case, outputs, found)
             return self._gradients(case, at, found)
 
