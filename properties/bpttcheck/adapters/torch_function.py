@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
+from torch import nn
+
 from bpttcheck.adapters.own_function import OwnFunction
 from bpttcheck.adapters.torch_subject import TorchSubject
 from bpttcheck.contract import Capabilities, CustomCell
@@ -21,7 +23,7 @@ class TorchFunction(TorchSubject):
     "cuda". autocast: whether 16 bits mean arrays in float32 under ``torch.autocast``. declared: what else goes into its
     `Capabilities`.
 
-    Raises ValueError where the function does not take what is declared.
+    Raises ValueError where the function is a module, or does not take what is declared.
     """
 
     def __init__(
@@ -35,6 +37,10 @@ class TorchFunction(TorchSubject):
         **declared: Any,
     ) -> None:
         super().__init__(device, autocast)
+        if isinstance(function, nn.Module):
+            raise ValueError(
+                f"TorchFunction takes a function of tensors; a {type(function).__name__} is one for TorchModule"
+            )
         self.name = name or getattr(function, "__name__", "function")
         self._function, self._has_parameters = function, cell.parameters is not CustomCell.parameters
         first = int(self._has_parameters)

@@ -35,7 +35,7 @@ class TorchModule(ModuleSubject):
     ``torch.autocast``. forward_mode: False where nobody is to ask for a jvp. declared: what else goes into its
     `Capabilities`.
 
-    Raises ValueError where ``forward`` has no parameter for what is declared.
+    Raises ValueError where ``forward`` has no parameter for what is declared, or the factory makes no module.
     """
 
     def __init__(
@@ -115,11 +115,18 @@ class TorchModule(ModuleSubject):
 
 
 def _forward(factory: Any, sizes: Mapping[str, Collection[int]]) -> Any:
-    """``forward`` of the modules without self; of a small one, unless the factory is their class."""
+    """``forward`` of the modules without self; of a small one, unless the factory is their class. Raises ValueError
+    where what there is is no factory of modules."""
     if isinstance(factory, type) and issubclass(factory, nn.Module):
         return partial(factory.forward, None)  # type: ignore[attr-defined]
+    if isinstance(factory, nn.Module):
+        raise ValueError(f"TorchModule takes a function from (D, H) to a module; this is a {type(factory).__name__}")
     D, H = (min(sizes.get(name, (2,))) for name in "DH")
-    return factory(D, H).forward
+    made = factory(D, H)
+    if not isinstance(made, nn.Module):
+        kind = type(made).__name__
+        raise ValueError(f"TorchModule takes a function from (D, H) to a module, and this one returns a {kind}")
+    return made.forward
 
 
 def _by_name(module: nn.Module) -> dict[str, nn.Parameter]:
