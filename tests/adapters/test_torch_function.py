@@ -147,9 +147,22 @@ def test_an_output_without_a_graph_is_told():
 
 
 def test_compiled():
-    subject = operator(torch.compile(attention, backend="eager"), cell=ATTENTION, sizes={**SIZES, "T": (2,)})
+    subject = operator(torch.compile(attention, backend="aot_eager"), cell=ATTENTION, sizes={**SIZES, "T": (2,)})
     assert subject.name == "attention" and subject.capabilities().default_initial == "zeros"
-    assert not wrong(subject, {"own-forward-derivative", "pulled-once"}, 2)
+    assert not wrong(subject, {"own-forward-derivative", "pulled-once", "forward-mode-duality"}, 2)
+
+
+def test_what_has_a_tangent_requires_a_gradient():
+    """Where it does not, code that inductor compiled loses the tangent without a word, and else it raises."""
+    seen = set()
+
+    def watched(x, states):
+        tangent = torch.autograd.forward_ad.unpack_dual(x).tangent
+        seen.add((tangent is not None, x.requires_grad))
+        return x + states["h"], {"h": x[-1]}
+
+    assert not wrong(operator(watched, cell=SUM, selects=False), {"forward-mode-duality", "own-forward-derivative"}, 2)
+    assert (True, True) in seen and (True, False) not in seen
 
 
 @pytest.mark.parametrize(("autocast", "factor"), [(True, 1.0), (True, 1.1), (False, 1.0)])

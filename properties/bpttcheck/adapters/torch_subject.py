@@ -118,8 +118,8 @@ class TorchSubject:
         """The pushforward by dual numbers, without oneDNN, whose LSTM has none. Raises Refused if there is none."""
         case, moves = replace(case, objective=None), named(tangents)
 
-        def dual(name: str, tensor: Any) -> Any:
-            return forward_mode.make_dual(tensor, self._tensor(case, moves[name]))
+        def dual(name: str, tensor: Any) -> Any:  # that requires no gradient loses its tangent in compiled code
+            return forward_mode.make_dual(tensor.requires_grad_(), self._tensor(case, moves[name]))
 
         def tangent(output: Any) -> Array:
             moved = forward_mode.unpack_dual(output).tangent
