@@ -26,12 +26,6 @@ from bpttref import CELLS, Cell, Cotangents, Full, Gradients, Outputs, Pullback,
 from bpttref.network import ResetTo, States
 
 
-def refuse_resets(name: str, inputs: Collection[str]) -> None:
-    """Raise ValueError where resets are declared for an adapter that does not hand them over."""
-    if "resets" in inputs:
-        raise ValueError(f"{name} is declared to take resets, which only an adapter of your own can hand over")
-
-
 def declares(declared: Collection[str], kind: str) -> bool:
     """Whether "initial", say, or a single one of these states, "initial.h", is declared."""
     return any(name.partition(".")[0] == kind for name in declared)

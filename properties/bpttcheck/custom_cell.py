@@ -105,7 +105,7 @@ class CustomCell:
         """
         found = {
             "parameters": self.parameters(D, H),
-            "states": _of_sizes(self.states, D, H),
+            "states": of_sizes(self.states, D, H),
             "streams": self.streams(D, H) if self.streams else {},
         }
         names = [name for shapes in found.values() for name in shapes]
@@ -138,7 +138,7 @@ class CustomCell:
 
     def outputs(self, D: int, H: int) -> int:
         """How many features y has in one direction."""
-        width: int = _of_sizes(self.width, D, H)
+        width: int = of_sizes(self.width, D, H)
         return width
 
     def domain(self, name: str) -> Domain | None:
@@ -169,6 +169,11 @@ def inside(domain: Domain | None, array: Array) -> Array:
     if found.shape != array.shape or not np.all(np.isfinite(found)):
         raise ValueError(f"a domain took numbers of shape {array.shape} to shape {found.shape}, or not to finite ones")
     return found.astype(array.dtype)
+
+
+def any_of(domain: Domain | None, shape: tuple[int, ...]) -> Array:
+    """Numbers of a domain, for places at which nobody looks."""
+    return np.full(shape, domain.start) if isinstance(domain, range) else inside(domain, np.ones(shape))
 
 
 def drawn(
@@ -208,7 +213,7 @@ def room(domain: Domain | None, array: Array) -> Array | float:
     return 0.0 if whole(domain) else np.inf
 
 
-def _of_sizes(function: Callable[..., Any], D: int, H: int) -> Any:
+def of_sizes(function: Callable[..., Any], D: int, H: int) -> Any:
     """What a function says that takes D and H, or H alone."""
     needed = [
         p

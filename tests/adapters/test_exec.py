@@ -176,7 +176,12 @@ def test_a_program_that_is_out_of_step_is_stopped_at_once(tmp_path):
     ("sys.exit('no licence')", "ended with exit status 1 without an answer; its standard error ends: no licence"),
     ("capabilities['cells'] = ['elman']", "declares the cell 'elman'; there are rnn-tanh"),
     ("capabilities['cells'] = [{'name': 'own', 'parameters': {'V': ['K']}, 'states': {}}]", "declares the cell {'name"),
-    ("capabilities['cells'] = [{'name': 'own', 'parameters': {}, 'states': {'s': ['D']}}]", "declares the cell {'name"),
+    ("capabilities['cells'] = [{'name': 'own', 'parameters': {}, 'states': {}, 'stream': {}}]",
+     "declares the cell {'name"),
+    ("capabilities['cells'] = [{'name': 'own', 'parameters': {}, 'states': {}, 'domains': {'x': 'complex'}}]",
+     "declares the cell {'name"),
+    ("capabilities['cells'] = [{'name': 'own', 'parameters': {}, 'states': {}, 'domains': {'z': 3}}]",
+     "domains of own names 'z', which is no parameter, state or stream"),
     ("capabilities['cells'] = 'lstm'", "declares for cells 'lstm'; expected a list"),
     ("del capabilities['cells']", "cells and dtypes must hold at least one each"),
     ("capabilities['bias'] = 1", "declares bias, which no capability is called"),
@@ -219,4 +224,4 @@ def test_numbers_that_are_none_break_a_law(tmp_path):
 def test_a_cell_of_its_own(tmp_path):
     own = "{'name': 'own', 'parameters': {'V': ['H', 'D'], 'k': [2]}, 'states': {'h': ['H']}}"
     (cell,) = load(written(tmp_path, f"capabilities['cells'] = [{own}]")).capabilities().cells
-    assert cell.name == "own" and cell.states(7) == {"h": (7,)} and cell.parameters(3, 7) == {"V": (7, 3), "k": (2,)}
+    assert cell.name == "own" and cell.states(3, 7) == {"h": (7,)} and cell.parameters(3, 7) == {"V": (7, 3), "k": (2,)}

@@ -29,7 +29,7 @@ def cells():
 def statuses(subject, laws, examples=8, **chosen):
     laws = [law for law in LAWS if law.id in laws]
     results = list(judge(subject, laws, examples=examples, seed=2, shrink=False, **chosen))
-    assert not any(r.warnings for r in results)
+    assert not [w for r in results for w in r.warnings if "graph does not lead to initial" not in w]
     return {(r.cell, r.law): r.status for r in results}
 
 

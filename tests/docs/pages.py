@@ -1,11 +1,13 @@
 """The pages of the documentation, taken apart: code, commands and what they print, links."""
 
+import importlib.util
 import os
 import re
 import shlex
 import subprocess
 import sys
 import textwrap
+from collections.abc import Collection
 from itertools import takewhile
 from pathlib import Path
 from typing import NamedTuple
@@ -79,6 +81,15 @@ def shown(page: Path) -> list[Shown]:
             command, *output = session.rstrip().splitlines()
             found.append(Shown(command, output))
     return found
+
+
+def absent(session: Shown, folder: Path, libraries: Collection[str]) -> set[str]:
+    """Those of the libraries that a saved program which the command names imports, and that are not installed."""
+    files = [folder / name for name in re.findall(r"\w+\.py", session.command)]
+    imported = {
+        name for file in files if file.exists() for name in re.findall(r"^import (\w+)", file.read_text(), re.MULTILINE)
+    }
+    return {name for name in imported & {*libraries} if importlib.util.find_spec(name) is None}
 
 
 def assert_prints(session: Shown, folder: Path) -> None:

@@ -10,19 +10,25 @@ the backward pass alone, by the multiplier of the link. Cuts are data and not co
 An objective is differentiated in a program of its own, whose cotangent goes to that of the network: there are many
 objectives, and compiling the network with each of them would take several times as long.
 
+Gradients of complex numbers are conjugated, and cotangents on their way in: the contract has PyTorch's convention.
+
 JAX computes in float64 only if it is told so, for the whole process. Importing this module does it.
 """
 
 from collections.abc import Collection, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from bpttcheck.case import one_stream
+from bpttcheck.cases.blocks import nested, streams
 from bpttcheck.contract import Capabilities, Case, Cotangents, CustomCell, Gradients, Outputs, Pullback
+from bpttcheck.custom_cell import any_of
+from bpttcheck.measuring.calls import Refused
 from bpttref import Blocks, Cell, Full, Last, Window
 
 jax.config.update("jax_enable_x64", True)
@@ -36,6 +42,31 @@ QUICK = {
     "xla_cpu_use_fusion_emitters": False,
     "xla_cpu_parallel_codegen_split_count": 1,
 }
+
+
+class _Fixed(NamedTuple):
+    """What a program is compiled for, besides shapes."""
+
+    cell: Cell | CustomCell
+    chunk: int | None
+    reset_to: str
+
+
+class _At(NamedTuple):
+    """Arrays that are differentiated by, x by the names of its streams."""
+
+    x: Any
+    parameters: Any
+    initial: Any
+
+
+class _Beside(NamedTuple):
+    """Arrays that are not differentiated by. whole: streams of whole numbers and flags, by name."""
+
+    whole: Any
+    lengths: Any
+    resets: Any
+    links: Any
 
 
 class JaxSubject:
@@ -68,7 +99,9 @@ class JaxSubject:
 
     def unroll(self, cell: Cell | CustomCell, parameters: Any, x: Any, initial: Any, lengths: Any) -> tuple[Any, Any]:
         """y and final states, nested and named as in `Outputs`, from traced arrays nested and named as in a `Case`, of
-        which there is one layer: ``parameters[0]`` and ``initial[0]``, with one direction or two."""
+        which there is one layer: ``parameters[0]`` and ``initial[0]``, with one direction or two.
+
+        Where a case has them ``resets`` and ``chunk`` come by name. Without initial states ``initial[0]`` is None."""
         raise NotImplementedError
 
     def loss(self, kind: str, y: Any, readout: Any, targets: Any, weights: Any) -> Any:
@@ -85,21 +118,21 @@ class JaxSubject:
 
     def refuses(self, case: Case) -> str | None:
         """For `Capabilities`: a stack takes twice as long to compile as a layer, and is not put in single rows, too."""
-        if len(case.parameters) > 1 and case.x.shape[1] < max(self.sizes.get("B", (0,))):
+        if len(case.parameters) > 1 and case.B < max(self.sizes.get("B", (0,))):
             return "stacks are compiled for the largest batch alone"
         return None
 
     def vjp(self, case: Case) -> tuple[Outputs, Pullback]:
         """Outputs come from the program that gives the gradients, too: one to compile instead of two."""
-        arguments = case.cell, *_arrays(case)
+        arguments = _arguments(case)
         zeros: Outputs = jax.tree.map(lambda like: np.zeros(like.shape, like.dtype), self._shapes(*arguments))
         outputs: Outputs = _to_numpy(self._pull(*arguments, zeros)[0])
 
         def pullback(cotangents: Cotangents) -> Gradients:
             dy, final = cotangents
             given = Outputs(zeros.y if dy is None else dy, zeros.final if final is None else final)
-            gradients: Gradients = _to_numpy(self._pull(*arguments, given)[1])
-            return gradients
+            dx, *others = _to_numpy(jax.tree.map(np.conj, self._pull(*arguments, jax.tree.map(np.conj, given))[1]))
+            return Gradients(nested(dx), *others)
 
         return outputs, pullback
 
@@ -114,56 +147,83 @@ class JaxSubject:
         return outputs._replace(loss=float(loss)), pullback(Cotangents(dy))._replace(readout=readout)
 
     def jvp(self, case: Case, tangents: Gradients) -> Outputs:
-        pushed: Outputs = _to_numpy(self._push(case.cell, *_arrays(case), tangents))
+        """The pushforward. Raises Refused where a ``jax.custom_vjp`` leaves none."""
+        arguments = _arguments(case)
+        dx = {name: array for name, array in streams(tangents.x).items() if name in arguments[1].x}
+        moves = _At(dx, tangents.parameters, tangents.initial)
+        try:
+            pushed: Outputs = _to_numpy(self._push(*arguments, moves))
+        except TypeError as error:
+            if "custom_vjp" not in str(error):
+                raise
+            raise Refused("JAX has no forward mode for it: there is a jax.custom_vjp inside") from error
         return pushed
 
-    def _outputs_and_gradients(
-        self, cell: Cell | CustomCell, at: Gradients, lengths: Any, links: Any, given: Outputs
-    ) -> tuple[Any, Any]:
-        outputs, pull = jax.vjp(lambda moved: self._outputs(cell, moved, lengths, links), at)
+    def _outputs_and_gradients(self, fixed: _Fixed, at: _At, beside: _Beside, given: Outputs) -> tuple[Any, Any]:
+        outputs, pull = jax.vjp(lambda moved: self._outputs(fixed, moved, beside), at)
         return outputs, pull(given)[0]
 
     def _loss_and_cotangents(self, kind: str, y: Any, readout: Any, targets: Any, weights: Any) -> Any:
         return jax.value_and_grad(partial(self.loss, kind), (0, 1))(y, readout, targets, weights)
 
-    def _tangents(self, cell: Cell | CustomCell, at: Gradients, lengths: Any, links: Any, tangents: Gradients) -> Any:
-        return jax.jvp(lambda moved: self._outputs(cell, moved, lengths, links), (at,), (tangents,))[1]
+    def _tangents(self, fixed: _Fixed, at: _At, beside: _Beside, tangents: _At) -> Any:
+        return jax.jvp(lambda moved: self._outputs(fixed, moved, beside), (at,), (tangents,))[1]
 
-    def _outputs(self, cell: Cell | CustomCell, at: Gradients, lengths: Any, links: Any) -> Outputs:
-        if links is None:
-            return Outputs(*self._stack(cell, at.parameters, at.x, at.initial, lengths))
+    def _outputs(self, fixed: _Fixed, at: _At, beside: _Beside) -> Outputs:
+        x = nested({**at.x, **beside.whole})
+        if beside.links is None:
+            return Outputs(*self._stack(fixed, at.parameters, x, at.initial, beside.lengths, beside.resets))
 
-        x: Any = at.x
-        T, B = x.shape[:2]
-        left = T if lengths is None else lengths
-        live = jnp.broadcast_to(jnp.arange(T)[:, None] < left, (T, B))[..., None]
+        T, B = one_stream(x).shape[:2]
+        left = T if beside.lengths is None else beside.lengths
+        live = jnp.broadcast_to(jnp.arange(T)[:, None] < left, (T, B))
 
-        def step(state: Any, inputs: tuple[Any, Any, Any]) -> tuple[Any, Any]:
-            x, xi, live = inputs
+        def step(state: Any, inputs: tuple[Any, Any, Any, Any]) -> tuple[Any, Any]:
+            x, xi, live, reset = inputs
             before = jax.tree.map(lambda s: _linked(s, xi), state)
-            y, after = self._stack(cell, at.parameters, jnp.where(live, x, 0)[None], before, None)
-            state = jax.tree.map(lambda new, old: jnp.where(live, new, old), after, state)
-            return state, jnp.where(live, y[0], 0)
+            if reset is not None and fixed.reset_to == "initial":
+                before = jax.tree.map(partial(_where, reset), at.initial, before)
+            now = nested({n: _where(live, a, _others(fixed.cell, n, a))[None] for n, a in streams(x).items()})
+            y, after = self._stack(fixed, at.parameters, now, before, None, reset if reset is None else reset[None])
+            state = jax.tree.map(partial(_where, live), after, state)
+            return state, _where(live, y[0], jnp.zeros_like(y[0]))
 
-        final, y = lax.scan(step, at.initial, (x, links, live))
+        final, y = lax.scan(step, at.initial, (x, beside.links, live, beside.resets))
         return Outputs(y, final)
 
-    def _stack(self, cell: Cell | CustomCell, parameters: Any, x: Any, initial: Any, lengths: Any) -> tuple[Any, Any]:
-        """The outputs of a layer are the inputs of the next one."""
+    def _stack(self, fixed: _Fixed, parameters: Any, x: Any, initial: Any, lengths: Any, resets: Any) -> Any:
+        """y and final states. The outputs of a layer are the inputs of the next one."""
+        beside = {} if resets is None else {"resets": resets}
+        beside |= {} if fixed.chunk is None else {"chunk": fixed.chunk}
         y, final = x, []
-        for layer, states in zip(parameters, initial, strict=True):
-            y, (ends,) = self.unroll(cell, (layer,), y, (states,), lengths)
+        for layer, states in zip(parameters, initial or (None,) * len(parameters), strict=True):
+            y, (ends,) = self.unroll(fixed.cell, (layer,), y, (states,), lengths, **beside)
             final.append(ends)
         return y, tuple(final)
 
 
-def _arrays(case: Case) -> tuple[Gradients, Any, Any]:
-    """Copies of what is differentiated by, the lengths, and the multipliers of the links; None where there are none."""
+def _arguments(case: Case) -> tuple[_Fixed, _At, _Beside]:
+    """What a program is compiled for, copies of what is differentiated by, x by the names of its streams, and the rest;
+    None where there are no lengths, resets or multipliers of links."""
     assert not isinstance(case.truncation, Blocks | Window | Last)
-    full = isinstance(case.truncation, Full)
-    links = None if full else case.truncation.links(len(case.x)).astype(case.dtype)
-    at, lengths = jax.tree.map(np.array, (Gradients(case.x, case.parameters, case.initial), case.lengths))
-    return at, lengths, links
+    links = None if isinstance(case.truncation, Full) else case.truncation.links(case.T).astype(case.dtype)
+    x = streams(case.x)
+    floats = {name: array for name, array in x.items() if array.dtype.kind in "fc"}
+    whole = {name: array for name, array in x.items() if name not in floats}
+    at = _At(floats, case.parameters, case.initial)
+    copies = jax.tree.map(np.array, (at, _Beside(whole, case.lengths, case.resets, links)))
+    return _Fixed(case.cell, case.chunk, case.reset_to), *copies
+
+
+def _where(live: Any, new: Any, old: Any) -> Any:
+    """``new`` in the rows that are ``live``, and ``old`` in the others."""
+    return jnp.where(live.reshape(-1, *[1] * (new.ndim - 1)), new, old)
+
+
+def _others(cell: Cell | CustomCell, name: str, stream: Any) -> Any:
+    """Numbers that may stand in a stream, where rows have ended."""
+    domain = cell.domain(name) if isinstance(cell, CustomCell) else None
+    return jnp.asarray(any_of(domain, (1, *stream.shape[1:])), stream.dtype)
 
 
 def _linked(state: Any, xi: Any) -> Any:

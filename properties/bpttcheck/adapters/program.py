@@ -7,6 +7,7 @@ goes wrong is an AdapterError, and the next request goes to a new process.
 import os
 import shlex
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,11 @@ import numpy as np
 
 from bpttcheck.adapters.messages import encoded
 from bpttcheck.adapters.process import Hang, Process
-from bpttcheck.cases.blocks import Named, named, place
+from bpttcheck.cases.blocks import Named, named, nested, place, streams
 from bpttcheck.cases.shapes import state_shapes
-from bpttcheck.contract import Capabilities, Case, Cotangents, CustomCell, Gradients, Outputs, Pullback, refuse_resets
+from bpttcheck.contract import Capabilities, Case, Cotangents, CustomCell, Gradients, Outputs, Pullback
 from bpttcheck.measuring.calls import AdapterError
 from bpttref import CELLS, Cell, Full, Links, Regular
-from bpttref.inputs import is_tokens
 
 TIMEOUT = "BPTTCHECK_TIMEOUT"  # environment: the seconds that an answer may take
 _SECONDS = "10"
@@ -27,8 +27,13 @@ _PATIENCE = 3  # hangs of a program before it is given up: each costs all those 
 
 _CELLS: Mapping[str, Cell] = {cell.name: cell for cell in CELLS}
 _CUTS = {"regular": Regular, "links": Links}  # those that multipliers say
-_LISTS = ("cells", "dtypes", "inputs", "outputs", "gradients", "truncations")
-_OTHERS = ("biases", "layers", "bidirectional", "padding", "empty", "reduction", "sizes", "conventions")
+_LISTS = ("cells", "dtypes", "inputs", "outputs", "gradients", "truncations", "chunks")
+_OTHERS = ("biases", "layers", "bidirectional", "padding", "empty", "reduction", "sizes", "conventions", "resets_to")
+_OF_CELL = {
+    *("name", "parameters", "states", "streams", "width", "domains"),
+    *("without_cotangent", "surrogate", "affine", "smooth", "saturates"),
+}
+_DOMAINS = ("positive", "negative", "(0, 1)", "unit norm", "bool")
 
 
 class Program:
@@ -59,6 +64,7 @@ class Program:
     def vjp(self, case: Case) -> tuple[Outputs, Pullback | None]:
         about = {"cell": case.cell.name, "dtype": case.dtype, **case.sizes}
         about |= {"layers": len(case.parameters), "directions": len(case.parameters[0])}
+        about |= {"chunk": case.chunk} if self._capabilities.chunks else {}
         given = self._given(case)
         _, outputs = self._asked({"ask": "forward"} | about, given)
         _check_names(outputs, ["y", *_final_names(case)])
@@ -67,19 +73,22 @@ class Program:
             known = named(cotangents)
             pulled = {f"cotangent.{name}": known.get(name, np.zeros_like(array)) for name, array in outputs.items()}
             _, found = self._asked({"ask": "pullback"} | about, given | pulled)
-            _check_names(found, ["x", *named(Gradients(None, case.parameters, case.initial))])
-            dx = found.pop("x", None)
-            return Gradients(dx, _nested(case, found, ""), _nested(case, found, "initial."))
+            _check_names(found, [*streams(case.x), *named(Gradients(None, case.parameters, case.initial))])
+            dx = {name: found.pop(name) for name in streams(case.x) if name in found}
+            return Gradients(nested(dx) if dx else None, _nested(case, found, ""), _nested(case, found, "initial."))
 
         returned = Outputs(outputs.get("y"), _nested(case, outputs, "final."))
         return returned, pullback if self._capabilities.gradients else None
 
     def _given(self, case: Case) -> Named:
         """The arrays of a case, which are the same for all cases: what the program declares decides."""
-        x = case.x.astype(np.int64) if is_tokens(case.x) else case.x
-        arrays = named(Gradients(x, case.parameters, case.initial))
+        x = {n: a if a.dtype.kind == "f" else a.astype(np.int64) for n, a in streams(case.x).items()}
+        arrays = x | named(Gradients(None, case.parameters, case.initial))
         if "lengths" in self._capabilities.inputs:
             arrays["lengths"] = np.full(case.B, case.T) if case.lengths is None else case.lengths
+        if "resets" in self._capabilities.inputs:
+            none = np.zeros((case.T, case.B), np.int64)
+            arrays["resets"] = none if case.resets is None else case.resets.astype(np.int64)
         if self._capabilities.truncations:
             assert isinstance(case.truncation, Full | Regular | Links)
             arrays["xi"] = case.truncation.links(case.T)
@@ -109,27 +118,53 @@ def declared(header: Mapping[str, Any]) -> Capabilities:
             raise AdapterError(f"the program declares for {name} {fields[name]!r}; expected a list")
     if strange := [cut for cut in fields["truncations"] if cut not in _CUTS]:
         raise AdapterError(f"the program declares the truncation {strange[0]!r}; there are {', '.join(_CUTS)}")
-    refuse_resets("the program", fields.get("inputs", ()))
     cells, cuts = map(_cell, fields.pop("cells")), (_CUTS[cut] for cut in fields.pop("truncations"))
     return Capabilities(cells=tuple(cells), default_initial="none", truncations=tuple(cuts), **fields)
 
 
 def _cell(said: Any) -> Cell | CustomCell:
-    """A cell by its name, or one of the program's own with its shapes in D, H and numbers."""
+    """A cell by its name, or one of the program's own with its shapes in D, H and numbers. Raises AdapterError, or
+    ValueError as `CustomCell` does."""
     match said:
         case str() if said in _CELLS:
             return _CELLS[said]
-        case {"name": str(name), "parameters": dict(parameters), "states": dict(states)}:
-            if _are_shapes(parameters, "DH") and _are_shapes(states, "H"):
-                return CustomCell(name, lambda D, H: _shapes(parameters, D, H), lambda H: _shapes(states, 0, H))
+        case {"name": str(name), "parameters": dict(), "states": dict()} if said.keys() <= _OF_CELL:
+            shapes: dict[str, Any] = {k: said[k] for k in ("parameters", "states", "streams") if k in said}
+            others: dict[str, Any] = {k: said[k] for k in ("affine", "smooth") if k in said}
+            others |= {k: tuple(said[k]) for k in ("without_cotangent", "surrogate", "saturates") if k in said}
+            domains = said.get("domains", {})
+            width = said.get("width", "H")
+            if all(map(_are_shapes, shapes.values())) and _are_shapes({"y": [width]}) and _are_domains(domains):
+                cell = CustomCell(
+                    name,
+                    width=lambda D, H: _shapes({"y": [width]}, D, H)["y"][0],
+                    domains={of: _domain(domain) for of, domain in domains.items()},
+                    **{kind: partial(_shapes, of_each) for kind, of_each in shapes.items()},
+                    **others,
+                )
+                cell.shapes(1, 1)
+                return cell
     raise AdapterError(f"the program declares the cell {said!r}; there are {', '.join(_CELLS)}, and own ones")
 
 
-def _are_shapes(said: Mapping[str, Any], letters: str) -> bool:
-    return all(
-        isinstance(shape, list) and all(type(size) is int or size in [*letters] for size in shape)
+def _are_shapes(said: Any) -> bool:
+    """Whether these are shapes by name, of D, H and numbers."""
+    return isinstance(said, dict) and all(
+        isinstance(shape, list) and all(type(size) is int or size in ("D", "H") for size in shape)
         for shape in said.values()
     )
+
+
+def _are_domains(said: Any) -> bool:
+    """Whether these are domains by name; a number n stands for the whole numbers below it."""
+    return isinstance(said, dict) and all(
+        domain in _DOMAINS if isinstance(domain, str) else type(domain) is int and domain > 0
+        for domain in said.values()
+    )
+
+
+def _domain(said: Any) -> Any:
+    return range(said) if isinstance(said, int) else bool if said == "bool" else said
 
 
 def _shapes(said: Mapping[str, Any], D: int, H: int) -> dict[str, tuple[int, ...]]:

@@ -6,49 +6,69 @@ whole gradient is compared with a difference along one direction.
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 import numpy as np
 
-from bpttcheck.cases.blocks import case_arrays, named
+from bpttcheck.adapters.own_function import OwnFunction, cell_of
+from bpttcheck.cases.blocks import case_arrays, named, nested, streams
 from bpttcheck.cases.changes import with_arrays
-from bpttcheck.contract import Capabilities, Case, Cotangents, CustomCell, Gradients, Outputs, Pullback, refuse_resets
+from bpttcheck.contract import Capabilities, Case, Cotangents, CustomCell, Gradients, Outputs, Pullback
 from bpttcheck.custom_cell import Shapes
 from bpttref import Cell
 from bpttref.arrays import Array
 from bpttref.trees import add, each, scale
 
 _Arrays: TypeAlias = Mapping[str, Array]
-Step: TypeAlias = Callable[[_Arrays, Array, _Arrays], tuple[Array, _Arrays]]
+Step: TypeAlias = Callable[..., tuple[Array, _Arrays]]
 
 _TINY = 2.0**-100
 
 
 class StepFunction:
-    """``step(parameters, x, states) -> (y, states)`` for one step: x ``(B, D)``, y ``(B, ..)``, mappings of arrays.
+    """``step(parameters, x, states) -> (y, states)`` for one step: x ``(B, D)``, y ``(B, ..)``, mappings of arrays; of
+    a cell with streams ``step(parameters, q=.., k=.., states=..)``.
 
     The step is built of functions that NumPy has for complex numbers (``np.abs`` is not one: its derivative is lost,
-    and the pullback raises ValueError). cell: of bpttref, or the name of one's own; then parameters is from (D, H) to
-    the shape of each, and states from H to the shape of each state of one row, width from H to the
-    number of outputs a step.
+    and the pullback raises ValueError). cell: of bpttref, a `CustomCell` of real numbers, or the name of one's own;
+    then parameters is from (D, H) to the shape of each, and states from (D, H) or H to the shape of each state of one
+    row, h of shape ``(H,)`` if left out, width from (D, H) or H to the number of outputs a step, H if left out. A
+    `CustomCell` without parameters has none for the step either. Resets are made between steps, and are not the step's
+    concern. declared: what else goes into its `Capabilities`.
+
+    Raises ValueError where the step does not take what is declared.
     """
 
     def __init__(
         self,
         step: Step,
         *,
-        cell: Cell | str = "",
-        parameters: Callable[[int, int], Shapes] = lambda D, H: {},
-        states: Callable[[int], Shapes] = lambda H: {"h": (H,)},
-        width: Callable[[int], int] = lambda H: H,
+        cell: Cell | CustomCell | str = "",
+        parameters: Callable[[int, int], Shapes] | None = None,
+        states: Callable[..., Shapes] | None = None,
+        width: Callable[..., int] | None = None,
         **declared: Any,
     ) -> None:
         self._step = step
         name = getattr(step, "__name__", "step")
-        known = CustomCell(cell or name, parameters, states, width) if isinstance(cell, str) else cell
         self.name = f"the step {name}"
-        refuse_resets(self.name, declared.get("inputs", ()))
-        self._declared = Capabilities(cells=(known,), **declared)
+        if "lengths" in declared.get("inputs", ()):
+            raise ValueError(f"{self.name} is one of single steps, which know nothing of the lengths of rows")
+        own: Cell | CustomCell
+        if isinstance(cell, str):
+            own = cell_of(cell or name, None, parameters=parameters or (lambda D, H: {}), states=states, width=width)
+        elif isinstance(cell, CustomCell):
+            own = cell_of(name, cell, parameters=parameters, states=states, width=width)
+        else:
+            own = cell
+        if isinstance(own, CustomCell) and complex in own.domains.values():
+            raise ValueError(f"{self.name} has complex numbers, and its derivatives come from the complex step")
+        declared = {"inputs": ("dense", "initial", "resets"), **declared}
+        alone = {"truncations": (), **declared, "inputs": {*declared["inputs"]} - {"resets"}}
+        self._has_parameters = not isinstance(cell, CustomCell) or cell.parameters is not CustomCell.parameters
+        self._call = OwnFunction(self.name, step, own, alone, first=int(self._has_parameters))
+        self._declared = replace(self._call.declared, **declared)
 
     def capabilities(self) -> Capabilities:
         return self._declared
@@ -72,38 +92,55 @@ class StepFunction:
 
     def _forward(self, case: Case) -> Outputs:
         assert case.initial is not None
-        parameters, state, y = case.parameters[0][0], case.initial[0][0], []
-        for x in case.x:
-            now, state = self._step(parameters, x, state)
+        state, y = case.initial[0][0], []
+        for t in range(case.T):
+            now, state = self._run(case.parameters[0][0], _at(case.x, t), _entering(case, state, t))
             y.append(now)
-        return Outputs(np.stack(y), ((dict(state),),))
+        return Outputs(np.stack(y), ((state,),))
+
+    def _run(self, parameters: _Arrays, x: Any, states: _Arrays) -> tuple[Array, _Arrays]:
+        y, after = self._call(self._step, (parameters,) if self._has_parameters else (), x, states)
+        return y.reshape(len(y), -1), after
 
     def _chained(self, case: Case, cotangents: Cotangents) -> Gradients:
         """The gradients at a case in float64, from the derivatives of single steps."""
         assert case.initial is not None
-        parameters, x, states = case.parameters[0][0], case.x, [case.initial[0][0]]
-        for now in x:
-            states.append(self._step(parameters, now, states[-1])[1])
-        carried = scale(states[-1], 0) if cotangents.final is None else cotangents.final[0][0]
-        gradients, dx = scale(parameters, 0), np.zeros(x.shape)
-        for t in reversed(range(len(x))):
+        parameters, state, states = case.parameters[0][0], case.initial[0][0], []
+        for t in range(case.T):
+            states.append(_entering(case, state, t))
+            _, state = self._run(parameters, _at(case.x, t), states[-1])
+        carried = scale(state, 0) if cotangents.final is None else cotangents.final[0][0]
+        at_start = scale(carried, 0)
+        gradients = scale(parameters, 0)
+        dx = {name: np.zeros(array.shape) for name, array in streams(case.x).items() if array.dtype.kind == "f"}
+        for t in reversed(range(case.T)):
             dy = 0 if cotangents.y is None else cotangents.y[t]
-            of_step, dx[t], carried = self._step_back(parameters, x[t], states[t], dy, carried)
+            of_step, of_x, before = self._step_back(parameters, _at(case.x, t), states[t], dy, carried)
             gradients = add(gradients, of_step)
-        return Gradients(dx, ((gradients,),), ((carried,),))
+            for name, array in of_x.items():
+                dx[name][t] = array
+            aside = case.cell.without_cotangent if isinstance(case.cell, CustomCell) else ()
+            before = {name: 0 * array if name in aside else array for name, array in before.items()}
+            if case.resets is not None:
+                into = _rows(case.resets[t], before, scale(before, 0))
+                at_start = add(at_start, into) if case.reset_to == "initial" else at_start
+                before = add(before, scale(into, -1))
+            carried = before
+        return Gradients(nested(dx), ((gradients,),), ((add(carried, at_start),),))
 
     def _step_back(
-        self, parameters: _Arrays, x: Array, states: _Arrays, dy: Any, carried: _Arrays
-    ) -> tuple[_Arrays, Array, _Arrays]:
-        """The derivatives of ``<dy, y> + <carried, states after>`` of one step by its parameters, x and states."""
+        self, parameters: _Arrays, x: Any, states: _Arrays, dy: Any, carried: _Arrays
+    ) -> tuple[_Arrays, _Arrays, _Arrays]:
+        """The derivatives of ``<dy, y> + <carried, states after>`` of one step by its parameters, inputs and states."""
 
-        def score(parameters: _Arrays = parameters, x: Array = x, states: _Arrays = states) -> Any:
-            y, after = self._step(parameters, x, states)
+        def score(parameters: _Arrays = parameters, x: Any = x, states: _Arrays = states) -> Any:
+            y, after = self._run(parameters, x, states)
             return np.sum(dy * y) + sum(np.sum(carried[name] * after[name]) for name in carried)
 
+        floats = {name: array for name, array in streams(x).items() if array.dtype.kind == "f"}
         by_parameters = _derivatives(lambda moved: score(parameters=moved), parameters)
-        by_x = _derivatives(lambda moved: score(x=moved["x"]), {"x": x})
-        return by_parameters, by_x["x"], _derivatives(lambda moved: score(states=moved), states)
+        by_x = _derivatives(lambda moved: score(x=nested({**streams(x), **moved})), floats)
+        return by_parameters, by_x, _derivatives(lambda moved: score(states=moved), states)
 
     def _check(self, case: Case, score: Callable[[Case], Any]) -> None:
         """One derivative, along all arrays at once, by a difference. Raises ValueError where it is another one."""
@@ -120,6 +157,25 @@ class StepFunction:
                 f"the complex step gives {by_complex_step:.6g} where a difference gives {narrow:.6g}: {self.name} uses "
                 "a function that is not one of complex numbers, such as np.abs, or has a kink here"
             )
+
+
+def _at(x: Any, t: int) -> Any:
+    """The inputs at a step."""
+    return each(lambda array: array[t], x)
+
+
+def _entering(case: Case, states: _Arrays, t: int) -> _Arrays:
+    """The states with which a step begins, where some rows may be reset."""
+    if case.resets is None:
+        return states
+    assert case.initial is not None
+    start = case.initial[0][0] if case.reset_to == "initial" else scale(case.initial[0][0], 0)
+    return _rows(case.resets[t], start, states)
+
+
+def _rows(flags: Array, new: _Arrays, old: _Arrays) -> _Arrays:
+    """States, ``new`` in the rows that have a flag."""
+    return {n: np.where(flags.reshape(-1, *[1] * (a.ndim - 1)), a, old[n]) for n, a in new.items()}
 
 
 def _derivatives(function: Callable[[_Arrays], Any], arrays: _Arrays) -> dict[str, Array]:

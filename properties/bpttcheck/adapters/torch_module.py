@@ -1,100 +1,132 @@
 """Any recurrent module in PyTorch as a subject, judged against its own forward pass; no adapter to write."""
 
 from collections.abc import Callable, Collection, Mapping
-from inspect import Parameter, signature
+from dataclasses import replace
+from functools import partial
+from itertools import product
 from typing import Any
 
-import torch
 from torch import nn
 
+from bpttcheck.adapters.own_function import OwnFunction, cell_of
 from bpttcheck.adapters.torch_subject import ModuleSubject
-from bpttcheck.cases.case_file import units
-from bpttcheck.contract import Capabilities, Case, CustomCell, refuse_resets
-from bpttcheck.custom_cell import Shapes
-from bpttref import Cell, Links, Regular
+from bpttcheck.cases.blocks import streams
+from bpttcheck.contract import Capabilities, Case, CustomCell
+from bpttcheck.custom_cell import Shapes, of_sizes
+from bpttref import Cell
+
+_SMALL = 64  # sizes that are all tried; of larger ones those that divide what is there
 
 
 class TorchModule(ModuleSubject):
-    """``module(x, states) -> (y, states)``, with x ``(T, B, D)`` and a mapping of states ``(B, ..)``.
+    """``module(x, states) -> (y, states)``, with x ``(T, B, D)`` and a mapping of states ``(B, ..)``; of a cell with
+    streams ``module(q=.., k=.., states=..)``.
 
-    A module of which the second parameter has a default is called without states, too. With "lengths" among the inputs
+    A module whose states have a default is called without them, too. With "lengths" among the inputs
     it is ``module(x, states, lengths=lengths)``, a tensor ``(B,)`` of int64 on the device of x, or None where all rows
-    have T steps.
+    have T steps; with "resets" it is given ``resets``, flags ``(T, B)`` or None, and where chunks are declared
+    ``chunk``, if it has a parameter of that name.
 
     factory: from (D, H) to a module, whose parameters are filled with those of the case; their names have a slash for a
-    dot: ``layer/weight``. states: from H to the shape of each state of one row, that of the first ending with H.
-    width: from H to the number of outputs a step. name: of the cell, that of the factory if empty. device: where it
-    runs, such as "cuda". forward_mode: False where a ``torch.autograd.Function`` leaves no jvp. declared: what else
-    goes into its `Capabilities`.
+    dot: ``layer/weight``. states: from (D, H) or H to the shape of each state of one row, h of shape ``(H,)`` if left
+    out. width: from (D, H) or H to the number of outputs a step, H if left out. cell: a `CustomCell` in place of these
+    two, with streams and domains, but for its parameters, which are the module's. name: of the cell, that of the
+    factory if empty. device: where it runs, such as "cuda". autocast: whether 16 bits mean arrays in float32 under
+    ``torch.autocast``. forward_mode: False where nobody is to ask for a jvp. declared: what else goes into its
+    `Capabilities`.
 
-    Raises ValueError where lengths are declared and ``forward`` has no parameter of that name.
+    Raises ValueError where ``forward`` has no parameter for what is declared, or the factory makes no module.
     """
 
     def __init__(
         self,
         factory: Callable[[int, int], nn.Module],
         *,
-        states: Callable[[int], Shapes] = lambda H: {"h": (H,)},
-        width: Callable[[int], int] = lambda H: H,
+        states: Callable[..., Shapes] | None = None,
+        width: Callable[..., int] | None = None,
+        cell: CustomCell | None = None,
         name: str = "",
         device: str = "cpu",
+        autocast: bool = False,
         forward_mode: bool = True,
         **declared: Any,
     ) -> None:
-        super().__init__(device)
+        super().__init__(device, autocast)
         if not forward_mode:
             self.jvp = None  # type: ignore[method-assign, assignment]
         self.name = name or getattr(factory, "__name__", "module")
-        refuse_resets(self.name, declared.get("inputs", ()))
         self._factory = factory
-        self._takes_lengths = "lengths" in declared.get("inputs", ())
-        takes = _arguments(factory, declared.get("sizes", {}))
-        if self._takes_lengths and not any(a.name == "lengths" or a.kind is a.VAR_KEYWORD for a in takes):
-            raise ValueError(f"{self.name} is declared to take lengths, but its forward has no parameter 'lengths'")
-        optional = len(takes) > 1 and takes[1].default is not takes[1].empty
-        usual: dict[str, Any] = {
-            "truncations": (Regular, Links),
-            "selects": True,
-            "default_initial": "zeros" if optional else "none",
-        }
-        cell = CustomCell(self.name, self._shapes, states, width)
-        self._declared = Capabilities(cells=(cell,), **(usual | declared))
+        self._found: dict[str, tuple[int, int]] = {}
+        self._cell = replace(cell_of(self.name, cell, states=states, width=width), parameters=self._shapes)
+        given = {"selects": True, **declared}
+        takes = _forward(factory, declared.get("sizes", {}))
+        self._call = OwnFunction(self.name, takes, self._cell, given, first=0, what="its forward")
 
     def capabilities(self) -> Capabilities:
-        return self._declared
+        return self._call.declared
 
     def module(self, case: Case) -> nn.Module:
-        D = case.x.shape[-1]
-        shapes = {name: array.shape for name, array in case.parameters[0][0].items()}
-        if case.initial is None:
-            H = units(lambda H: self._shapes(D, H), shapes)
-        else:
-            H = next(iter(case.initial[0][0].values())).shape[-1]
-        return self._factory(D, H).to(self.device, getattr(torch, case.dtype))
+        module = self._factory(*self._sizes(case)).to(self.device)
+        for tensor in (*module.parameters(), *module.buffers()):
+            if tensor.is_floating_point() or tensor.is_complex():
+                tensor.data = tensor.data.to(self.dtype(case, "fc"[tensor.is_complex()]))
+        return module
 
     def parameters(self, module: nn.Module, case: Case) -> Any:
         return ((_by_name(module),),)
 
-    def unroll(self, cell: Cell | CustomCell, module: Any, x: Any, initial: Any, lengths: Any) -> tuple[Any, Any]:
-        states = () if initial is None else (initial[0][0],)
-        y, final = module(x, *states, **({"lengths": _beside(x, lengths)} if self._takes_lengths else {}))
-        return y, ((dict(final),),)
+    def unroll(
+        self, cell: Cell | CustomCell, parameters: Any, x: Any, initial: Any, lengths: Any, **beside: Any
+    ) -> tuple[Any, Any]:
+        there = None if lengths is None else lengths.to(self.device)
+        y, final = self._call(parameters, (), x, initial and initial[0][0], lengths=there, **beside)
+        return y, ((final,),)
 
     def _shapes(self, D: int, H: int) -> Shapes:
         return {name: tuple(p.shape) for name, p in _by_name(self._factory(D, H)).items()}
 
+    def _sizes(self, case: Case) -> tuple[int, int]:
+        """D and H with which the cell has the shapes of a case. Raises ValueError if there are none."""
+        x = {name: array.shape[2:] for name, array in streams(case.x).items()}
+        states = {n: a.shape[1:] for n, a in case.initial[0][0].items()} if case.initial else None
+        parameters = {name: array.shape for name, array in case.parameters[0][0].items()}
+        key = str((x, states, parameters))
+        if key not in self._found:
+            self._found[key] = self._fitting(x, states, parameters)
+        return self._found[key]
 
-def _arguments(factory: Any, sizes: Mapping[str, Collection[int]]) -> list[Parameter]:
-    """What ``forward`` of the modules takes; of small ones, unless the factory is their class."""
-    is_class = isinstance(factory, type) and issubclass(factory, nn.Module)
-    if is_class:
-        return [*signature(factory.forward).parameters.values()][1:]
+    def _fitting(self, x: Shapes, states: Shapes | None, parameters: Shapes) -> tuple[int, int]:
+        """The same, of these shapes. Modules are made only of sizes that the others allow."""
+        cell, declared = self._cell, self._call.declared.sizes
+        seen = {n for shapes in (x, states or {}, parameters) for shape in shapes.values() for n in (*shape, 1)}
+        pool = [n for n in range(1, max(seen) + 1) if n <= _SMALL or any(size % n == 0 for size in seen)]
+
+        def allowed(D: int, H: int) -> bool:
+            there = {f"x.{n}": shape for n, shape in cell.streams(D, H).items()} if cell.streams else {"x": (D,)}
+            return x in (there, {"x": ()}) and states in (None, of_sizes(cell.states, D, H))
+
+        D_pool = x["x"] if x.get("x") else declared.get("D", pool)
+        fitting = [*dict.fromkeys(sizes for sizes in product(D_pool, declared.get("H", pool)) if allowed(*sizes))]
+        if len(fitting) > 1:
+            fitting = [sizes for sizes in fitting if self._shapes(*sizes) == parameters]
+        if not fitting:
+            raise ValueError(f"{self.name} has the shapes of a case for no D and H: {x}, {states}, {parameters}")
+        return fitting[0]
+
+
+def _forward(factory: Any, sizes: Mapping[str, Collection[int]]) -> Any:
+    """``forward`` of the modules without self; of a small one, unless the factory is their class. Raises ValueError
+    where what there is is no factory of modules."""
+    if isinstance(factory, type) and issubclass(factory, nn.Module):
+        return partial(factory.forward, None)  # type: ignore[attr-defined]
+    if isinstance(factory, nn.Module):
+        raise ValueError(f"TorchModule takes a function from (D, H) to a module; this is a {type(factory).__name__}")
     D, H = (min(sizes.get(name, (2,))) for name in "DH")
-    return [*signature(factory(D, H).forward).parameters.values()]
-
-
-def _beside(x: Any, lengths: Any) -> Any:
-    return None if lengths is None else lengths.to(x.device)
+    made = factory(D, H)
+    if not isinstance(made, nn.Module):
+        kind = type(made).__name__
+        raise ValueError(f"TorchModule takes a function from (D, H) to a module, and this one returns a {kind}")
+    return made.forward
 
 
 def _by_name(module: nn.Module) -> dict[str, nn.Parameter]:

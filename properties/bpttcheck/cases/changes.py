@@ -22,7 +22,7 @@ def with_arrays(case: Case, change: Callable[[str, Array], Array]) -> Case:
     """
 
     def changed(name: str, array: Array) -> Array:
-        found = change(name, array) if array.dtype.kind == "f" else array.copy()
+        found = change(name, array) if array.dtype.kind in "fc" else array.copy()
         return np.asarray(found) if isinstance(found, np.generic) else found
 
     def tree(layers: Any, prefix: str) -> Any:
