@@ -131,6 +131,7 @@ def _cell(said: Any) -> Cell | CustomCell:
         case {"name": str(name), "parameters": dict(), "states": dict()} if said.keys() <= _OF_CELL:
             shapes: dict[str, Any] = {k: said[k] for k in ("parameters", "states", "streams") if k in said}
             others: dict[str, Any] = {k: said[k] for k in ("affine", "smooth") if k in said}
+            others |= {kind: partial(_shapes, of_each) for kind, of_each in shapes.items()}
             others |= {k: tuple(said[k]) for k in ("without_cotangent", "surrogate", "saturates") if k in said}
             domains = said.get("domains", {})
             width = said.get("width", "H")
@@ -139,7 +140,6 @@ def _cell(said: Any) -> Cell | CustomCell:
                     name,
                     width=lambda D, H: _shapes({"y": [width]}, D, H)["y"][0],
                     domains={of: _domain(domain) for of, domain in domains.items()},
-                    **{kind: partial(_shapes, of_each) for kind, of_each in shapes.items()},
                     **others,
                 )
                 cell.shapes(1, 1)

@@ -31,12 +31,15 @@ class InSteps:
 
     def vjp(self, case: Case) -> tuple[Outputs, Any]:
         """As the implementation's. Raises Refused where a truncation cannot be done in steps."""
+        return self._run(case)
+
+    def _run(self, case: Case) -> tuple[Outputs, Any]:
         case = case_in_pairs(case)
         if isinstance(case.truncation, (Full, *self._capabilities.truncations)):
             outputs, pulling = self._calls.run(case)
             return outputs, lambda cotangents: self._calls.pull(pulling, returned(case, cotangents))
         if isinstance(case.truncation, Window | Blocks | Last):
-            return by_matrix((Window, Blocks, Last), weights, self.vjp)(case)
+            return by_matrix((Window, Blocks, Last), weights, self._run)(case)
         return self._by_links(case, case.truncation)
 
     def _by_links(self, case: Case, strategy: LinkStrategy) -> tuple[Outputs, Pullback]:
@@ -47,7 +50,7 @@ class InSteps:
         steps, state = list[Any](), case.initial
         for t in range(case.T):
             step = replace(of_steps(case, slice(t, t + 1)), initial=state, truncation=Full())
-            outputs, pull = self.vjp(step)
+            outputs, pull = self._run(step)
             steps.append(pull)
             state = outputs.final
 
@@ -64,4 +67,4 @@ class InSteps:
             x = {name: np.concatenate([piece[name] for piece in pieces]) for name in (pieces[0] if pieces else ())}
             return Gradients(nested(x) if x else None, total, final)
 
-        return self.vjp(replace(case, truncation=Full()))[0], pullback
+        return self._run(replace(case, truncation=Full()))[0], pullback

@@ -14,7 +14,6 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from bpttcheck.adapters.reference import Reference
 from bpttcheck.cases.blocks import Named, together
 from bpttcheck.cases.changes import all_states, only_y
 from bpttcheck.cases.drawing import Draw
@@ -22,6 +21,7 @@ from bpttcheck.cases.realising import realise
 from bpttcheck.contract import Case, Cotangents, CustomCell, Implementation
 from bpttcheck.explaining.matrix_in_words import CLOSE, grid, in_words, said_of, same
 from bpttcheck.faults.boundaries import cell_state_not_cut, hidden_state_not_cut, in_segments
+from bpttcheck.faults.planting import RIGHT
 from bpttcheck.laws import LAWS
 from bpttcheck.measuring.calls import capabilities_of
 from bpttcheck.measuring.requiring import require
@@ -197,7 +197,7 @@ def _uncut(case: Case, cotangents: Cotangents, rows: list[Named]) -> str:
     if case.cell != LSTM():
         return ""
     for words, boundary in explanations.items():
-        _, pullback = in_segments(boundary, "c", Reference().vjp)(case)
+        _, pullback = in_segments(boundary, "c", RIGHT)(case)
         pulled = [pullback(only_y(cotangents, slice(t, t + 1))).x for t in range(len(rows))]
         if all(x is not None and np.allclose(x, row["x"], CLOSE, 1e-12) for x, row in zip(pulled, rows, strict=True)):
             return words

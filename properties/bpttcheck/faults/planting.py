@@ -16,6 +16,7 @@ LossAndGradients: TypeAlias = Callable[[Case], tuple[Outputs, Gradients]]
 Jvp: TypeAlias = Callable[[Case, Gradients], Outputs]
 
 REFERENCE = Reference()
+RIGHT: Vjp = REFERENCE.vjp
 
 
 @dataclass(frozen=True)
