@@ -1,0 +1,129 @@
+"""An implementation from a user's functions and one example of their arrays."""
+
+from collections.abc import Callable, Collection, Mapping
+from functools import wraps
+from inspect import signature
+from typing import Any
+
+from bpttcheck.adapters.own_arrays.arguments import Arguments
+from bpttcheck.adapters.own_arrays.cell import cell_of
+from bpttcheck.adapters.own_arrays.finding import Rows, arguments_of, found, tried
+from bpttcheck.adapters.own_arrays.loss import OwnLoss
+from bpttcheck.adapters.own_arrays.steps import unrolled
+from bpttcheck.adapters.own_arrays.subject import OwnArrays
+from bpttcheck.contract import Implementation
+from bpttcheck.custom_cell import Domain
+from bpttref import Strategy
+
+
+def own_arrays(
+    function: Callable[..., Any],
+    backward: Callable[..., Any] | None = None,
+    *,
+    step_back: Callable[..., Any] | None = None,
+    parameters: Any = None,
+    x: Any = None,
+    states: Any = None,
+    time: int = 0,
+    batch: Rows = "find",
+    truncation: Mapping[str, type[Strategy]] | None = None,
+    clip: float | None = None,
+    rate: float | None = None,
+    domains: Mapping[str, Domain] | None = None,
+    without_cotangent: Collection[str] = (),
+    surrogate: Collection[str] = (),
+    lengths: str = "",
+    resets: str = "",
+    name: str = "",
+    **declared: Any,
+) -> Implementation:
+    """An implementation from functions on arrays of your own names and shapes; `bpttcheck.check` runs the laws on it.
+
+    function: one of
+
+        run(p, x, states) -> y, final states, pullback     pullback(dy, dfinal) -> gradients
+        run(p, x, states) -> y, final states, cache        backward(dy, dfinal, cache) -> gradients
+        step(p, x_t, states) -> y_t, states, cache         step_back(dy_t, dstates, cache) -> gradients
+        loss(p, x, states) -> value, gradients
+
+    where p, x and states are left out if you pass none, and final states (with their cotangent) if none are returned.
+    Gradients are a mapping in which that of W is called W or dW, or a tuple in the order of the arguments. A y without
+    an axis of time is that of the last step.
+    parameters, x, states: one example of the arguments, with at least two steps and, of a batch, two rows. x is an
+    array, a list of steps, or a mapping of several; parameters and states are arrays, mappings, lists or tuples. D and
+    H stay as they are in the example; T and B vary.
+    time, batch: the axes of x. batch is found by leaving out a row; it is None where x is one sequence.
+    truncation: by keyword of your function, the rule whose number of steps it takes: ``{"tau": Regular}``.
+    clip, rate: of a loss, the bound at which it clips gradients, and the rate of an optimiser's step that is inside:
+    the gradient is then the change of the parameters, in place or returned in the place of gradients, over the rate.
+    domains, without_cotangent, surrogate: as in `CustomCell`. lengths, resets: the keyword by which your function takes
+    them: integers ``(B,)``, and flags that lie as x does. name: of the cell. declared: of the `Capabilities`, such as
+    dtypes (float64, if left out), sizes, chunks.
+
+    Raises ValueError, with a sentence, where the example does not say what must be known.
+    """
+    name = name or getattr(function, "__name__", type(function).__name__).strip("<>")
+    if x is None and parameters is None:
+        raise ValueError("pass an example of the arguments: parameters=, x=, or both")
+    if backward is not None and step_back is not None:
+        raise ValueError("backward is that of a run, step_back that of a step: pass one of them")
+    if (step_back is not None or backward is not None) and x is None:
+        raise ValueError("a run over a sequence needs an example of it: x=")
+    if step_back is not None and states is None:
+        raise ValueError("a step needs an example of the state from which it starts: states=")
+    called = _called(function, parameters, x)
+    run = function if backward is None else _with_cache(function, backward)
+    if step_back is not None:
+        run = unrolled(function, step_back, Arguments.of(called, parameters, x, states, time, None))
+    said: dict[str, Any] = {"without_cotangent": without_cotangent, "surrogate": surrogate}
+    arguments = arguments_of(name, run, called, parameters, x, states, time, batch)
+    example = arguments.example(x)
+    if step_back is None and backward is None and (rate is not None or _is_loss(name, run, arguments, example)):
+        cell = cell_of(name, arguments, example, None, domains or {}, **said)
+        return OwnLoss(cell, run, arguments, example, clip=clip, rate=rate, **declared)
+    if clip is not None or rate is not None:
+        raise ValueError("clip and rate are those of a loss; a pullback must not clip")
+    fixed = {size for size, pool in declared.get("sizes", {}).items() if len(pool) == 1}
+    returned = found(name, run, arguments, example, fixed)
+    return OwnArrays(
+        cell_of(name, arguments, example, returned.y, domains or {}, **said),
+        run,
+        arguments,
+        example,
+        returned,
+        knobs=truncation or {},
+        lengths=lengths,
+        resets=resets,
+        **declared,
+    )
+
+
+def _with_cache(forward: Callable[..., Any], backward: Callable[..., Any]) -> Callable[..., Any]:
+    """A run that returns a pullback where ``forward`` returns what ``backward`` takes."""
+
+    @wraps(forward)
+    def run(*given: Any, **chosen: Any) -> Any:
+        returned = forward(*given, **chosen)
+        if not isinstance(returned, tuple) or len(returned) not in (2, 3):
+            raise ValueError("it must return a tuple: y, cache, or y, final states, cache")
+        *outputs, cache = returned
+        return (*outputs, lambda *cotangents: backward(*cotangents, cache))
+
+    return run
+
+
+def _called(function: Callable[..., Any], parameters: Any, x: Any) -> dict[str, str]:
+    """What the function itself calls its parameters and states."""
+    try:
+        names = [p.name for p in signature(function).parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
+    except (TypeError, ValueError):
+        names = []
+    of_states = names[(parameters is not None) + (x is not None) :]
+    return {"p": (names or ["p"])[0], "state": (of_states or ["state"])[0]}
+
+
+def _is_loss(name: str, run: Callable[..., Any], arguments: Arguments, example: Any) -> bool:
+    """Whether what comes back first is a number."""
+    returned = tried(name, "the example", run, *arguments.given(example))
+    first = returned[0] if isinstance(returned, tuple) and returned else returned
+    return not hasattr(first, "__len__") and getattr(first, "ndim", 0) == 0 and first is not None
