@@ -178,12 +178,23 @@ class Trial:
         if own:
             return [measure_black_box(self._right, case, c, self.results) for c in cotangents]
         if self.against is not None and capabilities_of(self.against).undeclared(case) is None:
-            others = [measure_right(self._right, case, c, self.results if custom else None) for c in cotangents]
-            scales = others if custom else self._measure(case, *cotangents)
+            if custom:
+                return [self._beside_another(case, c) for c in cotangents]
+            others = [measure_right(self._right, case, c) for c in cotangents]
+            scales = self._measure(case, *cotangents)
             return [Measured(o.values, s.spread) for o, s in zip(others, scales, strict=True)]
         if not custom:
             return [m if self.against is None else Measured({}, m.spread) for m in self._measure(case, *cotangents)]
         return [Measured({}, measure_black_box(self.results, case, c).spread) for c in cotangents]
+
+    def _beside_another(self, case: Case, cotangents: Cotangents) -> Measured:
+        """What the other implementation gives of an unknown cell; where it returns no gradients, the scales of error
+        of these are the subject's own."""
+        assert self.against is not None
+        if {*self.capabilities.gradients} <= {*capabilities_of(self.against).gradients}:
+            return measure_right(self._right, case, cotangents, self.results)
+        right, own = measure_right(self._right, case, cotangents), measure_black_box(self.results, case, cotangents)
+        return Measured(right.values, {name: s + right.spread.get(name, 0) for name, s in own.spread.items()})
 
     def _right(self, case: Case, cotangents: Cotangents) -> Named:
         """What the implementation that the subject is judged against gives for a case, in float64."""

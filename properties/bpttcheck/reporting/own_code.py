@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, wraps
+from functools import cached_property, partial, wraps
 from io import StringIO
 from typing import Any
 
@@ -165,7 +165,6 @@ def assert_op(
         "time": time,
         "batch": batch,
         "chunks": (chunk,) if isinstance(chunk, int) else tuple(chunk),
-        "name": getattr(op, "__name__", type(op).__name__),
         **said,
     }
     slow = against
@@ -177,7 +176,7 @@ def assert_op(
 def _by_keywords(op: Callable[..., Any]) -> Callable[..., Any]:
     """The operator as a function of mappings, in their order."""
 
-    @wraps(op)
+    @wraps(op.func if isinstance(op, partial) else op)
     def run(*given: Mapping[str, Any], **chosen: Any) -> Any:
         return op(**{name: array for mapping in given for name, array in mapping.items()}, **chosen)
 

@@ -1,8 +1,8 @@
 """An implementation from a user's functions and one example of their arrays."""
 
 from collections.abc import Callable, Collection, Mapping
-from functools import wraps
-from inspect import signature
+from functools import partial, wraps
+from inspect import signature, unwrap
 from typing import Any
 
 from bpttcheck.adapters.own_arrays.arguments import Arguments
@@ -62,7 +62,7 @@ def own_arrays(
 
     Raises ValueError, with a sentence, where the example does not say what must be known.
     """
-    name = name or getattr(function, "__name__", type(function).__name__).strip("<>")
+    name = name or _name(function)
     if x is None and parameters is None:
         raise ValueError("pass an example of the arguments: parameters=, x=, or both")
     if backward is not None and step_back is not None:
@@ -110,6 +110,12 @@ def _with_cache(forward: Callable[..., Any], backward: Callable[..., Any]) -> Ca
         return (*outputs, lambda *cotangents: backward(*cotangents, cache))
 
     return run
+
+
+def _name(function: Callable[..., Any]) -> str:
+    """What a function is called, under what is wrapped around it."""
+    function = unwrap(function.func if isinstance(function, partial) else function)
+    return str(getattr(function, "__name__", type(function).__name__)).strip("<>")
 
 
 def _called(function: Callable[..., Any], parameters: Any, x: Any) -> dict[str, str]:

@@ -81,7 +81,7 @@ def gradients(answer: Any, arguments: Mapping[str, Mapping[str, Any]]) -> Sorted
         tree = next(iter(arguments.values()))
         whole = not isinstance(answer, tuple) or _alike(answer, next(iter(tree.values())))
         given = [answer] if whole else answer
-        parts = {name: _as(tree, part) for (name, tree), part in zip(arguments.items(), given, strict=False)}
+        parts = {name: by_name(tree, part) for (name, tree), part in zip(arguments.items(), given, strict=False)}
     return Sorted({name: dict(_matched(arguments[name], part, name == "state")) for name, part in parts.items()})
 
 
@@ -91,8 +91,8 @@ def _alike(answer: Sequence[Any], tree: Any) -> bool:
     return isinstance(tree, list | tuple) and len(tree) == len(answer) and not nested
 
 
-def _as(tree: Mapping[str, Any], part: Any) -> Any:
-    """One part of a tuple as a mapping: of a single array, or of several in their order."""
+def by_name(tree: Mapping[str, Any], part: Any) -> Any:
+    """Arrays as a mapping like a tree: of a mapping, of a single array, or of several in their order."""
     if isinstance(part, Mapping):
         return part
     return dict.fromkeys(tree, part) if len(tree) == 1 else dict(zip(tree, part, strict=False))

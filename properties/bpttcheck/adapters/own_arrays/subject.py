@@ -1,6 +1,6 @@
 """A user's run over a sequence, and its pullback, as an implementation of a cell of its own."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from inspect import Parameter, signature
 from typing import Any
 
@@ -10,7 +10,7 @@ from bpttcheck.adapters.own_arrays.arguments import Arguments, Arrays
 from bpttcheck.adapters.own_arrays.cell import one_input, sizes_of
 from bpttcheck.adapters.own_arrays.finding import Answer, Found, answer
 from bpttcheck.adapters.own_arrays.layout import Layout
-from bpttcheck.adapters.own_arrays.names import allowed, gradients, leaves, wrapped
+from bpttcheck.adapters.own_arrays.names import allowed, by_name, gradients, leaves, rebuilt
 from bpttcheck.contract import Capabilities, Case, Cotangents, CustomCell, Gradients, Outputs, Pullback
 from bpttref import Last, Links, Regular, Strategy, Window
 from bpttref.arrays import Array
@@ -73,7 +73,7 @@ class OwnArrays:
             return outputs, None
 
         def pullback(cotangents: Cotangents) -> Gradients:
-            return self._gradients(case, pull(*self._cotangents(case, outputs, cotangents)))
+            return self._gradients(case, pull(*self._cotangents(case, returned, outputs, cotangents)))
 
         return outputs, pullback
 
@@ -95,7 +95,7 @@ class OwnArrays:
         """Those of the last step alone are a sequence that is zero before the end of each row."""
         layout, y, final = self._found.y, None, dict[str, Array]()
         if self._found.final:
-            given = dict(leaves(wrapped(returned.final, self._arguments.called["state"])))
+            given = dict(self._final(returned))
             final = {allowed(n): like.taken(given[n]) for n, like in self._arguments.of_states.items() if n in given}
         if layout is not None and layout.time is not None:
             y = layout.taken(returned.y)
@@ -106,7 +106,7 @@ class OwnArrays:
             y[_ends(case)] = last
         return Outputs(y, ((final,),) if final else None)
 
-    def _cotangents(self, case: Case, outputs: Outputs, cotangents: Cotangents) -> list[Any]:
+    def _cotangents(self, case: Case, returned: Answer, outputs: Outputs, cotangents: Cotangents) -> list[Any]:
         """What the user's pullback is called with: zeros where nothing is said."""
         layout, found = self._found.y, []
         like = {} if outputs.final is None else outputs.final[0][0]
@@ -116,8 +116,14 @@ class OwnArrays:
             dy = np.zeros_like(outputs.y) if cotangents.y is None else cotangents.y
             found.append(layout.given(dy if layout.time is not None else dy[_ends(case)]))
         if self._found.final:
-            found.append(self._arguments.as_states({n: given[allowed(n)] for n in self._arguments.names("state")}))
+            of_states = self._arguments.of_states
+            ends = (of_states[name].given(given[allowed(name)]) for name, _ in self._final(returned))
+            found.append(rebuilt(returned.final, ends))
         return found
+
+    def _final(self, returned: Answer) -> Iterator[tuple[str, Any]]:
+        """The final states by name, in the order in which they came."""
+        return leaves(by_name(self._arguments.trees["state"], returned.final))
 
     def _gradients(self, case: Case, returned: Any) -> Gradients:
         by_argument, layouts = gradients(returned, self._arguments.trees), self._arguments.x
