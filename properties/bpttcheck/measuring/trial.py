@@ -63,6 +63,10 @@ class Trial:
         self.against = subject if against is None and has_own_float64(case.cell, case.dtype, capabilities) else against
         self.rng = np.random.default_rng()  # `drawing_for` seeds it
 
+    def __repr__(self) -> str:
+        sizes = ", ".join(f"{name}={size}" for name, size in self.case.sizes.items())
+        return f"<{self.subject.name} on {self.case.cell.name} {self.case.dtype}: {sizes}>"
+
     def drawing_for(self, law_id: str) -> None:
         """Let the law draw from a generator of its own: the same for the same case, whatever was asked before."""
         self.rng = np.random.default_rng([crc32(law_id.encode()), digest(self.case.x)])

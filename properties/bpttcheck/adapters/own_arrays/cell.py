@@ -22,14 +22,17 @@ def cell_of(
     domains: Mapping[str, Domain],
     **said: Collection[str],
 ) -> CustomCell:
-    """The cell of an example. said: without_cotangent and surrogate, of a `CustomCell`."""
+    """The cell of an example. said: without_cotangent and surrogate, of a `CustomCell`.
+
+    Raises ValueError where one of them, or a domain, is of no array that there is.
+    """
     parameters = {allowed(n): array.shape for n, array in example.p.items()}
     states = {allowed(n): array.shape[1:] for n, array in example.state.items()}
     width = 1 if y is None else prod(y.shape)
     shapes = {allowed(n): array.shape[2:] for n, array in example.x.items()}
     found = {allowed(n): _domain(array) for part in (example.p, example.x, example.state) for n, array in part.items()}
     told = {n if n == "x" and one_input(arguments, example) else allowed(n): domain for n, domain in domains.items()}
-    return CustomCell(
+    cell = CustomCell(
         name,
         parameters=lambda D, H: parameters,
         states=lambda D, H: states,
@@ -38,6 +41,8 @@ def cell_of(
         domains={n: domain for n, domain in found.items() if domain is not None} | told,
         **said,
     )
+    cell.shapes(1, 1)  # raises where a name makes no sense
+    return cell
 
 
 def one_input(arguments: Arguments, example: Arrays) -> bool:
