@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import find, given, settings, target
+from hypothesis import Phase, find, given, settings, target
 
 import bpttcheck
 from bpttcheck.adapters.reference import Reference
@@ -63,7 +63,8 @@ def test_a_law_of_ones_own(trial):
 
 
 def test_a_mistake_is_found_and_shrinks():
-    smallest = find(cases(subject(late=True)), lambda trial: of_shift(trial) > 1, settings=settings(max_examples=100))
+    quick = settings(max_examples=100, phases=(Phase.generate, Phase.shrink))
+    smallest = find(cases(subject(late=True)), lambda trial: of_shift(trial) > 1, settings=quick)
     assert (smallest.case.T, smallest.case.B) == (4, 1)
     assert "T=4, B=1" in repr(smallest)
 
