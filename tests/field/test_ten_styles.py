@@ -145,7 +145,7 @@ STYLES = {
     network: r"batch-gradient-is-sum on .* bh is off by",
     last_only: r"own-forward-derivative on .* initial.h is off by",
     character: r"own-loss-derivative on .* Whh is off by",
-    training: r"own-loss-derivative on .* [UVW] is off by",
+    training: r"loss-adds-up-over-rows on .* [UVW] is off by .* also broken: own-loss-derivative",
     gru: r"own-forward-derivative on .* (U|initial.h) is off by",
     stacked: r"own-forward-derivative on .* layers0/[UW] is off by",
     truncated: r"full BPTT is right: look at where the truncation cuts",

@@ -22,6 +22,8 @@ from bpttcheck.running.verdict import Own, judge
 from bpttcheck.targets import cell_named
 
 _COLUMNS = 100
+_GRADIENTS = {"parameters": "parameters", "x": "inputs", "initial": "initial states"}
+_NONE = "There is no backward pass: nothing is said about gradients."
 
 
 @dataclass(frozen=True)
@@ -64,8 +66,16 @@ class Verdict:
             print_verdict(console, [result for result in self.results if result.status != "skipped"])
             self._print_failures(console)
             console.print(f"\n{summary(self.results)}", markup=False, highlight=False)
+            console.print(self._understood(), markup=False, highlight=False)
 
         return _text(printed)
+
+    def _understood(self) -> str:
+        """How the example was understood, and what was not tested since it did not come back."""
+        declared = capabilities_of(self.implementation)
+        lies = ", ".join(f"{name} {how}" for name, how in declared.conventions.items())
+        kinds = ", ".join(name for kind, name in _GRADIENTS.items() if kind in declared.gradients)
+        return (f"Arrays: {lies}. " if lies else "") + (f"Gradients tested: {kinds}." if kinds else _NONE)
 
     @property
     def failure(self) -> str:

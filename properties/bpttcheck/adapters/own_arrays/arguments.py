@@ -47,17 +47,25 @@ class Arguments:
     that are not in a mapping are called, by "p" and "state"."""
 
     parameters: Any
-    x: Mapping[str, Layout]
+    x: dict[str, Layout]
     single: bool
     states: Any
-    of_states: Mapping[str, Layout]
+    of_states: dict[str, Layout]
     called: Mapping[str, str]
 
     @classmethod
     def of(
-        cls, called: Mapping[str, str], parameters: Any, x: Any, states: Any, time: int, rows: int | None
+        cls,
+        called: Mapping[str, str],
+        parameters: Any,
+        x: Any,
+        states: Any,
+        time: int,
+        rows: int | None = None,
+        last: bool = False,
     ) -> "Arguments":
-        """Those of an example. Raises ValueError where an axis is not there, or nobody can say which one it is."""
+        """Those of an example, with its axes of time and rows. last: which axis of a state that has several as long
+        holds the rows. Raises ValueError where there is none."""
         streams = {} if x is None else dict(wrapped(x, "x"))
         layouts = {name: Layout.of(name, example, time, rows) for name, example in streams.items()}
         sizes = {name: layout.taken(streams[name]).shape[:2] for name, layout in layouts.items()}
@@ -66,7 +74,7 @@ class Arguments:
             raise ValueError(f"the arrays of x differ in their steps or rows: {said}")
         B = next(iter(sizes.values()), (1, 1))[1]
         examples = floating(wrapped(states, called["state"])) if states is not None else {}
-        of_states = {name: _state(name, state, None if rows is None else B) for name, state in examples.items()}
+        of_states = {name: _state(name, state, None if rows is None else B, last) for name, state in examples.items()}
         return cls(parameters, layouts, not isinstance(x, Mapping), states, of_states, called)
 
     @property
@@ -78,6 +86,10 @@ class Arguments:
             "state": None if self.states is None else wrapped(self.states, self.called["state"]),
         }
         return {name: tree for name, tree in found.items() if tree is not None}
+
+    def described(self) -> dict[str, str]:
+        """How sequences and states lie, by name: "(T, B, 3)"."""
+        return {name: str(layout) for name, layout in (self.x | self.of_states).items()}
 
     def names(self, argument: str) -> list[str]:
         """The names of the arrays of "p", "x" or "state"."""
@@ -113,16 +125,14 @@ class Arguments:
         return [dict(zip(by_name, now, strict=True)) for now in zip(*by_name.values(), strict=True)]
 
 
-def _state(name: str, example: Any, rows: int | None) -> Layout:
-    """How a state lies: its axis of rows is the one of so many. Raises ValueError unless there is one."""
+def _state(name: str, example: Any, rows: int | None, last: bool) -> Layout:
+    """How a state lies: its axis of rows is the first or last of so many. Raises ValueError unless there is one."""
     if rows is None:
         return Layout.of(name, example, None, None)
     shape = np.shape(example)
     axes = [axis for axis, size in enumerate(shape) if size == rows]
-    if len(axes) != 1:
-        how = "no axis has" if not axes else "several axes have"
+    if not axes:
         raise ValueError(
-            f"the state {name} has shape {shape}, of which {how} as many as there are rows, {rows}: "
-            "let the example have one axis of rows in each state, and a number of rows that no other axis has"
+            f"the state {name} has shape {shape}, in which no axis has {rows} rows: one state for all is a parameter"
         )
-    return Layout.of(name, example, None, axes[0])
+    return Layout.of(name, example, None, axes[-1 if last else 0])

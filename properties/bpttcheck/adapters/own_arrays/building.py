@@ -74,16 +74,17 @@ def own_arrays(
     called = _called(function, parameters, x)
     run = function if backward is None else _with_cache(function, backward)
     if step_back is not None:
-        run = unrolled(function, step_back, Arguments.of(called, parameters, x, states, time, None))
+        run = unrolled(function, step_back, Arguments.of(called, parameters, x, states, time))
     said: dict[str, Any] = {"without_cotangent": without_cotangent, "surrogate": surrogate}
-    arguments = arguments_of(name, run, called, parameters, x, states, time, batch)
+    made = partial(Arguments.of, called, parameters, x, states, time)
+    fixed = {size for size, pool in declared.get("sizes", {}).items() if len(pool) == 1}
+    arguments = arguments_of(name, run, made, x, batch, fixed)
     example = arguments.example(x)
     if step_back is None and backward is None and (rate is not None or _is_loss(name, run, arguments, example)):
         cell = cell_of(name, arguments, example, None, domains or {}, **said)
         return OwnLoss(cell, run, arguments, example, clip=clip, rate=rate, **declared)
     if clip is not None or rate is not None:
         raise ValueError("clip and rate are those of a loss; a pullback must not clip")
-    fixed = {size for size, pool in declared.get("sizes", {}).items() if len(pool) == 1}
     returned = found(name, run, arguments, example, fixed)
     return OwnArrays(
         cell_of(name, arguments, example, returned.y, domains or {}, **said),

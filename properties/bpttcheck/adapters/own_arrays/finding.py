@@ -46,40 +46,51 @@ def tried(name: str, what: str, function: Callable[..., Any], *given: Any) -> An
 def arguments_of(
     name: str,
     run: Callable[..., Any],
-    called: Mapping[str, str],
-    parameters: Any,
+    made: Callable[[int | None, bool], Arguments],
     x: Any,
-    states: Any,
-    time: int,
     batch: Rows,
+    fixed: Collection[str],
 ) -> Arguments:
     """The arguments of an example, with the axis of rows, which is looked for unless it is said.
 
+    made: the arguments for an axis of rows of x; the flag says whether states of which several axes have as many have
+    them along the last of these. fixed: of "T" and "B", what must stay as it is in the example.
+
     Raises ValueError, with a sentence, where it cannot be told.
     """
-    if x is None or batch != "find":
-        return Arguments.of(called, parameters, x, states, time, None if batch == "find" else batch)
-    one = Arguments.of(called, parameters, x, states, time, None)
-    tried(name, "the example", run, *one.given(one.example(x)))
-    candidates, fitting = _axes(one), []
+    if x is None or batch is None:
+        return made(None, False)
+    if batch != "find" and "B" in fixed:
+        return made(batch, False)
+    one = made(None, False)
+    if batch == "find":
+        tried(name, "the example", run, *one.given(one.example(x)))
+    candidates = _axes(one) if batch == "find" else [batch]
+    fitting, reasons = list[Arguments](), list[str]()
     for axis in candidates:
-        try:
-            arguments = Arguments.of(called, parameters, x, states, time, axis)
-            example = arguments.example(x)
-            run(*arguments.given(example.first(example.T, example.B - 1)))
-        except Exception:  # it is another axis, or the function takes no other number of rows
-            continue
-        fitting.append((axis, arguments))
+        for last in (False, True):
+            try:
+                arguments = made(axis, last)
+                example = arguments.example(x)
+                if example.B > 1:
+                    run(*arguments.given(example.first(example.T, example.B - 1)))
+            except Exception as error:  # it is another axis, or the function takes no other number of rows
+                reasons.append(f"along axis {axis}, {type(error).__name__}: {error}")
+                continue
+            if arguments not in fitting:
+                fitting.append(arguments)
     if len(fitting) == 1:
-        return fitting[0][1]
+        return fitting[0]
     lies = ", ".join(f"{stream} {layout}" for stream, layout in one.x.items())
     if fitting:
-        said = ", ".join(str(axis) for axis, _ in fitting)
-        raise ValueError(f"the rows may lie along several axes of {lies}: say batch= one of {said}, or batch=None")
-    if len(candidates) > 1:
         raise ValueError(
-            f"{name} raises with one row less, whichever axis of {lies} holds the rows: "
-            "say batch=, or batch=None if the example is one sequence"
+            f"the rows may lie along several axes of {lies}, or of the states: say batch=, or let the example have a "
+            "number of rows that no other axis has"
+        )
+    if batch != "find" or len(candidates) > 1:
+        raise ValueError(
+            f"{name} raises with one row less ({reasons[0]}): say batch=None if {lies} is one sequence, batch=1 if "
+            "axis 1 holds the rows, and sizes={'B': (4,)} if it takes no other number of them"
         )
     return one
 

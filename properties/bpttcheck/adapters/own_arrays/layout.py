@@ -68,7 +68,9 @@ class Layout:
         names: list[Any] = list(self.shape)
         for axis in sorted(self._axes):
             names.insert(axis, "T" if axis == self.time else "B")
-        return f"({', '.join(map(str, names))}{',' * (len(names) == 1)})"
+        if self.listed:
+            return f"a list of T arrays {tuple(names[1:])}".replace("'", "")
+        return f"{tuple(names)}".replace("'", "")
 
 
 def _stacked(what: str, theirs: Any, time: int | None) -> Array:

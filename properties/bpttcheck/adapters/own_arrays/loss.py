@@ -3,18 +3,20 @@
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 
 from bpttcheck.adapters.own_arrays.arguments import Arguments, Arrays
 from bpttcheck.adapters.own_arrays.cell import one_input, sizes_of
 from bpttcheck.adapters.own_arrays.finding import differentiated, tried
-from bpttcheck.adapters.own_arrays.names import allowed, floating, gradients, wrapped
+from bpttcheck.adapters.own_arrays.names import Sorted, allowed, floating, gradients, wrapped
 from bpttcheck.adapters.own_arrays.subject import KINDS, arrays_of
 from bpttcheck.cases.drawing import draw_case
 from bpttcheck.cases.realising import realise
 from bpttcheck.contract import Capabilities, Case, CustomCell, Gradients, Outputs
 from bpttcheck.measuring.calls import Refused
+from bpttref.arrays import Array
 
 _NEAR = 1e-6  # relative: what is so near to the bound of a clip has been clipped
 
@@ -42,8 +44,8 @@ class OwnLoss:
         self.name = cell.name
         self._loss, self._arguments, self._clip, self._rate = loss, arguments, clip, rate
         self._example = example
-        _, by_argument = tried(self.name, "the example", self._of, example)
-        kinds = differentiated(self.name, by_argument, arguments)
+        _, returned = tried(self.name, "the example", self._called, example)
+        kinds = differentiated(self.name, returned, arguments)
         usual: dict[str, Any] = {
             "dtypes": ("float64",),
             "inputs": ("dense", "initial") if arguments.of_states else ("dense",),
@@ -51,6 +53,7 @@ class OwnLoss:
             "gradients": tuple(kind for argument, kind in KINDS.items() if argument in kinds),
             "objectives": ("linear",),  # whatever is drawn: the loss is the user's
             "default_initial": "none",
+            "conventions": arguments.described(),
         }
         sizes = {**declared.pop("sizes", {}), **sizes_of(arguments, example, None)}
         self._declared = Capabilities(cells=(cell,), **(usual | declared | {"sizes": sizes}))
@@ -71,8 +74,8 @@ class OwnLoss:
         initial = {allowed(n): of_states[n].taken(a) for n, a in by_argument.get("state", {}).items()}
         return Outputs(None, None, value), Gradients(x, ((parameters,),), ((initial,),))
 
-    def _of(self, arrays: Arrays) -> tuple[float, Mapping[str, Mapping[str, Any]]]:
-        """The value, and the gradients by argument and name."""
+    def _called(self, arrays: Arrays) -> tuple[float, Any]:
+        """The value, and the gradients as they came."""
         before = arrays.p
         if self._rate is not None:  # it may step in place
             arrays = replace(arrays, p={name: array.copy() for name, array in before.items()})
@@ -84,11 +87,14 @@ class OwnLoss:
         if self._rate is None:
             if not rest:
                 raise ValueError("only a value came back; expected a tuple of the value and the gradients")
-            there = rest[0](1.0) if callable(rest[0]) else rest[0]
-            return float(value), gradients(there, self._arguments.trees)
+            return float(value), rest[0](1.0) if callable(rest[0]) else rest[0]
         after = floating(wrapped(rest[0] if rest and rest[0] is not None else given[0], self._arguments.called["p"]))
-        changes = {name: (array - after[name]) / self._rate for name, array in before.items()}
-        return float(value), gradients((changes,), {"p": changes})
+        return float(value), Sorted(p=_changes(before, after, self._rate))
+
+    def _of(self, arrays: Arrays) -> tuple[float, Sorted]:
+        """The value, and the gradients by argument and name."""
+        value, returned = self._called(arrays)
+        return value, gradients(returned, self._arguments.trees)
 
     def _refuse_clipped(self, parameters: Mapping[str, Any]) -> None:
         """Raise Refused where a gradient has been clipped."""
@@ -115,3 +121,18 @@ class OwnLoss:
         if abs(two - one) <= _NEAR * abs(two):
             return replace(self._declared, reduction="mean")
         return replace(self._declared, sizes={**self._declared.sizes, "B": (self._example.B,)})
+
+
+def _changes(before: Mapping[str, Array], after: Mapping[str, Array], rate: float) -> dict[str, Array]:
+    """The gradients behind a step of gradient descent.
+
+    They are known to half a unit in the last place of the parameters, over the rate: all steps are rounded alike, to
+    the same grid, so that nothing that is measured would show it. So much is added at random, the same for the same
+    numbers.
+    """
+    rng = np.random.default_rng([crc32(array.tobytes()) for array in (*before.values(), *after.values())])
+    found = {}
+    for name, array in before.items():
+        grain = np.spacing(np.maximum(np.abs(array), np.abs(after[name]))) / 2
+        found[name] = ((array - after[name]) + grain * rng.uniform(-1, 1, array.shape)) / rate
+    return found

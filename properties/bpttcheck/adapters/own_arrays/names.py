@@ -13,7 +13,9 @@ _OF_STATES = ("d{}0", "d{}_0", "d{}_prev", *_FORMS)
 
 
 def wrapped(tree: Any, name: str) -> Mapping[str, Any]:
-    """A mapping as it is; anything else under a name."""
+    """A mapping as it is, and that of a named tuple; anything else under a name."""
+    if hasattr(tree, "_asdict"):
+        return dict(tree._asdict())
     return tree if isinstance(tree, Mapping) else {name: tree}
 
 
@@ -93,8 +95,8 @@ def _alike(answer: Sequence[Any], tree: Any) -> bool:
 
 def by_name(tree: Mapping[str, Any], part: Any) -> Any:
     """Arrays as a mapping like a tree: of a mapping, of a single array, or of several in their order."""
-    if isinstance(part, Mapping):
-        return part
+    if isinstance(part, Mapping) or hasattr(part, "_asdict"):
+        return wrapped(part, "")
     return dict.fromkeys(tree, part) if len(tree) == 1 else dict(zip(tree, part, strict=False))
 
 

@@ -58,6 +58,7 @@ class OwnArrays:
             "truncations": tuple(dict.fromkeys(knobs.values())),
             "default_initial": "zeros" if _states_may_be_left_out(run) else "none",
         }
+        usual["conventions"] = arguments.described() | ({} if y is None else {"y": str(y)})
         sizes = {"sizes": {**declared.pop("sizes", {}), **sizes_of(arguments, example, y)}}
         self._declared = Capabilities(cells=(cell,), **(usual | declared | sizes))
 
