@@ -3,6 +3,8 @@
 Each is checked in `tests/field/test_ten_styles.py` in a few lines, by its own names and shapes.
 """
 
+import ctypes
+import subprocess
 from collections import namedtuple
 
 import numpy as np
@@ -262,3 +264,24 @@ void backward(int T, int D, const double *k, const double *y, double *dy, double
     }
 }
 """
+
+
+def leaky_in_c(folder, slip=False):
+    """A run on arrays, from the program, compiled in a folder."""
+    (folder / "leaky.c").write_text(PROGRAM.replace("FIRST", str(int(slip))))
+    subprocess.run(["cc", "-O1", "-shared", "-fPIC", "leaky.c", "-o", "leaky.so"], cwd=folder, check=True)
+    library, array = ctypes.CDLL(str(folder / "leaky.so")), np.ctypeslib.ndpointer(np.float64, flags="C")
+    for function, arrays in ((library.forward, 3), (library.backward, 5)):
+        function.argtypes = [ctypes.c_int] * 2 + [array] * arrays
+
+    def run(k, x):
+        y, dk, dx = np.zeros(x.shape), np.zeros(k.shape), np.zeros(x.shape)
+        library.forward(*x.shape, k, np.ascontiguousarray(x), y)
+
+        def pullback(dy):
+            library.backward(*x.shape, k, y, np.ascontiguousarray(dy), dk, dx)
+            return dk.copy(), dx.copy()
+
+        return y, pullback
+
+    return run

@@ -2,13 +2,15 @@
 
 from functools import partial
 
+import autograd.numpy
 import numpy as np
 import pytest
+from autograd.core import make_vjp
 
 import bpttcheck
 
 DOMAINS = {"g": "(0, 1)"}
-FEW = {"examples": 8, "domains": DOMAINS}
+FEW = {"examples": 6, "domains": DOMAINS, "sizes": {"T": range(1, 10)}}
 
 
 def example(B=3, T=5, D=2, H=4):
@@ -81,6 +83,30 @@ def test_it_is_compared_with_a_forward_pass_alone_too():
 
 def test_lengths_resets_and_dtypes_are_arguments():
     bpttcheck.assert_op(naive, **example(), lengths="lengths", resets="resets", dtypes=("float32", "float64"), **FEW)
+
+
+def test_an_operator_of_another_library_goes_through_one_function():
+    def through_autograd(op):
+        def on_arrays(**arrays):
+            names = list(arrays)
+            pull, y = make_vjp(lambda values: op(**dict(zip(names, values, strict=True))), list(arrays.values()))
+            return y, lambda dy: {f"d{name}": d for name, d in zip(names, pull(dy), strict=True)}
+
+        return on_arrays
+
+    def decayed(v, g):
+        h, y = 0, []
+        for t in range(v.shape[1]):
+            h = g[:, t] * h + v[:, t]
+            y.append(h)
+        return autograd.numpy.stack(y, axis=1)
+
+    streams = {"v": np.zeros((3, 5, 2)), "g": np.zeros((3, 5, 2))}
+    bpttcheck.assert_op(decayed, streams=streams, batch=0, through=through_autograd, **FEW)
+    with pytest.raises(AssertionError, match="forward-reference on late float64: y"):
+        late = lambda v, g: decayed(v, g**2)  # noqa: E731
+        late.__name__ = "late"
+        bpttcheck.assert_op(late, streams=streams, against=decayed, through=through_autograd, **FEW)
 
 
 @pytest.mark.parametrize(("wrong", "said"), [("edge", "own-forward-derivative|tied|split|pullback"), ("scale", "y")])

@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
-from bpttcheck.adapters.own_arrays.building import own_arrays
+from bpttcheck.adapters.own_arrays.building import name_of, own_arrays
 from bpttcheck.cases.facts import facts
 from bpttcheck.cases.realising import realise
 from bpttcheck.contract import Case, Implementation
@@ -28,9 +28,10 @@ _NONE = "There is no backward pass: nothing is said about gradients."
 
 @dataclass(frozen=True)
 class Verdict:
-    """What `check` found. results: of each law, as `judge` yields them.
+    """What `check` found.
 
-    As text it is what `bpttcheck verify` prints, without the laws that are skipped.
+    implementation: what the laws ran on. results: of each law, as `judge` yields them. examples, seed: of the run.
+    ``print(verdict)`` prints what ``bpttcheck verify`` does, without the laws that are skipped.
     """
 
     implementation: Implementation
@@ -175,6 +176,7 @@ def assert_op(
         "time": time,
         "batch": batch,
         "chunks": (chunk,) if isinstance(chunk, int) else tuple(chunk),
+        "name": name_of(op),
         **said,
     }
     slow = against

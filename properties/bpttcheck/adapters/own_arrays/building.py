@@ -62,7 +62,7 @@ def own_arrays(
 
     Raises ValueError, with a sentence, where the example does not say what must be known.
     """
-    name = name or _name(function)
+    name = name or name_of(function)
     if x is None and parameters is None:
         raise ValueError("pass an example of the arguments: parameters=, x=, or both")
     if backward is not None and step_back is not None:
@@ -113,7 +113,7 @@ def _with_cache(forward: Callable[..., Any], backward: Callable[..., Any]) -> Ca
     return run
 
 
-def _name(function: Callable[..., Any]) -> str:
+def name_of(function: Callable[..., Any]) -> str:
     """What a function is called, under what is wrapped around it."""
     function = unwrap(function.func if isinstance(function, partial) else function)
     return str(getattr(function, "__name__", type(function).__name__)).strip("<>")
