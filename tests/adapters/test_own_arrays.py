@@ -140,7 +140,7 @@ def last(p, x):
     (rnn, {"time": 1, "batch": 1}, "time and batch are the same axis of x"),
     (rnn, {"states": ZEROS((2, 3)), "batch": 1}, r"the state h has shape \(2, 3\), in which no axis has 4 rows"),
     (rnn, {"domains": {"V": "positive"}}, "domains of rnn names 'V'"),
-    (rnn, {"clip": 5.0}, "clip and rate are those of a loss"),
+    (rnn, {"clip": 5.0}, "clip, rate and loss_weights are those of a loss"),
     (rnn, {"x": [ZEROS((4, 2))] * 5, "time": 1}, "x is a list, which is one of steps: time must be 0"),
     (rnn, {"x": [ZEROS((4, 2)), ZEROS((3, 2))]}, "the steps of x do not have the same shape"),
     (rnn, {"x": {"a": ZEROS((5, 4)), "b": ZEROS((6, 4))}}, "differ in their steps or rows: a has 5 steps"),
@@ -174,3 +174,7 @@ def test_functions_that_do_not_go_together():
         bpttcheck.own_arrays(last, step_back=last, parameters=ZEROS(3), x=ZEROS((5, 3)))
     with pytest.raises(ValueError, match="a run over a sequence needs an example of it"):
         bpttcheck.own_arrays(last, last, parameters=ZEROS(3))
+    with pytest.raises(ValueError, match="a step knows nothing of them"):
+        bpttcheck.own_arrays(last, step_back=last, **RNN, lengths="lengths")
+    with pytest.raises(ValueError, match="are not handed to a loss"):
+        bpttcheck.own_arrays(lambda p: (1.0, p), parameters=ZEROS(3), resets="resets")

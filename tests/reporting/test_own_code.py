@@ -1,9 +1,13 @@
 """`check` in a test and in a script: what it prints, what it raises; and losses of which nothing else is known."""
 
+import re
+from functools import partial
+
 import numpy as np
 import pytest
 
 import bpttcheck
+from bpttref import Regular
 
 ZEROS = np.zeros
 FEW = {"examples": 6, "sizes": {"T": range(1, 5)}}
@@ -162,6 +166,40 @@ def test_a_clipped_gradient_is_left_out_where_the_bound_is_declared():
     assert bpttcheck.check(clipped, **DATA, rate=1.0, clip=5).passed
     with pytest.raises(AssertionError, match="own-loss-derivative"):
         bpttcheck.check(clipped, **DATA, rate=1.0)
+
+
+def truncated(k, data, tau=None, weights=None, wrong=""):
+    """The loss of a leaky integrator, carried states cut every tau steps on the way back."""
+    x, hs, h = data["x"], [], ZEROS(data["x"].shape[1:])
+    for x_t in x:
+        hs.append(h)
+        h = k * h + x_t
+    error = np.array([*hs[1:], h]) - data["target"]
+    weights = np.ones(len(x)) if weights is None else weights
+    dk, dx, dh = 0 * k, ZEROS(x.shape), 0
+    for t in reversed(range(len(x))):
+        dx[t] = dh = dh + 2 * weights[t] * error[t]
+        dk = dk + (dh * hs[t]).sum(axis=0)
+        cut = tau is not None and (t + (wrong == "early")) % tau == 0
+        dh = dh * k * (not cut) if wrong != "ignored" else dh * k
+    loss = np.sum(weights[:, None, None] * error**2)
+    return loss * (1.5 if wrong == "loss" and tau is not None else 1), {"dk": dk, "dx": dx}
+
+
+@pytest.mark.parametrize(("wrong", "said"), [
+    ("", ""),
+    ("early", "xray-losses|tau-covers-is-full"),
+    ("ignored", "xray-losses"),
+    ("loss", "truncation-leaves-states"),
+])  # fmt: skip
+def test_the_truncation_of_a_loss(wrong, said):
+    """By weights of the steps, if it takes them; else what covers the sequence is compared, and the value."""
+    loss, knobs = partial(truncated, wrong=wrong), {"truncation": {"tau": Regular}, "examples": 10, "name": "loss"}
+    verdict = bpttcheck.check(loss, **{**DATA, **knobs}, loss_weights="weights", raises=False)
+    assert verdict.passed if not wrong else re.search(said, verdict.failure)
+    if wrong in ("early", "loss"):
+        without = bpttcheck.check(loss, **{**DATA, **knobs}, raises=False)
+        assert re.search("tau-covers-is-full|truncation-leaves-states", without.failure)
 
 
 @pytest.mark.parametrize(("function", "said"), [

@@ -34,6 +34,7 @@ def own_arrays(
     surrogate: Collection[str] = (),
     lengths: str = "",
     resets: str = "",
+    loss_weights: str = "",
     name: str = "",
     **declared: Any,
 ) -> Implementation:
@@ -57,20 +58,17 @@ def own_arrays(
     clip, rate: of a loss, the bound at which it clips gradients, and the rate of an optimiser's step that is inside:
     the gradient is then the change of the parameters, in place or returned in the place of gradients, over the rate.
     domains, without_cotangent, surrogate: as in `CustomCell`. lengths, resets: the keyword by which your function takes
-    them: integers ``(B,)``, and flags that lie as x does. name: of the cell. declared: of the `Capabilities`, such as
-    dtypes (float64, if left out), sizes, chunks.
+    them: integers ``(B,)``, and flags that lie as x does. loss_weights: that by which a loss takes a weight for each
+    step, ``(T,)``; it must do without. name: of the cell. declared: of the `Capabilities`, such as dtypes (float64, if
+    left out), sizes, chunks.
 
     Raises ValueError, with a sentence, where the example does not say what must be known.
     """
     name = name or name_of(function)
-    if x is None and parameters is None:
-        raise ValueError("pass an example of the arguments: parameters=, x=, or both")
-    if backward is not None and step_back is not None:
-        raise ValueError("backward is that of a run, step_back that of a step: pass one of them")
-    if (step_back is not None or backward is not None) and x is None:
-        raise ValueError("a run over a sequence needs an example of it: x=")
-    if step_back is not None and states is None:
-        raise ValueError("a step needs an example of the state from which it starts: states=")
+    of_run = bool(truncation or lengths or resets)
+    for sentence, holds in _contradictions(backward, step_back, parameters, x, states, of_run).items():
+        if holds:
+            raise ValueError(sentence)
     called = _called(function, parameters, x)
     run = function if backward is None else _with_cache(function, backward)
     if step_back is not None:
@@ -82,9 +80,14 @@ def own_arrays(
     example = arguments.example(x)
     if step_back is None and backward is None and (rate is not None or _is_loss(name, run, arguments, example)):
         cell = cell_of(name, arguments, example, None, domains or {}, **said)
-        return OwnLoss(cell, run, arguments, example, clip=clip, rate=rate, **declared)
-    if clip is not None or rate is not None:
-        raise ValueError("clip and rate are those of a loss; a pullback must not clip")
+        if lengths or resets:
+            raise ValueError("lengths and resets are not handed to a loss: test the run below it")
+        knobs = truncation or {}
+        return OwnLoss(
+            cell, run, arguments, example, clip=clip, rate=rate, knobs=knobs, weights=loss_weights, **declared
+        )
+    if clip is not None or rate is not None or loss_weights:
+        raise ValueError("clip, rate and loss_weights are those of a loss; this function returns no value of one")
     returned = found(name, run, arguments, example, fixed)
     return OwnArrays(
         cell_of(name, arguments, example, returned.y, domains or {}, **said),
@@ -97,6 +100,23 @@ def own_arrays(
         resets=resets,
         **declared,
     )
+
+
+def _contradictions(
+    backward: Any, step_back: Any, parameters: Any, x: Any, states: Any, of_run: bool
+) -> dict[str, bool]:
+    """What may be wrong with the arguments, in a sentence, and whether it is. of_run: whether there is what a step
+    knows nothing of."""
+    either = backward is not None or step_back is not None
+    return {
+        "pass an example of the arguments: parameters=, x=, or both": x is None and parameters is None,
+        "backward is that of a run, step_back that of a step: pass one of them": backward is not None
+        and step_back is not None,
+        "a run over a sequence needs an example of it: x=": either and x is None,
+        "truncation, lengths and resets are those of a run: a step knows nothing of them": step_back is not None
+        and of_run,
+        "a step needs an example of the state from which it starts: states=": step_back is not None and states is None,
+    }
 
 
 def _with_cache(forward: Callable[..., Any], backward: Callable[..., Any]) -> Callable[..., Any]:

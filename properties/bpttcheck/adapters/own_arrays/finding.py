@@ -5,13 +5,15 @@ the rows.
 """
 
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from bpttcheck.adapters.own_arrays.arguments import Arguments, Arrays
 from bpttcheck.adapters.own_arrays.layout import Layout
-from bpttcheck.adapters.own_arrays.names import gradients
+from bpttcheck.adapters.own_arrays.names import allowed, gradients
+from bpttcheck.custom_cell import CustomCell
 
 Rows = int | None | Literal["find"]
 
@@ -105,16 +107,27 @@ def _axes(one: Arguments) -> list[int]:
     return [axis for axis, size in first.items() if all(other.get(axis) == size for other in others)]
 
 
-class Found(NamedTuple):
-    """What a run returns.
+class Returned(NamedTuple):
+    """By what it is differentiated.
 
-    y: how the outputs lie, None if there are none. final: whether there are final states. gradients: by which of "p",
-    "x" and "state" it is differentiated; none of a run without a pullback.
+    arguments: of "p", "x" and "state", those of which there is any gradient; none of a run without a pullback. absent:
+    streams without a gradient where others have one, such as targets.
     """
+
+    arguments: frozenset[str] = frozenset()
+    absent: tuple[str, ...] = ()
+
+    def left_out(self, cell: CustomCell) -> CustomCell:
+        """The cell, of which gradients that never come are not compared with differences."""
+        return replace(cell, surrogate=(*cell.surrogate, *map(allowed, self.absent)))
+
+
+class Found(NamedTuple):
+    """y: how the outputs lie, None if there are none. final: whether there are final states."""
 
     y: Layout | None
     final: bool
-    gradients: frozenset[str]
+    returned: Returned
 
 
 def found(name: str, run: Callable[..., Any], arguments: Arguments, example: Arrays, fixed: Collection[str]) -> Found:
@@ -151,17 +164,16 @@ def found(name: str, run: Callable[..., Any], arguments: Arguments, example: Arr
     return Found(Layout.of("y", whole.y, time, rows), final, returned)
 
 
-def _returned(name: str, whole: Answer, arguments: Arguments, final: bool) -> frozenset[str]:
-    """By which arguments it is differentiated: those of which there is any gradient."""
+def _returned(name: str, whole: Answer, arguments: Arguments, final: bool) -> Returned:
     if whole.pullback is None:
-        return frozenset()
+        return Returned()
     cotangents = [part for part, there in ((whole.y, True), (whole.final, final)) if there]
     returned = tried(f"the pullback of {name}", "cotangents as its outputs are", whole.pullback, *cotangents)
     return differentiated(name, returned, arguments)
 
 
-def differentiated(name: str, returned: Any, arguments: Arguments) -> frozenset[str]:
-    """The arguments of which there is any gradient. Raises ValueError where there is none of the parameters."""
+def differentiated(name: str, returned: Any, arguments: Arguments) -> Returned:
+    """What there are gradients of. Raises ValueError where there is none of the parameters."""
     by_argument = gradients(returned, arguments.trees)
     there = frozenset(argument for argument, own in by_argument.items() if own)
     if not there or ("p" in arguments.trees and "p" not in there):
@@ -171,7 +183,8 @@ def differentiated(name: str, returned: Any, arguments: Arguments) -> frozenset[
             f"{name} returned no gradient of its parameters{got}: the gradients of {names} are expected "
             "under these names or with a d before them, or in a tuple in the order of the arguments"
         )
-    return there
+    absent = [stream for stream in arguments.names("x") if "x" in there and stream not in by_argument["x"]]
+    return Returned(there, tuple(absent))
 
 
 def _axis(what: str, size: int, whole: Any, less: Any, but: int | None = None) -> int | None:

@@ -8,14 +8,15 @@ from zlib import crc32
 import numpy as np
 
 from bpttcheck.adapters.own_arrays.arguments import Arguments, Arrays
-from bpttcheck.adapters.own_arrays.cell import one_input, sizes_of
+from bpttcheck.adapters.own_arrays.cell import sizes_of
 from bpttcheck.adapters.own_arrays.finding import differentiated, tried
-from bpttcheck.adapters.own_arrays.names import Sorted, allowed, floating, gradients, wrapped
-from bpttcheck.adapters.own_arrays.subject import KINDS, arrays_of
+from bpttcheck.adapters.own_arrays.names import Sorted, floating, gradients, wrapped
+from bpttcheck.adapters.own_arrays.translation import KINDS, arrays_of, gradients_of, turned
 from bpttcheck.cases.drawing import draw_case
 from bpttcheck.cases.realising import realise
 from bpttcheck.contract import Capabilities, Case, CustomCell, Gradients, Outputs
 from bpttcheck.measuring.calls import Refused
+from bpttref import Strategy
 from bpttref.arrays import Array
 
 _NEAR = 1e-6  # relative: what is so near to the bound of a clip has been clipped
@@ -27,6 +28,7 @@ class OwnLoss:
     clip: the bound at which it clips gradients, element by element or by their norm. Cases in which one is at the bound
     are refused: there is no more than the bound to see. rate: of a step of gradient descent inside, which changes the
     parameters that it is given, or returns new ones after the value; the gradient is their change over the rate.
+    knobs: as of `OwnArrays`. weights: the keyword by which it takes a weight for the loss of each step; empty if not.
     declared: what else goes into its `Capabilities`.
     """
 
@@ -39,24 +41,28 @@ class OwnLoss:
         *,
         clip: float | None,
         rate: float | None,
+        knobs: Mapping[str, type[Strategy]],
+        weights: str,
         **declared: Any,
     ) -> None:
         self.name = cell.name
         self._loss, self._arguments, self._clip, self._rate = loss, arguments, clip, rate
-        self._example = example
+        self._example, self._knobs, self._weights = example, knobs, weights
         _, returned = tried(self.name, "the example", self._called, example)
-        kinds = differentiated(self.name, returned, arguments)
+        self._returned = differentiated(self.name, returned, arguments)
         usual: dict[str, Any] = {
             "dtypes": ("float64",),
             "inputs": ("dense", "initial") if arguments.of_states else ("dense",),
             "outputs": (),
-            "gradients": tuple(kind for argument, kind in KINDS.items() if argument in kinds),
+            "gradients": tuple(kind for argument, kind in KINDS.items() if argument in self._returned.arguments),
             "objectives": ("linear",),  # whatever is drawn: the loss is the user's
+            "truncations": tuple(dict.fromkeys(knobs.values())),
+            "loss_weights": bool(weights),
             "default_initial": "none",
             "conventions": arguments.described(),
         }
         sizes = {**declared.pop("sizes", {}), **sizes_of(arguments, example, None)}
-        self._declared = Capabilities(cells=(cell,), **(usual | declared | {"sizes": sizes}))
+        self._declared = Capabilities(cells=(self._returned.left_out(cell),), **(usual | declared | {"sizes": sizes}))
         if "B" not in sizes:
             self._declared = self._of_rows()
 
@@ -64,23 +70,21 @@ class OwnLoss:
         return self._declared
 
     def loss_and_gradients(self, case: Case) -> tuple[Outputs, Gradients]:
-        value, by_argument = self._of(arrays_of(case, self._arguments, self._example))
-        layouts, of_states = self._arguments.x, self._arguments.of_states
-        parameters = {allowed(n): np.asarray(a) for n, a in by_argument.get("p", {}).items()}
-        self._refuse_clipped(parameters)
-        x: Any = {allowed(n): layouts[n].taken(a) for n, a in by_argument.get("x", {}).items()}
-        if one_input(self._arguments, self._example):
-            x = next((dx.reshape(*dx.shape[:2], -1) for dx in x.values()), None)
-        initial = {allowed(n): of_states[n].taken(a) for n, a in by_argument.get("state", {}).items()}
-        return Outputs(None, None, value), Gradients(x, ((parameters,),), ((initial,),))
+        chosen = turned(self._knobs, case)
+        if self._weights and case.objective is not None:
+            chosen[self._weights] = case.objective.weights
+        value, by_argument = self._of(arrays_of(case, self._arguments, self._example), **chosen)
+        found = gradients_of(case, self._arguments, by_argument, self._returned.absent)
+        self._refuse_clipped(by_argument.get("p", {}))
+        return Outputs(None, None, value), found
 
-    def _called(self, arrays: Arrays) -> tuple[float, Any]:
+    def _called(self, arrays: Arrays, **chosen: Any) -> tuple[float, Any]:
         """The value, and the gradients as they came."""
         before = arrays.p
         if self._rate is not None:  # it may step in place
             arrays = replace(arrays, p={name: array.copy() for name, array in before.items()})
         given = self._arguments.given(arrays)
-        returned = self._loss(*given)
+        returned = self._loss(*given, **chosen)
         value, *rest = returned if isinstance(returned, tuple) else (returned,)
         if np.ndim(value) != 0:
             raise ValueError(f"the loss is an array of shape {np.shape(value)}; expected a number")
@@ -91,9 +95,9 @@ class OwnLoss:
         after = floating(wrapped(rest[0] if rest and rest[0] is not None else given[0], self._arguments.called["p"]))
         return float(value), Sorted(p=_changes(before, after, self._rate))
 
-    def _of(self, arrays: Arrays) -> tuple[float, Sorted]:
+    def _of(self, arrays: Arrays, **chosen: Any) -> tuple[float, Sorted]:
         """The value, and the gradients by argument and name."""
-        value, returned = self._called(arrays)
+        value, returned = self._called(arrays, **chosen)
         return value, gradients(returned, self._arguments.trees)
 
     def _refuse_clipped(self, parameters: Mapping[str, Any]) -> None:

@@ -7,15 +7,15 @@ from typing import Any
 import numpy as np
 
 from bpttcheck.adapters.own_arrays.arguments import Arguments, Arrays
-from bpttcheck.adapters.own_arrays.cell import one_input, sizes_of
+from bpttcheck.adapters.own_arrays.cell import sizes_of
 from bpttcheck.adapters.own_arrays.finding import Answer, Found, answer
 from bpttcheck.adapters.own_arrays.layout import Layout
 from bpttcheck.adapters.own_arrays.names import allowed, by_name, gradients, leaves, rebuilt
+from bpttcheck.adapters.own_arrays.translation import KINDS, arrays_of, gradients_of, turned
 from bpttcheck.contract import Capabilities, Case, Cotangents, CustomCell, Gradients, Outputs, Pullback
-from bpttref import Last, Links, Regular, Strategy, Window
+from bpttref import Strategy
 from bpttref.arrays import Array
 
-KINDS = {"p": "parameters", "x": "x", "state": "initial"}
 _CHUNK = ("chunk", "chunk_size")
 
 
@@ -40,7 +40,7 @@ class OwnArrays:
         resets: str = "",
         **declared: Any,
     ) -> None:
-        self.name = cell.name
+        self.name, self._absent = cell.name, found.returned.absent
         self._run, self._arguments, self._found = run, arguments, found
         self._example = example
         self._knobs, self._lengths, self._resets = knobs, lengths, resets
@@ -54,13 +54,13 @@ class OwnArrays:
             "dtypes": ("float64",),
             "inputs": tuple(kind for kind, there in inputs.items() if there),
             "outputs": tuple(kind for kind, there in outputs.items() if there),
-            "gradients": tuple(kind for argument, kind in KINDS.items() if argument in found.gradients),
+            "gradients": tuple(kind for argument, kind in KINDS.items() if argument in found.returned.arguments),
             "truncations": tuple(dict.fromkeys(knobs.values())),
             "default_initial": "zeros" if _states_may_be_left_out(run) else "none",
         }
         usual["conventions"] = arguments.described() | ({} if y is None else {"y": str(y)})
         sizes = {"sizes": {**declared.pop("sizes", {}), **sizes_of(arguments, example, y)}}
-        self._declared = Capabilities(cells=(cell,), **(usual | declared | sizes))
+        self._declared = Capabilities(cells=(found.returned.left_out(cell),), **(usual | declared | sizes))
 
     def capabilities(self) -> Capabilities:
         return self._declared
@@ -74,13 +74,14 @@ class OwnArrays:
             return outputs, None
 
         def pullback(cotangents: Cotangents) -> Gradients:
-            return self._gradients(case, pull(*self._cotangents(case, returned, outputs, cotangents)))
+            sorted_out = gradients(pull(*self._cotangents(case, returned, outputs, cotangents)), self._arguments.trees)
+            return gradients_of(case, self._arguments, sorted_out, self._absent)
 
         return outputs, pullback
 
     def _chosen(self, case: Case) -> dict[str, Any]:
         """The keywords: what the case has that not every case has."""
-        found = {word: _number(case) for word, rule in self._knobs.items() if type(case.truncation) is rule}
+        found = turned(self._knobs, case)
         if self._lengths and case.lengths is not None:
             found[self._lengths] = case.lengths
         if self._resets and case.resets is not None:
@@ -126,41 +127,11 @@ class OwnArrays:
         """The final states by name, in the order in which they came."""
         return leaves(by_name(self._arguments.trees["state"], returned.final))
 
-    def _gradients(self, case: Case, returned: Any) -> Gradients:
-        by_argument, layouts = gradients(returned, self._arguments.trees), self._arguments.x
-        parameters = {allowed(n): np.asarray(a) for n, a in by_argument.get("p", {}).items()}
-        x: Any = {allowed(n): layouts[n].taken(a) for n, a in by_argument.get("x", {}).items()}
-        if one_input(self._arguments, self._example):
-            x = next((dx.reshape(*dx.shape[:2], -1) for dx in x.values()), None)
-        of_states = self._arguments.of_states
-        initial = {allowed(n): of_states[n].taken(a) for n, a in by_argument.get("state", {}).items()}
-        return Gradients(x if "x" in self._found.gradients else None, ((parameters,),), ((initial,),))
-
-
-def arrays_of(case: Case, arguments: Arguments, example: Arrays) -> Arrays:
-    """The arrays of a case by the user's names."""
-    p, states = case.parameters[0][0], {} if case.initial is None else case.initial[0][0]
-    if one_input(arguments, example):
-        x = {name: case.x.reshape(*case.x.shape[:2], *layout.shape) for name, layout in arguments.x.items()}
-    else:
-        x = {name: case.x[allowed(name)] for name in arguments.names("x")}
-    of_states = {name: states[allowed(name)] for name in arguments.names("state")} if states else {}
-    return Arrays({name: p[allowed(name)] for name in arguments.names("p")}, x, of_states)
-
 
 def _ends(case: Case) -> tuple[Array, Array]:
     """The last step of each row, and its row."""
     lengths = np.full(case.B, case.T) if case.lengths is None else case.lengths
     return lengths - 1, np.arange(case.B)
-
-
-def _number(case: Case) -> Any:
-    """What a knob takes: a number of steps, or the multipliers of the links."""
-    rule = case.truncation
-    if isinstance(rule, Links):
-        return rule.links(case.T)
-    assert isinstance(rule, Regular | Window | Last)
-    return rule.k if isinstance(rule, Last) else rule.tau
 
 
 def _keywords(run: Callable[..., Any]) -> Mapping[str, Parameter]:
