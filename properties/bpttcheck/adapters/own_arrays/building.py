@@ -69,7 +69,7 @@ def own_arrays(
     for sentence, holds in _contradictions(backward, step_back, parameters, x, states, of_run).items():
         if holds:
             raise ValueError(sentence)
-    called = _called(function, parameters, x)
+    called, how = _called(function, parameters, x), dict[str, Any]()
     run = function if backward is None else _with_cache(function, backward)
     if step_back is not None:
         run = unrolled(function, step_back, Arguments.of(called, parameters, x, states, time))
@@ -82,24 +82,14 @@ def own_arrays(
         cell = cell_of(name, arguments, example, None, domains or {}, **said)
         if lengths or resets:
             raise ValueError("lengths and resets are not handed to a loss: test the run below it")
-        knobs = truncation or {}
-        return OwnLoss(
-            cell, run, arguments, example, clip=clip, rate=rate, knobs=knobs, weights=loss_weights, **declared
-        )
+        how = {"clip": clip, "rate": rate, "knobs": truncation or {}, "weights": loss_weights}
+        return OwnLoss(cell, run, arguments, example, **how, **declared)
     if clip is not None or rate is not None or loss_weights:
         raise ValueError("clip, rate and loss_weights are those of a loss; this function returns no value of one")
     returned = found(name, run, arguments, example, fixed)
-    return OwnArrays(
-        cell_of(name, arguments, example, returned.y, domains or {}, **said),
-        run,
-        arguments,
-        example,
-        returned,
-        knobs=truncation or {},
-        lengths=lengths,
-        resets=resets,
-        **declared,
-    )
+    cell = cell_of(name, arguments, example, returned.y, domains or {}, **said)
+    how = {"knobs": truncation or {}, "lengths": lengths, "resets": resets}
+    return OwnArrays(cell, run, arguments, example, returned, **how, **declared)
 
 
 def _contradictions(
