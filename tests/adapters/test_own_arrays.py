@@ -167,6 +167,27 @@ def test_code_for_one_number_of_rows():
     assert declared.conventions["y"] == "(T, B, 3)"
 
 
+def test_code_for_one_number_of_steps():
+    def rigid(p, x, h):
+        return x.reshape(5, -1, 2) @ p["U"]
+
+    with pytest.raises(ValueError, match=r"with 4 steps of the example \(sizes={'T': \(5,\)} says"):
+        bpttcheck.own_arrays(rigid, **RNN)
+    assert bpttcheck.own_arrays(rigid, **RNN, sizes={"T": (5,)}).capabilities().sizes["T"] == (5,)
+
+
+def test_the_example_stays_as_it_is():
+    def greedy(p, x, h):
+        p["U"] += 1
+        h += 1
+        x += 1
+        return x @ p["U"], h, lambda dy, dh: p
+
+    arrays = {"parameters": {"U": ZEROS((2, 3))}, "x": ZEROS((5, 4, 2)), "states": ZEROS((4, 3))}
+    bpttcheck.own_arrays(greedy, **arrays)
+    assert not any(array.any() for array in (arrays["parameters"]["U"], arrays["x"], arrays["states"]))
+
+
 def test_functions_that_do_not_go_together():
     with pytest.raises(ValueError, match="pass one of them"):
         bpttcheck.own_arrays(rnn, last, step_back=last, **RNN)

@@ -151,8 +151,9 @@ def found(name: str, run: Callable[..., Any], arguments: Arguments, example: Arr
             raise ValueError(f"{name}: {error}") from error
 
     whole = called("the example", T, B)
-    shorter = None if "T" in fixed else called(f"{T - 1} steps of the example", T - 1, B)
-    fewer = called(f"{B - 1} rows of the example", T, B - 1) if by_rows and "B" not in fixed else None
+    only = "of the example (sizes={'%s': (%d,)} says that it takes no other number)"
+    shorter = None if "T" in fixed else called(f"{T - 1} steps {only % ('T', T)}", T - 1, B)
+    fewer = called(f"{B - 1} rows {only % ('B', B)}", T, B - 1) if by_rows and "B" not in fixed else None
     final = whole.final is not None and arguments.states is not None
     returned = _returned(name, whole, arguments, final)
     if whole.y is None:

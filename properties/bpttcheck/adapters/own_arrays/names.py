@@ -48,8 +48,8 @@ def allowed(name: str) -> str:
 
 
 def floating(tree: Mapping[str, Any]) -> dict[str, Array]:
-    """The arrays of parameters or states. Raises ValueError where one does not hold floating-point numbers."""
-    arrays = {name: np.asarray(leaf) for name, leaf in leaves(tree)}
+    """Copies of the arrays of parameters or states. Raises ValueError where one holds no floating-point numbers."""
+    arrays = {name: np.array(leaf) for name, leaf in leaves(tree)}
     for name, array in arrays.items():
         if array.dtype.kind not in "fc":
             raise ValueError(
