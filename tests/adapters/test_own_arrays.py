@@ -140,7 +140,7 @@ def last(p, x):
     (rnn, {"time": 1, "batch": 1}, "time and batch are the same axis of x"),
     (rnn, {"states": ZEROS((2, 3)), "batch": 1}, r"the state h has shape \(2, 3\), in which no axis has 4 rows"),
     (rnn, {"domains": {"V": "positive"}}, "domains of rnn names 'V'"),
-    (rnn, {"clip": 5.0}, "clip, rate and loss_weights are those of a loss"),
+    (rnn, {"clip": 5.0}, "clip, rate and loss_weights go with a loss"),
     (rnn, {"x": [ZEROS((4, 2))] * 5, "time": 1}, "x is a list, which is one of steps: time must be 0"),
     (rnn, {"x": [ZEROS((4, 2)), ZEROS((3, 2))]}, "the steps of x do not have the same shape"),
     (rnn, {"x": {"a": ZEROS((5, 4)), "b": ZEROS((6, 4))}}, "differ in their steps or rows: a has 5 steps"),

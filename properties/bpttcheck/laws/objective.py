@@ -150,7 +150,7 @@ LAWS = (
     ),
     Law(
         "loss-adds-up-over-rows",
-        "The loss and its gradients are the sum of those of the rows, each on its own, or the mean as is declared.",
+        "The loss and its gradients are the sum over the rows, each run on its own, or the mean if that is declared.",
         "L = sum over b of L_b",
         "rows are independent",
         _rows_add_up,

@@ -120,7 +120,7 @@ def check(
     function, backward, example: what `own_arrays` takes, or an implementation. against: a function of the same
     arguments, or an implementation, whose numbers are taken for the correct ones. examples: how many problems are
     generated for each dtype. seed: other problems for another one. raises: whether a law that fails is an
-    AssertionError; the verdict is returned in any case, and prints as that of `bpttcheck verify` does.
+    AssertionError. The verdict is returned, and prints like ``bpttcheck verify``.
 
     Raises ValueError, with a sentence, where the example does not say what must be known, and AssertionError with what
     is wrong, or that nothing was proved.

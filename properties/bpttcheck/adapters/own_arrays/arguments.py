@@ -64,8 +64,8 @@ class Arguments:
         rows: int | None = None,
         last: bool = False,
     ) -> "Arguments":
-        """Those of an example, with its axes of time and rows. last: which axis of a state that has several as long
-        holds the rows. Raises ValueError where there is none."""
+        """The arguments of an example, with its axes of time and rows. last: which axis of a state that has several of
+        that length holds the rows. Raises ValueError where there is none."""
         streams = {} if x is None else dict(wrapped(x, "x"))
         layouts = {name: Layout.of(name, example, time, rows) for name, example in streams.items()}
         sizes = {name: layout.taken(streams[name]).shape[:2] for name, layout in layouts.items()}

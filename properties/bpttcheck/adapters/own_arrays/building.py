@@ -40,7 +40,7 @@ def own_arrays(
 ) -> Implementation:
     """An implementation from functions on arrays of your own names and shapes; `bpttcheck.check` runs the laws on it.
 
-    function: one of
+    function: one of::
 
         run(p, x, states) -> y, final states, pullback     pullback(dy, dfinal) -> gradients
         run(p, x, states) -> y, final states, cache        backward(dy, dfinal, cache) -> gradients
@@ -48,8 +48,8 @@ def own_arrays(
         loss(p, x, states) -> value, gradients
 
     where p, x and states are left out if you pass none, and final states (with their cotangent) if none are returned.
-    Gradients are a mapping in which that of W is called W or dW, or a tuple in the order of the arguments. A y without
-    an axis of time is that of the last step.
+    Gradients are a mapping in which the gradient of W is called W or dW, or a tuple in the order of the arguments. A y
+    without an axis of time is the output of the last step.
     parameters, x, states: one example of the arguments, with at least two steps and, of a batch, two rows. x is an
     array, a list of steps, or a mapping of several; parameters and states are arrays, mappings, lists or tuples. D and
     H stay as they are in the example; T and B vary.
@@ -58,9 +58,9 @@ def own_arrays(
     clip, rate: of a loss, the bound at which it clips gradients, and the rate of an optimiser's step that is inside:
     the gradient is then the change of the parameters, in place or returned in the place of gradients, over the rate.
     domains, without_cotangent, surrogate: as in `CustomCell`. lengths, resets: the keyword by which your function takes
-    them: integers ``(B,)``, and flags that lie as x does. loss_weights: that by which a loss takes a weight for each
-    step, ``(T,)``; it must do without. name: of the cell. declared: of the `Capabilities`, such as dtypes (float64, if
-    left out), sizes, chunks.
+    them: integers ``(B,)``, and flags that lie as x does. loss_weights: the keyword by which a loss takes a weight for
+    each step, ``(T,)``; it must have a default. name: of the cell. declared: of the `Capabilities`, such as dtypes
+    (float64, if left out), sizes, chunks.
 
     Raises ValueError, with a sentence, where the example does not say what must be known.
     """
@@ -85,7 +85,7 @@ def own_arrays(
         how = {"clip": clip, "rate": rate, "knobs": truncation or {}, "weights": loss_weights}
         return OwnLoss(cell, run, arguments, example, **how, **declared)
     if clip is not None or rate is not None or loss_weights:
-        raise ValueError("clip, rate and loss_weights are those of a loss; this function returns no value of one")
+        raise ValueError("clip, rate and loss_weights go with a loss; this function returns none")
     returned = found(name, run, arguments, example, fixed)
     cell = cell_of(name, arguments, example, returned.y, domains or {}, **said)
     how = {"knobs": truncation or {}, "lengths": lengths, "resets": resets}
@@ -100,11 +100,10 @@ def _contradictions(
     either = backward is not None or step_back is not None
     return {
         "pass an example of the arguments: parameters=, x=, or both": x is None and parameters is None,
-        "backward is that of a run, step_back that of a step: pass one of them": backward is not None
+        "backward goes with a run, step_back with a step: pass one of them": backward is not None
         and step_back is not None,
         "a run over a sequence needs an example of it: x=": either and x is None,
-        "truncation, lengths and resets are those of a run: a step knows nothing of them": step_back is not None
-        and of_run,
+        "truncation, lengths and resets go with a run: a step knows nothing of them": step_back is not None and of_run,
         "a step needs an example of the state from which it starts: states=": step_back is not None and states is None,
     }
 

@@ -24,7 +24,7 @@ class Layout:
 
     @classmethod
     def of(cls, what: str, example: Any, time: int | None, rows: int | None) -> "Layout":
-        """That of an example; axes may be counted from the end. Raises ValueError where there is no such axis."""
+        """The layout of an example; axes may be counted from the end. Raises ValueError where there is no such axis."""
         listed = time is not None and isinstance(example, list | tuple)
         if listed and time not in (0, None):
             raise ValueError(f"{what} is a list, which is one of steps: time must be 0; it is {time}")
