@@ -54,6 +54,13 @@ def test_a_verdict_in_which_nothing_was_proved_raises():
         bpttcheck.check(leaky, **LEAKY, refuses=lambda case: "not today")
 
 
+def test_laws_of_rows_are_skipped_where_there_is_one():
+    verdict = bpttcheck.check(leaky, **{**LEAKY, "x": ZEROS((5, 3))}, batch=None)
+    reasons = {result.law: result.reason for result in verdict.results if result.status == "skipped"}
+    assert reasons["batch-independence"] == "no case has B = 2 or more, as is declared"
+    assert not {result.law for result in verdict.results if result.status == "vacuous"}
+
+
 def test_a_forward_pass_alone_says_so():
     verdict = bpttcheck.check(lambda k, x: leaky(k, x)[0], **LEAKY)
     assert verdict.passed and "There is no backward pass: nothing is said about gradients." in str(verdict)
