@@ -17,6 +17,7 @@ from sphinx.util.osutil import relative_uri
 CONTENTS = {
     "bpttcheck": ["Start here <self>"],
     "Verify your own RNN": [
+        "docs/your-arrays",
         "docs/your-own",
         "docs/own-cells",
         "docs/numpy-lstm",

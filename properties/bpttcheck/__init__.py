@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from bpttcheck.adapters.own_arrays.building import own_arrays
     from bpttcheck.contract import (
         Capabilities,
         Case,
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     )
     from bpttcheck.laws import LAWS, Law
     from bpttcheck.reporting.checks import parametrize_with_laws
+    from bpttcheck.reporting.own_code import Verdict, assert_op, check
     from bpttcheck.running.results import Result
     from bpttcheck.running.verdict import judge
 
@@ -41,14 +43,22 @@ __all__ = [
     "Pullback",
     "Result",
     "TwoPhase",
+    "Verdict",
+    "assert_op",
+    "check",
     "judge",
+    "own_arrays",
     "parametrize_with_laws",
 ]
 _ELSEWHERE = {
     "LAWS": "bpttcheck.laws",
     "Law": "bpttcheck.laws",
     "Result": "bpttcheck.running.results",
+    "Verdict": "bpttcheck.reporting.own_code",
+    "assert_op": "bpttcheck.reporting.own_code",
+    "check": "bpttcheck.reporting.own_code",
     "judge": "bpttcheck.running.verdict",
+    "own_arrays": "bpttcheck.adapters.own_arrays.building",
     "parametrize_with_laws": "bpttcheck.reporting.checks",
 }  # all others are in the contract
 

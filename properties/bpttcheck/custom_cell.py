@@ -27,7 +27,7 @@ allowed ones, and leaves allowed ones as they are: ``np.tanh`` is none, ``lambda
 """
 
 _NAMED = ("positive", "negative", "(0, 1)", "unit norm")
-_RESERVED = ("x", "y", "loss", "W_qh", "b_q")
+RESERVED = ("x", "y", "loss", "W_qh", "b_q")
 
 
 def _nothing(D: int, H: int) -> Shapes:
@@ -110,9 +110,9 @@ class CustomCell:
         }
         names = [name for shapes in found.values() for name in shapes]
         for name in names:
-            if "." in name or name in _RESERVED:
+            if "." in name or name in RESERVED:
                 raise ValueError(
-                    f"a parameter, state or stream must not be called {name!r}: no dots, and not {', '.join(_RESERVED)}"
+                    f"a parameter, state or stream must not be called {name!r}: no dots, and not {', '.join(RESERVED)}"
                 )
         if self.streams and not found["streams"]:
             raise ValueError(f"{self.name} declares streams, but there is none")

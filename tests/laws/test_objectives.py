@@ -72,6 +72,9 @@ def test_a_right_loop_passes_and_the_first_door_is_listed_as_absent():
         "objective-gradient-reference",
         "same-loss-again",
         "objective-truncated-reference",
+        "loss-adds-up-over-rows",
+        "tau-covers-is-full",
+        "truncation-leaves-states",
         "one-state-for-all-rows",
         "ordinary-loss-is-finite",
     }

@@ -158,6 +158,29 @@ def draw_around(rng: np.random.Generator, file: CaseFile, held: Held) -> Draw:
     )
 
 
+def any_draws(capabilities: Capabilities) -> st.SearchStrategy[Draw]:
+    """Draws of small cases of any kind for a subject with these capabilities; the simplest first."""
+    takes, chunk = capabilities.inputs, min(capabilities.chunks, default=0)
+    most: dict[str, Any] = _USUAL | ({"T": 2 * chunk + 1} if chunk else {})
+    for name, declared in capabilities.sizes.items():
+        most[name] = max((n for n in declared if n <= most[name]), default=min(declared))
+    largest = Draw(
+        **most,
+        layers=capabilities.layers,
+        bidirectional=capabilities.bidirectional,
+        ragged="lengths" in takes,
+        tokens="tokens" in takes,
+        rounded=False,
+        weight_scale=1.0,
+        seed=0,
+        unbiased=True,
+        chunk=chunk,
+        resets="resets" in takes,
+    )
+    seeds, scales = st.integers(0, 255), st.sampled_from(WEIGHT_SCALES[:4])
+    return st.builds(replace, smaller_draws(largest, capabilities), seed=seeds, weight_scale=scales)
+
+
 def smaller_draws(draw: Draw, capabilities: Capabilities) -> st.SearchStrategy[Draw]:
     """Draws that are no larger than this one, the simplest first; half of what is drawn is as in this one."""
     if draw.file is not None:

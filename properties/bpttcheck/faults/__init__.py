@@ -74,8 +74,8 @@ _ORDER = """
     parameters-not-truncated-last parameters-not-truncated-links gradient-of-detached-state tau-one-means-none
     hidden-state-not-detached
     links-drawn-together rho-set-by-eval loss-not-over-T norm-by-full-length zero-grad-inside tbptt-state-leak
-    bias-never-learns target-subtracted-twice chunks-kept-alive loss-off-by-a-constant optimiser-steps-inside
-    loop-parameters-not-truncated pushforward-without-h0
+    bias-never-learns target-subtracted-twice chunks-kept-alive loss-off-by-a-constant loss-over-B
+    optimiser-steps-inside loop-parameters-not-truncated pushforward-without-h0
     no-parameters-when-truncated no-initial-when-truncated float64-when-truncated no-parameters-without-steps
     layer-too-many loss-alone-when-truncated forgets-after-32-steps columns-after-8-zero
     truncation-ignored-with-lengths parameters-not-truncated-random cut-behind-the-end own-links-weighted-by-pi

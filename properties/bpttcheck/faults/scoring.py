@@ -96,6 +96,18 @@ def constant_added(correct: LossAndGradients) -> LossAndGradients:
     return faulty
 
 
+def mean_over_rows(correct: LossAndGradients) -> LossAndGradients:
+    """The loss and its gradients are divided by the number of rows, which was not asked for: they fit together."""
+
+    def faulty(case: Case) -> tuple[Outputs, Gradients]:
+        outputs, gradients = correct(case)
+        assert outputs.loss is not None
+        divided = Gradients(*(None if g is None else trees.scale(g, 1 / case.B) for g in gradients))
+        return outputs._replace(loss=outputs.loss / case.B), divided
+
+    return faulty
+
+
 def optimiser_steps_inside(correct: LossAndGradients) -> LossAndGradients:
     """The weights that were handed over are updated in place."""
 
@@ -202,6 +214,15 @@ FAULTS = tuple(
             ("loss-reference",),
             (RNN("tanh"),),
             constant_added,
+            "loss_and_gradients",
+        ),
+        (
+            "loss-over-B",
+            "The loss and its gradients are means over the rows where they should be sums.",
+            "",
+            ("loss-adds-up-over-rows", "loss-reference", "objective-gradient-reference"),
+            (RNN("tanh"),),
+            mean_over_rows,
             "loss_and_gradients",
         ),
         (

@@ -111,6 +111,9 @@ class Law:
             return "the subject offers no vjp, and no loss_and_gradients of an objective"
         if self.of_own_forward and isinstance(asked.cell, CustomCell) and not _followed(asked.cell, asked.drawing):
             return "all gradients are meant to differ from the derivatives of the forward pass, as is declared"
+        for name, least in self.smallest.items():
+            if max(asked.capabilities.sizes.get(name, (least,))) < least:
+                return f"no case has {name} = {least} or more, as is declared"
         return next((need.lack for need in self.needs if not need.met(asked)), None)
 
     def left_out(self, cell: Cell | CustomCell) -> tuple[str, ...]:

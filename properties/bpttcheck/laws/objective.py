@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from bpttcheck.cases.blocks import case_arrays, has_steps
+from bpttcheck.cases.blocks import Named, case_arrays, has_rows, has_steps
 from bpttcheck.cases.changes import behind, of_steps, with_arrays, with_padding
 from bpttcheck.contract import Cotangents, OneShot
 from bpttcheck.dtypes import FORMATS
@@ -46,6 +46,23 @@ def _again(trial: Trial) -> Iterator[Comparison]:
         if not np.array_equal(before, case_arrays(case)[name]):
             raise Violation(f"{name} was overwritten")
     yield from trial.compare(trial.score(trial.case), trial.scored, trial.scored_measured)
+
+
+def _rows_add_up(trial: Trial) -> Iterator[Comparison]:
+    """Each row scored on its own; a mean over the rows is the mean of them."""
+    case, objective, B = trial.case, trial.case.objective, trial.case.B
+    if case.lengths is not None or objective is None:
+        return
+    mean = trial.capabilities.reduction == "mean"
+    total: Named = {}
+    for b in range(B):
+        row = np.array([b])
+        own = replace(objective, targets=objective.targets[:, row], scale=objective.scale * (B if mean else 1))
+        scored = trial.score(replace(take(case, Cotangents(), row)[0], objective=own))
+        for name in scored:
+            if not has_rows(name):
+                total[name] = total.get(name, 0) + scored[name].astype(np.float64) / (B if mean else 1)
+    yield from trial.compare(trial.scored, total, trial.scored_measured, trial.scored_measured)
 
 
 def _padding(trial: Trial) -> Iterator[Comparison]:
@@ -130,6 +147,17 @@ LAWS = (
         "bpttcheck.contract",
         _again,
         door=OneShot,
+    ),
+    Law(
+        "loss-adds-up-over-rows",
+        "The loss and its gradients are the sum over the rows, each run on its own, or the mean if that is declared.",
+        "L = sum over b of L_b",
+        "rows are independent",
+        _rows_add_up,
+        (),
+        {"B": 2},
+        door=OneShot,
+        kept=NO_REFERENCE,
     ),
     Law(
         "loss-ignores-padding",

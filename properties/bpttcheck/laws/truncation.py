@@ -9,7 +9,7 @@ import numpy as np
 from bpttcheck.cases.blocks import Named, has_rows, has_steps, named
 from bpttcheck.cases.changes import of_steps, only_y, resets_far
 from bpttcheck.cases.truncations import COVERING, DRAWN, NO_TEMPORAL_TERM, OF_STEPS, cuts
-from bpttcheck.contract import Cotangents, OneShot
+from bpttcheck.contract import Cotangents, Implementation, OneShot, TwoPhase
 from bpttcheck.laws.batch import take
 from bpttcheck.laws.law import (
     NO_REFERENCE,
@@ -39,14 +39,23 @@ def _covers(trial: Trial) -> Iterator[Comparison]:
         return
     for kind in trial.capabilities.truncations:
         longer = 0 if kind is Links else int(trial.rng.integers(0, 3))
-        got = trial.gradients_of(trial.truncated(COVERING[kind](trial.case.T + longer)), trial.cotangents)
-        yield from trial.compare(got, trial.gradients, trial.measured, trial.measured)
+        case = trial.truncated(COVERING[kind](trial.case.T + longer))
+        if isinstance(trial.subject, TwoPhase):
+            got = trial.gradients_of(case, trial.cotangents)
+            yield from trial.compare(got, trial.gradients, trial.measured, trial.measured)
+        if isinstance(trial.subject, OneShot) and case.objective is not None:
+            yield from trial.compare(trial.score(case), trial.scored, trial.scored_measured, trial.scored_measured)
 
 
 def _leaves_states(trial: Trial) -> Iterator[Comparison]:
     for strategy in _drawn(trial, trial.capabilities.truncations):
-        got = named(trial.run(trial.truncated(strategy))[0])
-        yield from trial.compare(got, trial.outputs, trial.measured, trial.measured)
+        case = trial.truncated(strategy)
+        if isinstance(trial.subject, TwoPhase):
+            got = named(trial.run(case)[0])
+            yield from trial.compare(got, trial.outputs, trial.measured, trial.measured)
+        if isinstance(trial.subject, OneShot) and case.objective is not None:
+            loss, expected = ({"loss": scored["loss"]} for scored in (trial.score(case), trial.scored))
+            yield from trial.compare(loss, expected, trial.scored_measured, trial.scored_measured)
 
 
 def _drawn(trial: Trial, kinds: Iterable[type[Strategy]], unit: int = 1) -> Iterator[Strategy]:
@@ -209,15 +218,17 @@ LAWS = (
         "Dive into Deep Learning, 9.7.1.2",
         _covers,
         (gradients, truncations),
+        door=Implementation,
     ),
     Law(
         "truncation-leaves-states",
-        "Truncation changes no output and no state.",
+        "Truncation changes no output, no state and no loss.",
         "cuts act on cotangents only",
         "Dive into Deep Learning, 9.7.1.2",
         _leaves_states,
         (truncations,),
         {"T": 1},
+        door=Implementation,
         kept=NO_REFERENCE,
     ),
     Law(

@@ -64,6 +64,10 @@ class Trial:
         self.against = subject if against is None and has_own_float64(case.cell, case.dtype, capabilities) else against
         self.rng = np.random.default_rng()  # `drawing_for` seeds it
 
+    def __repr__(self) -> str:
+        sizes = ", ".join(f"{name}={size}" for name, size in self.case.sizes.items())
+        return f"<{self.subject.name} on {self.case.cell.name} {self.case.dtype}: {sizes}>"
+
     def drawing_for(self, law_id: str) -> None:
         """Let the law draw from a generator of its own: the same for the same case, whatever was asked before."""
         self.rng = np.random.default_rng([crc32(law_id.encode()), digest(self.case.x)])
@@ -188,12 +192,23 @@ class Trial:
         if own:
             return [measure_black_box(self._right, case, c, self.results) for c in cotangents]
         if self.against is not None and capabilities_of(self.against).undeclared(case) is None:
-            others = [measure_right(self._right, case, c, self.results if custom else None) for c in cotangents]
-            scales = others if custom else self._measure(case, *cotangents)
+            if custom:
+                return [self._beside_another(case, c) for c in cotangents]
+            others = [measure_right(self._right, case, c) for c in cotangents]
+            scales = self._measure(case, *cotangents)
             return [Measured(o.values, s.spread) for o, s in zip(others, scales, strict=True)]
         if not custom:
             return [m if self.against is None else Measured({}, m.spread) for m in self._measure(case, *cotangents)]
         return [Measured({}, measure_black_box(self.results, case, c).spread) for c in cotangents]
+
+    def _beside_another(self, case: Case, cotangents: Cotangents) -> Measured:
+        """What the other implementation gives of an unknown cell; where it returns no gradients, the scales of error
+        of these are the subject's own."""
+        assert self.against is not None
+        if {*self.capabilities.gradients} <= {*capabilities_of(self.against).gradients}:
+            return measure_right(self._right, case, cotangents, self.results)
+        right, own = measure_right(self._right, case, cotangents), measure_black_box(self.results, case, cotangents)
+        return Measured(right.values, {name: s + right.spread.get(name, 0) for name, s in own.spread.items()})
 
     def _right(self, case: Case, cotangents: Cotangents) -> Named:
         """What the implementation that the subject is judged against gives for a case, in float64."""
@@ -224,9 +239,9 @@ class Trial:
             return measure_black_box(lambda moved, _: self.score(moved), case, Cotangents())
         return self._measure(case, objective=True)[0]
 
-    def beside(self, case: Case) -> "Trial":
-        """The same subject, in the same calls, with the same cotangents and another case."""
-        other = Trial(self.subject, self.capabilities, case, self.cotangents, self.against)
+    def beside(self, case: Case, cotangents: Cotangents | None = None) -> "Trial":
+        """The same subject, in the same calls, with another case and, unless others are given, the same cotangents."""
+        other = Trial(self.subject, self.capabilities, case, cotangents or self.cotangents, self.against)
         other.calls, other.rng = self.calls, self.rng
         return other
 
@@ -253,10 +268,7 @@ class Trial:
 
     def of_first_steps(self, steps: int) -> "Trial":
         """A trial of the first steps of a sequence, which goes on drawing where this one is."""
-        case, cotangents = first_steps(self.case, self.cotangents, steps)
-        short = Trial(self.subject, self.capabilities, case, cotangents, self.against)
-        short.calls, short.rng = self.calls, self.rng
-        return short
+        return self.beside(*first_steps(self.case, self.cotangents, steps))
 
     @property
     def unit(self) -> int:

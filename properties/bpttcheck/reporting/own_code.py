@@ -1,0 +1,195 @@
+"""A verdict on a user's own functions in one call, which raises in a test: `check` and `assert_op`."""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial, wraps
+from io import StringIO
+from typing import Any
+
+from rich.console import Console
+
+from bpttcheck.adapters.own_arrays.building import name_of, own_arrays
+from bpttcheck.cases.facts import facts
+from bpttcheck.cases.realising import realise
+from bpttcheck.contract import Case, Implementation
+from bpttcheck.explaining.explanation import Explanation
+from bpttcheck.explaining.headline import in_order, together
+from bpttcheck.laws import LAWS
+from bpttcheck.measuring.calls import capabilities_of
+from bpttcheck.reporting.text import print_failure, print_verdict
+from bpttcheck.running.results import BAD, Result, summary, unproved
+from bpttcheck.running.verdict import Own, judge
+from bpttcheck.targets import cell_named
+
+_COLUMNS = 100
+_GRADIENTS = {"parameters": "parameters", "x": "inputs", "initial": "initial states"}
+_NONE = "There is no backward pass: nothing is said about gradients."
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What `check` found.
+
+    implementation: what the laws ran on. results: of each law, as `judge` yields them. examples, seed: of the run.
+    ``print(verdict)`` prints what ``bpttcheck verify`` does, without the laws that are skipped.
+    """
+
+    implementation: Implementation
+    results: Sequence[Result]
+    examples: int
+    seed: int
+
+    @property
+    def passed(self) -> bool:
+        """Whether no law failed, and at least one proved something."""
+        return not self.broken and not unproved(self.results)
+
+    @property
+    def broken(self) -> list[Result]:
+        """The laws that failed, the one that explains most first."""
+        found = [result for result in self.results if result.status in BAD]
+        with_case = [result for result in found if result.case is not None]
+        return in_order(with_case) + [r for r in found if r.case is None] if with_case else found
+
+    @cached_property
+    def case(self) -> Case | None:
+        """The smallest case that fails, as an implementation gets it; None if there is none."""
+        first = next((result for result in self.broken if result.case is not None), None)
+        return None if first is None else self._problem(first)
+
+    def _problem(self, result: Result) -> Case:
+        assert result.case is not None
+        cell = cell_named(self.implementation, result.cell)
+        return realise(result.case, cell, result.dtype, capabilities_of(self.implementation))[0]
+
+    def __str__(self) -> str:
+        def printed(console: Console) -> None:
+            print_verdict(console, [result for result in self.results if result.status != "skipped"])
+            self._print_failures(console)
+            console.print(f"\n{summary(self.results)}", markup=False, highlight=False)
+            console.print(self._understood(), markup=False, highlight=False)
+
+        return _text(printed)
+
+    def _understood(self) -> str:
+        """How the example was understood, and what was not tested since it did not come back."""
+        declared = capabilities_of(self.implementation)
+        lies = ", ".join(f"{name} {how}" for name, how in declared.conventions.items())
+        kinds = ", ".join(name for kind, name in _GRADIENTS.items() if kind in declared.gradients)
+        return (f"Arrays: {lies}. " if lies else "") + (f"Gradients tested: {kinds}." if kinds else _NONE)
+
+    @property
+    def failure(self) -> str:
+        """What is wrong, without the table of laws; empty if nothing is."""
+        return "" if self.passed else _text(self._print_failures)
+
+    def _print_failures(self, console: Console) -> None:
+        for cell in dict.fromkeys(result.cell for result in self.results):
+            shown = [result for result in self.broken if result.cell == cell and result.case is not None]
+            passed = {r.law for r in self.results if r.cell == cell and r.status == "passed"}
+            if shown:
+                said = facts(self._problem(shown[0]))
+                print_failure(console, Explanation(shown, "", None, (), together=together(shown, passed), facts=said))
+                again = f"the same cases are drawn on every run: seed {self.seed}, {self.examples} examples"
+                console.print(f"    reproduce: {again}", highlight=False)
+        for result in self.broken:
+            if result.case is None:
+                console.print(f"\n{result.status.upper()} {result.law}: {result.reason}", markup=False, highlight=False)
+        for sentence in unproved(self.results):
+            console.print(f"\nNothing was proved: {sentence}", markup=False, highlight=False)
+
+
+def _text(printing: Callable[[Console], None]) -> str:
+    text = StringIO()
+    printing(Console(file=text, color_system=None, width=_COLUMNS))
+    return text.getvalue().strip("\n")
+
+
+def check(
+    function: Callable[..., Any] | Implementation,
+    backward: Callable[..., Any] | None = None,
+    *,
+    against: Callable[..., Any] | Implementation | None = None,
+    examples: int = 40,
+    seed: int = 0,
+    raises: bool = True,
+    **example: Any,
+) -> Verdict:
+    """Run all laws on a backward pass that you wrote by hand, in your own names and shapes.
+
+    function, backward, example: what `own_arrays` takes, or an implementation. against: a function of the same
+    arguments, or an implementation, whose numbers are taken for the correct ones. examples: how many problems are
+    generated for each dtype. seed: other problems for another one. raises: whether a law that fails is an
+    AssertionError. The verdict is returned, and prints like ``bpttcheck verify``.
+
+    Raises ValueError, with a sentence, where the example does not say what must be known, and AssertionError with what
+    is wrong, or that nothing was proved.
+    """
+    __tracebackhide__ = True
+    subject = function if isinstance(function, Implementation) else own_arrays(function, backward, **example)
+    if against is None or isinstance(against, Implementation):
+        own = Own(against=against)
+    else:
+        own = Own(against=own_arrays(against, **{**example, "name": subject.name}))
+    verdict = Verdict(subject, list(judge(subject, LAWS, examples=examples, seed=seed, own=own)), examples, seed)
+    if raises and not verdict.passed:
+        raise AssertionError(verdict.failure)
+    return verdict
+
+
+def assert_op(
+    op: Callable[..., Any] | Implementation,
+    *,
+    streams: Mapping[str, Any] | None = None,
+    state: Mapping[str, Any] | None = None,
+    parameters: Mapping[str, Any] | None = None,
+    against: Callable[..., Any] | Implementation | None = None,
+    through: Callable[[Callable[..., Any]], Callable[..., Any]] | None = None,
+    time: int = 1,
+    batch: int = 0,
+    chunk: int | Collection[int] = (),
+    examples: int = 40,
+    seed: int = 0,
+    **said: Any,
+) -> None:
+    """Assert that an operator on whole sequences follows all laws, and gives the numbers of another.
+
+    op: ``op(**streams, **state, **parameters) -> y, final state, pullback``, called by its own keywords; y alone, or
+    without a pullback, of a forward pass. ``pullback(dy, dstate)`` returns gradients by these keywords. Or an
+    implementation, which needs no example. streams, state, parameters: an example of each argument. against: a slow
+    operator that is correct, called in the same way. through: from an operator of another library to one on NumPy's
+    arrays, which is used on both. time, batch: the axes of the streams. chunk: how many steps it computes at once, a
+    number or several; an operator with an argument ``chunk`` or ``chunk_size`` is given one of them. said: what else
+    `own_arrays` takes, such as domains, dtypes, lengths, resets. examples, seed: as in `check`.
+
+    Raises AssertionError with what is wrong, and ValueError, with a sentence, where the example does not do.
+    """
+    __tracebackhide__ = True
+    if isinstance(op, Implementation):
+        check(op, against=against, examples=examples, seed=seed)
+        return
+    convert = through or (lambda operator: operator)
+    example = {
+        "parameters": parameters,
+        "x": streams,
+        "states": state,
+        "time": time,
+        "batch": batch,
+        "chunks": (chunk,) if isinstance(chunk, int) else tuple(chunk),
+        "name": name_of(op),
+        **said,
+    }
+    slow = against
+    if against is not None and not isinstance(against, Implementation):
+        slow = _by_keywords(convert(against))
+    check(_by_keywords(convert(op)), against=slow, examples=examples, seed=seed, **example)
+
+
+def _by_keywords(op: Callable[..., Any]) -> Callable[..., Any]:
+    """The operator as a function of mappings, in their order."""
+
+    @wraps(op.func if isinstance(op, partial) else op)
+    def run(*given: Mapping[str, Any], **chosen: Any) -> Any:
+        return op(**{name: array for mapping in given for name, array in mapping.items()}, **chosen)
+
+    return run

@@ -1,0 +1,58 @@
+"""Cases for people's own tests with Hypothesis: laws that nobody but them knows."""
+
+from collections.abc import Mapping
+
+from hypothesis import strategies as st
+
+from bpttcheck.cases.drawing import Draw, any_draws
+from bpttcheck.contract import Implementation
+from bpttcheck.laws.law import Asked
+from bpttcheck.measuring.calls import capabilities_of
+from bpttcheck.measuring.trial import Trial
+from bpttcheck.running.evaluating import trial_of
+from bpttcheck.targets import TargetError, cell_named
+from bpttref.arrays import Array
+
+
+def cases(
+    implementation: Implementation, *, cell: str = "", dtype: str = "", against: Implementation | None = None
+) -> st.SearchStrategy[Trial]:
+    """A Hypothesis strategy of small problems for an implementation, for your own ``@given`` tests.
+
+    cell, dtype: by name; the first that is declared, if left out. against: whose numbers are taken for the correct
+    ones. Each value has ``case`` and ``cotangents``, the ``outputs`` and ``gradients`` of the implementation by name,
+    and ``results(case, cotangents)``, its outputs and gradients for another case. Problems whose outputs rounding alone
+    changes visibly are left out. Failures shrink to few steps, rows and units, and to multiples of 1/4.
+
+    Raises ValueError where there is no such cell or dtype.
+    """
+    capabilities = capabilities_of(implementation)
+    try:
+        known = cell_named(implementation, cell or capabilities.cells[0].name)
+    except TargetError as error:
+        raise ValueError(str(error)) from error
+    if dtype and dtype not in capabilities.dtypes:
+        raise ValueError(f"{implementation.name} declares no {dtype}; there are {', '.join(capabilities.dtypes)}")
+    asked = Asked(implementation, capabilities, known, dtype or capabilities.dtypes[0], capabilities, against)
+
+    def realised(draw: Draw) -> Trial | None:
+        trial = trial_of(asked, draw)
+        return trial if trial is not None and trial.determined else None
+
+    found: st.SearchStrategy[Trial] = any_draws(capabilities).map(realised).filter(lambda trial: trial is not None)  # type: ignore[assignment]
+    return found
+
+
+def margin(trial: Trial, got: Mapping[str, Array], expected: Mapping[str, Array]) -> float:
+    """The largest error over tolerance of arrays that should be equal, by their names in ``outputs`` and ``gradients``.
+
+    A law holds where it is at most 1. ``hypothesis.target(margin)`` looks for problems that come near to breaking it.
+    Both sides may err by what the implementation itself errs by at this problem. Raises ValueError where nothing is
+    compared, since no name is on both sides.
+    """
+    if not got.keys() & expected.keys():
+        raise ValueError(
+            f"there is nothing to compare: {', '.join(got)} on one side, {', '.join(expected)} on the other"
+        )
+    comparisons = trial.compare(dict(got), dict(expected), trial.measured, trial.measured)
+    return max((comparison.margin for comparison in comparisons), default=0.0)
