@@ -158,9 +158,7 @@ def explain_cell(
         told = "" if doubtful else _diagnosis(target, subject, cell, broken[0], put, limit, asked)
         seen, rule = xray_of_a_rule(subject, cell, [result.law for result in broken])
         shown = None if asked.against else number_by_number(subject, broken[0].worst, *put)
-    if shown is not None:
-        said = Finding(shown).sentence()
-        broken = [replace(broken[0], worst=shown, margin=shown.margin, reason=said), *broken[1:]]
+    broken = [with_numbers(broken[0], shown), *broken[1:]]
     explanation = Explanation(
         broken,
         told,
@@ -178,6 +176,13 @@ def explain_cell(
         return replace(explanation, unwritten=str(error))
     found = replace(explanation, diagnosis=_RANDOM) if needs == _RANDOM else replace(explanation, needs=needs)
     return replace(found, files=files)
+
+
+def with_numbers(result: Result, shown: Comparison | None) -> Result:
+    """A failure with the numbers that are right, if they are to be ``shown``."""
+    if shown is None:
+        return result
+    return replace(result, worst=shown, margin=shown.margin, reason=Finding(shown).sentence())
 
 
 def _write_all(

@@ -11,17 +11,21 @@ from rich.console import Console
 from bpttcheck.adapters.own_arrays.building import name_of, own_arrays
 from bpttcheck.cases.facts import facts
 from bpttcheck.cases.realising import realise
-from bpttcheck.contract import Case, Implementation
-from bpttcheck.explaining.explanation import Explanation
+from bpttcheck.contract import Case, Cotangents, Implementation
+from bpttcheck.explaining.diagnosis import diagnose
+from bpttcheck.explaining.explanation import Explanation, with_numbers
 from bpttcheck.explaining.headline import in_order, together
+from bpttcheck.explaining.looking import number_by_number
 from bpttcheck.laws import LAWS
 from bpttcheck.measuring.calls import capabilities_of
 from bpttcheck.reporting.text import print_failure, print_verdict
 from bpttcheck.running.results import BAD, Result, summary, unproved
+from bpttcheck.running.time_limit import TimeLimit
 from bpttcheck.running.verdict import Own, judge
 from bpttcheck.targets import cell_named
 
 _COLUMNS = 100
+_SECONDS = 10.0  # of a diagnosis
 _GRADIENTS = {"parameters": "parameters", "x": "inputs", "initial": "initial states"}
 _NONE = "There is no backward pass: nothing is said about gradients."
 
@@ -31,6 +35,7 @@ class Verdict:
     """What `check` found.
 
     implementation: what the laws ran on. results: of each law, as `judge` yields them. examples, seed: of the run.
+    against: whose numbers were taken for the correct ones.
     ``print(verdict)`` prints what ``bpttcheck verify`` does, without the laws that are skipped.
     """
 
@@ -38,6 +43,7 @@ class Verdict:
     results: Sequence[Result]
     examples: int
     seed: int
+    against: Implementation | None = None
 
     @property
     def passed(self) -> bool:
@@ -55,12 +61,12 @@ class Verdict:
     def case(self) -> Case | None:
         """The smallest case that fails, as an implementation gets it; None if there is none."""
         first = next((result for result in self.broken if result.case is not None), None)
-        return None if first is None else self._problem(first)
+        return None if first is None else self._problem(first)[0]
 
-    def _problem(self, result: Result) -> Case:
+    def _problem(self, result: Result) -> tuple[Case, Cotangents]:
         assert result.case is not None
         cell = cell_named(self.implementation, result.cell)
-        return realise(result.case, cell, result.dtype, capabilities_of(self.implementation))[0]
+        return realise(result.case, cell, result.dtype, capabilities_of(self.implementation))
 
     def __str__(self) -> str:
         def printed(console: Console) -> None:
@@ -88,8 +94,7 @@ class Verdict:
             shown = [result for result in self.broken if result.cell == cell and result.case is not None]
             passed = {r.law for r in self.results if r.cell == cell and r.status == "passed"}
             if shown:
-                said = facts(self._problem(shown[0]))
-                print_failure(console, Explanation(shown, "", None, (), together=together(shown, passed), facts=said))
+                print_failure(console, self._explained(shown, passed))
                 again = f"the same cases are drawn on every run: seed {self.seed}, {self.examples} examples"
                 console.print(f"    reproduce: {again}", highlight=False)
         for result in self.broken:
@@ -97,6 +102,16 @@ class Verdict:
                 console.print(f"\n{result.status.upper()} {result.law}: {result.reason}", markup=False, highlight=False)
         for sentence in unproved(self.results):
             console.print(f"\nNothing was proved: {sentence}", markup=False, highlight=False)
+
+    def _explained(self, broken: list[Result], passed: Collection[str]) -> Explanation:
+        """What is wrong with a cell, of which these laws failed and those passed."""
+        first, problem = broken[0], self._problem(broken[0])
+        cell, limit = problem[0].cell, TimeLimit(_SECONDS)
+        found = diagnose(self.implementation, cell, first.dtype, failing=[problem], limit=limit, against=self.against)
+        right = None if self.against else number_by_number(self.implementation, first.worst, *problem)
+        told = [with_numbers(first, right), *broken[1:]]
+        said = found.sentence() if found else ""
+        return Explanation(told, said, None, (), together=together(broken, passed), facts=facts(problem[0]))
 
 
 def _text(printing: Callable[[Console], None]) -> str:
@@ -131,7 +146,8 @@ def check(
         own = Own(against=against)
     else:
         own = Own(against=own_arrays(against, **{**example, "name": subject.name}))
-    verdict = Verdict(subject, list(judge(subject, LAWS, examples=examples, seed=seed, own=own)), examples, seed)
+    results = list(judge(subject, LAWS, examples=examples, seed=seed, own=own))
+    verdict = Verdict(subject, results, examples, seed, own.against)
     if raises and not verdict.passed:
         raise AssertionError(verdict.failure)
     return verdict
