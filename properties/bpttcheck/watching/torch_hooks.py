@@ -9,10 +9,11 @@ gradient the module is given another tensor on the same memory that needs one.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from itertools import count
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import ReferenceType, ref
 
 import numpy as np
 import torch
@@ -28,6 +29,21 @@ from bpttcheck.watching.torch_steps import Layout
 NO_GRADIENT, RECOMPUTED, TRANSFORMED = "no gradient", "recomputed", "transformed"
 
 
+@dataclass
+class Watched:
+    """A module that is watched. called: the forward call that is under way, if its input has a hook."""
+
+    module: ReferenceType[nn.Module]
+    trace: Trace
+    layout: Layout
+    parameters: list[nn.Parameter]
+    called: ForwardCall | None = None
+
+    def learns(self, args: tuple[Any, ...]) -> bool:
+        """Whether a call with gradients computes a graph anyway."""
+        return any(p.requires_grad for p in self.parameters) or any(t.requires_grad for t in tensors(args))
+
+
 class Hooks:
     """Watches modules from `start` to `stop`. find: the layout of a module that is met, and its name; None leaves it
     out. ended: called before a forward call once there were as many calls of backward as the record is limited to."""
@@ -40,11 +56,12 @@ class Hooks:
     ) -> None:
         self.record = record
         self._find, self._ended = find, ended
-        self._met: WeakKeyDictionary[nn.Module, tuple[Trace, Layout] | None] = WeakKeyDictionary()
-        self._begun: WeakKeyDictionary[nn.Module, ForwardCall] = WeakKeyDictionary()
+        self._met: dict[int, Watched] = {}  # by the id of the module, which may be another's by now
         self._returned = Returned()
         self._rows: dict[int, Backward] = {}
-        self._measured: dict[str, dict[int, Tensor | None]] = {}  # of the last row, by module and first step
+        self._measured: dict[
+            str, dict[int, tuple[int, Tensor | None]]
+        ] = {}  # of the last row, by module and first step
         self._handles: list[Any] = []
 
     def start(self) -> None:
@@ -70,19 +87,23 @@ class Hooks:
 
     def watch_tensor(self, x: Tensor, trace: Trace, axis: int) -> Any:
         """Measure the gradient of a tensor; returns the handle of its hook."""
-        trace.calls.append(ForwardCall(0, x.shape[axis], UNSEEN))
+        call = ForwardCall(0, x.shape[axis], UNSEEN)
+        trace.calls.append(call)
 
         def arrived(gradient: Tensor) -> None:
-            self._measure(trace.name, 0, norms_of(gradient, axis))
+            self._reaches(trace.name, call, gradient)
+            self._arrived(trace.name, call, axis, None, gradient)
 
         return x.register_hook(arrived)
 
-    def known(self, module: nn.Module) -> tuple[Trace, Layout] | None:
-        """The trace of a module, and how it is called; None if it is not watched."""
-        if module not in self._met:
-            found = self._find(module)
-            self._met[module] = found and (self.trace(found[0], type(module).__name__, found[1].parts), found[1])
-        return self._met[module]
+    def known(self, module: nn.Module) -> Watched | None:
+        """What is known of a module; None if it is not watched."""
+        known = self._met.get(id(module))
+        if (known is None or known.module() is not module) and (found := self._find(module)):
+            name, layout = found
+            trace = self.trace(name, type(module).__name__, layout.parts)
+            known = self._met[id(module)] = Watched(ref(module), trace, layout, list(module.parameters()))
+        return known
 
     def _before(self, module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
         """Put a hook on the input, or give the module one that has a hook."""
@@ -90,49 +111,48 @@ class Hooks:
             self._ended()
             return None
         known = self.known(module)
-        self._begun.pop(module, None)
-        if known is None or not args or self._reason() or not _learns(module, args):
+        if known is None or not args or self._reason() or not known.learns(args):
             return None
-        self._begun[module] = call = self._forward_call(*known, args[0])
+        known.called = call = self._forward_call(known, args[0])
         x = args[0].data if isinstance(args[0], PackedSequence) else args[0]
         given = x
         if not x.requires_grad:
             given = x.detach().requires_grad_()
-            self.record.made_to_need.add(known[0].name)
+            self.record.made_to_need.add(known.trace.name)
         elif x.is_leaf:  # lives longer than this call, and so would its hook
             given = x.view_as(x)
-        self._measure_at(given, args[0], call.first, *known)
+        self._measure_at(given, args[0], call, known)
         if given is x:
             return None
         return (given if x is args[0] else args[0]._replace(data=given), *args[1:])
 
     def _after(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
         """Describe the state that was given, remember the one that was returned, put hooks on the outputs."""
-        known = self._met.get(module)
+        known = self.known(module)
         if known is None or self._full():
             return
-        trace, layout = known
+        trace, layout, call = known.trace, known.layout, known.called
+        known.called = None
         if reason := self._reason():
             self.record.left_out[reason] += 1
         if reason in (RECOMPUTED, TRANSFORMED):
             return
-        with torch.no_grad():
-            state = self._state(trace, layout, args, kwargs)
-            self._returned.remember(trace.name, not reason, tensors(layout.returned(output)), layout.layers)
+        state = self._state(trace, layout, args, kwargs)
+        self._returned.remember(trace.name, not reason, tensors(layout.returned(output)), layout.layers)
         outputs = [tensor for tensor in tensors(output) if tensor.requires_grad]
         if reason or not outputs:
             return
-        call = self._begun.pop(module, None)
         if call is None:  # the input is given by keyword, where it can only be looked at
-            call = self._forward_call(trace, layout, kwargs[layout.input])
+            call = self._forward_call(known, kwargs[layout.input])
             if tensors(kwargs[layout.input])[0].requires_grad:
-                self._measure_at(tensors(kwargs[layout.input])[0], kwargs[layout.input], call.first, trace, layout)
+                self._measure_at(tensors(kwargs[layout.input])[0], kwargs[layout.input], call, known)
         trace.calls.append(call._replace(state=state))
         for tensor in outputs:
-            tensor.register_hook(partial(self._reaches, trace.name, call.first))
+            tensor.register_hook(partial(self._reaches, trace.name, call))
 
-    def _forward_call(self, trace: Trace, layout: Layout, given: Any) -> ForwardCall:
+    def _forward_call(self, known: Watched, given: Any) -> ForwardCall:
         """Raises ValueError if the input has no gradient or no time."""
+        trace, layout = known.trace, known.layout
         x = given.data if isinstance(given, PackedSequence) else given
         if not (isinstance(x, Tensor) and x.is_floating_point()):
             what = x.dtype if isinstance(x, Tensor) else f"a {type(x).__name__}"
@@ -140,14 +160,15 @@ class Hooks:
                 f"the input of {trace.name} is {what}, which has no gradient: name the module that computes with "
                 "floating-point inputs"
             )
-        trace.least = torch.finfo(x.dtype).tiny
+        if not trace.calls:
+            trace.least = torch.finfo(x.dtype).tiny
         steps = len(given.batch_sizes) if isinstance(given, PackedSequence) else layout.steps(trace.name, x)
         return ForwardCall(trace.steps, steps, UNSEEN)
 
-    def _measure_at(self, x: Tensor, given: Any, first: int, trace: Trace, layout: Layout) -> None:
+    def _measure_at(self, x: Tensor, given: Any, call: ForwardCall, known: Watched) -> None:
         """Put a hook on an input."""
         sizes = given.batch_sizes if isinstance(given, PackedSequence) else None
-        x.register_hook(partial(self._arrived, trace.name, first, layout.axis(x), sizes))
+        x.register_hook(partial(self._arrived, known.trace.name, call, known.layout.axis(x), sizes))
 
     def _state(self, trace: Trace, layout: Layout, args: tuple[Any, ...], kwargs: dict[str, Any]) -> State:
         if layout.state is None:
@@ -164,19 +185,15 @@ class Hooks:
             return RECOMPUTED
         return "" if torch.is_grad_enabled() else NO_GRADIENT
 
-    def _reaches(self, name: str, first: int, gradient: Tensor) -> None:
+    def _reaches(self, name: str, call: ForwardCall, gradient: Tensor) -> None:
         """A gradient arrives at an output of a forward call."""
         if self._row():
-            self._measured.setdefault(name, {}).setdefault(first, None)
+            self._measured.setdefault(name, {}).setdefault(call.first, (call.steps, None))
 
-    def _arrived(self, name: str, first: int, axis: int | None, sizes: Tensor | None, gradient: Tensor) -> None:
+    def _arrived(self, name: str, call: ForwardCall, axis: int | None, sizes: Tensor | None, gradient: Tensor) -> None:
         """A gradient arrives at the input of a forward call; from its outputs, or not."""
-        if self._row() and first in self._measured.get(name, {}):
-            self._measure(name, first, norms_of(gradient, axis, sizes))
-
-    def _measure(self, name: str, first: int, norms: Tensor) -> None:
-        if self._row():
-            self._measured.setdefault(name, {})[first] = norms
+        if self._row() and call.first in self._measured.get(name, {}):
+            self._measured[name][call.first] = (call.steps, norms_of(gradient, axis, sizes))
 
     def _row(self) -> bool:
         """Begin a row if this is a new call of backward. False where it is not to be seen."""
@@ -196,22 +213,15 @@ class Hooks:
     def settle(self) -> None:
         """Turn what was measured into numbers; on a GPU this waits for it, once a row."""
         for name, measured in self._measured.items():
-            trace = next(trace for trace in self.record.traces if trace.name == name)
-            lengths = {call.first: call.steps for call in trace.calls}
-            order = sorted(measured)
-            norms = [_numbers(measured[first], lengths[first]) for first in order]
-            steps = [np.arange(first, first + lengths[first]) for first in order]
-            self.record.backwards[-1].reached[name] = Reached(np.concatenate(steps), np.concatenate(norms))
+            calls = sorted(measured.items())
+            steps = [np.arange(first, first + length) for first, (length, _) in calls]
+            there = [norms for _, (_, norms) in calls if norms is not None]
+            unknown = torch.full((), torch.nan, dtype=torch.float64, device=there[0].device if there else "cpu")
+            norms = torch.cat(
+                [(unknown.expand(length) if found is None else found.reshape(-1)) for _, (length, found) in calls]
+            )
+            numbers = norms.cpu().numpy()
+            self.record.backwards[-1].reached[name] = Reached(
+                np.concatenate(steps), np.where(np.isfinite(numbers), numbers, np.nan)
+            )
         self._measured = {}
-
-
-def _learns(module: nn.Module, args: tuple[Any, ...]) -> bool:
-    """Whether a call computes a graph anyway."""
-    return any(p.requires_grad for p in module.parameters()) or any(t.requires_grad for t in tensors(args))
-
-
-def _numbers(norms: Tensor | None, length: int) -> Any:
-    if norms is None:
-        return np.full(length, np.nan)
-    numbers = norms.reshape(-1).double().cpu().numpy()
-    return np.where(np.isfinite(numbers), numbers, np.nan)

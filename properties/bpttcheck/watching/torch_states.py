@@ -4,6 +4,7 @@ Storage tells in most cases: a carried state is the returned tensor, and ``detac
 copied or changed on the way, rows of the batch are compared by value.
 """
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -15,12 +16,11 @@ _NEW, _OTHER = -1, -2  # a row of zeros; a row that no module returned
 
 
 class _Returned(NamedTuple):
-    """The state that a module returned last. The tensors share storage with the module's, and have no graph. rows: the
-    same as ``(B, ..)``."""
+    """The state that a module returned last. The tensors share storage with the module's, and have no graph."""
 
-    parts: tuple[Tensor, ...]
-    rows: tuple[Tensor, ...]
-    versions: tuple[int, ...]
+    parts: list[Tensor]
+    versions: list[int]
+    layers: bool
 
 
 class Returned:
@@ -32,13 +32,15 @@ class Returned:
     def remember(self, name: str, with_gradient: bool, parts: list[Tensor], layers: bool) -> None:
         """Keep what a module returned, in place of what it returned before. layers: whether states are those of a
         stack, ``(layers, B, H)``; else the batch is their first axis."""
-        own = [part.detach() for part in parts]
         self._last[name, with_gradient] = _Returned(
-            tuple(own), tuple(_by_row(part, layers) for part in own), tuple(part._version for part in parts)
+            [part.detach() for part in parts], [part._version for part in parts], layers
         )
 
     def describe(self, name: str, parts: list[Tensor], layers: bool) -> State:
         """What the state is that a module of this name is given."""
+        last = self._last.get((name, True))
+        if last and len(last.parts) == len(parts) and all(map(_unchanged, parts, last.parts, last.versions)):
+            return State(tuple([_kind(part, None) for part in parts]), name)  # as in most calls
         candidates = sorted(self._last, key=lambda key: (key[0] != name, not key[1]))
         found = [self._find(candidates, i, part, layers) for i, part in enumerate(parts)]
         kinds = tuple(_kind(part, rows) for part, (_, rows) in zip(parts, found, strict=True))
@@ -56,21 +58,28 @@ class Returned:
         """Who returned a part of a state, and which row each of its rows was; None for the rows as they were."""
         for key in candidates:
             last = self._last[key]
-            if i < len(last.parts) and _same_memory(part, last.parts[i]) and part._version == last.versions[i]:
+            if i < len(last.parts) and _unchanged(part, last.parts[i], last.versions[i]):
                 return key, None
         values = _by_row(part.detach(), layers)
         rows = [_OTHER if other else _NEW for other in values.any(1).tolist()]
         if _OTHER in rows:
             for key in candidates:
-                before = self._last[key].rows
-                matched = _match(values, before[i], rows) if i < len(before) else rows
+                last = self._last[key]
+                before = last.parts[i : i + 1]
+                matched = _match(values, _by_row(before[0], last.layers), rows) if before else rows
                 if any(row >= 0 for row in matched):
                     return key, matched
         return ("", True), rows
 
 
-def _same_memory(a: Tensor, b: Tensor) -> bool:
-    return bool(a.numel()) and (a.data_ptr(), a.numel(), a.dtype) == (b.data_ptr(), b.numel(), b.dtype)
+def _unchanged(part: Tensor, returned: Tensor, version: int) -> bool:
+    """Whether it is the memory that was returned, with the values of then."""
+    return bool(
+        part.data_ptr() == returned.data_ptr()
+        and part._version == version
+        and part.numel() == returned.numel() > 0
+        and part.dtype == returned.dtype
+    )
 
 
 def _by_row(state: Tensor, layers: bool) -> Tensor:
@@ -105,5 +114,7 @@ def _kind(part: Tensor, rows: list[int] | None) -> Kind:
 
 def tensors(tree: Any) -> list[Tensor]:
     """The floating tensors in tuples, lists and mappings."""
-    leaves: list[Any] = torch.utils._pytree.tree_leaves(tree)
-    return [leaf for leaf in leaves if isinstance(leaf, Tensor) and leaf.is_floating_point()]
+    if isinstance(tree, Tensor):
+        return [tree] if tree.is_floating_point() else []
+    branches = tree.values() if isinstance(tree, Mapping) else tree if isinstance(tree, tuple | list) else ()
+    return [tensor for branch in branches for tensor in tensors(branch)]

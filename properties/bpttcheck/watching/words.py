@@ -48,7 +48,7 @@ def _reach(rows: list[Row], failed: int | None) -> list[str]:
         said.append(f"{zeros} of the gradients {is_(zeros)} exactly zero (cut, masked or underflow).")
     if unmeasured := sum(int(np.sum(np.isnan(row.norms))) for row in rows):
         said.append(
-            f"At {many(unmeasured, 'step')} that a call passes through the gradient of the input was not computed, or is "
+            f"At {many(unmeasured, 'step')} that a call passes through, no gradient of the input was computed, or it is "
             "not finite."
         )
     return said
