@@ -83,12 +83,13 @@ class Seen:
         groups: dict[tuple[object, ...], list[Trace]] = {}
         for trace in self.record.traces:
             said = tuple(sentences(self.record, trace))
-            groups.setdefault((said, trace.steps, len(trace.calls)), []).append(trace)
+            groups.setdefault((said, trace.kind, trace.steps, len(trace.calls)), []).append(trace)
         return list(groups.values())
 
     def _about(self, traces: list[Trace]) -> list[str]:
         trace, rows = traces[0], rows_of(self.record, traces[0])
-        names = ", ".join(one.name if one.name == one.kind else f"{one.name} ({one.kind})" for one in traces)
+        names = ", ".join(one.name for one in traces)
+        names += "" if names == trace.kind else f" ({trace.kind})"
         steps, calls = many(trace.steps, "step"), many(len(trace.calls), "forward call")
         size = f"{steps} in {calls}, {many(len(rows), 'call')} of backward"
         lines = [f"{names}: {size}", *(f"  {said}" for said in sentences(self.record, trace))]

@@ -31,17 +31,29 @@ NO_GRADIENT, RECOMPUTED, TRANSFORMED = "no gradient", "recomputed", "transformed
 
 @dataclass
 class Watched:
-    """A module that is watched. called: the forward call that is under way, if its input has a hook."""
+    """A module that is watched. called: the forward call that is under way, if its input has a hook. keeps: that hook,
+    where the input is a leaf, which may live longer than the graph of the call."""
 
     module: ReferenceType[nn.Module]
     trace: Trace
     layout: Layout
     parameters: list[nn.Parameter]
     called: ForwardCall | None = None
+    keeps: "_Removing | None" = None
 
     def learns(self, args: tuple[Any, ...]) -> bool:
         """Whether a call with gradients computes a graph anyway."""
         return any(p.requires_grad for p in self.parameters) or any(t.requires_grad for t in tensors(args))
+
+
+class _Removing:
+    """Removes a hook when it dies."""
+
+    def __init__(self, handle: Any) -> None:
+        self._handle = handle
+
+    def __del__(self) -> None:
+        self._handle.remove()
 
 
 class Hooks:
@@ -91,7 +103,7 @@ class Hooks:
         trace.calls.append(call)
 
         def arrived(gradient: Tensor) -> None:
-            self._reaches(trace.name, call, gradient)
+            self._reaches(trace.name, call, None, gradient)
             self._arrived(trace.name, call, axis, None, gradient)
 
         return x.register_hook(arrived)
@@ -99,11 +111,14 @@ class Hooks:
     def known(self, module: nn.Module) -> Watched | None:
         """What is known of a module; None if it is not watched."""
         known = self._met.get(id(module))
-        if (known is None or known.module() is not module) and (found := self._find(module)):
+        if known and known.module() is module:
+            return known
+        if found := self._find(module):
             name, layout = found
             trace = self.trace(name, type(module).__name__, layout.parts)
-            known = self._met[id(module)] = Watched(ref(module), trace, layout, list(module.parameters()))
-        return known
+            self._met[id(module)] = Watched(ref(module), trace, layout, list(module.parameters()))
+            return self._met[id(module)]
+        return None
 
     def _before(self, module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
         """Put a hook on the input, or give the module one that has a hook."""
@@ -115,15 +130,12 @@ class Hooks:
             return None
         known.called = call = self._forward_call(known, args[0])
         x = args[0].data if isinstance(args[0], PackedSequence) else args[0]
-        given = x
-        if not x.requires_grad:
-            given = x.detach().requires_grad_()
-            self.record.made_to_need.add(known.trace.name)
-        elif x.is_leaf:  # lives longer than this call, and so would its hook
-            given = x.view_as(x)
-        self._measure_at(given, args[0], call, known)
-        if given is x:
+        if x.requires_grad:
+            self._measure_at(x, args[0], call, known)
             return None
+        given = x.detach().requires_grad_()
+        self.record.made_to_need.add(known.trace.name)
+        self._measure_at(given, args[0], call, known)
         return (given if x is args[0] else args[0]._replace(data=given), *args[1:])
 
     def _after(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
@@ -148,7 +160,8 @@ class Hooks:
                 self._measure_at(tensors(kwargs[layout.input])[0], kwargs[layout.input], call, known)
         trace.calls.append(call._replace(state=state))
         for tensor in outputs:
-            tensor.register_hook(partial(self._reaches, trace.name, call))
+            tensor.register_hook(partial(self._reaches, trace.name, call, known.keeps))
+        known.keeps = None
 
     def _forward_call(self, known: Watched, given: Any) -> ForwardCall:
         """Raises ValueError if the input has no gradient or no time."""
@@ -168,7 +181,8 @@ class Hooks:
     def _measure_at(self, x: Tensor, given: Any, call: ForwardCall, known: Watched) -> None:
         """Put a hook on an input."""
         sizes = given.batch_sizes if isinstance(given, PackedSequence) else None
-        x.register_hook(partial(self._arrived, known.trace.name, call, known.layout.axis(x), sizes))
+        handle = x.register_hook(partial(self._arrived, known.trace.name, call, known.layout.axis(x), sizes))
+        known.keeps = _Removing(handle) if x.is_leaf else None
 
     def _state(self, trace: Trace, layout: Layout, args: tuple[Any, ...], kwargs: dict[str, Any]) -> State:
         if layout.state is None:
@@ -185,8 +199,8 @@ class Hooks:
             return RECOMPUTED
         return "" if torch.is_grad_enabled() else NO_GRADIENT
 
-    def _reaches(self, name: str, call: ForwardCall, gradient: Tensor) -> None:
-        """A gradient arrives at an output of a forward call."""
+    def _reaches(self, name: str, call: ForwardCall, keeps: object, gradient: Tensor) -> None:
+        """A gradient arrives at an output of a forward call. keeps: what lives as long as its graph."""
         if self._row():
             self._measured.setdefault(name, {}).setdefault(call.first, (call.steps, None))
 

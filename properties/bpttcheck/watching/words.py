@@ -46,10 +46,10 @@ def _reach(rows: list[Row], failed: int | None) -> list[str]:
         said.append(_beyond(rows, failed))
     if zeros := sum(int(np.sum(row.norms == 0)) for row in rows):
         said.append(f"{zeros} of the gradients {is_(zeros)} exactly zero (cut, masked or underflow).")
-    if unmeasured := sum(int(np.sum(np.isnan(row.norms))) for row in rows):
+    if unmeasured := sum(int(np.sum(np.isnan(row.norms))) for row in rows if row.number != failed):
         said.append(
-            f"At {many(unmeasured, 'step')} that a call passes through, no gradient of the input was computed, or it is "
-            "not finite."
+            f"At {many(unmeasured, 'step')} that a call passes through, no gradient of the input was computed, or it "
+            "is not finite."
         )
     return said
 
@@ -150,7 +150,7 @@ _SAID = {
     Kind.CARRIED: "the state is carried with its graph",
     Kind.DETACHED: "the state is carried in value and detached",
     Kind.REPLACED: "the state is replaced by values without a graph",
-    Kind.COMPUTED: "the state has other values, computed or learned, and gradients pass into them",
+    Kind.COMPUTED: "the state has other values, computed or learned, with a graph",
     Kind.UNSEEN: "the state is not seen",
 }
 _FROM = {
