@@ -1,10 +1,11 @@
-"""Which steps each call of backward reaches under a truncation: those with ``M[t, s] != 0`` for a loss at an own step
-t.
+"""Which steps each call of backward reaches under a truncation, beside those that it was seen to reach.
 
-Steps count from the start of their sequence, which a state from zeros or from elsewhere begins. Where a state is cut is
-a link with ``M[t, t-1] = 0``: calls that reach the same steps may differ in it.
+A call has a loss at each of its own steps t. It should reach the steps s with ``M[t, s] != 0``. It was seen to reach
+those with a gradient, but from t only as far as the last step before which the state was cut. Steps count from the
+start of their sequence, which a state from zeros or from elsewhere begins.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -14,6 +15,8 @@ from bpttcheck.watching.chunks import Row, starts_anew
 from bpttcheck.watching.record import Kind, Trace
 from bpttref import Strategy, weights
 from bpttref.arrays import Array
+
+_LONGEST = 4000  # steps of a sequence: M has the square of it
 
 
 @dataclass(frozen=True)
@@ -36,25 +39,38 @@ def seen_reach(trace: Trace, rows: list[Row]) -> Reach:
 
 def expected_reach(trace: Trace, rows: list[Row], strategy: Strategy) -> Reach:
     """What a truncation makes of the same calls. Steps whose gradient underflows are not expected."""
-    starts = {trace.calls[i].first for i in _own(rows) if starts_anew(trace, trace.calls[i])}
-    matrices: dict[int, Array] = {}
-    reached: list[list[Array]] = [[] for _ in rows]
+    reached: list[list[Array]] = [[np.zeros(0, int)] for _ in rows]
     cut: set[int] = set()
+    for i, start, t, M in _sequences(trace, rows, strategy):
+        reached[i].append(start + np.flatnonzero(M[t].any(0)))
+        cut |= {int(start + step) for step in t if step and not M[step, step - 1]}
+    return Reach([np.setdiff1d(np.concatenate(some), rows[i].vanished) for i, some in enumerate(reached)], cut)
+
+
+def agrees(trace: Trace, rows: list[Row], strategy: Strategy) -> bool:
+    """Whether calls reach what a truncation lets through, from each of their own steps."""
+    seen, expected = seen_reach(trace, rows), expected_reach(trace, rows, strategy)
+    if not all(map(np.array_equal, seen.reached, expected.reached)):
+        return False
+    for i, start, t, M in _sequences(trace, rows, strategy):
+        s = np.arange(len(M))
+        last_cut = np.maximum.accumulate(np.where(np.isin(start + s, list(seen.cut)), s, 0))
+        from_t = np.isin(start + s, rows[i].reached) & (s <= t[:, None]) & (s >= last_cut[t, None])
+        if not np.array_equal(from_t, M[t] & ~np.isin(start + s, rows[i].vanished)):
+            return False
+    return True
+
+
+def _sequences(trace: Trace, rows: list[Row], strategy: Strategy) -> Iterator[tuple[int, int, Array, Array]]:
+    """For each row, by its position, the sequences of its own steps: where one starts, the steps counted from there,
+    and which entries of its M are not zero. Raises ValueError if a sequence is too long to have an M."""
+    starts = {trace.calls[i].first for i in _own(rows) if starts_anew(trace, trace.calls[i])}
     for start, stop in pairwise(sorted({0, *starts, trace.steps})):
-        M = matrices.setdefault(stop - start, weights(strategy, stop - start)[:, 1:] != 0)
-        for row, steps in zip(rows, reached, strict=True):
-            t = row.own_steps[(row.own_steps >= start) & (row.own_steps < stop)] - start
-            steps.append(start + np.flatnonzero(M[t].any(0)))
-            cut |= {int(start + step) for step in t if step and not M[step, step - 1]}
-    return Reach(
-        [np.setdiff1d(np.concatenate(steps), row.vanished) for row, steps in zip(rows, reached, strict=True)], cut
-    )
-
-
-def same(seen: Reach, expected: Reach) -> bool:
-    """Whether both reach the same steps, through the same links."""
-    pairs = zip(seen.reached, expected.reached, strict=True)
-    return seen.cut == expected.cut and all(np.array_equal(a, b) for a, b in pairs)
+        own = [row.own_steps[(row.own_steps >= start) & (row.own_steps < stop)] - start for row in rows]
+        if stop - start > _LONGEST and any(map(len, own)):
+            raise ValueError(f"a sequence of {stop - start} steps is too long to judge: watch fewer calls, calls=20")
+        M = weights(strategy, stop - start)[:, 1:] != 0 if any(map(len, own)) else np.zeros((0, 0), bool)
+        yield from ((i, start, t, M) for i, t in enumerate(own) if len(t))
 
 
 def _own(rows: list[Row]) -> list[int]:

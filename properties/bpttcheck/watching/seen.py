@@ -4,7 +4,7 @@ from os import PathLike
 from pathlib import Path
 
 from bpttcheck.watching.chunks import Row, rounds_of, rows_of
-from bpttcheck.watching.expected import expected_reach, same, seen_reach
+from bpttcheck.watching.expected import agrees, expected_reach, seen_reach
 from bpttcheck.watching.picture import draw
 from bpttcheck.watching.record import Record, Trace
 from bpttcheck.watching.triangle import triangle
@@ -40,10 +40,10 @@ class Seen:
         """Whether each call of backward reaches the steps that a truncation lets through, such as ``Blocks(10, 20)``.
         module: its name; needed where several were seen.
 
-        Raises ValueError where the state was not seen, or no call of backward.
+        Raises ValueError where the state was not seen, or no call of backward, or a sequence has thousands of steps.
         """
         trace, rounds = self._judged(module)
-        return same(seen_reach(trace, rounds), expected_reach(trace, rounds, strategy))
+        return agrees(trace, rounds, strategy)
 
     def is_blocks(self, tau: int, module: str | None = None) -> bool:
         """Whether each call of backward reaches the steps of its block of ``tau``, and no other. module: as in `shows`.
