@@ -33,7 +33,7 @@ def test_every_module_is_there_and_imports(package, source):
         try:
             importlib.import_module(name)
         except ModuleNotFoundError as error:
-            places = ("bpttcheck.adapters.", "bpttcheck.watching.torch_", "bpttcheck.torch")
+            places = ("bpttcheck.adapters.", "bpttcheck.watching.", "bpttcheck.torch", "bpttcheck.jax")
             assert name.startswith(places) and error.name in LIBRARIES
 
 

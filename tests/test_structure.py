@@ -44,12 +44,17 @@ DOORS = {
     "bpttcheck",
     "bpttcheck.__main__",
     "bpttcheck.failure",
+    "bpttcheck.jax",
     "bpttcheck.torch",
 }  # they may import all wings, and no wing imports them
 UPWARD = {("adapters", "targets"): "replay files of version 0.1.0 import bpttcheck.adapters.load"}
 GROUND_FLOOR = ("dtypes", "custom_cell", "contract", "exit_status", "interrupts", "printable", "versions")
 
-THEIR_PLACE = ("bpttcheck.adapters.", "bpttcheck.watching.torch_")  # where a library under test may be imported
+THEIR_PLACE = (
+    "bpttcheck.adapters.",
+    "bpttcheck.watching.torch_",
+    "bpttcheck.watching.jax_",
+)  # where a library under test may be imported
 LIBRARIES = {library for _, _, library in BUILT_IN.values() if library} | {"jax"}
 METHODS = {"vjp", "jvp", "loss_and_gradients", "refuses", "refusal"}
 CALLERS = ("bpttcheck.contract", "bpttcheck.measuring.calls", "bpttcheck.adapters", "bpttcheck.faults")
