@@ -76,6 +76,18 @@ def test_neighbours_of_a_script_are_imported_and_nothing_stays(tmp_path, monkeyp
     assert before == (sys.argv, sys.path)
 
 
+def test_the_programs_of_the_page_print_what_is_below_them(capsys):
+    parts = re.split(r"^```(?:python)?$", PAGE.read_text(), flags=re.MULTILINE)
+    programs = [(code, below) for code, below in zip(parts[1::2], parts[2::2], strict=True) if "print(" in code]
+    assert len(programs) == 3
+    for code, below in programs:
+        if "import jax" in code:
+            pytest.importorskip("jax")
+        exec(code, {})
+        printed = {line.strip() for line in capsys.readouterr().out.splitlines()}
+        assert printed and printed <= {line.strip() for line in below.splitlines()}
+
+
 def test_the_page_shows_what_its_commands_print(tmp_path, monkeypatch):
     """In this process, since importing PyTorch takes longer than all of them."""
     monkeypatch.chdir(tmp_path)

@@ -88,7 +88,7 @@ def test_full_blocks_and_windows(library):
 def test_norms_are_those_of_single_pullbacks_and_their_decay_is_told(library):
     triangle = library.reach(library.recurrent(40, out=lambda h: h[0]), inputs(library, 40))
     assert triangle.norms.shape == (40, 40) and not np.triu(triangle.norms, 1).any()
-    assert "Half of what reaches output 39 comes from the last 1 step." in str(triangle)
+    assert "Half of what reaches output 39 comes from its own step." in str(triangle)
     assert "it is below 2^-24 of the largest, or exactly zero." in str(triangle)
 
 

@@ -71,7 +71,7 @@ class Triangle:
         if last.any():
             half = int(np.searchsorted(np.cumsum(last), last.sum() / 2)) + 1
             faint = np.flatnonzero(last >= last.max() * 2.0**-_BITS)[-1] + 1
-            said.append(f"Half of what reaches output {self.rows[-1]} comes from the last {_steps(half)}.")
+            said.append(f"Half of what reaches output {self.rows[-1]} comes from {_last(half)}.")
             if faint < len(last):
                 said.append(f"Beyond {_steps(int(faint))} it is below 2^-{_BITS} of the largest, or exactly zero.")
         if len(self.rows) < T:
@@ -124,6 +124,10 @@ def triangle_of(x: Array, outputs: Array, pull: Callable[[Array], Array], rows: 
         scale = np.where(largest > 0, largest, 1)
         norms[i] = scale[:, 0] * np.linalg.norm(gradient / scale, axis=1)
     return Triangle(taken, norms)
+
+
+def _last(number: int) -> str:
+    return f"the last {number} steps" if number > 1 else "its own step"
 
 
 def _steps(number: int) -> str:

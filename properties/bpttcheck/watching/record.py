@@ -82,6 +82,17 @@ class Reached(NamedTuple):
     norms: Array
 
 
+class Probed(NamedTuple):
+    """The gradient of one output. module: its name. step, row: of the output; row is None for all rows of a packed
+    sequence. steps: of the inputs; norms: ``(steps, rows)``, of their gradients."""
+
+    module: str
+    step: int
+    row: int | None
+    steps: Array
+    norms: Array
+
+
 @dataclass
 class Backward:
     """A call of backward. made: how many steps each module had computed when it began. reached: by module."""
@@ -94,7 +105,8 @@ class Backward:
 class Record:
     """All that was seen. left_out: how many forward calls were no steps, by reason. made_to_need: the modules whose
     input needed no gradient. limit: after how many calls of backward it ends; None if it does not. failed: the call
-    that ended with an error, counted from 1."""
+    that ended with an error, counted from 1. probed: gradients of single outputs. starts: flags
+    ``(steps, rows)`` where sequences begin, as the caller knows them."""
 
     traces: list[Trace] = field(default_factory=list)
     backwards: list[Backward] = field(default_factory=list)
@@ -102,3 +114,5 @@ class Record:
     made_to_need: set[str] = field(default_factory=set)
     limit: int | None = None
     failed: int | None = None
+    probed: list[Probed] = field(default_factory=list)
+    starts: Array | None = None

@@ -103,6 +103,12 @@ class Seen:
         if record.made_to_need:
             names = ", ".join(sorted(record.made_to_need))
             notes.append(f"The input of {names} needs no gradient; it was made to need one while watched.")
+        if record.probed:
+            was = "was" if len(record.probed) == 1 else "were"
+            notes.append(
+                f"{many(len(record.probed), 'gradient')} of single outputs {was} taken in the first calls of backward, "
+                "which took 2 to 5 times as long."
+            )
         if record.limit is not None and len(record.backwards) >= record.limit:
             notes.append(f"The watch ended after {many(record.limit, 'call')} of backward.")
         return notes

@@ -23,6 +23,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from bpttcheck.watching.record import ABSENT, UNSEEN, Backward, ForwardCall, Reached, Record, State, Trace
 from bpttcheck.watching.torch_norms import norms_of
+from bpttcheck.watching.torch_probe import Kept, Probe
 from bpttcheck.watching.torch_states import Returned, tensors
 from bpttcheck.watching.torch_steps import Layout
 
@@ -32,7 +33,8 @@ NO_GRADIENT, RECOMPUTED, TRANSFORMED = "no gradient", "recomputed", "transformed
 @dataclass
 class Watched:
     """A module that is watched. called: the forward call that is under way, if its input has a hook. keeps: that hook,
-    where the input is a leaf, which may live longer than the graph of the call."""
+    where the input is a leaf, which may live longer than the graph of the call. given: the input, the axis of time and
+    the sizes of a packed sequence."""
 
     module: ReferenceType[nn.Module]
     trace: Trace
@@ -40,6 +42,7 @@ class Watched:
     parameters: list[nn.Parameter]
     called: ForwardCall | None = None
     keeps: "_Removing | None" = None
+    given: tuple[int | None, Tensor | None, Tensor] | None = None
 
     def learns(self, args: tuple[Any, ...]) -> bool:
         """Whether a call with gradients computes a graph anyway."""
@@ -58,18 +61,21 @@ class _Removing:
 
 class Hooks:
     """Watches modules from `start` to `stop`. find: the layout of a module that is met, and its name; None leaves it
-    out. ended: called before a forward call once there were as many calls of backward as the record is limited to."""
+    out. ended: called before a forward call once there were as many calls of backward as the record is limited to.
+    probe: how many single outputs are probed in each of the first calls."""
 
     def __init__(
         self,
         record: Record,
         find: Callable[[nn.Module], tuple[str, Layout] | None],
         ended: Callable[[], None],
+        probe: int = 0,
     ) -> None:
         self.record = record
         self._find, self._ended = find, ended
         self._met: dict[int, Watched] = {}  # by the id of the module, which may be another's by now
         self._returned = Returned()
+        self._probe = Probe(record, probe)
         self._rows: dict[int, Backward] = {}
         self._measured: dict[
             str, dict[int, tuple[int, Tensor | None]]
@@ -88,6 +94,7 @@ class Hooks:
         for handle in self._handles:
             handle.remove()
         self._handles = []
+        self._probe.forget()
         self.settle()
 
     def trace(self, name: str, kind: str, parts: tuple[str, ...] = ("state",)) -> Trace:
@@ -159,9 +166,11 @@ class Hooks:
             if tensors(kwargs[layout.input])[0].requires_grad:
                 self._measure_at(tensors(kwargs[layout.input])[0], kwargs[layout.input], call, known)
         trace.calls.append(call._replace(state=state))
+        if known.given is not None:
+            self._probe.keep(trace.name, Kept(call.first, call.steps, *known.given, outputs[0]))
         for tensor in outputs:
             tensor.register_hook(partial(self._reaches, trace.name, call, known.keeps))
-        known.keeps = None
+        known.keeps = known.given = None
 
     def _forward_call(self, known: Watched, given: Any) -> ForwardCall:
         """Raises ValueError if the input has no gradient or no time."""
@@ -183,6 +192,7 @@ class Hooks:
         sizes = given.batch_sizes if isinstance(given, PackedSequence) else None
         handle = x.register_hook(partial(self._arrived, known.trace.name, call, known.layout.axis(x), sizes))
         known.keeps = _Removing(handle) if x.is_leaf else None
+        known.given = (known.layout.axis(x), sizes, x)
 
     def _state(self, trace: Trace, layout: Layout, args: tuple[Any, ...], kwargs: dict[str, Any]) -> State:
         if layout.state is None:
@@ -203,6 +213,7 @@ class Hooks:
         """A gradient arrives at an output of a forward call. keeps: what lives as long as its graph."""
         if self._row():
             self._measured.setdefault(name, {}).setdefault(call.first, (call.steps, None))
+            self._probe.take(name)
 
     def _arrived(self, name: str, call: ForwardCall, axis: int | None, sizes: Tensor | None, gradient: Tensor) -> None:
         """A gradient arrives at the input of a forward call; from its outputs, or not."""
@@ -211,6 +222,8 @@ class Hooks:
 
     def _row(self) -> bool:
         """Begin a row if this is a new call of backward. False where it is not to be seen."""
+        if self._probe.running:
+            return False
         task = torch._C._current_graph_task_id()
         if task in self._rows:
             return True

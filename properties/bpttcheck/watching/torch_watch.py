@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
+import numpy as np
+from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from bpttcheck.watching.record import Record
@@ -19,6 +21,8 @@ def watch(
     module: nn.Module | Iterable[nn.Module] | None = None,
     time_axis: TimeAxis = "module",
     calls: int | None = None,
+    probe: int = 0,
+    starts: ArrayLike | None = None,
 ) -> Iterator[Seen]:
     """See how far back the gradients of a training loop go, and where its state is cut. The loop computes the same bits
     as without.
@@ -27,17 +31,22 @@ def watch(
     inputs. module: the module, or modules, of the model to watch instead, such as your own cell, which takes the input
     first and then the state. time_axis: the axis of time of the input of such a module, or None if a call is one step;
     modules of ``torch.nn`` know theirs. calls: after how many calls of backward to stop; None for never.
+    probe: how many single outputs to differentiate besides, in the first two calls of backward; this takes 2 to 5 times
+    as long. starts: flags ``(steps, rows)``, True where a document or an episode begins in a row, for the first steps:
+    outputs that are probed should not reach across them.
 
     Yields `Seen`. Raises ValueError where there is nothing to watch, or nobody says where time is.
     """
-    record = Record(limit=calls)
+    record = Record(limit=calls, starts=None if starts is None else np.asarray(starts, bool))
+    if record.starts is not None and (record.starts.ndim != 2 or not probe):
+        raise ValueError("starts are flags (steps, rows), and need probe=4 or another number of outputs to probe")
     seen = Seen(record)
     if isinstance(watched, Tensor):
         with _watching_tensor(record, watched, time_axis):
             yield seen
         return
     chosen = _chosen(watched, module, time_axis)
-    hooks = Hooks(record, lambda met: chosen.get(id(met)), lambda: None)
+    hooks = Hooks(record, lambda met: chosen.get(id(met)), lambda: None, probe)
     for one in watched.modules():
         if id(one) in chosen:
             hooks.known(one)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from bpttcheck.watching.chunks import Row, rounds_of, rows_of, unreached
+from bpttcheck.watching.probe_words import probe_sentences
 from bpttcheck.watching.record import ForwardCall, Kind, Record, Trace
 
 
@@ -21,6 +22,7 @@ def sentences(record: Record, trace: Trace) -> list[str]:
         [] if len(rounds) == len(rows) else ["Calls of backward with no forward call between them count as one here."]
     )
     said += [*_reach(rounds, record.failed), *_state(trace, rounds)]
+    said += probe_sentences(record, trace.name)
     if missed := unreached(trace, rows):
         said.append(f"{many(missed, 'forward call')} {is_(missed)} reached by no backward, as in an evaluation.")
     return said
