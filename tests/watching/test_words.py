@@ -160,6 +160,34 @@ def test_evaluations_are_no_part_of_a_chunk():
     assert "in separate sequences" in str(seen) and seen.is_blocks(6)
 
 
+def test_chunks_of_different_lengths_and_evaluations_in_inference_mode():
+    torch.manual_seed(0)
+    lstm, state = torch.nn.LSTM(D, H), None
+    with watch(lstm) as seen:
+        for length in (6, 3, 6, 4):
+            y, state = lstm(torch.randn(length, B, D), each(detach, state))
+            y.sum().backward()
+            with torch.inference_mode():
+                lstm(torch.randn(9, B, D), each(detach, state))
+    assert said(seen)[:2] == [
+        "Each call of backward reaches all steps (3 to 6) of its own chunk.",
+        "The state is carried in value and detached: truncated to blocks of at most 6.",
+    ]
+    assert "4 forward calls ran without gradients, and are not counted." in said(seen)
+
+
+def test_several_sequences_in_one_call():
+    torch.manual_seed(0)
+    lstm = torch.nn.LSTM(D, H)
+    with watch(lstm) as seen:
+        for _ in range(2):
+            sum(lstm(torch.randn(6, B, D))[0].sum() for _ in range(3)).backward()
+    assert said(seen)[:2] == [
+        "Each call of backward reaches the 18 steps of its own chunk.",
+        "The state starts from zeros: separate sequences.",
+    ]
+
+
 def test_where_the_state_is_not_seen_nothing_is_called_truncated():
     torch.manual_seed(0)
     cell = Hidden()

@@ -71,10 +71,11 @@ def rows_of(record: Record, trace: Trace) -> list[Row]:
     edges = sorted({0, *(made for _, made, _ in reaching)})
     since = dict(zip(edges[1:], edges, strict=False))
     everywhere = np.unique(np.concatenate([reached.steps for *_, reached in reaching])) if reaching else np.zeros(0)
+    taking_part = set(np.searchsorted(firsts, everywhere, "right") - 1)
     rows = []
     for number, made, reached in reaching:
         new = range(*np.searchsorted(firsts, [since[made], made]))
-        own = _taking_part(trace, new, set(np.searchsorted(firsts, everywhere, "right") - 1))
+        own = _taking_part(trace, new, taking_part)
         steps = [np.arange(trace.calls[i].first, trace.calls[i].first + trace.calls[i].steps) for i in own]
         rows.append(Row(number, own, np.concatenate(steps) if steps else np.zeros(0, int), *reached, trace.least))
     return rows

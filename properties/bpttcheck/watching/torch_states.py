@@ -33,7 +33,7 @@ class Returned:
         """Keep what a module returned, in place of what it returned before. layers: whether states are those of a
         stack, ``(layers, B, H)``; else the batch is their first axis."""
         self._last[name, with_gradient] = _Returned(
-            [part.detach() for part in parts], [part._version for part in parts], layers
+            [part.detach() for part in parts], [_version(part) for part in parts], layers
         )
 
     def describe(self, name: str, parts: list[Tensor], layers: bool) -> State:
@@ -76,10 +76,15 @@ def _unchanged(part: Tensor, returned: Tensor, version: int) -> bool:
     """Whether it is the memory that was returned, with the values of then."""
     return bool(
         part.data_ptr() == returned.data_ptr()
-        and part._version == version
+        and _version(part) == version
         and part.numel() == returned.numel() > 0
         and part.dtype == returned.dtype
     )
+
+
+def _version(part: Tensor) -> int:
+    """How often its memory was written to; -1 where that is not counted."""
+    return -1 if part.is_inference() else part._version
 
 
 def _by_row(state: Tensor, layers: bool) -> Tensor:

@@ -121,23 +121,28 @@ def _state(trace: Trace, rows: list[Row]) -> list[str]:
 
 def _inside(trace: Trace, calls: list[ForwardCall]) -> list[str]:
     kinds = _counted(trace, calls)
-    return [] if set(kinds) <= {_SAID[Kind.CARRIED]} else [f"Inside of chunks {_listed(kinds, len(calls))}."]
+    return (
+        []
+        if set(kinds) <= {_SAID[Kind.CARRIED]} or set(kinds) <= _ZEROS
+        else [f"Inside of chunks {_listed(kinds, len(calls))}."]
+    )
 
 
 def _at_start(trace: Trace, chunks: list[tuple[int, ...]]) -> list[str]:
     """Where there is one chunk."""
-    kinds = _counted(trace, [trace.calls[own[0]] for own in chunks])
-    return [] if not kinds else [f"At the start {_listed(kinds, 1)}."]
+    if not (kinds := _counted(trace, [trace.calls[own[0]] for own in chunks])):
+        return []
+    return ["The state starts from zeros."] if set(kinds) <= _ZEROS else [f"At the start {_listed(kinds, 1)}."]
 
 
 def _at_edges(trace: Trace, calls: list[ForwardCall], rows: list[Row]) -> list[str]:
     kinds = _counted(trace, calls)
     said = _listed(kinds, len(calls))
     said = f"{said[0].upper()}{said[1:]}"
-    zeros, detached = {_SAID[Kind.ZERO], _SAID[Kind.ABSENT]}, _SAID[Kind.DETACHED]
-    if set(kinds) <= zeros:
+    detached = _SAID[Kind.DETACHED]
+    if set(kinds) <= _ZEROS:
         return ["The state starts from zeros: separate sequences."]
-    if detached in kinds and set(kinds) <= zeros | {detached} and not any(len(row.before) for row in rows):
+    if detached in kinds and set(kinds) <= _ZEROS | {detached} and not any(len(row.before) for row in rows):
         lengths = sorted({len(row.own_steps) for row in rows})
         blocks = f"blocks of {'at most ' if len(lengths) > 1 else ''}{lengths[-1]}"
         return [f"{said}: truncated to {blocks}{', in separate sequences' if len(kinds) > 1 else ''}."]
@@ -155,6 +160,7 @@ _SAID = {
     Kind.COMPUTED: "the state has other values, computed or learned, with a graph",
     Kind.UNSEEN: "the state is not seen",
 }
+_ZEROS = {_SAID[Kind.ZERO], _SAID[Kind.ABSENT]}
 _FROM = {
     Kind.CARRIED: "the state is the last one of {source}, with its graph",
     Kind.DETACHED: "the state is the last one of {source}, detached",
