@@ -42,7 +42,7 @@ class Watched:
     parameters: list[nn.Parameter]
     called: ForwardCall | None = None
     keeps: "_Removing | None" = None
-    given: tuple[int | None, Tensor | None, Tensor] | None = None
+    given: "tuple[int | None, Tensor | None, Tensor] | None" = None
 
     def learns(self, args: tuple[Any, ...]) -> bool:
         """Whether a call with gradients computes a graph anyway."""
@@ -215,7 +215,9 @@ class Hooks:
             self._measured.setdefault(name, {}).setdefault(call.first, (call.steps, None))
             self._probe.take(name)
 
-    def _arrived(self, name: str, call: ForwardCall, axis: int | None, sizes: Tensor | None, gradient: Tensor) -> None:
+    def _arrived(
+        self, name: str, call: ForwardCall, axis: int | None, sizes: "Tensor | None", gradient: Tensor
+    ) -> None:
         """A gradient arrives at the input of a forward call; from its outputs, or not."""
         if self._row() and call.first in self._measured.get(name, {}):
             self._measured[name][call.first] = (call.steps, norms_of(gradient, axis, sizes))

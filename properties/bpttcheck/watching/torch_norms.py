@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 
-def norms_of(gradient: Tensor, axis: int | None, sizes: Tensor | None = None) -> Tensor:
+def norms_of(gradient: Tensor, axis: int | None, sizes: "Tensor | None" = None) -> Tensor:
     """``(T,)``, or a single number where the whole is one step. axis: of time. sizes: how many rows a packed sequence
     has at each step."""
     g = gradient.detach()

@@ -23,7 +23,7 @@ class Kept(NamedTuple):
     first: int
     steps: int
     axis: int | None
-    sizes: Tensor | None
+    sizes: "Tensor | None"
     x: Tensor
     y: Tensor
 
@@ -84,7 +84,7 @@ class Probe:
         return Probed(name, call.first + t, None if call.sizes is not None else row, steps, np.concatenate(norms))
 
 
-def _by_row(call: Kept, gradient: Tensor | None) -> Any:
+def _by_row(call: Kept, gradient: "Tensor | None") -> Any:
     """``(steps, rows)``; of a packed sequence, and of one without batch, ``(steps, 1)``."""
     if gradient is None:
         gradient = torch.zeros_like(call.x)

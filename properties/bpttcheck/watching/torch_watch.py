@@ -16,9 +16,9 @@ from bpttcheck.watching.torch_steps import RECURRENT, Layout, TimeAxis, layout_o
 
 @contextmanager
 def watch(
-    watched: nn.Module | Tensor,
+    watched: "nn.Module | Tensor",
     *,
-    module: nn.Module | Iterable[nn.Module] | None = None,
+    module: "nn.Module | Iterable[nn.Module] | None" = None,
     time_axis: TimeAxis = "module",
     calls: int | None = None,
     probe: int = 0,
@@ -62,7 +62,7 @@ def watch(
 
 
 def _chosen(
-    model: nn.Module, module: nn.Module | Iterable[nn.Module] | None, time_axis: TimeAxis
+    model: nn.Module, module: "nn.Module | Iterable[nn.Module] | None", time_axis: TimeAxis
 ) -> dict[int, tuple[str, Layout]]:
     """Name and layout of each module to watch, by its id."""
     names = {id(one): name or type(one).__name__ for name, one in model.named_modules()}

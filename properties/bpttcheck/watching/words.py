@@ -121,11 +121,8 @@ def _state(trace: Trace, rows: list[Row]) -> list[str]:
 
 def _inside(trace: Trace, calls: list[ForwardCall]) -> list[str]:
     kinds = _counted(trace, calls)
-    return (
-        []
-        if set(kinds) <= {_SAID[Kind.CARRIED]} or set(kinds) <= _ZEROS
-        else [f"Inside of chunks {_listed(kinds, len(calls))}."]
-    )
+    usual = set(kinds) <= {_SAID[Kind.CARRIED]} or set(kinds) <= _ZEROS
+    return [] if usual else [f"Inside of chunks {_listed(kinds, len(calls))}."]
 
 
 def _at_start(trace: Trace, chunks: list[tuple[int, ...]]) -> list[str]:
