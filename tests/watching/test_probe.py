@@ -120,6 +120,25 @@ def test_a_packed_sequence_and_an_input_without_a_batch():
     assert all(one.norms[one.steps <= one.step].all() for one in seen.record.probed)
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")  # PyTorch's own, of its compiler
+def test_what_ran_compiled_is_not_probed():
+    class Outer(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = torch.compile(Tanh(), backend="aot_eager")
+
+        def forward(self, x, state=None):
+            return self.inner(x, state)
+
+    torch._dynamo.reset()
+    cell = Outer()
+    cell(torch.randn(B, D)).sum().backward()
+    with watch(cell, module=cell, time_axis=None, probe=2) as seen:
+        cell(torch.randn(B, D)).sum().backward()
+    assert len(seen.record.backwards) == 1 and not seen.record.probed
+    assert "The outputs of Outer ran compiled, and were not probed." in str(seen)
+
+
 @pytest.mark.parametrize("chosen", [{"starts": np.zeros((5, 2))}, {"starts": np.zeros(5), "probe": 2}])
 def test_starts_are_flags_and_need_outputs_to_probe(chosen):
     with pytest.raises(ValueError, match=r"starts are flags \(steps, rows\), and need probe=4"):

@@ -13,15 +13,13 @@ _CUT = {Kind.DETACHED: "detached", Kind.REPLACED: "replaced"}
 _MARKS = {"detached": "tab:red", "replaced": "tab:red", "starts from zeros": "0.45"}
 
 
-def draw(file: Path, shown: dict[str, tuple[Trace, list[Row]]]) -> None:
+def draw(file: Path, shown: list[tuple[Trace, list[Row]]]) -> None:
     """A panel for each module. Raises ImportError without matplotlib, and ValueError if there is none."""
     if not shown:
         raise ValueError("no call of backward was seen, so there is nothing to draw")
     height = 0.7 + 2.5 * len(shown)
     figure = new_figure(7.2, height)
-    for axes, (name, (trace, rows)) in zip(
-        figure.subplots(len(shown), squeeze=False).ravel(), shown.items(), strict=True
-    ):
+    for axes, (trace, rows) in zip(figure.subplots(len(shown), squeeze=False).ravel(), shown, strict=True):
         some = rows[:_ROWS]
         end = min(_STEPS, max(int(max(row.steps.max(initial=0), row.own_steps.max(initial=0))) for row in some) + 1)
         norms = np.full((len(some), end), np.nan)
@@ -43,7 +41,7 @@ def draw(file: Path, shown: dict[str, tuple[Trace, list[Row]]]) -> None:
                 labels.add(label)
         if labels:
             axes.legend(loc="lower left", fontsize="small", title="state", title_fontsize="small")
-        axes.set(title=f"{name} ({trace.kind})", xlabel="step", ylabel="call of backward", facecolor="0.96")
+        axes.set(title=trace.title, xlabel="step", ylabel="call of backward", facecolor="0.96")
         axes.set_yticks(range(len(some)), [str(row.number) for row in some], fontsize="small")
         if len(some) > 12:
             axes.set_yticks(range(0, len(some), 5), [str(row.number) for row in some[::5]])

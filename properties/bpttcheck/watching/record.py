@@ -64,6 +64,11 @@ class Trace:
     calls: list[ForwardCall] = field(default_factory=list)
 
     @property
+    def title(self) -> str:
+        """The name, and the class where that says something else."""
+        return self.name if self.name == self.kind else f"{self.name} ({self.kind})"
+
+    @property
     def steps(self) -> int:
         """How many steps there are by now."""
         return self.calls[-1].first + self.calls[-1].steps if self.calls else 0
@@ -105,8 +110,8 @@ class Backward:
 class Record:
     """All that was seen. left_out: how many forward calls were no steps, by reason. made_to_need: the modules whose
     input needed no gradient. limit: after how many calls of backward it ends; None if it does not. failed: the call
-    that ended with an error, counted from 1. probed: gradients of single outputs. starts: flags
-    ``(steps, rows)`` where sequences begin, as the caller knows them."""
+    that ended with an error, counted from 1. probed: gradients of single outputs. unprobed: modules that ran compiled,
+    and gave none. starts: flags ``(steps, rows)`` where sequences begin, as the caller knows them."""
 
     traces: list[Trace] = field(default_factory=list)
     backwards: list[Backward] = field(default_factory=list)
@@ -115,4 +120,5 @@ class Record:
     limit: int | None = None
     failed: int | None = None
     probed: list[Probed] = field(default_factory=list)
+    unprobed: set[str] = field(default_factory=set)
     starts: Array | None = None

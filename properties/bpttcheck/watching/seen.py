@@ -33,8 +33,8 @@ class Seen:
 
         Raises ImportError without matplotlib, and ValueError where no call of backward was seen.
         """
-        shown = {trace.name: (trace, rows_of(self.record, trace)) for trace in self.record.traces}
-        draw(Path(file), {name: both for name, both in shown.items() if both[1]})
+        shown = [(trace, rows_of(self.record, trace)) for trace in self.record.traces]
+        draw(Path(file), [(trace, rows) for trace, rows in shown if rows])
 
     def shows(self, strategy: Strategy, module: str | None = None) -> bool:
         """Whether each call of backward reaches the steps that a truncation lets through, such as ``Blocks(10, 20)``.
@@ -103,6 +103,8 @@ class Seen:
         if record.made_to_need:
             names = ", ".join(sorted(record.made_to_need))
             notes.append(f"The input of {names} needs no gradient; it was made to need one while watched.")
+        if record.unprobed:
+            notes.append(f"The outputs of {', '.join(sorted(record.unprobed))} ran compiled, and were not probed.")
         if record.probed:
             was = "was" if len(record.probed) == 1 else "were"
             notes.append(

@@ -54,7 +54,7 @@ class Probe:
             return
         self._probed[name] = self._probed.get(name, 0) + 1
         if any("Compiled" in type(call.y.grad_fn).__name__ for call in kept):
-            self._record.left_out["compiled, so that it was not probed"] += len(kept)
+            self._record.unprobed.add(name)
             return
         self.running = True
         try:
