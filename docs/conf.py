@@ -27,6 +27,7 @@ CONTENTS = {
         "docs/matrix",
         "docs/findings",
     ],
+    "Watch a training loop": ["docs/watch"],
     "Understand a verdict": ["docs/failures", "docs/honest-limits", "docs/reliability"],
     "What is checked": ["docs/laws", "docs/faults", "docs/detection", "docs/false-alarms"],
     "Strategies and gradients": ["docs/gradients", "docs/remedies", "docs/strategies"],

@@ -115,7 +115,7 @@ def test_the_exchange_in_the_docs(tmp_path):
 def test_an_xray_of_an_example(tmp_path):
     target = built(tmp_path, "lstm.mjs")
     done = command("xray", target, "--tau", "3", "--length", "7", cwd=tmp_path)
-    assert done.returncode == 0 and "through inputs: blocks of 3" in done.stdout
+    assert done.returncode == 0 and "seen through x: blocks of 3" in done.stdout
     target = built(tmp_path, "lstm.mjs", "times(xi[t], down * f)", "down * f")
     done = command("xray", target, "--tau", "3", "--length", "7", cwd=tmp_path)
     assert done.returncode == 1 and "the cell state is not cut" in done.stdout

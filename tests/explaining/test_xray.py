@@ -12,7 +12,7 @@ from bpttcheck.adapters.step_function import StepFunction
 from bpttcheck.command_line import main
 from bpttcheck.explaining.xray import xray
 from bpttcheck.faults import FAULTS
-from bpttref import CELLS, LSTM, RNN, Blocks, Full, Last, Regular, Window
+from bpttref import CELLS, LSTM, RNN, Blocks, Full, Last, Random, Regular, Window
 from bpttref.trees import each, scale
 
 RULES = (Full(), Regular(3), Window(3), Blocks(2, 3), Last(4))
@@ -140,6 +140,42 @@ def test_a_fault_is_no_success(fault_id):
     assert result.exit_code == 1, result.output
     wrong_already = "full BPTT, with no truncation, is wrong already" in result.output
     assert wrong_already == (fault_id in ("di-uses-i", "rnn-no-carry", "dW-overwrite"))
+
+
+@pytest.mark.parametrize(("asked", "fault_id"), [
+    (("--strategy", "random", "--seed", "3"), "own-links-weighted-by-pi"),
+    (("--strategy", "random", "--seed", "3"), "parameters-not-truncated-random"),
+    (("--strategy", "links", "--xi", "1,0,2,1"), "parameters-not-truncated-links"),
+])  # fmt: skip
+def test_random_and_given_links(asked, fault_id):
+    targets = ("reference", f"fault:{fault_id}")
+    right, wrong = (CliRunner().invoke(main, ["xray", target, *asked, "--length", "7"]) for target in targets)
+    assert right.exit_code == 0 and wrong.exit_code == 1, wrong.output
+    rows = right.output.splitlines()[-7:]
+    assert all(len({tuple(part.split()) for part in row.split("   ") if part.strip()}) == 1 for row in rows)
+    assert "seen through parameters: " in wrong.output
+
+
+def test_a_subject_that_draws_its_own_links_is_held_to_one_over_pi():
+    class Own(Reference):
+        name = "own"
+
+        def vjp(self, case):
+            if case.truncation != Full():
+                case = replace(case, truncation=Random(0.5, case.truncation.seed + 17))
+            return super().vjp(case)
+
+    assert xray(Own(), RNN("tanh"), Random(0.5, 1), 8).as_declared
+    assert not xray(Own(), RNN("tanh"), Random(0.25, 1), 8).as_declared
+
+
+@pytest.mark.parametrize(("options", "said"), [
+    (("links", "--xi", "a"), "--xi takes numbers with commas between, such as 1,0,2, and not 'a'"),
+    (("random", "--pi", "0"), "pi must lie in (0, 1], not 0.0"),
+])  # fmt: skip
+def test_a_rule_that_is_none_is_one_sentence(options, said):
+    result = CliRunner().invoke(main, ["xray", "reference", "--strategy", *options])
+    assert result.exit_code == 2 and result.output == f"bpttcheck: {said}\n"
 
 
 def test_a_cell_that_nobody_knows_is_held_against_itself():

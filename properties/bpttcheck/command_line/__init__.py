@@ -17,6 +17,7 @@ from bpttcheck.command_line.settings import read_settings
 from bpttcheck.command_line.strategies import strategies
 from bpttcheck.command_line.targets import targets
 from bpttcheck.command_line.verify import verify
+from bpttcheck.command_line.watch import watch
 from bpttcheck.command_line.xray import xray
 from bpttcheck.exit_status import AT_FAULT, INTERRUPTED
 from bpttcheck.running.service import Unforeseen, unforeseen
@@ -70,5 +71,7 @@ def main(context: click.Context, no_settings: bool) -> None:
             stop(error)
 
 
-for command in (verify, matrix, init, targets, replay, xray, gradients, remedies, strategies, list_laws, list_faults):
+for command in (
+    verify, matrix, init, targets, replay, xray, watch, gradients, remedies, strategies, list_laws, list_faults,
+):  # fmt: skip
     main.add_command(command)

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from itertools import cycle, islice
 from pathlib import Path
 
 import click
@@ -21,16 +22,16 @@ from bpttcheck.reporting.xray import draw_xray, print_xray
 from bpttcheck.running.child import Child
 from bpttcheck.studies.pictures import new_figure
 from bpttcheck.targets import TargetError, cell_named
-from bpttref import Blocks, Full, Last, Regular, Strategy, Window
+from bpttref import Blocks, Full, Last, Links, Random, Regular, Strategy, Window
 
 
 @click.command()
 @click.argument("target", shell_complete=completion.targets)
 @click.option("--cell", "cell_name", metavar="NAME", shell_complete=completion.cells,
               help="The cell; the target's first if it is not given.")  # fmt: skip
-@click.option("--strategy", type=click.Choice(["full", "regular", "window", "blocks", "last"]), default="regular",
-              show_default=True, metavar="NAME",
-              help="Ask for full, regular, window, blocks or last.")  # fmt: skip
+@click.option("--strategy", type=click.Choice(["full", "regular", "window", "blocks", "last", "random", "links"]),
+              default="regular", show_default=True, metavar="NAME",
+              help="Ask for full, regular, window, blocks, last, random or links.")  # fmt: skip
 @click.option(
     "--tau",
     type=click.IntRange(1),
@@ -40,6 +41,11 @@ from bpttref import Blocks, Full, Last, Regular, Strategy, Window
     help="Steps: tau, k2 of blocks, k of last.",
 )
 @click.option("--k1", type=click.IntRange(1), default=2, show_default=True, metavar="N", help="Steps: k1 of blocks.")
+@click.option("--pi", type=float, default=0.5, show_default=True, metavar="P",
+              help="Probability with which random keeps a link.")  # fmt: skip
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, metavar="N", help="Seed of random.")
+@click.option("--xi", default="1,0,2", show_default=True, metavar="NUMBERS",
+              help="Multipliers of links into steps 1, 2, 3, again and again.")  # fmt: skip
 @click.option(
     "--length", type=click.IntRange(2), default=12, show_default=True, metavar="N", help="Steps of the sequence."
 )
@@ -56,6 +62,9 @@ def xray(
     strategy: str,
     tau: int,
     k1: int,
+    pi: float,
+    seed: int,
+    xi: str,
     length: int,
     png: Path | None,
     svg: Path | None,
@@ -64,8 +73,9 @@ def xray(
     """Show what the truncation of TARGET really keeps.
 
     That is the matrix M[t, s], from the loss at t to the use at s, seen through the gradients of inputs and through
-    those of parameters. Exit status: 0 both are what was asked for; 1 one is not, or full BPTT is wrong already; 2 the
-    target or the command is at fault.
+    those of parameters, beside the matrix that was asked for. A target that draws its own random links passes if each
+    is cut or multiplied by 1/pi, in all gradients alike. Exit status: 0 both are what was asked for; 1 one is not, or
+    full BPTT is wrong already; 2 the target or the command is at fault.
     """
     makers: dict[str, Callable[[], Strategy]] = {
         "full": Full,
@@ -73,6 +83,8 @@ def xray(
         "window": lambda: Window(tau),
         "blocks": lambda: Blocks(k1, tau),
         "last": lambda: Last(tau),
+        "random": lambda: Random(pi, seed),
+        "links": lambda: _links(xi, length),
     }
     console = new_console()
     try:
@@ -88,6 +100,15 @@ def xray(
     except (TargetError, AdapterError, Refused, Violation, ValueError, OSError, ImportError, click.UsageError) as error:
         stop(error)
     sys.exit(PASSED if seen.as_declared else FAILED)
+
+
+def _links(xi: str, length: int) -> Links:
+    """Raises ValueError if these are no numbers."""
+    try:
+        numbers = [float(number) for number in xi.split(",")]
+    except ValueError:
+        raise ValueError(f"--xi takes numbers with commas between, such as 1,0,2, and not {xi!r}") from None
+    return Links((1.0, *islice(cycle(numbers), length - 1)))
 
 
 def _seen(subject: Implementation, cell_name: str | None, asked: Strategy, length: int) -> tuple[str, Xray]:

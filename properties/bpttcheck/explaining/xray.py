@@ -26,7 +26,7 @@ from bpttcheck.laws import LAWS
 from bpttcheck.measuring.calls import capabilities_of
 from bpttcheck.measuring.requiring import require
 from bpttcheck.measuring.trial import Trial
-from bpttref import LSTM, Blocks, Cell, Full, Last, Regular, Strategy, Window, weights, zero_states
+from bpttref import LSTM, Blocks, Cell, Full, Last, Links, Random, Regular, Strategy, Window, weights, zero_states
 from bpttref.arrays import Array
 from bpttref.oracles import contributions
 from bpttref.oracles.contributions import flatten
@@ -56,8 +56,9 @@ class Seen:
 
 @dataclass(frozen=True)
 class Xray(Seen):
-    """And what was asked for. declared: the matrix of it. uncut: which part of the state explains the leak. full: what
-    the subject's own full BPTT shows, if that is wrong already. states: how many the cell has."""
+    """And what was asked for. declared: the matrix of it; for `Random`, of the pattern that was drawn. uncut: which
+    part of the state explains the leak. full: what the subject's own full BPTT shows, if that is wrong already. states:
+    how many the cell has."""
 
     declared: Array = field(default_factory=lambda: np.zeros((0, 0)))
     uncut: str = ""
@@ -78,8 +79,8 @@ class Xray(Seen):
         """What the matrix that is seen through the parameters is; nothing where none is seen."""
         return "" if self.parameters is None else said_of(self.parameters, self.parameters_leak, asked, "")
 
-    def triangles(self, asked: Strategy) -> str:
-        """What was declared beside what is seen, as numbers and in words."""
+    def triangles(self, asked: Strategy, columns: int = _COLUMNS) -> str:
+        """What was declared beside what is seen, as numbers and in words; below it, where that is too wide."""
         seen = {"declared": (self.declared, in_words(self.declared)),
                 "seen through x": (self.inputs, self.in_words(asked))}  # fmt: skip
         if self.parameters is not None:
@@ -87,7 +88,7 @@ class Xray(Seen):
         words = [f"{title}: {said}" for title, (_, said) in seen.items()]
         grids = [[title, *grid(M)] for title, (M, _) in seen.items()]
         wide = [max(map(len, lines)) for lines in grids]
-        beside = sum(wide) + 3 * (len(wide) - 1) <= _COLUMNS
+        beside = sum(wide) + 3 * (len(wide) - 1) <= columns
         rows = zip(*([line.ljust(w) for line in lines] for lines, w in zip(grids, wide, strict=True)), strict=True)
         return "\n".join([*words, *(["   ".join(row).rstrip() for row in rows] if beside else sum(grids, []))])
 
@@ -127,7 +128,19 @@ def xray(subject: Implementation, cell: Cell | CustomCell, strategy: Strategy, l
         full = None
     uncut = _uncut(replace(case, truncation=strategy), cotangents, rows) if seen.leak > CLOSE else ""
     states = len(case.initial[0][0]) if case.initial else 1
-    return Xray(**vars(seen), declared=weights(strategy, length)[:, 1:], uncut=uncut, full=full, states=states)
+    declared = _own_pattern(strategy, seen.inputs) if isinstance(strategy, Random) else weights(strategy, length)
+    return Xray(**vars(seen), declared=declared[:, 1:], uncut=uncut, full=full, states=states)
+
+
+def _own_pattern(strategy: Random, M: Array) -> Array:
+    """The triangle of the pattern that a subject drew, if each of its links was cut or multiplied by 1/pi; else that of
+    the reference's own pattern."""
+    T = len(M)
+    pi = np.broadcast_to(strategy.pi, T)[1:]
+    kept = 1 / pi if strategy.reweighted else np.ones(T - 1)
+    xi = np.where(np.abs(np.diag(M, -1) - kept) < CLOSE, kept, 0.0)
+    drawn = np.all(np.abs(np.diag(M, -1) - xi) < CLOSE)
+    return weights(Links((1.0, *xi.tolist())) if drawn else strategy, T)
 
 
 def _least(whole: list[Named], right: list[Array]) -> float:

@@ -5,28 +5,19 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
-from bpttcheck.explaining.matrix_in_words import in_words
 from bpttcheck.explaining.xray import Xray
 from bpttcheck.studies.pictures import new_figure
 from bpttref import Strategy
 
+_COLUMNS = 80
+
 
 def print_xray(console: Console, name: str, asked: Strategy, seen: Xray) -> None:
-    """The matrices as numbers, and what they are in words."""
+    """The matrices side by side as numbers, and what they are in words."""
     console.print(f"{name}, asked for {asked}", markup=False, highlight=False)
     if said := seen.full_in_words():
         console.print(f"\n{said}", markup=False, highlight=False)
-    both = (
-        ("through inputs", seen.inputs, seen.in_words(asked)),
-        ("through parameters", seen.parameters, seen.parameters_in_words(asked)),
-    )
-    for what, M, words in both:
-        if M is not None:
-            console.print(f"\n{what}: {words}", markup=False, highlight=False)
-            for row in range(len(M)):
-                numbers = " ".join(f"{number:5.2f}" for number in M[row, : row + 1].round(2) + 0.0)  # no -0.00
-                console.print(f"  t={row:<3d}{numbers}", markup=False, highlight=False, soft_wrap=True)
-    console.print(f"\ndeclared: {in_words(seen.declared)}", markup=False, highlight=False)
+    console.print(f"\n{seen.triangles(asked, _COLUMNS)}", markup=False, highlight=False, soft_wrap=True)
 
 
 def draw_xray(file: Path, name: str, asked: Strategy, seen: Xray) -> None:

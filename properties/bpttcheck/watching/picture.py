@@ -1,0 +1,48 @@
+"""The triangle as a picture: calls of backward downwards, steps to the right, colour is the norm of the gradient."""
+
+from pathlib import Path
+
+import numpy as np
+
+from bpttcheck.studies.pictures import new_figure
+from bpttcheck.watching.chunks import Row
+from bpttcheck.watching.record import Kind, Trace
+
+_ROWS, _STEPS = 40, 2000  # that fit into a picture
+_CUT = {Kind.DETACHED: "detached", Kind.REPLACED: "replaced"}
+_MARKS = {"detached": "tab:red", "replaced": "tab:red", "starts from zeros": "0.45"}
+
+
+def draw(file: Path, shown: list[tuple[Trace, list[Row]]]) -> None:
+    """A panel for each module. Raises ImportError without matplotlib, and ValueError if there is none."""
+    if not shown:
+        raise ValueError("no call of backward was seen, so there is nothing to draw")
+    height = 0.7 + 2.5 * len(shown)
+    figure = new_figure(7.2, height)
+    for axes, (trace, rows) in zip(figure.subplots(len(shown), squeeze=False).ravel(), shown, strict=True):
+        some = rows[:_ROWS]
+        end = min(_STEPS, max(int(max(row.steps.max(initial=0), row.own_steps.max(initial=0))) for row in some) + 1)
+        norms = np.full((len(some), end), np.nan)
+        for line, row in enumerate(some):
+            there = (row.steps < end) & (row.norms > 0)
+            norms[line, row.steps[there]] = np.log10(row.norms[there])
+            unknown = row.steps[(row.steps < end) & np.isnan(row.norms)]
+            axes.plot(unknown, np.full(len(unknown), line), ",", color="tab:blue")
+        image = axes.imshow(norms, aspect="auto", cmap="viridis", interpolation="nearest")
+        figure.colorbar(image, ax=axes, label="log10 of the norm")
+        labels = set()
+        for call in trace.calls:
+            kind = call.state.kinds[0]
+            label = _CUT.get(kind, "starts from zeros" if kind in (Kind.ZERO, Kind.ABSENT) else "")
+            if label and 0 < call.first < end:
+                axes.axvline(
+                    call.first - 0.5, color=_MARKS[label], lw=0.8, label=label if label not in labels else None
+                )
+                labels.add(label)
+        if labels:
+            axes.legend(loc="lower left", fontsize="small", title="state", title_fontsize="small")
+        axes.set(title=trace.title, xlabel="step", ylabel="call of backward", facecolor="0.96")
+        axes.set_yticks(range(len(some)), [str(row.number) for row in some], fontsize="small")
+        if len(some) > 12:
+            axes.set_yticks(range(0, len(some), 5), [str(row.number) for row in some[::5]])
+    figure.savefig(file, dpi=120)

@@ -1,0 +1,137 @@
+"""What `watch` gives: the words, the triangle, the picture, and what a test may expect."""
+
+from os import PathLike
+from pathlib import Path
+
+from bpttcheck.watching.chunks import Row, rounds_of, rows_of
+from bpttcheck.watching.expected import agrees, expected_reach, seen_reach
+from bpttcheck.watching.picture import draw
+from bpttcheck.watching.record import Record, Trace
+from bpttcheck.watching.triangle import triangle
+from bpttcheck.watching.words import is_, many, sentences
+from bpttref import Regular, Strategy
+
+
+class Seen:
+    """What `watch` saw. ``print(seen)`` says it in words.
+
+    record: the calls and the norms themselves.
+    """
+
+    def __init__(self, record: Record) -> None:
+        self.record = record
+
+    def __str__(self) -> str:
+        if not self.record.traces:
+            return "\n".join(["No recurrent module was called.", *self._notes()])
+        return "\n\n".join("\n".join(self._about(some)) for some in self._alike()) + "".join(
+            f"\n\n{note}" for note in self._notes()
+        )
+
+    def png(self, file: str | PathLike[str]) -> None:
+        """Draw the triangles of all modules into ``file``, whose ending says how: .png, .svg, .pdf.
+
+        Raises ImportError without matplotlib, and ValueError where no call of backward was seen.
+        """
+        shown = [(trace, rows_of(self.record, trace)) for trace in self.record.traces]
+        draw(Path(file), [(trace, rows) for trace, rows in shown if rows])
+
+    def shows(self, strategy: Strategy, module: str | None = None) -> bool:
+        """Whether each call of backward reaches the steps that a truncation lets through, such as ``Blocks(10, 20)``.
+        module: its name; needed where several were seen.
+
+        Raises ValueError where the state was not seen, or no call of backward, or a sequence has thousands of steps.
+        """
+        trace, rounds = self._judged(module)
+        return agrees(trace, rounds, strategy)
+
+    def is_blocks(self, tau: int, module: str | None = None) -> bool:
+        """Whether each call of backward reaches the steps of its block of ``tau``, and no other. module: as in `shows`.
+
+        Raises ValueError where the state was not seen, or no call of backward.
+        """
+        return self.shows(Regular(tau), module)
+
+    def beside(self, strategy: Strategy, module: str | None = None) -> str:
+        """The triangle in text as a truncation makes it, and the one that was seen. module: as in `shows`.
+
+        Raises ValueError as `shows` does.
+        """
+        trace, rounds = self._judged(module)
+        both = {"expected": expected_reach(trace, rounds, strategy), "seen": seen_reach(trace, rounds)}
+        return "\n\n".join(
+            "\n".join([f"{title}:", *triangle(rounds, reach.cut, reach.reached)]) for title, reach in both.items()
+        )
+
+    def _judged(self, module: str | None) -> tuple[Trace, list[Row]]:
+        """A module, and its calls of backward. Raises ValueError where there is nothing to judge."""
+        found = [trace for trace in self.record.traces if module in (None, trace.name)]
+        if len(found) != 1:
+            names = ", ".join(trace.name for trace in self.record.traces) or "none"
+            which = f"no module {module!r} was seen" if module else "say which module"
+            raise ValueError(f"{which}: those that were seen are {names}")
+        trace = found[0]
+        rows = rows_of(self.record, trace)
+        if not rows:
+            raise ValueError(f"no call of backward was seen that reaches {trace.name}")
+        if not trace.sees_state:
+            raise ValueError(f"the state of {trace.name} was not seen, so that nobody knows where it is cut")
+        return trace, rounds_of(rows)
+
+    def _alike(self) -> list[list[Trace]]:
+        """Modules of which the same is to be said, together."""
+        groups: dict[tuple[object, ...], list[Trace]] = {}
+        for trace in self.record.traces:
+            said = tuple(sentences(self.record, trace))
+            groups.setdefault((said, trace.kind, trace.steps, len(trace.calls)), []).append(trace)
+        return list(groups.values())
+
+    def _about(self, traces: list[Trace]) -> list[str]:
+        trace, rows = traces[0], rows_of(self.record, traces[0])
+        names = ", ".join(one.name for one in traces)
+        names += "" if names == trace.kind else f" ({trace.kind})"
+        steps, calls = many(trace.steps, "step"), many(len(trace.calls), "forward call")
+        size = f"{steps} in {calls}, {many(len(rows), 'call')} of backward"
+        lines = [f"{names}: {size}", *(f"  {said}" for said in sentences(self.record, trace))]
+        return [*lines, "", *(f"  {line}" for line in triangle(rows, seen_reach(trace, rows).cut))] if rows else lines
+
+    def _notes(self) -> list[str]:
+        """What is to be said of the watch as a whole."""
+        record, notes = self.record, []
+        for reason, count in record.left_out.items():
+            notes.append(f"{many(count, 'forward call')} {_LEFT_OUT[reason]}, and {is_(count)} not counted.")
+        if record.made_to_need:
+            names = ", ".join(sorted(record.made_to_need))
+            notes.append(f"The input of {names} needs no gradient; it was made to need one while watched.")
+        if record.unprobed:
+            notes.append(f"The outputs of {', '.join(sorted(record.unprobed))} ran compiled, and were not probed.")
+        if record.probed:
+            was = "was" if len(record.probed) == 1 else "were"
+            notes.append(
+                f"{many(len(record.probed), 'gradient')} of single outputs {was} taken in the first calls of backward, "
+                "which took 2 to 5 times as long."
+            )
+        if record.limit is not None and len(record.backwards) >= record.limit:
+            notes.append(f"The watch ended after {many(record.limit, 'call')} of backward.")
+        return notes
+
+
+_LEFT_OUT = {
+    "no gradient": "ran without gradients",
+    "recomputed": "ran inside a backward, which recomputes them (checkpointing)",
+    "transformed": "ran inside a transformation of torch.func, which cannot be watched",
+}
+
+
+def assert_reach(seen: Seen, strategy: Strategy, module: str | None = None) -> None:
+    """Fail a test if calls of backward do not reach the steps that a truncation lets through.
+
+    seen: what `watch` gave. strategy: the truncation, such as ``Regular(35)``, ``Blocks(10, 20)`` or ``Full()`` of
+    bpttref. Steps count from the last start of a sequence. module: its name; needed where several were seen.
+
+    Raises AssertionError, with both triangles, if they differ, and ValueError where the state was not seen, or no call
+    of backward.
+    """
+    __tracebackhide__ = True
+    if not seen.shows(strategy, module):
+        raise AssertionError(f"this is not {strategy}\n\n{seen.beside(strategy, module)}\n\n{seen}")

@@ -1,0 +1,256 @@
+"""Hooks that see a PyTorch training loop, and change nothing in it.
+
+Hooks stand in PyTorch's global tables and not in the modules, which are copied and saved as they are. A hook on the
+outputs of a forward call says that a backward reaches its steps, one on its input how large the gradient is there. Both
+are told apart by the graph task, which is one call of backward. They hold no tensor: only the norms stay.
+
+The input itself gets the hook, so that gradients are added up in the same order as without it. Where it needs no
+gradient the module is given another tensor on the same memory that needs one.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from itertools import count
+from typing import Any
+from weakref import ReferenceType, ref
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
+from torch.nn.utils.rnn import PackedSequence
+
+from bpttcheck.watching.record import ABSENT, UNSEEN, Backward, ForwardCall, Reached, Record, State, Trace
+from bpttcheck.watching.torch_norms import norms_of
+from bpttcheck.watching.torch_probe import Kept, Probe
+from bpttcheck.watching.torch_states import Returned, tensors
+from bpttcheck.watching.torch_steps import Layout
+
+NO_GRADIENT, RECOMPUTED, TRANSFORMED = "no gradient", "recomputed", "transformed"
+
+
+@dataclass
+class Watched:
+    """A module that is watched. called: the forward call that is under way, if its input has a hook. keeps: that hook,
+    where the input is a leaf, which may live longer than the graph of the call. given: the input, the axis of time and
+    the sizes of a packed sequence."""
+
+    module: ReferenceType[nn.Module]
+    trace: Trace
+    layout: Layout
+    parameters: list[nn.Parameter]
+    called: ForwardCall | None = None
+    keeps: "_Removing | None" = None
+    given: "tuple[int | None, Tensor | None, Tensor] | None" = None
+
+    def learns(self, args: tuple[Any, ...]) -> bool:
+        """Whether a call with gradients computes a graph anyway."""
+        return any(p.requires_grad for p in self.parameters) or any(t.requires_grad for t in tensors(args))
+
+
+class _Removing:
+    """Removes a hook when it dies."""
+
+    def __init__(self, handle: Any) -> None:
+        self._handle = handle
+
+    def __del__(self) -> None:
+        self._handle.remove()
+
+
+class Hooks:
+    """Watches modules from `start` to `stop`. find: the layout of a module that is met, and its name; None leaves it
+    out. ended: called before a forward call once there were as many calls of backward as the record is limited to.
+    probe: how many single outputs are probed in each of the first calls."""
+
+    def __init__(
+        self,
+        record: Record,
+        find: Callable[[nn.Module], tuple[str, Layout] | None],
+        ended: Callable[[], None],
+        probe: int = 0,
+    ) -> None:
+        self.record = record
+        self._find, self._ended = find, ended
+        self._met: dict[int, Watched] = {}  # by the id of the module, which may be another's by now
+        self._returned = Returned()
+        self._probe = Probe(record, probe)
+        self._rows: dict[int, Backward] = {}
+        self._measured: dict[
+            str, dict[int, tuple[int, Tensor | None]]
+        ] = {}  # of the last row, by module and first step
+        self._handles: list[Any] = []
+
+    def start(self) -> None:
+        """From here on calls are seen."""
+        self._handles = [
+            register_module_forward_pre_hook(torch.compiler.disable(self._before)),
+            register_module_forward_hook(torch.compiler.disable(self._after), with_kwargs=True),
+        ]
+
+    def stop(self) -> None:
+        """No more is seen, also where a graph outlives the watch."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+        self._probe.forget()
+        self.settle()
+
+    def trace(self, name: str, kind: str, parts: tuple[str, ...] = ("state",)) -> Trace:
+        """A new trace in the record, under a name that is free."""
+        taken = {trace.name for trace in self.record.traces}
+        names = (name if n == 1 else f"{name} ({n})" for n in count(1))
+        self.record.traces.append(Trace(next(free for free in names if free not in taken), kind, parts))
+        return self.record.traces[-1]
+
+    def watch_tensor(self, x: Tensor, trace: Trace, axis: int) -> Any:
+        """Measure the gradient of a tensor; returns the handle of its hook."""
+        call = ForwardCall(0, x.shape[axis], UNSEEN)
+        trace.calls.append(call)
+
+        def arrived(gradient: Tensor) -> None:
+            self._reaches(trace.name, call, None, gradient)
+            self._arrived(trace.name, call, axis, None, gradient)
+
+        return x.register_hook(arrived)
+
+    def known(self, module: nn.Module) -> Watched | None:
+        """What is known of a module; None if it is not watched."""
+        known = self._met.get(id(module))
+        if known and known.module() is module:
+            return known
+        if found := self._find(module):
+            name, layout = found
+            trace = self.trace(name, type(module).__name__, layout.parts)
+            self._met[id(module)] = Watched(ref(module), trace, layout, list(module.parameters()))
+            return self._met[id(module)]
+        return None
+
+    def _before(self, module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        """Put a hook on the input, or give the module one that has a hook."""
+        if self._full():
+            self._ended()
+            return None
+        known = self.known(module)
+        if known is None or not args or self._reason() or not known.learns(args):
+            return None
+        known.called = call = self._forward_call(known, args[0])
+        x = args[0].data if isinstance(args[0], PackedSequence) else args[0]
+        if x.requires_grad:
+            self._measure_at(x, args[0], call, known)
+            return None
+        given = x.detach().requires_grad_()
+        self.record.made_to_need.add(known.trace.name)
+        self._measure_at(given, args[0], call, known)
+        return (given if x is args[0] else args[0]._replace(data=given), *args[1:])
+
+    def _after(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+        """Describe the state that was given, remember the one that was returned, put hooks on the outputs."""
+        known = self.known(module)
+        if known is None or self._full():
+            return
+        trace, layout, call = known.trace, known.layout, known.called
+        known.called = None
+        if reason := self._reason():
+            self.record.left_out[reason] += 1
+        if reason in (RECOMPUTED, TRANSFORMED):
+            return
+        state = self._state(trace, layout, args, kwargs)
+        self._returned.remember(trace.name, not reason, tensors(layout.returned(output)), layout.layers)
+        outputs = [tensor for tensor in tensors(output) if tensor.requires_grad]
+        if reason or not outputs:
+            return
+        if call is None:  # the input is given by keyword, where it can only be looked at
+            call = self._forward_call(known, kwargs[layout.input])
+            if tensors(kwargs[layout.input])[0].requires_grad:
+                self._measure_at(tensors(kwargs[layout.input])[0], kwargs[layout.input], call, known)
+        trace.calls.append(call._replace(state=state))
+        if known.given is not None:
+            self._probe.keep(trace.name, Kept(call.first, call.steps, *known.given, outputs[0]))
+        for tensor in outputs:
+            tensor.register_hook(partial(self._reaches, trace.name, call, known.keeps))
+        known.keeps = known.given = None
+
+    def _forward_call(self, known: Watched, given: Any) -> ForwardCall:
+        """Raises ValueError if the input has no gradient or no time."""
+        trace, layout = known.trace, known.layout
+        x = given.data if isinstance(given, PackedSequence) else given
+        if not (isinstance(x, Tensor) and x.is_floating_point()):
+            what = x.dtype if isinstance(x, Tensor) else f"a {type(x).__name__}"
+            raise ValueError(
+                f"the input of {trace.name} is {what}, which has no gradient: name the module that computes with "
+                "floating-point inputs"
+            )
+        if not trace.calls:
+            trace.least = torch.finfo(x.dtype).tiny
+        steps = len(given.batch_sizes) if isinstance(given, PackedSequence) else layout.steps(trace.name, x)
+        return ForwardCall(trace.steps, steps, UNSEEN)
+
+    def _measure_at(self, x: Tensor, given: Any, call: ForwardCall, known: Watched) -> None:
+        """Put a hook on an input."""
+        sizes = given.batch_sizes if isinstance(given, PackedSequence) else None
+        handle = x.register_hook(partial(self._arrived, known.trace.name, call, known.layout.axis(x), sizes))
+        known.keeps = _Removing(handle) if x.is_leaf else None
+        known.given = (known.layout.axis(x), sizes, x)
+
+    def _state(self, trace: Trace, layout: Layout, args: tuple[Any, ...], kwargs: dict[str, Any]) -> State:
+        if layout.state is None:
+            return UNSEEN
+        given = kwargs.get(layout.state, args[1] if len(args) > 1 else None)
+        parts = tensors(given)
+        return self._returned.describe(trace.name, parts, layout.layers) if parts else ABSENT
+
+    def _reason(self) -> str:
+        """Why a forward call is no step; nothing if it is one."""
+        if torch._C._functorch.peek_interpreter_stack() is not None:
+            return TRANSFORMED
+        if torch._C._current_graph_task_id() != -1:
+            return RECOMPUTED
+        return "" if torch.is_grad_enabled() else NO_GRADIENT
+
+    def _reaches(self, name: str, call: ForwardCall, keeps: object, gradient: Tensor) -> None:
+        """A gradient arrives at an output of a forward call. keeps: what lives as long as its graph."""
+        if self._row():
+            self._measured.setdefault(name, {}).setdefault(call.first, (call.steps, None))
+            self._probe.take(name)
+
+    def _arrived(
+        self, name: str, call: ForwardCall, axis: int | None, sizes: "Tensor | None", gradient: Tensor
+    ) -> None:
+        """A gradient arrives at the input of a forward call; from its outputs, or not."""
+        if self._row() and call.first in self._measured.get(name, {}):
+            self._measured[name][call.first] = (call.steps, norms_of(gradient, axis, sizes))
+
+    def _row(self) -> bool:
+        """Begin a row if this is a new call of backward. False where it is not to be seen."""
+        if self._probe.running:
+            return False
+        task = torch._C._current_graph_task_id()
+        if task in self._rows:
+            return True
+        if not self._handles or self._full():
+            return False
+        self.settle()
+        self._rows = {task: Backward({trace.name: trace.steps for trace in self.record.traces})}
+        self.record.backwards.append(self._rows[task])
+        return True
+
+    def _full(self) -> bool:
+        return self.record.limit is not None and len(self.record.backwards) >= self.record.limit
+
+    def settle(self) -> None:
+        """Turn what was measured into numbers; on a GPU this waits for it, once a row."""
+        for name, measured in self._measured.items():
+            calls = sorted(measured.items())
+            steps = [np.arange(first, first + length) for first, (length, _) in calls]
+            there = [norms for _, (_, norms) in calls if norms is not None]
+            unknown = torch.full((), torch.nan, dtype=torch.float64, device=there[0].device if there else "cpu")
+            norms = torch.cat(
+                [(unknown.expand(length) if found is None else found.reshape(-1)) for _, (length, found) in calls]
+            )
+            numbers = norms.cpu().numpy()
+            self.record.backwards[-1].reached[name] = Reached(
+                np.concatenate(steps), np.where(np.isfinite(numbers), numbers, np.nan)
+            )
+        self._measured = {}

@@ -1,0 +1,125 @@
+"""What a state is that a PyTorch module is given: the state that one returned before, cut or not, or another.
+
+Storage tells in most cases: a carried state is the returned tensor, and ``detach`` shares its storage. Where it was
+copied or changed on the way, rows of the batch are compared by value.
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from bpttcheck.watching.record import Kind, State
+
+_NEW, _OTHER = -1, -2  # a row of zeros; a row that no module returned
+
+
+class _Returned(NamedTuple):
+    """The state that a module returned last. The tensors share storage with the module's, and have no graph."""
+
+    parts: list[Tensor]
+    versions: list[int]
+    layers: bool
+
+
+class Returned:
+    """The last state of each module, one computed with gradients and one without."""
+
+    def __init__(self) -> None:
+        self._last: dict[tuple[str, bool], _Returned] = {}
+
+    def remember(self, name: str, with_gradient: bool, parts: list[Tensor], layers: bool) -> None:
+        """Keep what a module returned, in place of what it returned before. layers: whether states are those of a
+        stack, ``(layers, B, H)``; else the batch is their first axis."""
+        self._last[name, with_gradient] = _Returned(
+            [part.detach() for part in parts], [_version(part) for part in parts], layers
+        )
+
+    def describe(self, name: str, parts: list[Tensor], layers: bool) -> State:
+        """What the state is that a module of this name is given."""
+        last = self._last.get((name, True))
+        if last and len(last.parts) == len(parts) and all(map(_unchanged, parts, last.parts, last.versions)):
+            return State(tuple([_kind(part, None) for part in parts]), name)  # as in most calls
+        candidates = sorted(self._last, key=lambda key: (key[0] != name, not key[1]))
+        found = [self._find(candidates, i, part, layers) for i, part in enumerate(parts)]
+        kinds = tuple(_kind(part, rows) for part, (_, rows) in zip(parts, found, strict=True))
+        (source, with_gradient), rows = found[0]
+        if rows is None:
+            return State(kinds, source, not with_gradient)
+        if not any(row >= 0 for row in rows):
+            return State(kinds)
+        moved = sum(row not in (i, _NEW, _OTHER) for i, row in enumerate(rows))
+        return State(kinds, source, not with_gradient, rows.count(_NEW), moved)
+
+    def _find(
+        self, candidates: list[tuple[str, bool]], i: int, part: Tensor, layers: bool
+    ) -> tuple[tuple[str, bool], list[int] | None]:
+        """Who returned a part of a state, and which row each of its rows was; None for the rows as they were."""
+        for key in candidates:
+            last = self._last[key]
+            if i < len(last.parts) and _unchanged(part, last.parts[i], last.versions[i]):
+                return key, None
+        values = _by_row(part.detach(), layers)
+        rows = [_OTHER if other else _NEW for other in values.any(1).tolist()]
+        if _OTHER in rows:
+            for key in candidates:
+                last = self._last[key]
+                before = last.parts[i : i + 1]
+                matched = _match(values, _by_row(before[0], last.layers), rows) if before else rows
+                if any(row >= 0 for row in matched):
+                    return key, matched
+        return ("", True), rows
+
+
+def _unchanged(part: Tensor, returned: Tensor, version: int) -> bool:
+    """Whether it is the memory that was returned, with the values of then."""
+    return bool(
+        part.data_ptr() == returned.data_ptr()
+        and _version(part) == version
+        and part.numel() == returned.numel() > 0
+        and part.dtype == returned.dtype
+    )
+
+
+def _version(part: Tensor) -> int:
+    """How often its memory was written to; -1 where that is not counted."""
+    return -1 if part.is_inference() else part._version
+
+
+def _by_row(state: Tensor, layers: bool) -> Tensor:
+    batched = state.ndim == 3 if layers else state.ndim > 1
+    rows = state[None] if not batched else state.transpose(0, 1) if layers else state
+    return rows.flatten(1)
+
+
+def _match(values: Tensor, before: Tensor, rows: list[int]) -> list[int]:
+    """For each row of ``values`` that is no row of zeros, the row of ``before`` that it is."""
+    if values.shape[1] != before.shape[1] or values.device != before.device:
+        return rows
+    common = min(len(values), len(before))
+    stayed = (values[:common] == before[:common]).all(1).tolist()
+    matched = [i if i < common and stayed[i] and row == _OTHER else row for i, row in enumerate(rows)]
+    if _OTHER in matched and values.shape[1] > 1:
+        begins_alike = (values[:, :1] == before[None, :, 0]).tolist()
+        for i, row in enumerate(matched):
+            if row == _OTHER:
+                alike = (j for j, same in enumerate(begins_alike[i]) if same)
+                matched[i] = next((j for j in alike if torch.equal(values[i], before[j])), _OTHER)
+    return matched
+
+
+def _kind(part: Tensor, rows: list[int] | None) -> Kind:
+    if rows is None or any(row >= 0 for row in rows):
+        return Kind.CARRIED if part.requires_grad else Kind.DETACHED
+    if _OTHER not in rows:
+        return Kind.ZERO
+    return Kind.COMPUTED if part.requires_grad else Kind.REPLACED
+
+
+def tensors(tree: Any) -> list[Tensor]:
+    """The floating tensors in tuples, lists and mappings."""
+    if isinstance(tree, Tensor):
+        return [tree] if tree.is_floating_point() else []
+    branches = tree.values() if isinstance(tree, Mapping) else tree if isinstance(tree, tuple | list) else ()
+    return [tensor for branch in branches for tensor in tensors(branch)]
