@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from hypothesis import strategies as st
 
 from bpttcheck.cases.case_file import CaseFile, Held
 from bpttcheck.contract import Capabilities
@@ -155,35 +154,4 @@ def draw_around(rng: np.random.Generator, file: CaseFile, held: Held) -> Draw:
         weight_scale=1.0,
         seed=int(rng.integers(2**32)),
         file=file,
-    )
-
-
-def smaller_draws(draw: Draw, capabilities: Capabilities) -> st.SearchStrategy[Draw]:
-    """Draws that are no larger than this one, the simplest first; half of what is drawn is as in this one."""
-    if draw.file is not None:
-        return st.just(draw)
-
-    def size(name: str) -> st.SearchStrategy[int]:
-        most = getattr(draw, name)
-        smaller = [n for n in sorted(capabilities.sizes.get(name, range(1, most + 1))) if n <= most]
-        return st.sampled_from(smaller + [most] * len(smaller))
-
-    scales = dict.fromkeys([*(s for s in WEIGHT_SCALES[:2]), draw.weight_scale])
-    return st.builds(
-        Draw,
-        T=size("T"),
-        B=size("B"),
-        D=size("D"),
-        H=size("H"),
-        layers=st.sampled_from([*range(1, draw.layers + 1), *[draw.layers] * draw.layers]),
-        bidirectional=st.sampled_from(sorted({False, draw.bidirectional})),
-        ragged=st.sampled_from(sorted({False, draw.ragged})),
-        tokens=st.sampled_from(sorted({draw.tokens, draw.tokens and "dense" not in capabilities.inputs})),
-        rounded=st.sampled_from([True, draw.rounded]),
-        weight_scale=st.sampled_from(list(scales)),
-        seed=st.sampled_from([*range(16), draw.seed]),
-        remembers=st.sampled_from(sorted({False, draw.remembers})),
-        unbiased=st.sampled_from([False, True]) if draw.unbiased else st.just(False),
-        chunk=st.just(draw.chunk),
-        resets=st.sampled_from([False, True]) if draw.resets else st.just(False),
     )
