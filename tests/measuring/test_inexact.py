@@ -92,7 +92,7 @@ CASES = [(formula, RNN("tanh")) for formula in TANH] + [("by a logistic", LSTM()
 def test_no_alarm(formula, cell, dtype):
     laws = [law for law in LAWS if law.family in ("finite", "agreement", "derivative", "algebra", "time")]
     for biases in (0, 1):
-        assert not failed(Inexact(TANH[formula], cell, dtype, biases), seed=biases, examples=20, laws=laws)
+        assert not failed(Inexact(TANH[formula], cell, dtype, biases), seed=biases, examples=10, laws=laws)
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
