@@ -57,7 +57,7 @@ FEW = ("--examples", "8", "--seed", "1")
 
 
 @pytest.mark.parametrize(("target", "laws"), [
-    ("mine.py:Own", ()), ("fault:di-uses-i", ("pullback-reference", "regular-reference", "causality")),
+    ("mine.py:Own", ()), ("fault:rnn-no-carry", ("pullback-reference", "regular-reference", "causality")),
 ])  # fmt: skip
 def test_what_is_told_is_the_same(target, laws, tmp_path):
     """The message, the reports and the files that show a failure, of a cell that is the target's own, too."""
