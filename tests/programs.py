@@ -6,11 +6,14 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import contextmanager, suppress
+import warnings
+from contextlib import chdir, contextmanager, suppress
 
 import numpy as np
+from click.testing import CliRunner
 
 from bpttcheck import Case
+from bpttcheck.command_line import main
 from bpttref import RNN
 
 SPEAKER = """
@@ -76,11 +79,17 @@ def gone(pid):
     return becomes_true(lambda: not alive(pid))
 
 
-def command(*arguments, cwd=None, **environment):
-    return subprocess.run(
-        [sys.executable, "-m", "bpttcheck", *arguments],
-        capture_output=True, text=True, cwd=cwd, timeout=120, env=os.environ | environment,
-    )  # fmt: skip
+def command(*arguments, cwd=".", **environment):
+    """A command in this process, which has imported all already; its targets have processes of their own as ever.
+
+    That it runs in a process of its own, too, is for `started`, and for the tests of terminals, sockets, pages.
+    """
+    with chdir(cwd), warnings.catch_warnings():
+        warnings.simplefilter("default")  # else targets would heed the filters of these tests
+        done = CliRunner().invoke(main, arguments, prog_name="bpttcheck", env=environment)
+    if not isinstance(done.exception, SystemExit | None):
+        raise done.exception
+    return subprocess.CompletedProcess(arguments, done.exit_code, done.stdout, done.stderr)
 
 
 @contextmanager

@@ -16,9 +16,9 @@ HEAD = """
 import os, signal, sys, threading, time
 from dataclasses import replace
 from bpttcheck.adapters.reference import Reference
-from bpttref import RNN
+from bpttref import RNN, Regular
 
-FEW = {"cells": (RNN("tanh"),), "dtypes": ("float64",), "layers": 1, "bidirectional": False}
+FEW = {"cells": (RNN("tanh"),), "dtypes": ("float64",), "layers": 1, "bidirectional": False, "truncations": (Regular,)}
 
 def die():
     DIE

@@ -5,6 +5,7 @@ import importlib.util
 import json
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -40,7 +41,10 @@ pytestmark = pytest.mark.skipif(
 
 
 class Repository:
-    """A copy of this project in a repository of its own: one commit as it is, and others on top of that."""
+    """A copy of this project in a repository of its own: one commit as it is, and others on top of that.
+
+    Its benchmarks count at small sizes alone, which takes half the time and shows the same.
+    """
 
     def __init__(self, folder):
         self.folder = folder
@@ -49,6 +53,11 @@ class Repository:
         shutil.copytree(ROOT / "asv_bench", folder / "asv_bench", ignore=shutil.ignore_patterns(".asv", "results"))
         for name in ("pyproject.toml", "README.md", "LICENSE", ".gitignore"):
             shutil.copy(ROOT / name, folder)
+        for name in ("work", "verification"):
+            file = folder / f"asv_bench/benchmarks/{name}.py"
+            small, found = re.subn(r'(?m)^(SIZES = {"small": .*?[)}]), "real": .*?[)}]', r"\1", file.read_text())
+            assert found == 1
+            file.write_text(small)
         self.git("init", "--quiet")
         self.base = self.commit("as it is")
 
@@ -233,7 +242,7 @@ def test_comments_are_no_worse(repository):
     head = repository.planted(f"comments in {chosen}", chosen, comments)
     found = repository.gate(repository.base, head, "--exact", "--bench", r"^work\.")
     assert found.returncode == 0, f"PLANT_SEED={SEED}: {found.stdout + found.stderr}"
-    assert "no worse in 300 cells" in found.stdout
+    assert "no worse in 150 cells" in found.stdout
 
 
 def test_a_slower_engine_is_named(repository):

@@ -9,9 +9,10 @@ from hypothesis import find
 from bpttcheck import Capabilities
 from bpttcheck.adapters.reference import Reference
 from bpttcheck.cases.changes import only_y
-from bpttcheck.cases.drawing import KINDS, draw_case, smaller_draws
+from bpttcheck.cases.drawing import KINDS, draw_case
 from bpttcheck.cases.kinks import near_kink
 from bpttcheck.cases.realising import realise
+from bpttcheck.cases.smaller import smaller_draws
 from bpttcheck.cases.truncations import DRAWN
 from bpttcheck.measuring.comparisons import compare
 from bpttcheck.measuring.tolerance import measure

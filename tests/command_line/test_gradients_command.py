@@ -13,6 +13,8 @@ from bpttcheck.adapters.reference import Reference
 from bpttcheck.studies.gradients import Setting, problem
 from bpttref import RNN
 
+from ..programs import command
+
 README = Path(__file__).parents[2] / "README.md"
 SMALL = ("--length", "24", "--units", "3", "--inputs", "2")
 LEAKY = """
@@ -53,8 +55,8 @@ class Forgetful(Leaky):
 
 
 def gradients(*arguments, cwd=None):
-    command = [sys.executable, "-W", "error::RuntimeWarning", "-m", "bpttcheck", "gradients", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=300)
+    line = [sys.executable, "-W", "error::RuntimeWarning", "-m", "bpttcheck", "gradients", *arguments]
+    return subprocess.run(line, capture_output=True, text=True, cwd=cwd, timeout=300)
 
 
 def row(done, label):
@@ -148,7 +150,7 @@ def test_a_custom_cell_has_no_bound_and_no_gates(tmp_path):
 ])  # fmt: skip
 def test_a_mistake_is_one_sentence_and_exit_status_2(tmp_path, arguments, sentence):
     (tmp_path / "leaky.py").write_text(LEAKY)
-    done = gradients(*arguments, cwd=tmp_path)
+    done = command("gradients", *arguments, cwd=tmp_path)
     assert done.returncode == 2 and not done.stdout
     assert sentence in done.stderr and len(done.stderr.strip().splitlines()) == 1
 

@@ -81,10 +81,10 @@ def test_quiet_is_the_closing_sentence_alone_if_nothing_failed(tmp_path):
 
 
 def test_quiet_shows_what_failed(tmp_path):
-    arguments = ("verify", "reference", "fault:di-uses-i", *FEW, "-q")
+    arguments = ("verify", "reference", "fault:rnn-no-carry", *FEW, "-q")
     first, again = command(*arguments, cwd=tmp_path), command(*arguments, cwd=tmp_path)
     assert first.returncode == again.returncode == 1
-    assert "fault:di-uses-i, float64" in first.stdout and "planted fault di-uses-i" in first.stdout
+    assert "fault:rnn-no-carry, float64" in first.stdout and "planted fault rnn-no-carry" in first.stdout
     assert "causality" not in first.stdout and "reference, float64" not in first.stdout
     assert "FAILED still" in again.stdout
 

@@ -25,6 +25,8 @@ from bpttcheck.running.question import Question
 from bpttcheck.running.time_limit import TimeLimit
 from bpttref import GRU, LSTM, RNN, Blocks, Cotangents, Full, Last, Links, Regular, Window, weights
 
+from ..programs import command
+
 BY_ID = {fault.id: fault for fault in FAULTS}
 NAMED = [
     "rnn-no-carry",
@@ -162,12 +164,11 @@ def test_a_failure_is_written_and_replayed(tmp_path, law_id, target, said):
     path = write_failure(tmp_path / "new", target, subject.name, law_id, failure.reason, *problem, failure.worst)
     assert "expected = array" in path.read_text()
     assert ("finding = again(" in path.read_text()) != law_id.endswith("-reference")
-    replay = [sys.executable, "-m", "bpttcheck", "replay"]
-    for command in ([sys.executable, str(path)], [*replay, str(path)], [*replay, str(path.parent)]):
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    by_itself = subprocess.run([sys.executable, str(path)], capture_output=True, text=True, timeout=60)
+    for done in (by_itself, command("replay", str(path)), command("replay", str(path.parent))):
         assert done.stdout.startswith(said) and done.returncode == (said == "FAILED"), done.stderr
     path.write_text("import nowhere")
-    done = subprocess.run([*replay, str(path)], capture_output=True, text=True)
+    done = command("replay", str(path))
     assert done.stdout.startswith("ERROR: ModuleNotFoundError") and done.returncode == 2
 
 
@@ -184,16 +185,16 @@ class FourRows(Reference):
         return super().vjp(case)
 """
     (tmp_path / "mine.py").write_text(code)
-    verify = [sys.executable, "-m", "bpttcheck", "verify", "mine.py:FourRows", "--seed", "1", "--examples", "8"]
+    verify = ["verify", "mine.py:FourRows", "--seed", "1", "--examples", "8"]
     only = ["--cell", "lstm", "--dtype", "float64", "--law", "causality", "--law", "pullback-reference"]
-    done = subprocess.run([*verify, *only], cwd=tmp_path, capture_output=True, text=True)
+    done = command(*verify, *only, cwd=tmp_path)
     assert done.returncode == 2 and "ERROR pullback-reference on lstm float64: vjp raised RuntimeError" in done.stdout
     assert (
         re.search(r"^    smallest case found: T=1, B=4, ", done.stdout, re.MULTILINE)
         and "error over" not in done.stdout
     )
     (path,) = tmp_path.glob("bpttcheck-failures/*pullback_reference*/replay.py")
-    done = subprocess.run([sys.executable, "-m", "bpttcheck", "replay", str(path)], capture_output=True, text=True)
+    done = command("replay", str(path))
     assert "four rows are too many" in done.stdout and done.returncode == 2
 
 

@@ -82,12 +82,19 @@ def test_a_slip_in_a_hand_written_loop_is_named(slip, fault_id):
     assert fault_id in found.names and not found.more
 
 
+class OfOneLayer(Faulty):
+    """Stacks and two directions add nothing to what a rule of truncation, or an order of gates, is seen by."""
+
+    def capabilities(self):
+        return replace(super().capabilities(), layers=1, bidirectional=False)
+
+
 @pytest.mark.parametrize("cell", [LSTM(), GRU("before"), RNN("identity")], ids=lambda cell: cell.name)
 @pytest.mark.parametrize("fault_id", ["window-for-segments", "cells-or-transitions", "window-from-the-end",
                                       "parameters-not-truncated-blocks", "p-instead-of-1/p"])  # fmt: skip
 def test_a_rule_of_truncation_is_named_on_any_cell(cell, fault_id):
     fault = replace(BY_ID[fault_id], cells=(cell,))
-    assert fault_id in diagnose(Faulty(fault), cell, "float64").names
+    assert fault_id in diagnose(OfOneLayer(fault), cell, "float64").names
 
 
 @pytest.mark.parametrize(("of", "where"), [("W", "weights"), ("b", "biases")])
@@ -95,10 +102,17 @@ def test_a_rule_of_truncation_is_named_on_any_cell(cell, fault_id):
 def test_an_order_of_gates_in_weights_or_biases_alone_is_named(cell, order, of, where):
     fault = Fault("a secret", "", "", (), (cell,), gates_taken_as(*order, of=of))
     gates = "-".join(cell.gates[k] for k in order)
-    assert diagnose(Faulty(fault), cell, "float64").names == (f"gates-taken-as-{gates}-in-{where}",)
+    assert diagnose(OfOneLayer(fault), cell, "float64").names == (f"gates-taken-as-{gates}-in-{where}",)
 
 
-class Clipped(Reference):
+class Plain(Reference):
+    """Without stacks, directions and truncation, of which a mistake in every gradient needs none to be seen."""
+
+    def capabilities(self):
+        return replace(super().capabilities(), layers=1, bidirectional=False, truncations=())
+
+
+class Clipped(Plain):
     """Gradients that are clipped after the loop."""
 
     def __init__(self, how, bound):
@@ -153,7 +167,7 @@ def test_of_two_mistakes_one_is_named_and_more_is_said_to_be_wrong(names):
 def test_a_mistake_that_nobody_planted_is_named_by_nothing():
     for exponent in (1.3, 2.7):
 
-        class Odd(Reference):
+        class Odd(Plain):
             def vjp(self, case, exponent=exponent):
                 outputs, pullback = super().vjp(case)
 

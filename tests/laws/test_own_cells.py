@@ -91,7 +91,8 @@ def test_mistakes_in_a_pullback_are_red(name, mistake):
     if (name, mistake) in UNSEEN or (name in LINEAR_ALIKE and "hundredth" in mistake):
         pytest.skip("there is nothing to be wrong")
     subject = CELLS[name](sizes=SMALL, wrong=MISTAKES[mistake])
-    assert red(subject, "own-forward-derivative", "split-resume-pullback", "linear-in-cotangents", examples=8)
+    laws = ("own-forward-derivative", "split-resume-pullback", "linear-in-cotangents")
+    assert any(red(subject, law, examples=8) for law in laws)
 
 
 @pytest.mark.parametrize(("name", "mistake"), [

@@ -16,7 +16,8 @@ CELL = CustomCell(
     smooth=True,
     saturates=("W",),
 )
-RESETS = {law.id for law in LAWS if law.family == "resets"}
+OF_RESETS = [law for law in LAWS if law.family == "resets"]
+RESETS = {law.id for law in OF_RESETS}
 
 
 class Policy:
@@ -71,8 +72,8 @@ class Policy:
         return Outputs(y, (({"h": h},),)), pullback
 
 
-def judged(subject, examples=24, **options):
-    return {r.law: r for r in judge(subject, LAWS, examples=examples, seed=1, shrink=False, **options)}
+def judged(subject, laws=LAWS, examples=24, **options):
+    return {r.law: r for r in judge(subject, laws, examples=examples, seed=1, shrink=False, **options)}
 
 
 @pytest.mark.parametrize("reset_to", ["zeros", "initial"])
@@ -96,15 +97,15 @@ SLIPS = {  # and the laws of resets that see each
 @pytest.mark.parametrize("slip", SLIPS)
 def test_a_slip_is_red(slip):
     """Without a reference, and without resets it is right."""
-    found = judged(Policy(slip=slip))
+    found = judged(Policy(slip=slip), OF_RESETS)
     assert SLIPS[slip] <= {law for law in RESETS if found[law].status == "failed"}
     plain = Policy(slip=slip)
     plain.declared = replace(plain.declared, inputs=("dense", "initial"))
-    assert {r.status for r in judged(plain).values()} <= {"passed", "skipped", "vacuous"}
+    assert {r.status for r in judged(plain, examples=8).values()} <= {"passed", "skipped", "vacuous"}
 
 
 def test_initial_states_get_the_gradients_of_all_stretches():
-    found = judged(Policy("initial", "only the first stretch reaches h0"))
+    found = judged(Policy("initial", "only the first stretch reaches h0"), OF_RESETS)
     assert {"reset-is-a-new-row", "reset-at-each-step"} <= {law for law in RESETS if found[law].status == "failed"}
 
 
@@ -130,5 +131,5 @@ def test_the_reference_is_compared_with_where_it_knows_the_cell():
             late = None if case.resets is None else np.roll(case.resets, 1, axis=0) & (np.arange(case.T) > 0)[:, None]
             return super().vjp(replace(case, resets=late))
 
-    found = judged(Half(), examples=40)
+    found = judged(Half(), [law for law in LAWS if law.id.endswith("-reference")], examples=40)
     assert found["forward-reference"].status == found["pullback-reference"].status == "failed"

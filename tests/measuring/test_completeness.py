@@ -121,7 +121,7 @@ def test_a_gradient_of_a_layer_that_is_not_there_is_superfluous(data):
 @pytest.mark.parametrize("part", PARTS)
 def test_no_verdict_is_green_where_a_call_is_incomplete(part, when):
     results = list(judge(Spoilt(part, "is missing", when), LAWS, cells=["lstm"], dtypes=["float64"], seed=1,
-                         examples=24, shrink=False))  # fmt: skip
+                         examples=8, shrink=False))  # fmt: skip
     said = {result.reason for result in results if result.status == "failed"}
     assert any("is missing" in reason for reason in said), said
 

@@ -124,7 +124,7 @@ def peak(run):
     """The least of a few runs: what other threads of the process take is counted, too."""
     run()
     peaks = []
-    for _ in range(3):
+    for _ in range(2):
         tracemalloc.start()
         run()
         peaks.append(tracemalloc.get_traced_memory()[1])
@@ -153,7 +153,7 @@ def test_memory_of_a_stream_follows_its_segments(strategy, least, most):
 
 def test_memory_of_a_random_stream_follows_its_longest_segment():
     """Which grows like log T: the memory of a run is compared with that of regular segments of the same length."""
-    for seed in range(3):
+    for seed in range(2):
         strategy = Random(0.95, seed)
         edges = np.flatnonzero(np.concatenate([[True], strategy.links(2048)[1:] == 0, [True]]))
         longest = Regular(int(np.diff(edges).max()))

@@ -178,8 +178,9 @@ def test_an_address_opens_the_evidence(judged, tmp_path):
 
 def test_what_hangs_is_stopped_and_a_file_joins(folder):
     """With a name that occurs twice."""
-    assert command("verify", "reference", "fault:di-uses-i", *FEW, "--json", "both.json", cwd=folder).returncode == 1
-    done = command("matrix", "mine.py:Hanging", "both.json", "fault:di-uses-i", *FEW, "--timeout", "20", "-j", "2",
+    few = (*FEW, "--cell", "lstm", "--cell", "gru-after")
+    assert command("verify", "reference", "fault:di-uses-i", *few, "--json", "both.json", cwd=folder).returncode == 1
+    done = command("matrix", "mine.py:Hanging", "both.json", "fault:di-uses-i", *few, "--timeout", "20", "-j", "2",
                "--html", "joined.html", cwd=folder)  # fmt: skip
     assert done.returncode == 2
     assert "NOT JUDGED mine.py:Hanging: it was stopped after 20 s" in words(done.stdout)

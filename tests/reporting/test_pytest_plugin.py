@@ -17,15 +17,18 @@ CAUGHT_AND_NOT = "float64 and (pullback-reference or causality)"
 
 @pytest.fixture
 def run(pytester):
-    def run(*arguments):
+    def run(*arguments, apart=False):
+        """apart: in a process of its own, where it starts with nothing imported, or is changed for good."""
         plugin = () if INSTALLED else ("-p", "_bpttcheck_pytest")
-        return pytester.runpytest_subprocess(*plugin, "-p", "no:cacheprovider", *arguments)
+        start = pytester.runpytest_subprocess if apart else pytester.runpytest_inprocess
+        return start(*plugin, "-p", "no:cacheprovider", *arguments)
 
     return run
 
 
 def test_a_planted_fault_fails_exactly_the_laws_that_see_it(run):
-    done = run("--bpttcheck", FAULT, "--bpttcheck-seed", "7", "--bpttcheck-examples", "9", "-k", CAUGHT_AND_NOT)
+    words = ("--bpttcheck", FAULT, "--bpttcheck-seed", "7", "--bpttcheck-examples", "9", "-k", CAUGHT_AND_NOT)
+    done = run(*words, apart=True)
     done.assert_outcomes(failed=1, passed=1)
     done.stdout.fnmatch_lines(
         [
@@ -110,7 +113,13 @@ def test_what_is_neither_right_nor_wrong_is_not_silent(run, pytester, status, lo
         "bpttcheck.running.turns.judge = judged\n"
     )
     done = run(
-        "--bpttcheck", "reference", "--bpttcheck-in-process", "-rs", "-k", "lstm and (causality or pullback-twice)"
+        "--bpttcheck",
+        "reference",
+        "--bpttcheck-in-process",
+        "-rs",
+        "-k",
+        "lstm and (causality or pullback-twice)",
+        apart=True,
     )
     done.assert_outcomes(**loud)
     mark = "ERROR" if status == "error" else status
@@ -226,7 +235,7 @@ def test_unused_it_costs_nothing(run, pytester):
         "    assert '_bpttcheck_pytest' in sys.modules\n"
         "    assert not {'bpttcheck', 'bpttref', 'numpy'} & sys.modules.keys()\n"
     )
-    run().assert_outcomes(passed=1)
+    run(apart=True).assert_outcomes(passed=1)
 
 
 def test_laws_as_parameters_of_a_test(run, pytester):

@@ -56,15 +56,18 @@ class Own:
 FEW = ("--examples", "8", "--seed", "1")
 
 
-@pytest.mark.parametrize("target", ["mine.py:Own", "fault:di-uses-i"])
-def test_what_is_told_is_the_same(target, tmp_path):
+@pytest.mark.parametrize(("target", "laws"), [
+    ("mine.py:Own", ()), ("fault:rnn-no-carry", ("pullback-reference", "regular-reference", "causality")),
+])  # fmt: skip
+def test_what_is_told_is_the_same(target, laws, tmp_path):
     """The message, the reports and the files that show a failure, of a cell that is the target's own, too."""
+    chosen = [word for law in laws for word in ("--law", law)]
     told = []
     for options in ((), ("--in-process",), ("-j", "2")):
         folder = tmp_path / f"run{len(told)}"
         folder.mkdir()
         (folder / "mine.py").write_text(OWN)
-        done = command("verify", target, *FEW, *options, "--json", "v.json", cwd=folder)
+        done = command("verify", target, *chosen, *FEW, *options, "--json", "v.json", cwd=folder)
         results = json.loads((folder / "v.json").read_text())["results"]
         files = {file.parent.name: file.read_text() for file in folder.glob("bpttcheck-failures/*/replay.py")}
         told.append((done.returncode, done.stdout, [{**result, "seconds": 0} for result in results], files))

@@ -1,5 +1,6 @@
 """Known failures are data, and are held to be true; and the verdict as JUnit XML."""
 
+import shutil
 from xml.etree import ElementTree as xml
 
 import pytest
@@ -18,9 +19,17 @@ def written(tmp_path, text):
     (tmp_path / "known-failures.toml").write_text(text)
 
 
+@pytest.fixture(scope="module")
+def failed(tmp_path_factory):
+    """The folder of a run that failed, and left a failure on file."""
+    folder = tmp_path_factory.mktemp("failed")
+    assert command(*FAULTY, "--junit", "v.xml", cwd=folder).returncode == 1
+    return folder
+
+
 @pytest.mark.parametrize("jobs", ["1", "2"])
-def test_what_fails_as_expected_does_not_fail_the_run(jobs, tmp_path):
-    assert command(*FAULTY, cwd=tmp_path).returncode == 1  # and leaves a failure on file, which is tried first
+def test_what_fails_as_expected_does_not_fail_the_run(jobs, failed, tmp_path):
+    shutil.copytree(failed, tmp_path, dirs_exist_ok=True)  # the failure on file is tried first
     written(tmp_path, KNOWN + 'cell = "lstm"\ntarget = "fault:di-uses-i"\nrequires = ["numpy>=2"]\n')
     done = command(*FAULTY, "-j", jobs, "--junit", "v.xml", cwd=tmp_path)
     assert done.returncode == 0, done.stdout
@@ -84,9 +93,8 @@ def test_a_file_that_cannot_be_read_is_one_sentence(text, sentence, tmp_path):
     assert "Traceback" not in done.stderr
 
 
-def test_junit_has_a_failure_with_its_case(tmp_path):
-    command(*FAULTY, "--junit", "v.xml", cwd=tmp_path)
-    (suite,) = xml.parse(tmp_path / "v.xml").getroot()
+def test_junit_has_a_failure_with_its_case(failed):
+    (suite,) = xml.parse(failed / "v.xml").getroot()
     failure = suite.find("testcase/failure")
     assert suite.attrib["failures"] == "1" and "smallest case found: T=1" in failure.text and "off by" in failure.text
 

@@ -41,6 +41,7 @@ from bpttcheck.studies.remedies import (
 from bpttcheck.studies.remedies_report import summary
 from bpttref import GRU, LSTM, RNN, Full
 
+from ..programs import command as here
 from ..programs import started
 
 NAMED = {remedy.name: remedy for remedy in REMEDIES}
@@ -192,7 +193,7 @@ def test_the_command(tmp_path):
     (["--png", "missing/folder/r.png"], "r.png"),
 ])  # fmt: skip
 def test_a_mistake_is_one_sentence_before_the_work(arguments, sentence, tmp_path):
-    done = run("remedies", *arguments, cwd=tmp_path)
+    done = here("remedies", *arguments, cwd=tmp_path)
     assert done.returncode == 2 and sentence in done.stderr and not done.stdout
     assert len(done.stderr.strip().splitlines()) == 1
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from hypothesis import strategies as st
 
 from bpttcheck.cases.case_file import CaseFile, Held
 from bpttcheck.contract import Capabilities
@@ -63,7 +62,7 @@ class Draw:
         return f"{sizes}{chosen}, weights of size {self.weight_scale:g} (seed {self.seed})"
 
 
-_USUAL = {"T": 7, "B": 4, "D": 5, "H": 6}  # the largest that are drawn in the main phase
+USUAL = {"T": 7, "B": 4, "D": 5, "H": 6}  # the largest that are drawn in the main phase
 _LARGE = {"T": 70, "B": 40, "D": 40, "H": 40}  # beyond the blocks of 8 to 64 in which loops are cut and vectorised
 _LONG = 61  # the least of T where it is large: memory of more than 60 steps
 _GROWING = "TDHB"  # which size is the large one, in turn: each within the first 16 cases
@@ -123,12 +122,12 @@ def _sizes(rng: np.random.Generator, capabilities: Capabilities, kind: str, grow
 
     if kind == "equal":
         equal = int(rng.integers(2, 5))
-        choices = {n: pool(n, 2, most) for n, most in _USUAL.items()}
+        choices = {n: pool(n, 2, most) for n, most in USUAL.items()}
         return {n: equal if equal in choice else int(rng.choice(choice)) for n, choice in choices.items()}
     if kind == "edge":
-        choices = {n: pool(n, 1, most) for n, most in _USUAL.items()}
+        choices = {n: pool(n, 1, most) for n, most in USUAL.items()}
         return {n: int(rng.choice([choice[0], rng.choice(choice)])) for n, choice in choices.items()}
-    choices = {n: pool(n, 2, most) for n, most in _USUAL.items()}
+    choices = {n: pool(n, 2, most) for n, most in USUAL.items()}
     if growing:
         large = pool(growing, _LONG if growing == "T" else 2 * _LARGE[growing] // 3, _LARGE[growing])
         choices = {n: c if n == "T" and chunk else c[:3] for n, c in choices.items()} | {growing: large}
@@ -155,58 +154,4 @@ def draw_around(rng: np.random.Generator, file: CaseFile, held: Held) -> Draw:
         weight_scale=1.0,
         seed=int(rng.integers(2**32)),
         file=file,
-    )
-
-
-def any_draws(capabilities: Capabilities) -> st.SearchStrategy[Draw]:
-    """Draws of small cases of any kind for a subject with these capabilities; the simplest first."""
-    takes, chunk = capabilities.inputs, min(capabilities.chunks, default=0)
-    most: dict[str, Any] = _USUAL | ({"T": 2 * chunk + 1} if chunk else {})
-    for name, declared in capabilities.sizes.items():
-        most[name] = max((n for n in declared if n <= most[name]), default=min(declared))
-    largest = Draw(
-        **most,
-        layers=capabilities.layers,
-        bidirectional=capabilities.bidirectional,
-        ragged="lengths" in takes,
-        tokens="tokens" in takes,
-        rounded=False,
-        weight_scale=1.0,
-        seed=0,
-        unbiased=True,
-        chunk=chunk,
-        resets="resets" in takes,
-    )
-    seeds, scales = st.integers(0, 255), st.sampled_from(WEIGHT_SCALES[:4])
-    return st.builds(replace, smaller_draws(largest, capabilities), seed=seeds, weight_scale=scales)
-
-
-def smaller_draws(draw: Draw, capabilities: Capabilities) -> st.SearchStrategy[Draw]:
-    """Draws that are no larger than this one, the simplest first; half of what is drawn is as in this one."""
-    if draw.file is not None:
-        return st.just(draw)
-
-    def size(name: str) -> st.SearchStrategy[int]:
-        most = getattr(draw, name)
-        smaller = [n for n in sorted(capabilities.sizes.get(name, range(1, most + 1))) if n <= most]
-        return st.sampled_from(smaller + [most] * len(smaller))
-
-    scales = dict.fromkeys([*(s for s in WEIGHT_SCALES[:2]), draw.weight_scale])
-    return st.builds(
-        Draw,
-        T=size("T"),
-        B=size("B"),
-        D=size("D"),
-        H=size("H"),
-        layers=st.sampled_from([*range(1, draw.layers + 1), *[draw.layers] * draw.layers]),
-        bidirectional=st.sampled_from(sorted({False, draw.bidirectional})),
-        ragged=st.sampled_from(sorted({False, draw.ragged})),
-        tokens=st.sampled_from(sorted({draw.tokens, draw.tokens and "dense" not in capabilities.inputs})),
-        rounded=st.sampled_from([True, draw.rounded]),
-        weight_scale=st.sampled_from(list(scales)),
-        seed=st.sampled_from([*range(16), draw.seed]),
-        remembers=st.sampled_from(sorted({False, draw.remembers})),
-        unbiased=st.sampled_from([False, True]) if draw.unbiased else st.just(False),
-        chunk=st.just(draw.chunk),
-        resets=st.sampled_from([False, True]) if draw.resets else st.just(False),
     )

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 
 from hypothesis import strategies as st
 
-from bpttcheck.cases.drawing import Draw, any_draws
+from bpttcheck.cases.drawing import Draw
+from bpttcheck.cases.smaller import any_draws
 from bpttcheck.contract import Implementation
 from bpttcheck.laws.law import Asked
 from bpttcheck.measuring.calls import capabilities_of

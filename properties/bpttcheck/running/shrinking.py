@@ -1,4 +1,4 @@
-"""A failure before it is reported: made small by Hypothesis, and the reference tried at the case that is left."""
+"""A failure before it is reported: made small by Hypothesis."""
 
 from collections.abc import Collection
 from contextlib import suppress
@@ -7,14 +7,13 @@ import hypothesis
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.errors import HypothesisException
 
-from bpttcheck.cases.drawing import Draw, smaller_draws
-from bpttcheck.cases.realising import realise
+from bpttcheck.cases.drawing import Draw
+from bpttcheck.cases.smaller import smaller_draws
 from bpttcheck.laws import Law
 from bpttcheck.laws.law import Asked
 from bpttcheck.measuring.calls import AdapterError
 from bpttcheck.measuring.doing import judging
 from bpttcheck.running.evaluating import Finding, evaluate, trial_of
-from bpttcheck.running.oracle import reference_is_confirmed
 from bpttcheck.running.results import Result
 from bpttcheck.running.time_limit import TimeIsUp, TimeLimit
 
@@ -73,11 +72,3 @@ def shrink(
             if result.case not in smallest:
                 smallest.append(result.case)
     result.cut_short = limit.cut
-
-
-def confirm(result: Result, asked: Asked) -> None:
-    """Try the reference at the failing case: where the oracles contradict it, the result is "unsure"."""
-    assert result.case is not None
-    if asked.against is None and not reference_is_confirmed(*realise(result.case, *asked.place)):
-        result.status = "unsure"
-        result.reason = f"the oracles contradict our reference at this case, please report it: {result.reason}"

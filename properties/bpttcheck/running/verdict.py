@@ -14,6 +14,7 @@ import numpy as np
 
 from bpttcheck.cases.case_file import CaseFile
 from bpttcheck.cases.drawing import Draw, draw_around, draw_case
+from bpttcheck.cases.realising import realise
 from bpttcheck.contract import Implementation
 from bpttcheck.laws import Law
 from bpttcheck.laws.law import Asked
@@ -22,8 +23,8 @@ from bpttcheck.measuring.comparisons import Comparison
 from bpttcheck.measuring.doing import judging
 from bpttcheck.measuring.trial import Trial
 from bpttcheck.running.evaluating import Finding, evaluate, found_in, trial_of
+from bpttcheck.running.oracle import reference_is_confirmed
 from bpttcheck.running.results import Lost, Result
-from bpttcheck.running.shrinking import confirm, shrink
 from bpttcheck.running.time_limit import USUAL, TimeLimit
 
 
@@ -239,6 +240,8 @@ class _Verdict:
             result.dead = tuple(array for array, above in self._alive.get(law.id, {}).items() if not above)
             fatal = {one.draw: one.said for one in self._lost if one.law == law.id and one.draw is not None}
             if not (result.died or self._given_up or law.id in as_drawn or smallest is None or result.case is None):
+                from bpttcheck.running.shrinking import shrink  # by Hypothesis, which takes long to import
+
                 shrink(result, law, self._asked, smallest, TimeLimit(min(USUAL, limit.left)), fatal)
             if fatal and not result.died:  # it died of a smaller case than that which failed
                 result.died = True
@@ -248,13 +251,21 @@ class _Verdict:
                 result.status = "error"
                 result.reason = f"not judged to the end: {len(self._lost)} cases ended its process"
             if result.status == "failed" and result.case is not None:
-                confirm(result, self._asked)
+                _confirm(result, self._asked)
             elif result.status not in ("failed", "error") and (result.examples or not self._out_of_time):
                 _close(result, law, broken)
             elif result.status not in ("failed", "error"):
                 result.reason = "the time was up before a case could prove anything; --budget gives more"
             self._progress(result)
         yield from self._results.values()
+
+
+def _confirm(result: Result, asked: Asked) -> None:
+    """Try the reference at the failing case: where the oracles contradict it, the result is "unsure"."""
+    assert result.case is not None
+    if asked.against is None and not reference_is_confirmed(*realise(result.case, *asked.place)):
+        result.status = "unsure"
+        result.reason = f"the oracles contradict our reference at this case, please report it: {result.reason}"
 
 
 def _close(result: Result, law: Law, broken: Sequence[str]) -> None:
