@@ -148,7 +148,7 @@ def last(p, x):
     (lambda p, x, h: (x, lambda dy: {"da": dy}), {}, "returned no gradient of its parameters but da: .* of U, W, x, h"),
     (lambda p, x, h: (x, lambda dy: dy["a"]), {}, "the pullback of lambda raised IndexError"),
     (lambda p, x, h: x * h.sum(), {"x": ZEROS((5, 4, 4)), "states": ZEROS((4, 4))}, "several axes"),
-], ids=str)  # fmt: skip
+])  # fmt: skip
 def test_too_little_is_one_sentence(function, how, said):
     with pytest.raises(ValueError, match=said):
         bpttcheck.own_arrays(function, **{**RNN, **how})
