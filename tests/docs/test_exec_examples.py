@@ -171,8 +171,9 @@ def leaves(layers, kind):
 def run(request, given):
     cut = Links(tuple(given["xi"].tolist())) if (given["xi"] != 1).any() else Full()
     parameters, initial = tree(request, given, "", PARAMETERS), tree(request, given, "initial.", STATES)
-    lengths = given["lengths"] if cut == Full() else None
-    outputs, pullback = vjp(CELL[request["cell"]], parameters, given["x"], initial, lengths=lengths, strategy=cut)
+    outputs, pullback = vjp(
+        CELL[request["cell"]], parameters, given["x"], initial, lengths=given["lengths"], strategy=cut
+    )
     if request["ask"] == "forward":
         return {"y": outputs.y} | leaves(outputs.final, "final.")
     pulled = {name.removeprefix("cotangent."): a for name, a in given.items() if name.startswith("cotangent.")}
