@@ -18,7 +18,7 @@ from bpttref import Cell, Links, Random, Strategy, trees
 
 LONG = 24  # steps, rows, features or units above which one problem of a level is enough
 _SMALL = {"T": 4, "B": 2, "D": 3, "H": 2}  # of an unknown cell, of which each number is moved on its own
-_PROBLEMS = 3  # of each other level of a known cell
+_PROBLEMS = 2  # of each other level of a known cell
 
 _Problem = tuple[Case, Cotangents]
 
