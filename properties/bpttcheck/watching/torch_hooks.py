@@ -1,8 +1,9 @@
 """Hooks that see a PyTorch training loop, and change nothing in it.
 
 Hooks stand in PyTorch's global tables and not in the modules, which are copied and saved as they are. A hook on the
-outputs of a forward call says that a backward reaches its steps, one on its input how large the gradient is there. Both
-are told apart by the graph task, which is one call of backward. They hold no tensor: only the norms stay.
+outputs of a forward call says that a backward reaches its steps, one on its input keeps the gradient that arrives there.
+Both are told apart by the graph task, which is one call of backward. When it ends, the gradients are measured together
+and let go: only the norms stay.
 
 The input itself gets the hook, so that gradients are added up in the same order as without it. Where it needs no
 gradient the module is given another tensor on the same memory that needs one.
@@ -18,11 +19,12 @@ from weakref import ReferenceType, ref
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.autograd import Variable
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.nn.utils.rnn import PackedSequence
 
 from bpttcheck.watching.record import ABSENT, UNSEEN, Backward, ForwardCall, Reached, Record, State, Trace
-from bpttcheck.watching.torch_norms import norms_of
+from bpttcheck.watching.torch_norms import norms_of_calls
 from bpttcheck.watching.torch_probe import Kept, Probe
 from bpttcheck.watching.torch_states import Returned, tensors
 from bpttcheck.watching.torch_steps import Layout
@@ -30,19 +32,28 @@ from bpttcheck.watching.torch_steps import Layout
 NO_GRADIENT, RECOMPUTED, TRANSFORMED = "no gradient", "recomputed", "transformed"
 
 
+@dataclass(slots=True, eq=False)
+class Call:
+    """A forward call that backward may reach, the same object in all of its hooks. axis: of time in its input. sizes:
+    of a packed sequence."""
+
+    name: str
+    first: int
+    steps: int
+    axis: int | None
+    sizes: "Tensor | None" = None
+
+
 @dataclass
 class Watched:
-    """A module that is watched. called: the forward call that is under way, if its input has a hook. keeps: that hook,
-    where the input is a leaf, which may live longer than the graph of the call. given: the input, the axis of time and
-    the sizes of a packed sequence."""
+    """A module that is watched. called: the forward call that is under way, its input, and the hook on that where it is
+    a leaf of the loop's own, which may live longer than the graph of the call."""
 
     module: ReferenceType[nn.Module]
     trace: Trace
     layout: Layout
     parameters: list[nn.Parameter]
-    called: ForwardCall | None = None
-    keeps: "_Removing | None" = None
-    given: "tuple[int | None, Tensor | None, Tensor] | None" = None
+    called: "tuple[Call, Tensor, _Removing | None] | None" = None
 
     def learns(self, args: tuple[Any, ...]) -> bool:
         """Whether a call with gradients computes a graph anyway."""
@@ -76,10 +87,8 @@ class Hooks:
         self._met: dict[int, Watched] = {}  # by the id of the module, which may be another's by now
         self._returned = Returned()
         self._probe = Probe(record, probe)
-        self._rows: dict[int, Backward] = {}
-        self._measured: dict[
-            str, dict[int, tuple[int, Tensor | None]]
-        ] = {}  # of the last row, by module and first step
+        self._task = -1  # of the last row
+        self._reached: dict[Call, Tensor | None] = {}  # by it, with the gradient of the input
         self._handles: list[Any] = []
 
     def start(self) -> None:
@@ -106,12 +115,12 @@ class Hooks:
 
     def watch_tensor(self, x: Tensor, trace: Trace, axis: int) -> Any:
         """Measure the gradient of a tensor; returns the handle of its hook."""
-        call = ForwardCall(0, x.shape[axis], UNSEEN)
-        trace.calls.append(call)
+        trace.calls.append(ForwardCall(0, x.shape[axis], UNSEEN))
+        call = Call(trace.name, 0, x.shape[axis], axis)
 
         def arrived(gradient: Tensor) -> None:
-            self._reaches(trace.name, call, None, gradient)
-            self._arrived(trace.name, call, axis, None, gradient)
+            self._reaches(call, None, gradient)
+            self._arrived(call, gradient)
 
         return x.register_hook(arrived)
 
@@ -135,14 +144,15 @@ class Hooks:
         known = self.known(module)
         if known is None or not args or self._reason() or not known.learns(args):
             return None
-        known.called = call = self._forward_call(known, args[0])
         x = args[0].data if isinstance(args[0], PackedSequence) else args[0]
+        call = self._call(known, args[0], x)
         if x.requires_grad:
-            self._measure_at(x, args[0], call, known)
+            known.called = call, x, self._measure_at(x, call)
             return None
         given = x.detach().requires_grad_()
+        given.register_post_accumulate_grad_hook(partial(self._accumulated, call))
+        known.called = call, given, None
         self.record.made_to_need.add(known.trace.name)
-        self._measure_at(given, args[0], call, known)
         return (given if x is args[0] else args[0]._replace(data=given), *args[1:])
 
     def _after(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
@@ -150,32 +160,33 @@ class Hooks:
         known = self.known(module)
         if known is None or self._full():
             return
-        trace, layout, call = known.trace, known.layout, known.called
+        trace, layout, called = known.trace, known.layout, known.called
         known.called = None
         if reason := self._reason():
             self.record.left_out[reason] += 1
-        if reason in (RECOMPUTED, TRANSFORMED):
-            return
+            if reason != NO_GRADIENT:
+                return
         state = self._state(trace, layout, args, kwargs)
         self._returned.remember(trace.name, not reason, tensors(layout.returned(output)), layout.layers)
         outputs = [tensor for tensor in tensors(output) if tensor.requires_grad]
         if reason or not outputs:
             return
-        if call is None:  # the input is given by keyword, where it can only be looked at
-            call = self._forward_call(known, kwargs[layout.input])
-            if tensors(kwargs[layout.input])[0].requires_grad:
-                self._measure_at(tensors(kwargs[layout.input])[0], kwargs[layout.input], call, known)
-        trace.calls.append(call._replace(state=state))
-        if known.given is not None:
-            self._probe.keep(trace.name, Kept(call.first, call.steps, *known.given, outputs[0]))
+        if called is None:  # the input is given by keyword, where it can only be looked at
+            given = kwargs[layout.input]
+            x = given.data if isinstance(given, PackedSequence) else given
+            call = self._call(known, given, x)
+            called = call, x, self._measure_at(x, call) if x.requires_grad else None
+        call, x, keeps = called
+        trace.calls.append(ForwardCall(call.first, call.steps, state))
+        if x.requires_grad and self._probe.wants(trace.name):
+            self._probe.keep(trace.name, Kept(call.first, call.steps, call.axis, call.sizes, x, outputs[0]))
+        reaches = partial(self._reaches, call, keeps)
         for tensor in outputs:
-            tensor.register_hook(partial(self._reaches, trace.name, call, known.keeps))
-        known.keeps = known.given = None
+            tensor.register_hook(reaches)
 
-    def _forward_call(self, known: Watched, given: Any) -> ForwardCall:
+    def _call(self, known: Watched, given: Any, x: Tensor) -> Call:
         """Raises ValueError if the input has no gradient or no time."""
         trace, layout = known.trace, known.layout
-        x = given.data if isinstance(given, PackedSequence) else given
         if not (isinstance(x, Tensor) and x.is_floating_point()):
             what = x.dtype if isinstance(x, Tensor) else f"a {type(x).__name__}"
             raise ValueError(
@@ -184,15 +195,14 @@ class Hooks:
             )
         if not trace.calls:
             trace.least = torch.finfo(x.dtype).tiny
-        steps = len(given.batch_sizes) if isinstance(given, PackedSequence) else layout.steps(trace.name, x)
-        return ForwardCall(trace.steps, steps, UNSEEN)
+        if isinstance(given, PackedSequence):
+            return Call(trace.name, trace.steps, len(given.batch_sizes), layout.axis(x), given.batch_sizes)
+        return Call(trace.name, trace.steps, layout.steps(trace.name, x), layout.axis(x))
 
-    def _measure_at(self, x: Tensor, given: Any, call: ForwardCall, known: Watched) -> None:
-        """Put a hook on an input."""
-        sizes = given.batch_sizes if isinstance(given, PackedSequence) else None
-        handle = x.register_hook(partial(self._arrived, known.trace.name, call, known.layout.axis(x), sizes))
-        known.keeps = _Removing(handle) if x.is_leaf else None
-        known.given = (known.layout.axis(x), sizes, x)
+    def _measure_at(self, x: Tensor, call: Call) -> "_Removing | None":
+        """Put a hook on an input of the loop's own."""
+        handle = x.register_hook(partial(self._arrived, call))
+        return _Removing(handle) if x.is_leaf else None
 
     def _state(self, trace: Trace, layout: Layout, args: tuple[Any, ...], kwargs: dict[str, Any]) -> State:
         if layout.state is None:
@@ -209,48 +219,49 @@ class Hooks:
             return RECOMPUTED
         return "" if torch.is_grad_enabled() else NO_GRADIENT
 
-    def _reaches(self, name: str, call: ForwardCall, keeps: object, gradient: Tensor) -> None:
+    def _reaches(self, call: Call, keeps: object, gradient: Tensor) -> None:
         """A gradient arrives at an output of a forward call. keeps: what lives as long as its graph."""
-        if self._row():
-            self._measured.setdefault(name, {}).setdefault(call.first, (call.steps, None))
-            self._probe.take(name)
+        if self._in_row() and call not in self._reached:
+            self._reached[call] = None
+            self._probe.take(call.name)
 
-    def _arrived(
-        self, name: str, call: ForwardCall, axis: int | None, sizes: "Tensor | None", gradient: Tensor
-    ) -> None:
+    def _arrived(self, call: Call, gradient: Tensor) -> None:
         """A gradient arrives at the input of a forward call; from its outputs, or not."""
-        if self._row() and call.first in self._measured.get(name, {}):
-            self._measured[name][call.first] = (call.steps, norms_of(gradient, axis, sizes))
+        if self._in_row() and call in self._reached:
+            self._reached[call] = gradient.detach() if gradient.requires_grad else gradient
 
-    def _row(self) -> bool:
+    def _accumulated(self, call: Call, given: Tensor) -> None:
+        """A gradient has arrived at an input that was made to need one, and is taken from there."""
+        if given.grad is not None:
+            self._arrived(call, given.grad)
+            given.grad = None
+
+    def _in_row(self) -> bool:
         """Begin a row if this is a new call of backward. False where it is not to be seen."""
-        if self._probe.running:
-            return False
         task = torch._C._current_graph_task_id()
-        if task in self._rows:
+        if task == self._task:
             return True
-        if not self._handles or self._full():
+        if self._probe.running or not self._handles or self._full():
             return False
         self.settle()
-        self._rows = {task: Backward({trace.name: trace.steps for trace in self.record.traces})}
-        self.record.backwards.append(self._rows[task])
+        self._task = task
+        self.record.backwards.append(Backward({trace.name: trace.steps for trace in self.record.traces}))
+        Variable._execution_engine.queue_callback(self.settle)
         return True
 
     def _full(self) -> bool:
         return self.record.limit is not None and len(self.record.backwards) >= self.record.limit
 
     def settle(self) -> None:
-        """Turn what was measured into numbers; on a GPU this waits for it, once a row."""
-        for name, measured in self._measured.items():
-            calls = sorted(measured.items())
-            steps = [np.arange(first, first + length) for first, (length, _) in calls]
-            there = [norms for _, (_, norms) in calls if norms is not None]
-            unknown = torch.full((), torch.nan, dtype=torch.float64, device=there[0].device if there else "cpu")
-            norms = torch.cat(
-                [(unknown.expand(length) if found is None else found.reshape(-1)) for _, (length, found) in calls]
-            )
-            numbers = norms.cpu().numpy()
-            self.record.backwards[-1].reached[name] = Reached(
-                np.concatenate(steps), np.where(np.isfinite(numbers), numbers, np.nan)
-            )
-        self._measured = {}
+        """Turn the gradients of the last row into norms; on a GPU this waits for it, once a row."""
+        reached, self._reached = self._reached, {}
+        for name in {call.name for call in reached}:
+            calls = sorted((call for call in reached if call.name == name), key=lambda call: call.first)
+            steps = np.concatenate([np.arange(call.first, call.first + call.steps) for call in calls])
+            measured = [(g, call.axis, call.sizes) for call in calls if (g := reached[call]) is not None]
+            norms = np.full(len(steps), np.nan)
+            if measured:
+                norms[np.repeat([reached[call] is not None for call in calls], [call.steps for call in calls])] = (
+                    norms_of_calls(measured)
+                )
+            self.record.backwards[-1].reached[name] = Reached(steps, np.where(np.isfinite(norms), norms, np.nan))

@@ -121,5 +121,5 @@ def tensors(tree: Any) -> list[Tensor]:
     """The floating tensors in tuples, lists and mappings."""
     if isinstance(tree, Tensor):
         return [tree] if tree.is_floating_point() else []
-    branches = tree.values() if isinstance(tree, Mapping) else tree if isinstance(tree, tuple | list) else ()
+    branches = tree if isinstance(tree, tuple | list) else tree.values() if isinstance(tree, Mapping) else ()
     return [tensor for branch in branches for tensor in tensors(branch)]
