@@ -1,12 +1,12 @@
 """Hooks that see a PyTorch training loop, and change nothing in it.
 
 Hooks stand in PyTorch's global tables and not in the modules, which are copied and saved as they are. A hook on the
-outputs of a forward call says that a backward reaches its steps, one on its input keeps the gradient that arrives there.
-Both are told apart by the graph task, which is one call of backward. When it ends, the gradients are measured together
-and let go: only the norms stay.
+graph of the outputs of a forward call says that a backward reaches its steps, and one on its input keeps the gradient
+that arrives there. Both are told apart by the graph task, which is one call of backward. When it ends, the gradients
+are measured together and let go: only the norms stay.
 
 The input itself gets the hook, so that gradients are added up in the same order as without it. Where it needs no
-gradient the module is given another tensor on the same memory that needs one.
+gradient the module is given another tensor on the same memory that needs one, and where the gradient is left.
 """
 
 from collections.abc import Callable
@@ -28,6 +28,7 @@ from bpttcheck.watching.torch_norms import norms_of_calls
 from bpttcheck.watching.torch_probe import Kept, Probe
 from bpttcheck.watching.torch_states import Returned, tensors
 from bpttcheck.watching.torch_steps import Layout
+from bpttref.arrays import Array
 
 NO_GRADIENT, RECOMPUTED, TRANSFORMED = "no gradient", "recomputed", "transformed"
 
@@ -35,13 +36,16 @@ NO_GRADIENT, RECOMPUTED, TRANSFORMED = "no gradient", "recomputed", "transformed
 @dataclass(slots=True, eq=False)
 class Call:
     """A forward call that backward may reach, the same object in all of its hooks. axis: of time in its input. sizes:
-    of a packed sequence."""
+    of a packed sequence. given: the input, if it was made to need a gradient. gradient: of the input, where the last
+    row reached it."""
 
     name: str
     first: int
     steps: int
     axis: int | None
     sizes: "Tensor | None" = None
+    given: "Tensor | None" = None
+    gradient: "Tensor | None" = None
 
 
 @dataclass
@@ -88,7 +92,7 @@ class Hooks:
         self._returned = Returned()
         self._probe = Probe(record, probe)
         self._task = -1  # of the last row
-        self._reached: dict[Call, Tensor | None] = {}  # by it, with the gradient of the input
+        self._reached: set[Call] = set()  # by it
         self._handles: list[Any] = []
 
     def start(self) -> None:
@@ -142,15 +146,17 @@ class Hooks:
             self._ended()
             return None
         known = self.known(module)
-        if known is None or not args or self._reason() or not known.learns(args):
+        if known is None:
+            return None
+        known.called = None
+        if not args or self._reason() or not known.learns(args):
             return None
         x = args[0].data if isinstance(args[0], PackedSequence) else args[0]
         call = self._call(known, args[0], x)
         if x.requires_grad:
             known.called = call, x, self._measure_at(x, call)
             return None
-        given = x.detach().requires_grad_()
-        given.register_post_accumulate_grad_hook(partial(self._accumulated, call))
+        call.given = given = x.detach().requires_grad_()
         known.called = call, given, None
         self.record.made_to_need.add(known.trace.name)
         return (given if x is args[0] else args[0]._replace(data=given), *args[1:])
@@ -162,13 +168,14 @@ class Hooks:
             return
         trace, layout, called = known.trace, known.layout, known.called
         known.called = None
-        if reason := self._reason():
+        reason = "" if called else self._reason()
+        if reason:
             self.record.left_out[reason] += 1
             if reason != NO_GRADIENT:
                 return
         state = self._state(trace, layout, args, kwargs)
         self._returned.remember(trace.name, not reason, tensors(layout.returned(output)), layout.layers)
-        outputs = [tensor for tensor in tensors(output) if tensor.requires_grad]
+        outputs = [tensor for tensor in tensors(layout.reached(output)) if tensor.requires_grad]
         if reason or not outputs:
             return
         if called is None:  # the input is given by keyword, where it can only be looked at
@@ -182,7 +189,10 @@ class Hooks:
             self._probe.keep(trace.name, Kept(call.first, call.steps, call.axis, call.sizes, x, outputs[0]))
         reaches = partial(self._reaches, call, keeps)
         for tensor in outputs:
-            tensor.register_hook(reaches)
+            if tensor.grad_fn is None:
+                tensor.register_hook(reaches)
+            else:
+                tensor.grad_fn.register_prehook(reaches)
 
     def _call(self, known: Watched, given: Any, x: Tensor) -> Call:
         """Raises ValueError if the input has no gradient or no time."""
@@ -219,22 +229,16 @@ class Hooks:
             return RECOMPUTED
         return "" if torch.is_grad_enabled() else NO_GRADIENT
 
-    def _reaches(self, call: Call, keeps: object, gradient: Tensor) -> None:
-        """A gradient arrives at an output of a forward call. keeps: what lives as long as its graph."""
+    def _reaches(self, call: Call, keeps: object, gradients: object) -> None:
+        """Backward enters the graph of a forward call. keeps: what lives as long as that."""
         if self._in_row() and call not in self._reached:
-            self._reached[call] = None
+            self._reached.add(call)
             self._probe.take(call.name)
 
     def _arrived(self, call: Call, gradient: Tensor) -> None:
         """A gradient arrives at the input of a forward call; from its outputs, or not."""
         if self._in_row() and call in self._reached:
-            self._reached[call] = gradient.detach() if gradient.requires_grad else gradient
-
-    def _accumulated(self, call: Call, given: Tensor) -> None:
-        """A gradient has arrived at an input that was made to need one, and is taken from there."""
-        if given.grad is not None:
-            self._arrived(call, given.grad)
-            given.grad = None
+            call.gradient = gradient.detach() if gradient.requires_grad else gradient
 
     def _in_row(self) -> bool:
         """Begin a row if this is a new call of backward. False where it is not to be seen."""
@@ -254,14 +258,26 @@ class Hooks:
 
     def settle(self) -> None:
         """Turn the gradients of the last row into norms; on a GPU this waits for it, once a row."""
-        reached, self._reached = self._reached, {}
+        reached, self._reached = self._reached, set()
         for name in {call.name for call in reached}:
             calls = sorted((call for call in reached if call.name == name), key=lambda call: call.first)
-            steps = np.concatenate([np.arange(call.first, call.first + call.steps) for call in calls])
-            measured = [(g, call.axis, call.sizes) for call in calls if (g := reached[call]) is not None]
-            norms = np.full(len(steps), np.nan)
-            if measured:
-                norms[np.repeat([reached[call] is not None for call in calls], [call.steps for call in calls])] = (
-                    norms_of_calls(measured)
-                )
-            self.record.backwards[-1].reached[name] = Reached(steps, np.where(np.isfinite(norms), norms, np.nan))
+            self.record.backwards[-1].reached[name] = Reached(
+                np.concatenate([np.arange(call.first, call.first + call.steps) for call in calls]), _norms(calls)
+            )
+
+
+def _norms(calls: list[Call]) -> Array:
+    """Of the gradients at the steps of some calls, which are let go; NaN where there is none, or it is not finite."""
+    gradients, there = [], []
+    for call in calls:
+        if call.given is not None and call.given.grad is not None:
+            call.gradient, call.given.grad = call.given.grad.detach(), None
+        if call.gradient is not None:
+            gradients.append((call.gradient, call.axis, call.sizes))
+        there += [call.gradient is not None] * call.steps
+        call.gradient = None
+    norms = np.full(len(there), np.nan)
+    if gradients:
+        norms[there] = norms_of_calls(gradients)
+    norms[~np.isfinite(norms)] = np.nan
+    return norms

@@ -16,10 +16,11 @@ _NEW, _OTHER = -1, -2  # a row of zeros; a row that no module returned
 
 
 class _Returned(NamedTuple):
-    """The state that a module returned last. The tensors share storage with the module's, and have no graph."""
+    """The state that a module returned last. The tensors share storage with the module's, and have no graph. marks: by
+    which each is known again."""
 
     parts: list[Tensor]
-    versions: list[int]
+    marks: list[tuple[Any, ...]]
     layers: bool
 
 
@@ -33,13 +34,13 @@ class Returned:
         """Keep what a module returned, in place of what it returned before. layers: whether states are those of a
         stack, ``(layers, B, H)``; else the batch is their first axis."""
         self._last[name, with_gradient] = _Returned(
-            [part.detach() for part in parts], [_version(part) for part in parts], layers
+            [part.detach() for part in parts], [_mark(part) for part in parts], layers
         )
 
     def describe(self, name: str, parts: list[Tensor], layers: bool) -> State:
         """What the state is that a module of this name is given."""
         last = self._last.get((name, True))
-        if last and len(last.parts) == len(parts) and all(map(_unchanged, parts, last.parts, last.versions)):
+        if last and [_mark(part) for part in parts] == last.marks:
             return State(tuple([_kind(part, None) for part in parts]), name)  # as in most calls
         candidates = sorted(self._last, key=lambda key: (key[0] != name, not key[1]))
         found = [self._find(candidates, i, part, layers) for i, part in enumerate(parts)]
@@ -58,7 +59,7 @@ class Returned:
         """Who returned a part of a state, and which row each of its rows was; None for the rows as they were."""
         for key in candidates:
             last = self._last[key]
-            if i < len(last.parts) and _unchanged(part, last.parts[i], last.versions[i]):
+            if i < len(last.parts) and _mark(part) == last.marks[i]:
                 return key, None
         values = _by_row(part.detach(), layers)
         rows = [_OTHER if other else _NEW for other in values.any(1).tolist()]
@@ -72,19 +73,11 @@ class Returned:
         return ("", True), rows
 
 
-def _unchanged(part: Tensor, returned: Tensor, version: int) -> bool:
-    """Whether it is the memory that was returned, with the values of then."""
-    return bool(
-        part.data_ptr() == returned.data_ptr()
-        and _version(part) == version
-        and part.numel() == returned.numel() > 0
-        and part.dtype == returned.dtype
-    )
-
-
-def _version(part: Tensor) -> int:
-    """How often its memory was written to; -1 where that is not counted."""
-    return -1 if part.is_inference() else part._version
+def _mark(part: Tensor) -> tuple[Any, ...]:
+    """The same for two tensors on the same memory, with the same values while one of them lives: how often it was
+    written to is counted in most of them. An empty one is like no other."""
+    size = part.numel() or object()
+    return part.data_ptr(), size, part.dtype, -1 if part.is_inference() else part._version
 
 
 def _by_row(state: Tensor, layers: bool) -> Tensor:
@@ -121,5 +114,8 @@ def tensors(tree: Any) -> list[Tensor]:
     """The floating tensors in tuples, lists and mappings."""
     if isinstance(tree, Tensor):
         return [tree] if tree.is_floating_point() else []
-    branches = tree if isinstance(tree, tuple | list) else tree.values() if isinstance(tree, Mapping) else ()
+    branches = tree if isinstance(tree, _SEQUENCES) else tree.values() if isinstance(tree, Mapping) else ()
     return [tensor for branch in branches for tensor in tensors(branch)]
+
+
+_SEQUENCES = (tuple, list)

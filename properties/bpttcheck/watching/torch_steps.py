@@ -13,7 +13,8 @@ TimeAxis = int | Literal["module"] | None
 class Layout:
     """time_axis: of the input; None where a call is one step. input, state: the parameters that take them; None where a
     module takes no state. parts: of the state. layers: whether states are ``(layers, B, H)``. whole: whether all that
-    is returned is state, and not only what stands behind the first output."""
+    is returned is state, and not only what stands behind the first output. last: whether the graph of the last output is
+    part of the others' graphs, as c is of h."""
 
     time_axis: int | None
     input: str
@@ -21,6 +22,7 @@ class Layout:
     parts: tuple[str, ...] = ("state",)
     layers: bool = False
     whole: bool = False
+    last: bool = False
 
     def axis(self, x: Tensor) -> int | None:
         """That of time; ``torch.nn`` puts it first where there is no batch."""
@@ -40,6 +42,10 @@ class Layout:
         """The state in what a call returns."""
         return output if self.whole or not isinstance(output, tuple) else output[1:]
 
+    def reached(self, output: Any) -> Any:
+        """The outputs one of which every gradient passes."""
+        return output[-1] if self.last else output
+
 
 def layout_of(module: nn.Module, time_axis: TimeAxis = "module") -> Layout:
     """How a module is called. Raises ValueError where nobody says where time is."""
@@ -47,7 +53,7 @@ def layout_of(module: nn.Module, time_axis: TimeAxis = "module") -> Layout:
     if isinstance(module, nn.RNNBase):
         return Layout(1 if module.batch_first else 0, "input", "hx", parts, layers=True)
     if isinstance(module, nn.RNNCellBase):
-        return Layout(None, "input", "hx", parts, whole=True)
+        return Layout(None, "input", "hx", parts, whole=True, last=len(parts) > 1)
     if time_axis == "module":
         raise ValueError(
             f"{type(module).__name__} does not say where time is: give time_axis=0 or 1, the axis of time of its "
