@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
+from operator import attrgetter
 from typing import Any
 from weakref import ReferenceType, ref
 
@@ -24,12 +25,13 @@ from torch.nn.modules.module import register_module_forward_hook, register_modul
 from torch.nn.utils.rnn import PackedSequence
 
 from bpttcheck.watching.record import ABSENT, UNSEEN, Backward, ForwardCall, Reached, Record, State, Trace
-from bpttcheck.watching.torch_norms import norms_of_calls
+from bpttcheck.watching.torch_norms import norms_of, norms_of_steps
 from bpttcheck.watching.torch_probe import Kept, Probe
 from bpttcheck.watching.torch_states import Returned, tensors
 from bpttcheck.watching.torch_steps import Layout
 from bpttref.arrays import Array
 
+_task = torch._C._current_graph_task_id
 NO_GRADIENT, RECOMPUTED, TRANSFORMED = "no gradient", "recomputed", "transformed"
 
 
@@ -158,7 +160,7 @@ class Hooks:
             return None
         call.given = given = x.detach().requires_grad_()
         known.called = call, given, None
-        self.record.made_to_need.add(known.trace.name)
+        self.record.made_to_need.add(call.name)
         return (given if x is args[0] else args[0]._replace(data=given), *args[1:])
 
     def _after(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
@@ -174,8 +176,10 @@ class Hooks:
             if reason != NO_GRADIENT:
                 return
         state = self._state(trace, layout, args, kwargs)
-        self._returned.remember(trace.name, not reason, tensors(layout.returned(output)), layout.layers)
-        outputs = [tensor for tensor in tensors(layout.reached(output)) if tensor.requires_grad]
+        outputs = tensors(output)
+        returned = outputs if layout.whole else tensors(layout.returned(output))
+        self._returned.remember(trace.name, not reason, returned, layout.layers)
+        outputs = [tensor for tensor in (outputs[-1:] if layout.last else outputs) if tensor.requires_grad]
         if reason or not outputs:
             return
         if called is None:  # the input is given by keyword, where it can only be looked at
@@ -189,10 +193,11 @@ class Hooks:
             self._probe.keep(trace.name, Kept(call.first, call.steps, call.axis, call.sizes, x, outputs[0]))
         reaches = partial(self._reaches, call, keeps)
         for tensor in outputs:
-            if tensor.grad_fn is None:
+            node = tensor.grad_fn
+            if node is None:
                 tensor.register_hook(reaches)
             else:
-                tensor.grad_fn.register_prehook(reaches)
+                node.register_prehook(reaches)
 
     def _call(self, known: Watched, given: Any, x: Tensor) -> Call:
         """Raises ValueError if the input has no gradient or no time."""
@@ -225,30 +230,27 @@ class Hooks:
         """Why a forward call is no step; nothing if it is one."""
         if torch._C._functorch.peek_interpreter_stack() is not None:
             return TRANSFORMED
-        if torch._C._current_graph_task_id() != -1:
+        if _task() != -1:
             return RECOMPUTED
         return "" if torch.is_grad_enabled() else NO_GRADIENT
 
     def _reaches(self, call: Call, keeps: object, gradients: object) -> None:
         """Backward enters the graph of a forward call. keeps: what lives as long as that."""
-        if self._in_row() and call not in self._reached:
+        if (_task() == self._task or self._begin()) and call not in self._reached:
             self._reached.add(call)
             self._probe.take(call.name)
 
     def _arrived(self, call: Call, gradient: Tensor) -> None:
         """A gradient arrives at the input of a forward call; from its outputs, or not."""
-        if self._in_row() and call in self._reached:
+        if (_task() == self._task or self._begin()) and call in self._reached:
             call.gradient = gradient.detach() if gradient.requires_grad else gradient
 
-    def _in_row(self) -> bool:
-        """Begin a row if this is a new call of backward. False where it is not to be seen."""
-        task = torch._C._current_graph_task_id()
-        if task == self._task:
-            return True
+    def _begin(self) -> bool:
+        """Begin a row for a new call of backward. False where it is not to be seen."""
         if self._probe.running or not self._handles or self._full():
             return False
         self.settle()
-        self._task = task
+        self._task = _task()
         self.record.backwards.append(Backward({trace.name: trace.steps for trace in self.record.traces}))
         Variable._execution_engine.queue_callback(self.settle)
         return True
@@ -260,24 +262,26 @@ class Hooks:
         """Turn the gradients of the last row into norms; on a GPU this waits for it, once a row."""
         reached, self._reached = self._reached, set()
         for name in {call.name for call in reached}:
-            calls = sorted((call for call in reached if call.name == name), key=lambda call: call.first)
-            self.record.backwards[-1].reached[name] = Reached(
-                np.concatenate([np.arange(call.first, call.first + call.steps) for call in calls]), _norms(calls)
-            )
+            calls = sorted([call for call in reached if call.name == name], key=attrgetter("first"))
+            steps = [step for call in calls for step in range(call.first, call.first + call.steps)]
+            self.record.backwards[-1].reached[name] = Reached(np.array(steps), _norms(calls))
 
 
 def _norms(calls: list[Call]) -> Array:
     """Of the gradients at the steps of some calls, which are let go; NaN where there is none, or it is not finite."""
-    gradients, there = [], []
     for call in calls:
-        if call.given is not None and call.given.grad is not None:
-            call.gradient, call.given.grad = call.given.grad.detach(), None
-        if call.gradient is not None:
-            gradients.append((call.gradient, call.axis, call.sizes))
-        there += [call.gradient is not None] * call.steps
+        if call.given is not None and (gradient := call.given.grad) is not None:
+            call.gradient, call.given.grad = gradient.detach(), None
+    measured = [(call.gradient, call.axis, call.sizes) for call in calls if call.gradient is not None]
+    there = np.repeat([call.gradient is not None for call in calls], [call.steps for call in calls])
+    for call in calls:
         call.gradient = None
     norms = np.full(len(there), np.nan)
-    if gradients:
-        norms[there] = norms_of_calls(gradients)
+    if measured:
+        if all(axis is None and sizes is None for _, axis, sizes in measured):
+            found = norms_of_steps([gradient for gradient, *_ in measured])
+        else:
+            found = [norms_of(*one).reshape(-1) for one in measured]
+        norms[there] = torch.cat(found).cpu().numpy()
     norms[~np.isfinite(norms)] = np.nan
     return norms

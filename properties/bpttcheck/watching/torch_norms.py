@@ -1,13 +1,12 @@
 """Norms of a gradient, one for each step; none of them is rounded to zero or to infinity."""
 
-from itertools import groupby
+from itertools import groupby, islice
+from operator import attrgetter
 
 import torch
 from torch import Tensor
 
-from bpttref.arrays import Array
-
-_TOGETHER = 16  # gradients of a step that are copied into one, to be measured in one operation
+_TOGETHER = 64  # gradients of a step that are copied into one, to be measured in one operation
 
 
 def norms_of(gradient: Tensor, axis: int | None, sizes: "Tensor | None" = None) -> Tensor:
@@ -26,21 +25,10 @@ def norms_of(gradient: Tensor, axis: int | None, sizes: "Tensor | None" = None) 
     return scale.reshape(-1) * torch.linalg.vector_norm(g / scale, dim=others).reshape(-1)
 
 
-def norms_of_calls(gradients: list[tuple[Tensor, int | None, "Tensor | None"]]) -> Array:
-    """``(steps,)``, of gradients with their axis of time and their sizes. Steps that are alike are measured together."""
+def norms_of_steps(gradients: list[Tensor]) -> list[Tensor]:
+    """Of gradients that are one step each; those of one shape are measured together."""
     norms = []
-    for alike, group in groupby(gradients, key=_one_step):
-        some = list(group)
-        if alike:
-            pieces = [[g for g, *_ in some[i : i + _TOGETHER]] for i in range(0, len(some), _TOGETHER)]
-            norms += [norms_of(torch.stack(piece), 0) for piece in pieces]
-        else:
-            norms += [norms_of(*one).reshape(-1) for one in some]
-    numbers: Array = torch.cat(norms).cpu().numpy()
-    return numbers
-
-
-def _one_step(gradient: tuple[Tensor, int | None, "Tensor | None"]) -> "tuple[torch.Size, torch.dtype] | None":
-    """Shape and dtype of a gradient that is one step; None for others."""
-    g, axis, sizes = gradient
-    return (g.shape, g.dtype) if axis is None and sizes is None else None
+    for _, alike in groupby(gradients, attrgetter("shape")):
+        while piece := list(islice(alike, _TOGETHER)):
+            norms.append(norms_of(torch.stack(piece), 0))
+    return norms

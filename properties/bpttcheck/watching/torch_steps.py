@@ -42,10 +42,6 @@ class Layout:
         """The state in what a call returns."""
         return output if self.whole or not isinstance(output, tuple) else output[1:]
 
-    def reached(self, output: Any) -> Any:
-        """The outputs one of which every gradient passes."""
-        return output[-1] if self.last else output
-
 
 def layout_of(module: nn.Module, time_axis: TimeAxis = "module") -> Layout:
     """How a module is called. Raises ValueError where nobody says where time is."""
