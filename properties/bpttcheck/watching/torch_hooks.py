@@ -25,29 +25,13 @@ from torch.nn.modules.module import register_module_forward_hook, register_modul
 from torch.nn.utils.rnn import PackedSequence
 
 from bpttcheck.watching.record import ABSENT, UNSEEN, Backward, ForwardCall, Reached, Record, State, Trace
-from bpttcheck.watching.torch_norms import norms_of, norms_of_steps
+from bpttcheck.watching.torch_norms import Call, norms_of_calls
 from bpttcheck.watching.torch_probe import Kept, Probe
 from bpttcheck.watching.torch_states import Returned, tensors
 from bpttcheck.watching.torch_steps import Layout
-from bpttref.arrays import Array
 
 _task = torch._C._current_graph_task_id
 NO_GRADIENT, RECOMPUTED, TRANSFORMED = "no gradient", "recomputed", "transformed"
-
-
-@dataclass(slots=True, eq=False)
-class Call:
-    """A forward call that backward may reach, the same object in all of its hooks. axis: of time in its input. sizes:
-    of a packed sequence. given: the input, if it was made to need a gradient. gradient: of the input, where the last
-    row reached it."""
-
-    name: str
-    first: int
-    steps: int
-    axis: int | None
-    sizes: "Tensor | None" = None
-    given: "Tensor | None" = None
-    gradient: "Tensor | None" = None
 
 
 @dataclass
@@ -179,7 +163,7 @@ class Hooks:
         outputs = tensors(output)
         returned = outputs if layout.whole else tensors(layout.returned(output))
         self._returned.remember(trace.name, not reason, returned, layout.layers)
-        outputs = [tensor for tensor in (outputs[-1:] if layout.last else outputs) if tensor.requires_grad]
+        outputs = [tensor for tensor in outputs if tensor.requires_grad]
         if reason or not outputs:
             return
         if called is None:  # the input is given by keyword, where it can only be looked at
@@ -189,10 +173,11 @@ class Hooks:
             called = call, x, self._measure_at(x, call) if x.requires_grad else None
         call, x, keeps = called
         trace.calls.append(ForwardCall(call.first, call.steps, state))
-        if x.requires_grad and self._probe.wants(trace.name):
+        probed = x.requires_grad and self._probe.wants(trace.name)
+        if probed:
             self._probe.keep(trace.name, Kept(call.first, call.steps, call.axis, call.sizes, x, outputs[0]))
         reaches = partial(self._reaches, call, keeps)
-        for tensor in outputs:
+        for tensor in outputs[-1:] if layout.last and not probed else outputs:
             node = tensor.grad_fn
             if node is None:
                 tensor.register_hook(reaches)
@@ -215,9 +200,18 @@ class Hooks:
         return Call(trace.name, trace.steps, layout.steps(trace.name, x), layout.axis(x))
 
     def _measure_at(self, x: Tensor, call: Call) -> "_Removing | None":
-        """Put a hook on an input of the loop's own."""
-        handle = x.register_hook(partial(self._arrived, call))
-        return _Removing(handle) if x.is_leaf else None
+        """Put a hook on an input of the loop's own. Steps are often views that one ``unbind`` returns: such views get a
+        hook together, on that operation."""
+        node = x.grad_fn
+        if node is None or x._base is None:
+            handle = x.register_hook(partial(self._arrived, call))
+            return _Removing(handle) if x.is_leaf else None
+        inputs = node.metadata.get(self)
+        if inputs is None:
+            inputs = node.metadata[self] = []
+            node.register_prehook(partial(self._all_arrived, inputs))
+        inputs.append((x.output_nr, call))
+        return None
 
     def _state(self, trace: Trace, layout: Layout, args: tuple[Any, ...], kwargs: dict[str, Any]) -> State:
         if layout.state is None:
@@ -245,6 +239,12 @@ class Hooks:
         if (_task() == self._task or self._begin()) and call in self._reached:
             call.gradient = gradient.detach() if gradient.requires_grad else gradient
 
+    def _all_arrived(self, inputs: list[tuple[int, Call]], gradients: "tuple[Tensor | None, ...]") -> None:
+        """Gradients arrive at the operation that returned some inputs. inputs: which of its outputs they are."""
+        for number, call in inputs:
+            if (gradient := gradients[number]) is not None:
+                self._arrived(call, gradient)
+
     def _begin(self) -> bool:
         """Begin a row for a new call of backward. False where it is not to be seen."""
         if self._probe.running or not self._handles or self._full():
@@ -264,24 +264,4 @@ class Hooks:
         for name in {call.name for call in reached}:
             calls = sorted([call for call in reached if call.name == name], key=attrgetter("first"))
             steps = [step for call in calls for step in range(call.first, call.first + call.steps)]
-            self.record.backwards[-1].reached[name] = Reached(np.array(steps), _norms(calls))
-
-
-def _norms(calls: list[Call]) -> Array:
-    """Of the gradients at the steps of some calls, which are let go; NaN where there is none, or it is not finite."""
-    for call in calls:
-        if call.given is not None and (gradient := call.given.grad) is not None:
-            call.gradient, call.given.grad = gradient.detach(), None
-    measured = [(call.gradient, call.axis, call.sizes) for call in calls if call.gradient is not None]
-    there = np.repeat([call.gradient is not None for call in calls], [call.steps for call in calls])
-    for call in calls:
-        call.gradient = None
-    norms = np.full(len(there), np.nan)
-    if measured:
-        if all(axis is None and sizes is None for _, axis, sizes in measured):
-            found = norms_of_steps([gradient for gradient, *_ in measured])
-        else:
-            found = [norms_of(*one).reshape(-1) for one in measured]
-        norms[there] = torch.cat(found).cpu().numpy()
-    norms[~np.isfinite(norms)] = np.nan
-    return norms
+            self.record.backwards[-1].reached[name] = Reached(np.array(steps), norms_of_calls(calls))

@@ -81,9 +81,7 @@ def _unchanged(part: Tensor, returned: Tensor, same: ReferenceType[Tensor], vers
     if _version(part) != version:
         return False
     return part is same() or bool(
-        part.data_ptr() == returned.data_ptr()
-        and part.numel() == returned.numel() > 0
-        and part.dtype == returned.dtype
+        part.data_ptr() == returned.data_ptr() and part.numel() == returned.numel() > 0 and part.dtype == returned.dtype
     )
 
 

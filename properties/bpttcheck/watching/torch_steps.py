@@ -13,8 +13,8 @@ TimeAxis = int | Literal["module"] | None
 class Layout:
     """time_axis: of the input; None where a call is one step. input, state: the parameters that take them; None where a
     module takes no state. parts: of the state. layers: whether states are ``(layers, B, H)``. whole: whether all that
-    is returned is state, and not only what stands behind the first output. last: whether the graph of the last output is
-    part of the others' graphs, as c is of h."""
+    is returned is state, and not only what stands behind the first output. last: whether all gradients pass the last
+    output, as they pass c where h is computed from it."""
 
     time_axis: int | None
     input: str
