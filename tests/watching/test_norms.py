@@ -34,6 +34,31 @@ def test_norms_are_those_of_the_gradient_of_the_input(dtype, batch_first):
     np.testing.assert_allclose(norms, x.grad.double().flatten(1).norm(dim=1), rtol=1e-6)
 
 
+@pytest.mark.parametrize("loss", ["h", "c", "both"])
+@pytest.mark.parametrize("given", ["unbound", "indexed", "computed", "data"])
+def test_norms_of_steps_that_are_called_one_by_one(given, loss):
+    """Twice in one graph, which is retained; an input that is used twice is two steps."""
+    torch.manual_seed(0)
+    cell, x = nn.LSTMCell(D, H), torch.randn(5, B, D, requires_grad=True)
+    inputs = {"unbound": x.unbind(), "indexed": [x[t] for t in range(5)], "computed": [x[t] * 1 for t in range(5)]}
+    steps = inputs.get(given, x.detach().unbind())
+    with watch(cell) as seen:
+        state = None
+        for step in [*steps, steps[-1].detach()]:
+            state = cell(step, state)
+        for _ in range(2):
+            sum(part.sum() for name, part in zip("hc", state, strict=True) if loss in (name, "both")).backward(
+                retain_graph=True
+            )
+    state, leaves = None, [step.detach().requires_grad_() for step in [*x, x[-1]]]
+    for leaf in leaves:
+        state = cell(leaf, state)
+    sum(part.sum() for name, part in zip("hc", state, strict=True) if loss in (name, "both")).backward()
+    for call in range(2):
+        assert of(seen, call)[0] == list(range(6))
+        np.testing.assert_allclose(of(seen, call)[1], [leaf.grad.double().norm() for leaf in leaves], rtol=1e-6)
+
+
 def test_an_input_without_a_batch_and_one_given_by_keyword():
     torch.manual_seed(0)
     lstm, x = nn.LSTM(D, H, batch_first=True), torch.randn(6, D, requires_grad=True)

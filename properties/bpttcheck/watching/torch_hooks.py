@@ -1,48 +1,49 @@
 """Hooks that see a PyTorch training loop, and change nothing in it.
 
 Hooks stand in PyTorch's global tables and not in the modules, which are copied and saved as they are. A hook on the
-outputs of a forward call says that a backward reaches its steps, one on its input how large the gradient is there. Both
-are told apart by the graph task, which is one call of backward. They hold no tensor: only the norms stay.
+graph of the outputs of a forward call says that a backward reaches its steps, and one on its input keeps the gradient
+that arrives there. Both are told apart by the graph task, which is one call of backward. When it ends, the gradients
+are measured together and let go: only the norms stay.
 
 The input itself gets the hook, so that gradients are added up in the same order as without it. Where it needs no
-gradient the module is given another tensor on the same memory that needs one.
+gradient the module is given another tensor on the same memory that needs one, and where the gradient is left.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
+from operator import attrgetter
 from typing import Any
 from weakref import ReferenceType, ref
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.autograd import Variable
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.nn.utils.rnn import PackedSequence
 
 from bpttcheck.watching.record import ABSENT, UNSEEN, Backward, ForwardCall, Reached, Record, State, Trace
-from bpttcheck.watching.torch_norms import norms_of
+from bpttcheck.watching.torch_norms import Call, norms_of_calls
 from bpttcheck.watching.torch_probe import Kept, Probe
 from bpttcheck.watching.torch_states import Returned, tensors
 from bpttcheck.watching.torch_steps import Layout
 
+_task = torch._C._current_graph_task_id
 NO_GRADIENT, RECOMPUTED, TRANSFORMED = "no gradient", "recomputed", "transformed"
 
 
 @dataclass
 class Watched:
-    """A module that is watched. called: the forward call that is under way, if its input has a hook. keeps: that hook,
-    where the input is a leaf, which may live longer than the graph of the call. given: the input, the axis of time and
-    the sizes of a packed sequence."""
+    """A module that is watched. called: the forward call that is under way, its input, and the hook on that where it is
+    a leaf of the loop's own, which may live longer than the graph of the call."""
 
     module: ReferenceType[nn.Module]
     trace: Trace
     layout: Layout
     parameters: list[nn.Parameter]
-    called: ForwardCall | None = None
-    keeps: "_Removing | None" = None
-    given: "tuple[int | None, Tensor | None, Tensor] | None" = None
+    called: "tuple[Call, Tensor, _Removing | None] | None" = None
 
     def learns(self, args: tuple[Any, ...]) -> bool:
         """Whether a call with gradients computes a graph anyway."""
@@ -76,10 +77,8 @@ class Hooks:
         self._met: dict[int, Watched] = {}  # by the id of the module, which may be another's by now
         self._returned = Returned()
         self._probe = Probe(record, probe)
-        self._rows: dict[int, Backward] = {}
-        self._measured: dict[
-            str, dict[int, tuple[int, Tensor | None]]
-        ] = {}  # of the last row, by module and first step
+        self._task = -1  # of the last row
+        self._reached: set[Call] = set()  # by it
         self._handles: list[Any] = []
 
     def start(self) -> None:
@@ -106,12 +105,12 @@ class Hooks:
 
     def watch_tensor(self, x: Tensor, trace: Trace, axis: int) -> Any:
         """Measure the gradient of a tensor; returns the handle of its hook."""
-        call = ForwardCall(0, x.shape[axis], UNSEEN)
-        trace.calls.append(call)
+        trace.calls.append(ForwardCall(0, x.shape[axis], UNSEEN))
+        call = Call(trace.name, 0, x.shape[axis], axis)
 
         def arrived(gradient: Tensor) -> None:
-            self._reaches(trace.name, call, None, gradient)
-            self._arrived(trace.name, call, axis, None, gradient)
+            self._reaches(call, None, gradient)
+            self._arrived(call, gradient)
 
         return x.register_hook(arrived)
 
@@ -133,16 +132,19 @@ class Hooks:
             self._ended()
             return None
         known = self.known(module)
-        if known is None or not args or self._reason() or not known.learns(args):
+        if known is None:
             return None
-        known.called = call = self._forward_call(known, args[0])
+        known.called = None
+        if not args or self._reason() or not known.learns(args):
+            return None
         x = args[0].data if isinstance(args[0], PackedSequence) else args[0]
+        call = self._call(known, args[0], x)
         if x.requires_grad:
-            self._measure_at(x, args[0], call, known)
+            known.called = call, x, self._measure_at(x, call)
             return None
-        given = x.detach().requires_grad_()
-        self.record.made_to_need.add(known.trace.name)
-        self._measure_at(given, args[0], call, known)
+        call.given = given = x.detach().requires_grad_()
+        known.called = call, given, None
+        self.record.made_to_need.add(call.name)
         return (given if x is args[0] else args[0]._replace(data=given), *args[1:])
 
     def _after(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
@@ -150,32 +152,41 @@ class Hooks:
         known = self.known(module)
         if known is None or self._full():
             return
-        trace, layout, call = known.trace, known.layout, known.called
+        trace, layout, called = known.trace, known.layout, known.called
         known.called = None
-        if reason := self._reason():
+        reason = "" if called else self._reason()
+        if reason:
             self.record.left_out[reason] += 1
-        if reason in (RECOMPUTED, TRANSFORMED):
-            return
+            if reason != NO_GRADIENT:
+                return
         state = self._state(trace, layout, args, kwargs)
-        self._returned.remember(trace.name, not reason, tensors(layout.returned(output)), layout.layers)
-        outputs = [tensor for tensor in tensors(output) if tensor.requires_grad]
+        outputs = tensors(output)
+        returned = outputs if layout.whole else tensors(layout.returned(output))
+        self._returned.remember(trace.name, not reason, returned, layout.layers)
+        outputs = [tensor for tensor in outputs if tensor.requires_grad]
         if reason or not outputs:
             return
-        if call is None:  # the input is given by keyword, where it can only be looked at
-            call = self._forward_call(known, kwargs[layout.input])
-            if tensors(kwargs[layout.input])[0].requires_grad:
-                self._measure_at(tensors(kwargs[layout.input])[0], kwargs[layout.input], call, known)
-        trace.calls.append(call._replace(state=state))
-        if known.given is not None:
-            self._probe.keep(trace.name, Kept(call.first, call.steps, *known.given, outputs[0]))
-        for tensor in outputs:
-            tensor.register_hook(partial(self._reaches, trace.name, call, known.keeps))
-        known.keeps = known.given = None
+        if called is None:  # the input is given by keyword, where it can only be looked at
+            given = kwargs[layout.input]
+            x = given.data if isinstance(given, PackedSequence) else given
+            call = self._call(known, given, x)
+            called = call, x, self._measure_at(x, call) if x.requires_grad else None
+        call, x, keeps = called
+        trace.calls.append(ForwardCall(call.first, call.steps, state))
+        probed = x.requires_grad and self._probe.wants(trace.name)
+        if probed:
+            self._probe.keep(trace.name, Kept(call.first, call.steps, call.axis, call.sizes, x, outputs[0]))
+        reaches = partial(self._reaches, call, keeps)
+        for tensor in outputs[-1:] if layout.last and not probed else outputs:
+            node = tensor.grad_fn
+            if node is None:
+                tensor.register_hook(reaches)
+            else:
+                node.register_prehook(reaches)
 
-    def _forward_call(self, known: Watched, given: Any) -> ForwardCall:
+    def _call(self, known: Watched, given: Any, x: Tensor) -> Call:
         """Raises ValueError if the input has no gradient or no time."""
         trace, layout = known.trace, known.layout
-        x = given.data if isinstance(given, PackedSequence) else given
         if not (isinstance(x, Tensor) and x.is_floating_point()):
             what = x.dtype if isinstance(x, Tensor) else f"a {type(x).__name__}"
             raise ValueError(
@@ -184,15 +195,23 @@ class Hooks:
             )
         if not trace.calls:
             trace.least = torch.finfo(x.dtype).tiny
-        steps = len(given.batch_sizes) if isinstance(given, PackedSequence) else layout.steps(trace.name, x)
-        return ForwardCall(trace.steps, steps, UNSEEN)
+        if isinstance(given, PackedSequence):
+            return Call(trace.name, trace.steps, len(given.batch_sizes), layout.axis(x), given.batch_sizes)
+        return Call(trace.name, trace.steps, layout.steps(trace.name, x), layout.axis(x))
 
-    def _measure_at(self, x: Tensor, given: Any, call: ForwardCall, known: Watched) -> None:
-        """Put a hook on an input."""
-        sizes = given.batch_sizes if isinstance(given, PackedSequence) else None
-        handle = x.register_hook(partial(self._arrived, known.trace.name, call, known.layout.axis(x), sizes))
-        known.keeps = _Removing(handle) if x.is_leaf else None
-        known.given = (known.layout.axis(x), sizes, x)
+    def _measure_at(self, x: Tensor, call: Call) -> "_Removing | None":
+        """Put a hook on an input of the loop's own. Steps are often views that one ``unbind`` returns: such views get a
+        hook together, on that operation."""
+        node = x.grad_fn
+        if node is None or x._base is None:
+            handle = x.register_hook(partial(self._arrived, call))
+            return _Removing(handle) if x.is_leaf else None
+        inputs = node.metadata.get(self)
+        if inputs is None:
+            inputs = node.metadata[self] = []
+            node.register_prehook(partial(self._all_arrived, inputs))
+        inputs.append((x.output_nr, call))
+        return None
 
     def _state(self, trace: Trace, layout: Layout, args: tuple[Any, ...], kwargs: dict[str, Any]) -> State:
         if layout.state is None:
@@ -205,52 +224,44 @@ class Hooks:
         """Why a forward call is no step; nothing if it is one."""
         if torch._C._functorch.peek_interpreter_stack() is not None:
             return TRANSFORMED
-        if torch._C._current_graph_task_id() != -1:
+        if _task() != -1:
             return RECOMPUTED
         return "" if torch.is_grad_enabled() else NO_GRADIENT
 
-    def _reaches(self, name: str, call: ForwardCall, keeps: object, gradient: Tensor) -> None:
-        """A gradient arrives at an output of a forward call. keeps: what lives as long as its graph."""
-        if self._row():
-            self._measured.setdefault(name, {}).setdefault(call.first, (call.steps, None))
-            self._probe.take(name)
+    def _reaches(self, call: Call, keeps: object, gradients: object) -> None:
+        """Backward enters the graph of a forward call. keeps: what lives as long as that."""
+        if (_task() == self._task or self._begin()) and call not in self._reached:
+            self._reached.add(call)
+            self._probe.take(call.name)
 
-    def _arrived(
-        self, name: str, call: ForwardCall, axis: int | None, sizes: "Tensor | None", gradient: Tensor
-    ) -> None:
+    def _arrived(self, call: Call, gradient: Tensor) -> None:
         """A gradient arrives at the input of a forward call; from its outputs, or not."""
-        if self._row() and call.first in self._measured.get(name, {}):
-            self._measured[name][call.first] = (call.steps, norms_of(gradient, axis, sizes))
+        if (_task() == self._task or self._begin()) and call in self._reached:
+            call.gradient = gradient.detach() if gradient.requires_grad else gradient
 
-    def _row(self) -> bool:
-        """Begin a row if this is a new call of backward. False where it is not to be seen."""
-        if self._probe.running:
-            return False
-        task = torch._C._current_graph_task_id()
-        if task in self._rows:
-            return True
-        if not self._handles or self._full():
+    def _all_arrived(self, inputs: list[tuple[int, Call]], gradients: "tuple[Tensor | None, ...]") -> None:
+        """Gradients arrive at the operation that returned some inputs. inputs: which of its outputs they are."""
+        for number, call in inputs:
+            if (gradient := gradients[number]) is not None:
+                self._arrived(call, gradient)
+
+    def _begin(self) -> bool:
+        """Begin a row for a new call of backward. False where it is not to be seen."""
+        if self._probe.running or not self._handles or self._full():
             return False
         self.settle()
-        self._rows = {task: Backward({trace.name: trace.steps for trace in self.record.traces})}
-        self.record.backwards.append(self._rows[task])
+        self._task = _task()
+        self.record.backwards.append(Backward({trace.name: trace.steps for trace in self.record.traces}))
+        Variable._execution_engine.queue_callback(self.settle)
         return True
 
     def _full(self) -> bool:
         return self.record.limit is not None and len(self.record.backwards) >= self.record.limit
 
     def settle(self) -> None:
-        """Turn what was measured into numbers; on a GPU this waits for it, once a row."""
-        for name, measured in self._measured.items():
-            calls = sorted(measured.items())
-            steps = [np.arange(first, first + length) for first, (length, _) in calls]
-            there = [norms for _, (_, norms) in calls if norms is not None]
-            unknown = torch.full((), torch.nan, dtype=torch.float64, device=there[0].device if there else "cpu")
-            norms = torch.cat(
-                [(unknown.expand(length) if found is None else found.reshape(-1)) for _, (length, found) in calls]
-            )
-            numbers = norms.cpu().numpy()
-            self.record.backwards[-1].reached[name] = Reached(
-                np.concatenate(steps), np.where(np.isfinite(numbers), numbers, np.nan)
-            )
-        self._measured = {}
+        """Turn the gradients of the last row into norms; on a GPU this waits for it, once a row."""
+        reached, self._reached = self._reached, set()
+        for name in {call.name for call in reached}:
+            calls = sorted([call for call in reached if call.name == name], key=attrgetter("first"))
+            steps = [step for call in calls for step in range(call.first, call.first + call.steps)]
+            self.record.backwards[-1].reached[name] = Reached(np.array(steps), norms_of_calls(calls))

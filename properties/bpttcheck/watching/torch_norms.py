@@ -1,7 +1,31 @@
-"""Norms of a gradient, one for each step; none of them is rounded to zero or to infinity."""
+"""Norms of gradients, one for each step; none of them is rounded to zero or to infinity."""
 
+from dataclasses import dataclass
+from itertools import groupby, islice
+from operator import attrgetter
+
+import numpy as np
 import torch
 from torch import Tensor
+
+from bpttref.arrays import Array
+
+_TOGETHER = 64  # gradients of a step that are copied into one, to be measured in one operation
+
+
+@dataclass(slots=True, eq=False)
+class Call:
+    """A forward call that backward may reach, the same object in all of its hooks. axis: of time in its input. sizes:
+    of a packed sequence. given: the input, if it was made to need a gradient. gradient: of the input, where the last
+    row reached it."""
+
+    name: str
+    first: int
+    steps: int
+    axis: int | None
+    sizes: "Tensor | None" = None
+    given: "Tensor | None" = None
+    gradient: "Tensor | None" = None
 
 
 def norms_of(gradient: Tensor, axis: int | None, sizes: "Tensor | None" = None) -> Tensor:
@@ -18,3 +42,33 @@ def norms_of(gradient: Tensor, axis: int | None, sizes: "Tensor | None" = None) 
     largest = g.abs().amax(others, keepdim=True)
     scale = torch.where(largest > 0, largest, 1)
     return scale.reshape(-1) * torch.linalg.vector_norm(g / scale, dim=others).reshape(-1)
+
+
+def norms_of_calls(calls: list[Call]) -> Array:
+    """``(steps,)``, of the gradients at the steps of calls, which are let go; NaN where there is none, or it is not
+    finite."""
+    for call in calls:
+        if call.given is not None and (gradient := call.given.grad) is not None:
+            call.gradient, call.given.grad = gradient.detach(), None
+    measured = [(call.gradient, call.axis, call.sizes) for call in calls if call.gradient is not None]
+    there = [call.gradient is not None for call in calls for _ in range(call.steps)]
+    for call in calls:
+        call.gradient = None
+    norms = np.full(len(there), np.nan)
+    if measured:
+        if all([axis is None and sizes is None for _, axis, sizes in measured]):
+            found = _of_steps([gradient for gradient, *_ in measured])
+        else:
+            found = [norms_of(*one).reshape(-1) for one in measured]
+        norms[there] = torch.cat(found).cpu().numpy()
+        norms[~np.isfinite(norms)] = np.nan
+    return norms
+
+
+def _of_steps(gradients: list[Tensor]) -> list[Tensor]:
+    """Of gradients that are one step each; those of one shape are measured together."""
+    norms = []
+    for _, alike in groupby(gradients, attrgetter("shape")):
+        while piece := list(islice(alike, _TOGETHER)):
+            norms.append(norms_of(torch.stack(piece), 0))
+    return norms

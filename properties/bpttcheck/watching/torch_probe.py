@@ -37,11 +37,14 @@ class Probe:
         self._probed: dict[str, int] = {}
         self.running = False
 
+    def wants(self, name: str) -> bool:
+        """Whether the next call of backward of a module is probed."""
+        return self._outputs > 0 and self._probed.get(name, 0) < CALLS
+
     def keep(self, name: str, call: Kept) -> None:
         """Remember a forward call for the next call of backward."""
-        wanted = self._outputs and self._probed.get(name, 0) < CALLS
         axis = None if call.sizes is not None else call.axis
-        if wanted and (axis is None or call.y.shape[axis : axis + 1] == (call.steps,)):
+        if axis is None or call.y.shape[axis : axis + 1] == (call.steps,):
             self._kept.setdefault(name, []).append(call)
 
     def forget(self) -> None:

@@ -5,7 +5,9 @@ copied or changed on the way, rows of the batch are compared by value.
 """
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, NamedTuple
+from weakref import ReferenceType, ref
 
 import torch
 from torch import Tensor
@@ -16,9 +18,11 @@ _NEW, _OTHER = -1, -2  # a row of zeros; a row that no module returned
 
 
 class _Returned(NamedTuple):
-    """The state that a module returned last. The tensors share storage with the module's, and have no graph."""
+    """The state that a module returned last. parts: tensors that share storage with the module's, and have no graph.
+    same: the module's, while they live. versions: how often each was written to by then."""
 
     parts: list[Tensor]
+    same: list[ReferenceType[Tensor]]
     versions: list[int]
     layers: bool
 
@@ -33,14 +37,14 @@ class Returned:
         """Keep what a module returned, in place of what it returned before. layers: whether states are those of a
         stack, ``(layers, B, H)``; else the batch is their first axis."""
         self._last[name, with_gradient] = _Returned(
-            [part.detach() for part in parts], [_version(part) for part in parts], layers
+            [part.detach() for part in parts], [ref(part) for part in parts], [_version(part) for part in parts], layers
         )
 
     def describe(self, name: str, parts: list[Tensor], layers: bool) -> State:
         """What the state is that a module of this name is given."""
         last = self._last.get((name, True))
-        if last and len(last.parts) == len(parts) and all(map(_unchanged, parts, last.parts, last.versions)):
-            return State(tuple([_kind(part, None) for part in parts]), name)  # as in most calls
+        if last and len(last.parts) == len(parts) and all(map(_unchanged, parts, *last[:3])):
+            return _returned(name, tuple([part.requires_grad for part in parts]))  # as in most calls
         candidates = sorted(self._last, key=lambda key: (key[0] != name, not key[1]))
         found = [self._find(candidates, i, part, layers) for i, part in enumerate(parts)]
         kinds = tuple(_kind(part, rows) for part, (_, rows) in zip(parts, found, strict=True))
@@ -58,7 +62,7 @@ class Returned:
         """Who returned a part of a state, and which row each of its rows was; None for the rows as they were."""
         for key in candidates:
             last = self._last[key]
-            if i < len(last.parts) and _unchanged(part, last.parts[i], last.versions[i]):
+            if i < len(last.parts) and _unchanged(part, last.parts[i], last.same[i], last.versions[i]):
                 return key, None
         values = _by_row(part.detach(), layers)
         rows = [_OTHER if other else _NEW for other in values.any(1).tolist()]
@@ -72,19 +76,24 @@ class Returned:
         return ("", True), rows
 
 
-def _unchanged(part: Tensor, returned: Tensor, version: int) -> bool:
+def _unchanged(part: Tensor, returned: Tensor, same: ReferenceType[Tensor], version: int) -> bool:
     """Whether it is the memory that was returned, with the values of then."""
-    return bool(
-        part.data_ptr() == returned.data_ptr()
-        and _version(part) == version
-        and part.numel() == returned.numel() > 0
-        and part.dtype == returned.dtype
+    if _version(part) != version:
+        return False
+    return part is same() or bool(
+        part.data_ptr() == returned.data_ptr() and part.numel() == returned.numel() > 0 and part.dtype == returned.dtype
     )
 
 
 def _version(part: Tensor) -> int:
     """How often its memory was written to; -1 where that is not counted."""
     return -1 if part.is_inference() else part._version
+
+
+@cache
+def _returned(name: str, graphs: tuple[bool, ...]) -> State:
+    """A state that a module returned. graphs: which parts have one."""
+    return State(tuple([Kind.CARRIED if graph else Kind.DETACHED for graph in graphs]), name)
 
 
 def _by_row(state: Tensor, layers: bool) -> Tensor:
@@ -121,5 +130,8 @@ def tensors(tree: Any) -> list[Tensor]:
     """The floating tensors in tuples, lists and mappings."""
     if isinstance(tree, Tensor):
         return [tree] if tree.is_floating_point() else []
-    branches = tree.values() if isinstance(tree, Mapping) else tree if isinstance(tree, tuple | list) else ()
+    branches = tree if isinstance(tree, _SEQUENCES) else tree.values() if isinstance(tree, Mapping) else ()
     return [tensor for branch in branches for tensor in tensors(branch)]
+
+
+_SEQUENCES = (tuple, list)

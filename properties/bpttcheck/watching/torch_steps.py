@@ -13,7 +13,8 @@ TimeAxis = int | Literal["module"] | None
 class Layout:
     """time_axis: of the input; None where a call is one step. input, state: the parameters that take them; None where a
     module takes no state. parts: of the state. layers: whether states are ``(layers, B, H)``. whole: whether all that
-    is returned is state, and not only what stands behind the first output."""
+    is returned is state, and not only what stands behind the first output. last: whether all gradients pass the last
+    output, as they pass c where h is computed from it."""
 
     time_axis: int | None
     input: str
@@ -21,6 +22,7 @@ class Layout:
     parts: tuple[str, ...] = ("state",)
     layers: bool = False
     whole: bool = False
+    last: bool = False
 
     def axis(self, x: Tensor) -> int | None:
         """That of time; ``torch.nn`` puts it first where there is no batch."""
@@ -47,7 +49,7 @@ def layout_of(module: nn.Module, time_axis: TimeAxis = "module") -> Layout:
     if isinstance(module, nn.RNNBase):
         return Layout(1 if module.batch_first else 0, "input", "hx", parts, layers=True)
     if isinstance(module, nn.RNNCellBase):
-        return Layout(None, "input", "hx", parts, whole=True)
+        return Layout(None, "input", "hx", parts, whole=True, last=len(parts) > 1)
     if time_axis == "module":
         raise ValueError(
             f"{type(module).__name__} does not say where time is: give time_axis=0 or 1, the axis of time of its "
