@@ -20,6 +20,7 @@ CONTENTS = {
         "docs/your-arrays",
         "docs/your-own",
         "docs/own-cells",
+        "docs/own-cells-seen",
         "docs/numpy-lstm",
         "docs/any-language",
         "docs/in-ci",
