@@ -130,7 +130,7 @@ def markdown(lines: list[dict[str, Any]], command: str) -> str:
         " number of the array. The smallest of all cases of a run counts. The table has the median of the runs and, in"
         " brackets, the largest. A gradient that is declared to differ on purpose is not compared in float64.",
         "",
-        f"Made by `{command}`: the cells of `tests/own_cells.py`, {seeds} seeds, {EXAMPLES} cases for each of both dtypes."
+        f"Made by `{command}`: the cells of `tests/own_cells.py`, {seeds} seeds, {EXAMPLES} cases in each dtype."
         f" Of {len(planted)} runs in which one array had three times the error that is seen, {sum(planted)} failed."
         f" {len(lines)} runs of all laws on the correct cells had {alarms} false alarms.",
         "",
