@@ -78,7 +78,7 @@ class Verify(Benchmark):
             results = list(judge(Reference(), LAWS, cells=["lstm"], dtypes=["float64"], examples=10, seed=1))
             return (time.process_time() - start) / sum(result.status == "passed" for result in results)
         cell = CELLS["lstm"]
-        right = Fault("none", "the reference", "", (), (cell,), lambda: Reference().vjp)
+        right = Fault("none", "the reference", "", (), (cell,), lambda *correct: Reference().vjp)
         case, _ = detection.realise(detection.PLAIN, cell, "float64", Reference().capabilities())
         library, check = detection.PEERS[checker]
         try:
