@@ -45,12 +45,12 @@ class CustomCell:
     ``Gradients.x``. Without it there is one input, x, of shape ``(D,)``. Names have no dot, are none of x, y, loss,
     W_qh and b_q, and those of parameters, states and streams differ.
 
-    domains: by the name of a stream, state or parameter, where its numbers may lie (`Domain`); any number where nothing
-    is said. without_cotangent: states that are handed on but not differentiated by, such as a stabiliser: their
-    cotangents are zero, and their gradients are not looked at. surrogate: streams, states and parameters of which
-    gradients are meant to differ from the derivatives of the forward pass, and states of whose cotangents that is so:
-    those behind a spike, a straight-through estimator, a clipped gradient or a stabiliser that is taken for constant.
-    They are left out of what is compared with differences.
+    domains: by the name of a stream, state or parameter, where its numbers may lie, as ``bpttcheck.custom_cell.Domain``
+    says; any number where nothing is said. without_cotangent: states that are handed on but not differentiated by, such
+    as a stabiliser: their cotangents are zero, and their gradients are not looked at. surrogate: streams, states and
+    parameters of which gradients are meant to differ from the derivatives of the forward pass, and states of whose
+    cotangents that is so: those behind a spike, a straight-through estimator, a clipped gradient or a stabiliser that
+    is taken for constant. They are left out of what is compared with differences.
 
     affine: by the name of a state, those outputs ("y", and final states by name) that are affine in its initial value
     while all else that goes in stays: ``{"S": ("S", "y")}`` of linear attention. A mixture of two of its values must be
