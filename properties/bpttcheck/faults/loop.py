@@ -9,10 +9,11 @@ import numpy as np
 from bpttcheck.cases.blocks import streams
 from bpttcheck.cases.changes import of_steps
 from bpttcheck.contract import Case, Cotangents, CustomCell, Gradients, Outputs, Pullback
-from bpttcheck.faults.planting import PULLBACK, Altered, Fault, Pulled, Vjp
+from bpttcheck.faults.planting import PULLBACK, Altered, Fault, Pulled, Vjp, by_steps
 from bpttref import GRU, LSTM, RNN, Full, trees, zero_states
 from bpttref.arrays import Array
 from bpttref.cells import Tape
+from bpttref.network import States
 
 # mypy: disable-error-code="misc, no-any-return"
 
@@ -22,32 +23,16 @@ def step_by_step(order: Callable[[int], Sequence[int]], correct: Vjp) -> Vjp:
 
     def faulty(case: Case) -> tuple[Outputs, Pullback]:
         simple = case.truncation == Full() and case.lengths is None and len(case.parameters[0]) == 1
-        outputs, pullback = correct(case)
-        state = case.initial
-        if state is None and not isinstance(case.cell, CustomCell):
-            state = zero_states(case.cell, case.parameters, case.B)
-        if not simple or state is None:
-            return outputs, pullback
-        pulls = []
-        for t in range(case.T):
-            step, pull = correct(replace(of_steps(case, slice(t, t + 1)), initial=state))
-            pulls.append(pull)
-            assert step.final is not None
-            state = step.final
+        begins = case.initial
+        if begins is None and not isinstance(case.cell, CustomCell):
+            begins = zero_states(case.cell, case.parameters, case.B)
+        if not simple or begins is None:
+            return correct(case)
 
-        def backward(cotangents: Cotangents) -> Gradients:
-            dy, carried = cotangents
-            full = pullback(cotangents)
-            dx = trees.scale(full.x, 0)
-            parameters = trees.scale(full.parameters, 0)
-            for t in order(case.T):
-                found = pulls[t](Cotangents(None if dy is None else dy[t : t + 1], carried))
-                parameters, carried = trees.add(parameters, found.parameters), found.initial
-                for name, array in streams(dx).items():
-                    array[t : t + 1] = streams(found.x)[name]
-            return Gradients(dx, parameters, trees.scale(full.initial, 0) if carried is None else carried)
+        def step_of(t: int, state: States) -> Case:
+            return replace(of_steps(case, slice(t, t + 1)), initial=state)
 
-        return outputs, backward
+        return by_steps(correct, replace(case, initial=begins), step_of, order(case.T))
 
     return faulty
 

@@ -1,12 +1,13 @@
 """How a fault is planted: each mechanism is the smallest change to what is right that makes it wrong."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
 from bpttcheck.adapters.reference import Reference, with_loss
+from bpttcheck.cases.blocks import streams
 from bpttcheck.contract import Capabilities, Case, Cotangents, CustomCell, Gradients, Outputs, Pullback
 from bpttref import Cell, Full, Links, trees
 from bpttref.arrays import Array
@@ -126,6 +127,39 @@ def with_outputs(change: Callable[[Case, Outputs], Outputs], correct: Vjp) -> Vj
         return change(case, outputs), pullback
 
     return faulty
+
+
+def by_steps(
+    correct: Vjp,
+    case: Case,
+    step_of: Callable[[int, Any], Case],
+    order: Sequence[int],
+    crossing: Callable[[int, Any], Any] = lambda t, states: states,
+) -> tuple[Outputs, Pullback]:
+    """What is right, with a backward loop over calls of single steps.
+
+    step_of: the case of a step, from the state before it. order: in which the loop takes the steps. crossing: what
+    cotangents of the state before a step become on their way to the step before.
+    """
+    outputs, pullback = correct(case)
+    pulls, state = [], case.initial
+    for t in range(case.T):
+        step, pull = correct(step_of(t, state))
+        pulls.append(pull)
+        state = step.final
+
+    def backward(cotangents: Cotangents) -> Gradients:
+        dy, carried = cotangents
+        full = pullback(cotangents)
+        dx, parameters = trees.scale(full.x, 0), trees.scale(full.parameters, 0)
+        for t in order:
+            found = pulls[t](Cotangents(None if dy is None else dy[t : t + 1], carried))
+            parameters, carried = trees.add(parameters, found.parameters), crossing(t, found.initial)
+            for name, array in streams(dx).items():
+                array[t : t + 1] = streams(found.x)[name]
+        return Gradients(dx, parameters, trees.scale(full.initial, 0) if carried is None else carried)
+
+    return outputs, backward
 
 
 def by_matrix(kinds: type | tuple[type, ...], matrix: Callable[[Any, int], Array], correct: Vjp) -> Vjp:

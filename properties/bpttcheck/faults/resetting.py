@@ -6,12 +6,12 @@ from functools import partial
 
 import numpy as np
 
-from bpttcheck.cases.blocks import streams
 from bpttcheck.cases.changes import of_steps
-from bpttcheck.contract import Case, Cotangents, Gradients, Outputs, Pullback
-from bpttcheck.faults.planting import Fault, Vjp, with_case
+from bpttcheck.contract import Case, Outputs, Pullback
+from bpttcheck.faults.planting import Fault, Vjp, by_steps, with_case
 from bpttref import LSTM, RNN, Full, trees
 from bpttref.arrays import Array
+from bpttref.network import States
 
 
 def a_step_later(flags: Array) -> Array:
@@ -39,38 +39,24 @@ def backward_with_flags(change: Callable[[Array], Array], correct: Vjp) -> Vjp:
     """The forward pass is right; the backward pass takes other flags, where rows are reset to zeros."""
 
     def faulty(case: Case) -> tuple[Outputs, Pullback]:
-        outputs, pullback = correct(case)
-        flags, state = case.resets, case.initial
+        flags = case.resets
         simple = case.truncation == Full() and case.lengths is None and case.reset_to == "zeros"
-        if flags is None or state is None or not simple:
-            return outputs, pullback
+        if flags is None or case.initial is None or not simple:
+            return correct(case)
+        cut = change(flags)
 
         def without(rows: Array) -> Callable[[Array], Array]:
             return lambda array: np.where(rows.reshape(-1, *[1] * (array.ndim - 1)), 0, array).astype(array.dtype)
 
-        pulls = []
-        for t in range(case.T):
+        def step_of(t: int, state: States) -> Case:
             start = trees.each(without(flags[t]), state)
-            step, pull = correct(replace(of_steps(case, slice(t, t + 1)), initial=start, resets=None))
-            pulls.append(pull)
-            state = step.final
-        cut = change(flags)
+            return replace(of_steps(case, slice(t, t + 1)), initial=start, resets=None)
 
-        def backward(cotangents: Cotangents) -> Gradients:
-            dy, carried = cotangents
-            full = pullback(cotangents)
-            dx, parameters = trees.copy(full.x), trees.scale(full.parameters, 0)
-            for t in reversed(range(case.T)):
-                found = pulls[t](Cotangents(None if dy is None else dy[t : t + 1], carried))
-                parameters, carried = (
-                    trees.add(parameters, found.parameters),
-                    trees.each(without(cut[t]), found.initial),
-                )
-                for name, array in streams(dx).items():
-                    array[t : t + 1] = streams(found.x)[name]
-            return Gradients(dx, parameters, carried if case.T else full.initial)
+        def crossing(t: int, states: States) -> States:
+            found: States = trees.each(without(cut[t]), states)
+            return found
 
-        return outputs, backward
+        return by_steps(correct, case, step_of, range(case.T)[::-1], crossing)
 
     return faulty
 
