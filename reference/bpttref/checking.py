@@ -32,9 +32,13 @@ def check_resets(parameters: _Tree, x: Array, resets: Array | None, reset_to: st
         raise ValueError("resets are not defined for the reverse direction: use one direction")
 
 
-def check_arguments(
-    cell: Cell, parameters: _Tree, x: Array, initial: _Tree, lengths: Array | None, strategy: Strategy
-) -> None:
+def check_strategy(parameters: _Tree, strategy: Strategy) -> None:
+    """That truncation goes one way."""
+    if not isinstance(strategy, Full) and any(len(layer) > 1 for layer in parameters):
+        raise ValueError(f"{strategy} is not defined for the reverse direction: use one direction, or Full()")
+
+
+def check_arguments(cell: Cell, parameters: _Tree, x: Array, initial: _Tree, lengths: Array | None) -> None:
     """That `bpttref.vjp` can take these arguments."""
     dtype = parameters[0][0]["W_hh"].dtype
     if is_tokens(x) and x.ndim != 2:
@@ -46,8 +50,6 @@ def check_arguments(
     for k, (layer, states) in enumerate(zip(parameters, initial, strict=True)):
         if len(layer) > 2:
             raise ValueError(f"layer {k} has {len(layer)} directions; a layer has one, or forward and reverse")
-        if len(layer) > 1 and not isinstance(strategy, Full):
-            raise ValueError(f"{strategy} is not defined for the reverse direction: use one direction, or Full()")
         for p, state in zip(layer, states, strict=True):
             H = p["W_hh"].shape[-1]
             rows, D = len(cell.gates) * H, p["W_hx"].shape[-1] if width is None else width

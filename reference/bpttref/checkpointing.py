@@ -19,10 +19,10 @@ from bpttref.network import (
     Outputs,
     Pullback,
     ResetTo,
-    RestartingPullback,
     States,
+    StrategyPullback,
     carried,
-    restarting,
+    unroll,
 )
 from bpttref.strategies import Full, Links, LinkStrategy
 
@@ -54,12 +54,11 @@ def checkpointed_vjp(
     starts = range(0, max(1, T), size)  # without steps one piece, of none
     xi, to = strategy.links(T), initial if reset_to == "initial" else None
 
-    def run(start: int, state: States) -> tuple[Outputs, RestartingPullback]:
+    def run(start: int, state: States) -> tuple[Outputs, StrategyPullback]:
         steps = slice(start, start + size)
         inside = None if lengths is None else np.clip(lengths - start, 0, len(x[steps]))
-        links = Links((1.0, *xi[steps][1:].tolist()))
         flags = None if resets is None else resets[steps]
-        return restarting(cell, parameters, x[steps], state, inside, links, True, flags, to)
+        return unroll(cell, parameters, x[steps], state, inside, True, flags, to)
 
     y = np.empty((T, x.shape[1], parameters[-1][0]["W_hh"].shape[-1]), parameters[0][0]["W_hh"].dtype)
     checkpoints: list[States] = []
@@ -79,7 +78,8 @@ def checkpointed_vjp(
         for start, checkpoint in zip(reversed(starts), reversed(checkpoints), strict=True):
             steps = slice(start, start + size)
             pull = run(start, checkpoint)[1]
-            gradients, anew = pull(Cotangents(None if cotangents.y is None else cotangents.y[steps], final))
+            links = Links((1.0, *xi[steps][1:].tolist()))
+            gradients, anew = pull(Cotangents(None if cotangents.y is None else cotangents.y[steps], final), links)
             again = trees.add(again, anew)
             del pull  # free this piece's tape before the next one is made
             if dx is not None:

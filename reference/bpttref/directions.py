@@ -68,6 +68,17 @@ class Direction:
                     incoming[k] = sequence if so_far is None else so_far + sequence
         return incoming, after
 
+    def entering_as_losses(self, dy: Array | None, dfinal: NamedState) -> list[Array | None]:
+        """The same, of at least one step, where cotangents of final states are part of the last step's loss."""
+        incoming, after = self.entering(dy, dfinal)
+        for k, name in enumerate(self.unrolled.cell.states):
+            if self._lengths is None and name in dfinal:
+                so_far = incoming[k]
+                sequence = np.zeros_like(self.unrolled.tape.states[k][1:]) if so_far is None else so_far.copy()
+                sequence[-1] += after[k]
+                incoming[k] = sequence
+        return incoming
+
     def gradients(self, back: Pulled, dfinal: NamedState) -> OwnGradients:
         """The gradients by name, from what came back."""
         names = self.unrolled.cell.states

@@ -16,10 +16,10 @@ import numpy as np
 from bpttref import trees
 from bpttref.arrays import Array
 from bpttref.cells import Cell
-from bpttref.checking import check_arguments, check_cotangents, check_resets, check_tokens
+from bpttref.checking import check_arguments, check_cotangents, check_resets, check_strategy, check_tokens
 from bpttref.directions import Direction, OwnGradients, without_padding
 from bpttref.inputs import is_tokens
-from bpttref.strategies import Blocks, Full, Last, LinkStrategy, Strategy, Window
+from bpttref.strategies import Blocks, Full, Last, Strategy, Window
 from bpttref.unrolling import NamedState, Parameters, Resets, backward, sweep
 
 States: TypeAlias = tuple[tuple[NamedState, ...], ...]
@@ -60,8 +60,9 @@ Pullback: TypeAlias = Callable[[Cotangents], Gradients]
 for at once."""
 
 
-RestartingPullback: TypeAlias = Callable[[Cotangents], tuple[Gradients, States | None]]
-"""A pullback that gives, besides, the gradients of the states that rows are reset to; None without resets."""
+StrategyPullback: TypeAlias = Callable[[Cotangents, Strategy], tuple[Gradients, States | None]]
+"""A pullback of one forward pass by any strategy. It gives, besides, the gradients of the states that rows are reset
+to; None without resets."""
 
 
 def zero_states(cell: Cell, parameters: AllParameters, batch: int) -> States:
@@ -95,7 +96,7 @@ def vjp(
     pull_inputs: bool = True,
     resets: Array | None = None,
     reset_to: ResetTo = "zeros",
-) -> tuple[Outputs, Pullback]:
+) -> tuple[Outputs, Callable[..., Gradients]]:
     """Outputs now, gradients when asked.
 
     parameters: by layer, direction and name, ``W_hx (G*H, D)``, ``W_hh (G*H, H)``, ``b_hx`` and ``b_hh (G*H,)``, as the
@@ -103,41 +104,41 @@ def vjp(
     ``(B,)``, the steps of each row, T if None. strategy: how to truncate. pull_inputs: whether the gradient of ``x`` is
     wanted. resets: flags ``(T, B)``: before a step a row starts anew, from zeros or, with ``reset_to`` "initial", from
     its initial states, whose gradient is then the sum over all these starts. A reset replaces the link, whatever its
-    multiplier is. The pullback may be called any number of times; it keeps the O(T) tape of the forward pass.
+    multiplier is. The pullback may be called any number of times, also with another strategy than this one, as
+    ``pullback(cotangents, strategy)``; it keeps the O(T) tape of the forward pass.
 
     Truncation and resets are defined forward in time: with two directions the strategy must be `Full`, without resets.
-    Raises ValueError where shapes, dtypes, tokens or the strategy do not fit; the pullback, where cotangents do not.
+    Raises ValueError where shapes, dtypes, tokens or the strategy do not fit; the pullback, where cotangents or its
+    strategy do not.
     """
     B = x.shape[1 if is_tokens(x) else -2]
     states = zero_states(cell, parameters, B) if initial is None else initial
     check_resets(parameters, x, resets, reset_to)
+    check_strategy(parameters, strategy)
     to = states if reset_to == "initial" else None
-    outputs, pull = restarting(cell, parameters, x, states, lengths, strategy, pull_inputs, resets, to)
+    outputs, pull = unroll(cell, parameters, x, states, lengths, pull_inputs, resets, to)
 
-    def pullback(cotangents: Cotangents) -> Gradients:
-        gradients, again = pull(cotangents)
+    def pullback(cotangents: Cotangents, strategy: Strategy = strategy) -> Gradients:
+        check_strategy(parameters, strategy)
+        gradients, again = pull(cotangents, strategy)
         return gradients if to is None else gradients._replace(initial=trees.add(gradients.initial, again))
 
     return outputs, pullback
 
 
-def restarting(
+def unroll(
     cell: Cell,
     parameters: AllParameters,
     x: Array,
     states: States,
     lengths: Array | None,
-    strategy: Strategy,
     pull_inputs: bool,
     resets: Array | None,
     to: States | None,
-) -> tuple[Outputs, RestartingPullback]:
-    """`vjp` where rows are reset ``to`` states of their own, zeros if None: the pullback gives the gradients of these,
-    too, None without resets."""
-    T, B = len(x), x.shape[1 if is_tokens(x) else -2]
-    check_arguments(cell, parameters, x, states, lengths, strategy)
-    if lengths is None and isinstance(strategy, Blocks | Window | Last):
-        lengths = np.full(B, T)  # cotangents of final states then enter with the last step's loss
+) -> tuple[Outputs, StrategyPullback]:
+    """`vjp` of any strategy, where rows are reset ``to`` states of their own, zeros if None."""
+    T = len(x)
+    check_arguments(cell, parameters, x, states, lengths)
     if resets is not None and lengths is not None:
         resets = resets & (np.arange(T)[:, None] < lengths)
     layers: list[list[Direction]] = []
@@ -156,13 +157,13 @@ def restarting(
     layer_input.flags.writeable = False  # it may be a view of the tape
     final = tuple(tuple(d.final for d in layer) for layer in layers)
 
-    def pullback(cotangents: Cotangents) -> tuple[Gradients, States | None]:
+    def pullback(cotangents: Cotangents, strategy: Strategy) -> tuple[Gradients, States | None]:
         dy = cotangents.y
         check_cotangents(dy, cotangents.final, layer_input, final)
         if dy is not None and lengths is not None:
             dy = without_padding(dy, lengths)
         dfinal = cotangents.final or tuple(tuple({} for _ in directions) for directions in layers)
-        if isinstance(strategy, Blocks | Window):
+        if isinstance(strategy, Blocks | Window) and T:
             dx, gradients = _pull_sweeps(layers, dy, dfinal, strategy, pull_inputs)
         else:
             dx, gradients = _pull_links(layers, dy, dfinal, strategy, pull_inputs)
@@ -183,12 +184,12 @@ def _pull_links(
     layers: list[list["Direction"]],
     dy: Array | None,
     dfinal: States,
-    strategy: LinkStrategy | Last,
+    strategy: Strategy,
     pull_inputs: bool,
 ) -> tuple[Array | None, list[_LayerGradients]]:
     """Pull back through a stack, layer by layer: the multiplier of a step applies to every layer's state."""
     T = len(layers[0][0].y)
-    links = strategy.links(T)
+    links = np.ones(T) if isinstance(strategy, Blocks | Window) else strategy.links(T)
     silent = max(0, T - strategy.k) if isinstance(strategy, Last) else 0  # the losses that contribute nothing
     gradients: list[_LayerGradients] = []
     for layer, final in zip(reversed(layers), reversed(dfinal), strict=True):
@@ -215,7 +216,7 @@ def _pull_sweeps(
     stack = [layer[0] for layer in layers]
     finals = [final[0] for final in dfinal]
     shares = [None] * (len(stack) - 1) + [dy]
-    incoming = [d.entering(share, final)[0] for d, share, final in zip(stack, shares, finals, strict=True)]
+    incoming = [d.entering_as_losses(share, final) for d, share, final in zip(stack, shares, finals, strict=True)]
     k1, k2 = (1, strategy.tau) if isinstance(strategy, Window) else (strategy.k1, strategy.k2)
     swept = sweep([d.unrolled for d in stack], [d.x for d in stack], incoming, k1, k2, pull_inputs)
     gradients = [

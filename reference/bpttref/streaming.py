@@ -22,10 +22,10 @@ from bpttref.network import (
     Cotangents,
     Gradients,
     ResetTo,
-    RestartingPullback,
     States,
+    StrategyPullback,
     carried,
-    restarting,
+    unroll,
 )
 from bpttref.strategies import Full, Links, LinkStrategy
 
@@ -36,7 +36,8 @@ ChunkObjective: TypeAlias = Callable[[Array, int], Evaluated]  # (outputs (L, B,
 class _Piece(NamedTuple):
     start: int
     link: float  # the multiplier of the link into its first step
-    pullback: RestartingPullback
+    links: Links  # those of the steps after it
+    pullback: StrategyPullback
     dy: Array
 
 
@@ -71,12 +72,12 @@ def streamed_gradients(
         flags = None if resets is None else resets[start : start + len(x)]
         check_resets(parameters, x, flags, reset_to)
         wanted = receive_dx is not None
-        outputs, pullback = restarting(cell, parameters, x, state, None, links, wanted, flags, to)
+        outputs, pullback = unroll(cell, parameters, x, state, None, wanted, flags, to)
         assert outputs.y is not None and outputs.final is not None
         state = outputs.final
         evaluated = objective(outputs.y, start)
         loss, readout = loss + evaluated.loss, trees.add(readout, evaluated.readout)
-        segment.append(_Piece(start, float(xi[0]), pullback, evaluated.dy))
+        segment.append(_Piece(start, float(xi[0]), links, pullback, evaluated.dy))
         del outputs, pullback, evaluated  # they would keep this piece's tape until the next one is there
     total, again = _pull_segment(segment, total, again, receive_dx)
     if to is not None:
@@ -109,7 +110,7 @@ def _pull_segment(
     final: States | None = None
     while segment:
         piece = segment.pop()
-        gradients, anew = piece.pullback(Cotangents(piece.dy, final))
+        gradients, anew = piece.pullback(Cotangents(piece.dy, final), piece.links)
         again = trees.add(again, anew)
         final = carried(gradients.initial, piece.link)
         if receive_dx is not None and gradients.x is not None:

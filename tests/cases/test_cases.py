@@ -15,7 +15,7 @@ from bpttcheck.cases.realising import realise
 from bpttcheck.cases.smaller import smaller_draws
 from bpttcheck.cases.truncations import DRAWN
 from bpttcheck.measuring.comparisons import compare
-from bpttcheck.measuring.tolerance import measure
+from bpttcheck.measuring.scales import measure
 from bpttref import CELLS, LSTM, RNN, Blocks, Last, Window
 
 ALL = Reference().capabilities()

@@ -18,7 +18,7 @@ from bpttcheck.explaining.failure import write_failure
 from bpttcheck.explaining.matrix_in_words import in_words
 from bpttcheck.explaining.xray import xray
 from bpttcheck.faults import FAULTS, Faulty
-from bpttcheck.measuring.tolerance import measure
+from bpttcheck.measuring.scales import measure
 from bpttcheck.running.child import Here
 from bpttcheck.running.oracle import reference_is_confirmed
 from bpttcheck.running.question import Question

@@ -127,7 +127,7 @@ def test_chaos_is_no_excuse():
 
     class Loses(Reference):
         def capabilities(self):
-            chaos = {"T": (40,), "H": (16,), "B": (2,)}
+            chaos = {"T": (40,), "H": (8,), "B": (2,)}
             return replace(super().capabilities(), cells=(RNN("tanh"),), sizes=chaos, layers=1, bidirectional=False)
 
         def vjp(self, case):

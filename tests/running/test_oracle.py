@@ -7,7 +7,7 @@ from bpttcheck import Cotangents
 from bpttcheck.adapters.reference import Reference
 from bpttcheck.cases.drawing import Draw
 from bpttcheck.cases.realising import realise
-from bpttcheck.measuring.tolerance import measure
+from bpttcheck.measuring.scales import measure
 from bpttcheck.running.oracle import reference_is_confirmed
 from bpttref import GRU, LSTM, RNN
 

@@ -65,6 +65,7 @@ class Draw:
 USUAL = {"T": 7, "B": 4, "D": 5, "H": 6}  # the largest that are drawn in the main phase
 _LARGE = {"T": 70, "B": 40, "D": 40, "H": 40}  # beyond the blocks of 8 to 64 in which loops are cut and vectorised
 _LONG = 61  # the least of T where it is large: memory of more than 60 steps
+_NARROW = 8  # the largest D and H at which weights of any size have their turn
 _GROWING = "TDHB"  # which size is the large one, in turn: each within the first 16 cases
 KINDS = ("plain", "stack", "large", "two directions", "ragged", "equal", "large", "edge")
 
@@ -73,9 +74,11 @@ def draw_case(rng: np.random.Generator, capabilities: Capabilities, k: int) -> D
     """The k-th draw for a subject with these capabilities, of the kind `KINDS[k % 8]` as far as they allow it.
 
     Sizes are distinct and above 1, but in some kinds: "equal" has equal ones, since a wrong shape may fit by chance;
-    "edge" has sizes of 1; "large" has one size that is several times the others, weights that shrink with it, and a
-    long memory where that is T. "ragged", "equal" and "edge" mix depth, directions and lengths. Some of each kind but
-    "large" have biases of zero.
+    "edge" has sizes of 1; "large" has one size that is several times the others, and a long memory where T is large.
+    "ragged", "equal" and "edge" mix depth, directions and lengths. Some of each kind but "large" have biases of zero.
+
+    Weights of a wide network, or over many steps, shrink with the root of what they sum over: else states explode or
+    saturate, and rounding decides about all that follows. One in 16 of these has weights of any size nevertheless.
     """
     turn, place = divmod(k, len(KINDS))
     kind = KINDS[place]
@@ -83,7 +86,9 @@ def draw_case(rng: np.random.Generator, capabilities: Capabilities, k: int) -> D
     growing = _GROWING[large % len(_GROWING)] if kind == "large" else ""
     chunk = int(rng.choice(sorted(capabilities.chunks))) if capabilities.chunks else 0
     sizes: dict[str, Any] = _sizes(rng, capabilities, kind, growing, chunk)
-    scales = [s / max(sizes["D"], sizes["H"]) ** 0.5 for s in WEIGHT_SCALES[:3]] if growing else WEIGHT_SCALES
+    long, width = sizes["T"] >= _LONG, max(sizes["D"], sizes["H"])
+    shrinking = growing or ((long or width > _NARROW) and rng.random() < 15 / 16)
+    scales = [s / width**0.5 for s in WEIGHT_SCALES[:3]] if shrinking else WEIGHT_SCALES
     mixed = kind in ("ragged", "equal", "edge")
     dense, tokens = "dense" in capabilities.inputs, "tokens" in capabilities.inputs
     deep = kind == "stack" or (mixed and rng.random() < 0.5)
@@ -96,7 +101,7 @@ def draw_case(rng: np.random.Generator, capabilities: Capabilities, k: int) -> D
         rounded=rng.random() < 0.3 and not growing,
         weight_scale=float(rng.choice(scales)),
         seed=int(rng.integers(2**32)),
-        remembers=growing == "T",
+        remembers=kind == "large" and long,
         unbiased=rng.random() < 0.2 and not growing,
         chunk=chunk,
     )

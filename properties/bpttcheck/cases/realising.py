@@ -17,6 +17,7 @@ from bpttcheck.dtypes import FORMATS, rounded
 from bpttref import GRU, LSTM, RNN, Cell, Objective, trees
 from bpttref.arrays import Array
 
+_FEW_UNITS = 512  # of all steps and rows, of which none may come too near to a kink
 KEEPING: Mapping[type, str] = {LSTM: "f", GRU: "z"}  # the gate that multiplies what a cell keeps
 
 
@@ -32,7 +33,11 @@ def realise(draw: Draw, cell: Cell | CustomCell, dtype: str, capabilities: Capab
     for _ in range(draw.layers):
         shapes = parameter_shapes(cell, width, draw.H, capabilities.biases)
         drawn = [{name: source.parameter(name, shape) for name, shape in shapes.items()} for _ in range(directions)]
-        parameters.append(tuple(remembering(cell, p, dtype) if draw.remembers else p for p in drawn))
+        if draw.remembers:
+            drawn = [remembering(cell, p, dtype) for p in drawn]
+        elif cell == RNN("relu") and capabilities.biases and draw.T * draw.B * draw.H > _FEW_UNITS:
+            drawn = [_decided(p, dtype) for p in drawn]
+        parameters.append(tuple(drawn))
         rows = {name: (draw.B, *shape) for name, shape in state_shapes(cell, width, draw.H).items()}
         initial.append(
             tuple({name: source.of_domain(name, s, 0.5) for name, s in rows.items()} for _ in range(directions))
@@ -147,6 +152,14 @@ def remembering(cell: Cell | CustomCell, parameters: Mapping[str, Array], dtype:
         p = {name: array if name == "W_hh" else 0.2 * array for name, array in p.items()}  # what is kept stays small
         p["b_hx"] = p["b_hx"] + 4 * (np.arange(len(p["b_hx"])) // H == keeping)
     return {name: rounded(array.astype(np.float64), dtype) for name, array in p.items()}
+
+
+def _decided(parameters: Mapping[str, Array], dtype: str) -> dict[str, Array]:
+    """Weights with which each ReLU is either on or off whatever comes in, by its bias: of many that are not, some come
+    too near to their kink."""
+    p = {name: 0.2 * array.astype(np.float64) for name, array in parameters.items()}
+    p["b_hx"] += np.where(p["b_hx"] < 0, -3, 3)
+    return {name: rounded(array, dtype) for name, array in p.items()}
 
 
 def _tokens(draw: Draw, rng: np.random.Generator, capabilities: Capabilities) -> tuple[Array, int]:

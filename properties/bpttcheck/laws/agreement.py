@@ -7,7 +7,7 @@ from bpttcheck.laws.law import Law, clips, gradients, known_cell, right_numbers
 from bpttcheck.measuring.clipping import below, clipped
 from bpttcheck.measuring.comparisons import Comparison
 from bpttcheck.measuring.handing import Handed, in_terms_of
-from bpttcheck.measuring.tolerance import measure
+from bpttcheck.measuring.scales import measure
 from bpttcheck.measuring.trial import Trial
 from bpttref import trees
 
@@ -27,10 +27,11 @@ def _clipped(trial: Trial) -> Iterator[Comparison]:
     factor = below(clips, case, trial.cotangents) * trial.one_of((4.0, 64.0))
     cotangents = Cotangents(*(trees.scale(part, factor) for part in trial.cotangents))
     got = trial.pull(trial.forward[1], Handed(in_terms_of(trial.capabilities, case, cotangents)))
-    (plain,) = measure(case, cotangents)
+    (plain,) = measure(case, cotangents, replicates=trial.replicates)
     ways = []
     for carried in (False, True):
-        (measured,) = measure(clipped(clips, case, carried=carried), cotangents)
+        clipping = clipped(clips, case, carried=carried)
+        (measured,) = measure(clipping, cotangents, replicates=trial.replicates)
         alive = {name: measured.values[name] - plain.values[name] for name in got}
         ways.append(list(trial.compare(got, measured.values, measured, alive=alive)))
     yield from min(ways, key=lambda comparisons: max((c.margin for c in comparisons), default=0.0))

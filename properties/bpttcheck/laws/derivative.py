@@ -1,5 +1,6 @@
 """The pullback is the derivative of the subject's own forward pass. The reference lends scales of error, no value."""
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -19,16 +20,15 @@ from bpttref.arrays import Array
 
 def _own_forward(trial: Trial) -> Iterator[Comparison]:
     def objective(case: Case) -> tuple[float, float]:
-        """``<cotangents, outputs>`` in float64, and the sum of the magnitudes of its terms."""
+        """``<cotangents, outputs>`` in float64, and the root of the sum of the squares of its terms."""
         outputs = named(trial.run(case)[0])
         terms = [np.multiply(c, outputs[n], dtype=np.float64) for n, c in cotangents.items() if n in outputs]
-        return float(sum(t.sum() for t in terms)), float(sum(np.abs(t).sum() for t in terms))
+        return float(sum(t.sum() for t in terms)), math.sqrt(sum(float(np.vdot(t, t)) for t in terms))
 
     own = _of_own_forward(trial)
-    cotangents, spread = named(own.cotangents), own.measured.spread
-    output_error = sum(float((np.abs(c) * spread[n]).sum()) for n, c in cotangents.items() if n in spread)
+    cotangents, output_error = named(own.cotangents), own.error_of_product()
     slope = Slope(objective, lambda case: trial.gradients_of(case, own.cotangents))
-    return differences(trial, slope, own.gradients, own.measured, output_error, 3)
+    return differences(trial, slope, own.gradients, own.measured, output_error, 1 if trial.large else 3)
 
 
 def _of_own_forward(trial: Trial) -> Trial:

@@ -19,7 +19,8 @@ from bpttref.arrays import Array
 
 
 class Slope(NamedTuple):
-    """objective: a number, and the sum of the magnitudes of its terms. gradients: of that number, at another case."""
+    """objective: a number, and its size as its terms have it whose roundings are independent, the root of the sum of
+    their squares. gradients: of that number, at another case."""
 
     objective: Callable[[Case], tuple[float, float]]
     gradients: Callable[[Case], Named]
@@ -45,8 +46,8 @@ def differences(
     accused, the gradients along the way are added up instead; if these leave it open, a shorter step is tried, too.
     """
     objective, eps = slope.objective, FORMATS[trial.case.dtype].eps
-    centre, magnitude = objective(trial.case)
-    rounding = FACTOR * output_error + 4 * eps * magnitude
+    centre, size = objective(trial.case)
+    rounding = FACTOR * output_error + 4 * eps * size
 
     def compared(name: str, label: str, direction: Array, most: float) -> tuple[Comparison, bool] | None:
         """The comparison, and whether it leaves open what the plain difference says."""

@@ -10,7 +10,7 @@ from bpttcheck.cases.blocks import Named, case_arrays, has_rows, has_steps
 from bpttcheck.cases.changes import behind, of_steps, with_arrays, with_padding
 from bpttcheck.contract import Cotangents, OneShot
 from bpttcheck.dtypes import FORMATS
-from bpttcheck.laws.batch import take
+from bpttcheck.laws.batch import apart, take
 from bpttcheck.laws.law import (
     NO_REFERENCE,
     RIGHT_NUMBERS,
@@ -49,19 +49,18 @@ def _again(trial: Trial) -> Iterator[Comparison]:
 
 
 def _rows_add_up(trial: Trial) -> Iterator[Comparison]:
-    """Each row scored on its own; a mean over the rows is the mean of them."""
+    """Rows scored apart; a mean over all rows is the mean of them."""
     case, objective, B = trial.case, trial.case.objective, trial.case.B
     if case.lengths is not None or objective is None:
         return
-    mean = trial.capabilities.reduction == "mean"
     total: Named = {}
-    for b in range(B):
-        row = np.array([b])
-        own = replace(objective, targets=objective.targets[:, row], scale=objective.scale * (B if mean else 1))
-        scored = trial.score(replace(take(case, Cotangents(), row)[0], objective=own))
+    for some in apart(trial):
+        share = len(some) / B if trial.capabilities.reduction == "mean" else 1
+        own = replace(objective, targets=objective.targets[:, some], scale=objective.scale / share)
+        scored = trial.score(replace(take(case, Cotangents(), some)[0], objective=own))
         for name in scored:
             if not has_rows(name):
-                total[name] = total.get(name, 0) + scored[name].astype(np.float64) / (B if mean else 1)
+                total[name] = total.get(name, 0) + scored[name].astype(np.float64) * share
     yield from trial.compare(trial.scored, total, trial.scored_measured, trial.scored_measured)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import pairwise, starmap
 
 import numpy as np
 
@@ -22,6 +23,8 @@ from bpttcheck.measuring.completeness import wanted
 from bpttcheck.measuring.tolerance import Measured
 from bpttcheck.measuring.trial import Trial
 from bpttref import trees
+
+_CALLS = 32
 
 
 def _split(trial: Trial) -> tuple[Case, Case, int] | None:
@@ -86,14 +89,17 @@ def _pullbacks(trial: Trial) -> Iterator[Comparison]:
 
 
 def _tied(trial: Trial) -> Iterator[Comparison]:
-    """One call per step, or for as few as are declared: each has its own parameters, as it were; gradients add up."""
+    """One call per step, or for as few as are declared: each has its own parameters, as it were; gradients add up.
+
+    In a large problem a call has more steps, but for the first, and there are `_CALLS` at most.
+    """
     case, dy = trial.case, trial.cotangents.y
     if not trial.even or dy is None:
         return
     state, pieces = case.initial, []
     if case.T % trial.unit or resets_far(case):
         return
-    for steps in (slice(t, t + trial.unit) for t in range(0, case.T, trial.unit)):
+    for steps in _steps_apart(trial):
         outputs, pullback = trial.run(replace(of_steps(case, steps), initial=state))
         state = outputs.final
         pieces.append((steps, pullback))
@@ -104,6 +110,15 @@ def _tied(trial: Trial) -> Iterator[Comparison]:
         final = handed_back(case, gradients.initial, trial.cotangents.final)
     summed = wanted(named(Gradients(None, total, final)), case)
     yield from trial.compare(summed, trial.gradients, trial.measured, trial.measured)
+
+
+def _steps_apart(trial: Trial) -> Iterator[slice]:
+    """All steps in order, a unit of steps at a time, or more where the problem is large."""
+    places = np.arange(trial.unit, trial.case.T, trial.unit)
+    if trial.large and "T" not in trial.capabilities.sizes:
+        later = trial.rng.permutation(places[1:])[: _CALLS - 2]
+        places = np.sort(np.append(places[:1], later))
+    return starmap(slice, pairwise([0, *places.tolist(), trial.case.T]))
 
 
 def _causality(trial: Trial) -> Iterator[Comparison]:
@@ -157,7 +172,7 @@ LAWS = (
     ),
     Law(
         "tied-gradient-is-sum",
-        "Run step by step, with the state handed on, the gradients of the steps add up to the whole.",
+        "Run step by step, or in many pieces, with the state handed on, the gradients add up to the whole.",
         "dw = sum over t of dw_t",
         "Dive into Deep Learning, 9.7.2: the parameters are shared by all steps",
         _tied,

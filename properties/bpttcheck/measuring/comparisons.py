@@ -71,6 +71,7 @@ def _compare_array(
         raise Violation(f"{name} has shape {got.shape} where {expected.shape} was expected")
     parts = zip(*(blocks(case, name, a) for a in (got, expected, spread, like)), strict=True)
     operations = max(1, case.T * sum(sum(stream.shape) for stream in streams(case.x).values()))
+    terms = 1 if has_rows(name) else case.T * case.B
     everywhere = bool((np.isfinite(spread) | ~np.isfinite(got)).all())
     for (label, g), (_, e), (_, s), (_, a) in parts:
         if not everywhere:  # as on both sides of a kink, where any finite number will do
@@ -81,7 +82,7 @@ def _compare_array(
         size, scale = float(np.abs(e).max()), float(s.max())
         if in_range(size, scale, case.dtype) or (in_range(size, 0, case.dtype) and not np.isfinite(g).all()):
             error = float(np.abs(np.subtract(g, e, dtype=np.float64)).max())
-            tolerance = allowed(scale if np.isfinite(scale) else 0.0, size, case.dtype, operations)
+            tolerance = allowed(scale if np.isfinite(scale) else 0.0, size, case.dtype, operations, terms)
             largest = size if like is expected else float(np.abs(a).max())
             yield Comparison(label, error, tolerance, largest > tolerance, g, e)
 

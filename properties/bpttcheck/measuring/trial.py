@@ -1,5 +1,6 @@
-"""One case run by one implementation, with everything that the laws share computed at most once."""
+"""One case run by one implementation, what is right for it, and how large an error may be: what the laws share."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -8,30 +9,29 @@ from zlib import crc32
 
 import numpy as np
 
-from bpttcheck.cases.blocks import Named, case_arrays, digest, has_steps, named
+from bpttcheck.cases.blocks import Named, digest, has_steps, named
 from bpttcheck.cases.changes import all_states, first_steps, in_float64
 from bpttcheck.contract import (
     Capabilities,
     Case,
     Cotangents,
     CustomCell,
-    Gradients,
     Implementation,
-    OneShot,
-    Outputs,
     TwoPhase,
 )
 from bpttcheck.dtypes import FORMATS
+from bpttcheck.measuring.answers import Answers
 from bpttcheck.measuring.black_box import measure_black_box, measure_right
-from bpttcheck.measuring.calls import AdapterError, Calls, Pulling, Refused, capabilities_of
+from bpttcheck.measuring.calls import AdapterError, Refused, capabilities_of
 from bpttcheck.measuring.comparisons import Comparison, Violation, compare
-from bpttcheck.measuring.completeness import check_complete, declared, gradient_shapes, output_shapes, wanted
-from bpttcheck.measuring.handing import Handed, as_returned
-from bpttcheck.measuring.tolerance import Measured, in_range, measure, measure_at_kinks
+from bpttcheck.measuring.handing import as_returned
+from bpttcheck.measuring.scales import REPLICATES, Forward, measure, measure_at_kinks, same_forward
+from bpttcheck.measuring.tolerance import Measured, in_range
 from bpttref import RNN, Cell, Strategy
 from bpttref.inputs import is_tokens
 
 _Choice = TypeVar("_Choice")
+_LARGE = 2**23
 _NO_TANH = (RNN("relu"), RNN("identity"))
 
 
@@ -40,7 +40,7 @@ def has_own_float64(cell: Cell | CustomCell, dtype: str, capabilities: Capabilit
     return isinstance(cell, CustomCell) and dtype != "float64" and "float64" in capabilities.dtypes
 
 
-class Trial:
+class Trial(Answers):
     """An implementation, a case and cotangents; laws read its cached properties and ask it for comparisons."""
 
     def __init__(
@@ -52,80 +52,20 @@ class Trial:
         against: Implementation | None = None,
         *,
         kinks: bool = False,
+        replicates: int = REPLICATES,
     ) -> None:
         """against: whose numbers are right, in the place of the reference's; of an unknown cell it is the subject's own
-        float64 in other dtypes, where there is one. kinks: whether the case lies at one."""
-        self._measure = measure_at_kinks if kinks else measure
-        self.subject = subject
-        self.capabilities = capabilities
-        self.calls = Calls(subject, capabilities)
-        self.case = case
-        self.cotangents = cotangents
+        float64 in other dtypes, where there is one. kinks: whether the case lies at one. replicates: perturbed runs by
+        which scales of error are measured."""
+        super().__init__(subject, capabilities, case, cotangents)
+        self.replicates = replicates
+        self._kinks = kinks
         self.against = subject if against is None and has_own_float64(case.cell, case.dtype, capabilities) else against
         self.rng = np.random.default_rng()  # `drawing_for` seeds it
-
-    def __repr__(self) -> str:
-        sizes = ", ".join(f"{name}={size}" for name, size in self.case.sizes.items())
-        return f"<{self.subject.name} on {self.case.cell.name} {self.case.dtype}: {sizes}>"
 
     def drawing_for(self, law_id: str) -> None:
         """Let the law draw from a generator of its own: the same for the same case, whatever was asked before."""
         self.rng = np.random.default_rng([crc32(law_id.encode()), digest(self.case.x)])
-
-    def run(self, case: Case, *, copy: bool = True) -> tuple[Outputs, Pulling | None]:
-        """The outputs for a case, and the pullback for `pull`. Raises Violation unless they are complete."""
-        outputs, pullback = self.calls.run(case, copy=copy)
-        shapes = output_shapes(case, self.case, self.cotangents)
-        check_complete("output", self._declared(outputs), shapes, case, self.case)
-        return outputs, pullback
-
-    def pull(self, pulling: Pulling | None, cotangents: Cotangents | Handed) -> Named:
-        """The gradients of a pullback by name; those that are not declared, or not wanted, are left out.
-
-        Raises Violation unless they are complete.
-        """
-        returned = self._declared(self.calls.pull(pulling, cotangents))
-        assert pulling is not None
-        gradients = wanted(returned, pulling.case)
-        shapes = gradient_shapes(replace(pulling.case, objective=None), self.capabilities)
-        check_complete("gradient of", gradients, shapes, pulling.case, self.case)
-        return gradients
-
-    def score(self, case: Case, *, copy: bool = True) -> Named:
-        """The subject's gradients for the case's objective by name, and its value as "loss".
-
-        Raises Violation unless they are complete.
-        """
-        outputs, gradients = self.calls.score(case, copy=copy)
-        found = wanted(self._declared(gradients), case)
-        check_complete("gradient of", found, gradient_shapes(case, self.capabilities), case, self.case)
-        return found | {"loss": np.asarray(outputs.loss)}
-
-    def _declared(self, result: Outputs | Gradients) -> Named:
-        """The declared arrays of a result by name."""
-        return declared(named(result), self.capabilities)
-
-    @cached_property
-    def forward(self) -> tuple[Outputs, Pulling | None]:
-        return self.run(self.case)
-
-    @cached_property
-    def outputs(self) -> Named:
-        return {name: np.array(array) for name, array in self._declared(self.forward[0]).items()}
-
-    @cached_property
-    def gradients(self) -> Named:
-        return {name: np.array(a) for name, a in self.pull(self.forward[1], self.cotangents).items()}
-
-    @property
-    def handed(self) -> Handed:
-        """The cotangents as the subject gets them, for laws that look at the arrays themselves."""
-        return self.calls.handed(self.case, self.cotangents)
-
-    @property
-    def returned(self) -> Named:
-        """All that the subject returned: outputs and, unless it is forward-only, gradients."""
-        return self.outputs | self.gradients if self.capabilities.gradients else self.outputs
 
     @cached_property
     def determined(self) -> bool:
@@ -149,6 +89,12 @@ class Trial:
         return all(
             in_range(size, scale, self.case.dtype) and scale <= max(bound * size, least) for size, scale in sizes
         )
+
+    @property
+    def large(self) -> bool:
+        """Whether a pass takes so long that a law makes do with a few: by the multiply-adds of a forward pass."""
+        sizes = (math.prod(a.shape) for layer in self.case.parameters for leaf in layer for a in leaf.values())
+        return self.case.T * self.case.B * sum(sizes) > _LARGE
 
     @property
     def one_way(self) -> bool:
@@ -179,6 +125,17 @@ class Trial:
         found = self._measure(self.case, self.cotangents, objective=self.case.objective is not None)
         found = [as_returned(self.capabilities, self.case, measured) for measured in found]
         return found if self.against is None else [*self.measure(self.case, self.cotangents), *found[1:]]
+
+    @cached_property
+    def _reference_pass(self) -> Forward:
+        return Forward(self.case, self.replicates)
+
+    def _measure(self, case: Case, *cotangents: Cotangents, objective: bool = False) -> list[Measured]:
+        """What the reference measures."""
+        if self._kinks:
+            return measure_at_kinks(case, *cotangents, objective=objective, replicates=self.replicates)
+        forward = self._reference_pass if same_forward(case, self.case) else Forward(case, self.replicates)
+        return measure(case, *cotangents, objective=objective, forward=forward)
 
     def measure(self, case: Case, *cotangents: Cotangents) -> list[Measured]:
         """True values and scales of error for another case, for each of the ``cotangents``."""
@@ -219,7 +176,7 @@ class Trial:
             given = Cotangents(given.y, all_states(exact, given.final))
         capabilities = self.capabilities if self.against is self.subject else capabilities_of(self.against)
         try:
-            return Trial(self.against, capabilities, exact, given).results(exact, given)
+            return Answers(self.against, capabilities, exact, given).results(exact, given)
         except Refused as error:
             if self.against is self.subject:
                 raise
@@ -228,10 +185,12 @@ class Trial:
             who = "its own float64" if self.against is self.subject else f"{self.against.name}, which is to be right"
             raise AdapterError(f"{who}: {error}") from error
 
-    @cached_property
-    def scored(self) -> Named:
-        """The subject's loss and gradients for the case's objective."""
-        return self.score(self.case)
+    def error_of_product(self) -> float:
+        """The scale of legitimate error of <cotangents, outputs>; of an unknown cell the errors of all terms add up."""
+        if not isinstance(self.case.cell, CustomCell):
+            return self._reference_pass.error_of_product(self.cotangents)
+        spread, given = self.measured.spread, named(self.cotangents)
+        return sum(float((np.abs(c) * spread[name]).sum()) for name, c in given.items() if name in spread)
 
     def measure_objective(self, case: Case) -> Measured:
         """True values and scales of error of loss and gradients for the objective of a case."""
@@ -241,26 +200,22 @@ class Trial:
 
     def beside(self, case: Case, cotangents: Cotangents | None = None) -> "Trial":
         """The same subject, in the same calls, with another case and, unless others are given, the same cotangents."""
-        other = Trial(self.subject, self.capabilities, case, cotangents or self.cotangents, self.against)
+        problem = self.subject, self.capabilities, case, cotangents or self.cotangents, self.against
+        other = Trial(*problem, replicates=self.replicates)
         other.calls, other.rng = self.calls, self.rng
+        if same_forward(case, self.case):
+            vars(other).update({n: v for n, v in vars(self).items() if n == "_reference_pass"})
         return other
 
-    def expect(self) -> None:
-        """Make the calls that others are compared with, through each door that there is."""
-        if isinstance(self.subject, TwoPhase):
-            _ = self.returned
-        if isinstance(self.subject, OneShot) and self.case.objective is not None:
-            _ = self.scored
-
-    def results(self, case: Case, cotangents: Cotangents) -> Named:
-        """The subject's outputs and gradients for another case."""
-        outputs, pullback = self.run(case)
-        results = self._declared(outputs)
-        return results | self.pull(pullback, cotangents) if self.capabilities.gradients else results
-
-    def gradients_of(self, case: Case, cotangents: Cotangents) -> Named:
-        """The subject's gradients for another case."""
-        return self.pull(self.run(case)[1], cotangents)
+    @cached_property
+    def measured_well(self) -> "Trial":
+        """The same trial and what the subject has answered, with the scales of error that decide."""
+        problem = self.subject, self.capabilities, self.case, self.cotangents, self.against
+        other = Trial(*problem, kinks=self._kinks)
+        other.calls, other.rng = self.calls, self.rng
+        answered = ("forward", "outputs", "gradients", "scored")
+        vars(other).update({name: value for name, value in vars(self).items() if name in answered})
+        return other
 
     def truncated(self, strategy: Strategy) -> Case:
         """The case with a truncation."""
@@ -287,10 +242,6 @@ class Trial:
         if "W_hx" not in arrays or len(np.unique(self.case.x)) < self.case.x.size:
             return {}
         return {"x": arrays["W_hx"].T[self.case.x]}
-
-    def expected(self) -> Named:
-        """The arrays that the subject must return gradients for, the readout aside."""
-        return declared(case_arrays(replace(self.case, objective=None)), self.capabilities)
 
     def compare(
         self, got: Named, expected: Named, *measures: Measured, alive: Named | None = None

@@ -9,7 +9,8 @@ from bpttcheck.cases.blocks import place
 from bpttcheck.cases.changes import all_states
 from bpttcheck.cases.kinks import at_kink
 from bpttcheck.contract import Case, Cotangents, CustomCell
-from bpttcheck.measuring.tolerance import FACTOR, measure
+from bpttcheck.measuring.scales import measure
+from bpttcheck.measuring.tolerance import FACTOR
 from bpttref import Full
 from bpttref.arrays import Array
 from bpttref.inputs import is_tokens

@@ -151,8 +151,9 @@ class _Verdict:
             trial = trial_of(self._asked, draw)
             if trial is None:
                 continue
+            late = 2 * drawn > examples
             for name, family in families.items():
-                if self._put_to_one(family, trial, draw, turns[name]):
+                if self._put_to_family(family, trial, draw, turns[name], late):
                     break
         for law in self._running:
             self._results[law.id].drawn = drawn
@@ -164,16 +165,20 @@ class _Verdict:
             if one.draw == draw and result.status not in ("failed", "error"):
                 result.status, result.reason, result.case, result.died = "error", one.said, draw, True
 
-    def _put_to_one(self, family: Sequence[Law], trial: Trial, draw: Draw, rng: np.random.Generator) -> bool:
-        """Put a case to the law of a family that has waited longest and to which it proves something.
+    def _put_to_family(
+        self, family: Sequence[Law], trial: Trial, draw: Draw, rng: np.random.Generator, late: bool
+    ) -> bool:
+        """Put a case to the law of a family that has waited longest and to which it proves something; if it is late, to
+        all to which none did.
 
         Whether that is the end of it, since a decisive law was broken.
         """
         waiting = [(law.cost * self._results[law.id].examples, rng.random(), law) for law in family]
+        proved = False
         for _, _, law in sorted(waiting, key=lambda entry: entry[:2]):
             result = self._results[law.id]
             settled = self._settled(law)
-            if settled and not law.decisive:
+            if (settled and not law.decisive) or (proved and (result.examples or not late)):
                 continue
             started = time.perf_counter()
             judging(law.id, draw)
@@ -190,8 +195,9 @@ class _Verdict:
             result.warnings = tuple(sorted({*result.warnings, *trial.calls.warnings}))
             trial.calls.warnings.clear()
             self._progress(result)
-            if finding.proves:
-                return law.decisive and finding.failed
+            if finding.failed and law.decisive:
+                return True
+            proved |= finding.proves
         return False
 
     def _look_over_cases(self, result: Result, over_cases: Callable[..., Iterable[Comparison]]) -> None:

@@ -1,0 +1,161 @@
+"""The scale of legitimate error of known cells, for each number of a case.
+
+The reference runs in float64, and again with every operation perturbed at random by the unit roundoff of the dtype
+under test (Monte-Carlo arithmetic; Parker, 1997). The largest deviation is the scale.
+
+More replicates only ever find more error. So `FEW` are enough to pass, and an error that is large beside what they
+allow is compared again with what `REPLICATES` allow, which decide.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from bpttcheck.cases.blocks import Named, has_steps, named
+from bpttcheck.cases.changes import all_states
+from bpttcheck.cases.kinks import at_kink, on_other_sides
+from bpttcheck.contract import Case, Cotangents, CustomCell, Gradients
+from bpttcheck.dtypes import FORMATS
+from bpttcheck.measuring.noise import Noise
+from bpttcheck.measuring.tolerance import FACTOR, Measured
+from bpttref import Objective, Strategy, trees, vjp, zero_states
+from bpttref.arrays import Array
+from bpttref.inputs import is_tokens
+
+REPLICATES = 8
+FEW = 1
+
+
+def same_forward(one: Case, other: Case) -> bool:
+    """Whether two cases have one forward pass: the arrays are the same, truncation and objective may differ."""
+    names = ("cell", "dtype", "parameters", "x", "initial", "lengths", "resets", "reset_to")
+    return all(getattr(one, name) is getattr(other, name) for name in names)
+
+
+class Forward:
+    """The reference's forward pass on a case, exact and in replicates that err at random.
+
+    By it gradients for any cotangents, objective and truncation are measured.
+    """
+
+    def __init__(self, case: Case, replicates: int = REPLICATES) -> None:
+        self._noise = Noise(case)
+        self._exact, self._noisy = _Replicates(case, 1, np.ndarray), _Replicates(case, replicates, self._noise.array)
+
+    def measure(self, cotangents: Cotangents, strategy: Strategy) -> Measured:
+        """The reference's outputs and gradients in float64, with the scale of legitimate error in the case's dtype."""
+        return self._measured(lambda replicates: replicates.pull(cotangents, strategy))
+
+    def measure_objective(self, objective: Objective, strategy: Strategy) -> Measured:
+        """The same for the gradients of an objective, with its value as "loss"."""
+        return self._measured(lambda replicates: replicates.score(objective, strategy))
+
+    def error_of_product(self, cotangents: Cotangents) -> float:
+        """The scale of legitimate error of <cotangents, outputs>, which is less than the sum of those of its terms."""
+        with np.errstate(all="ignore"):
+            return float(np.abs(self._noisy.product(cotangents) - self._exact.product(cotangents)).max())
+
+    def _measured(self, results: Callable[["_Replicates"], Named]) -> Measured:
+        self._noise.begin()
+        values, spread = {}, {}
+        with np.errstate(all="ignore"):
+            exact, noisy = results(self._exact), results(self._noisy)
+            for name, array in exact.items():
+                axis = 1 if has_steps(name) else 0
+                values[name] = array.take(0, axis)
+                spread[name] = np.abs(noisy[name].view(np.ndarray) - array).max(axis, initial=0)
+        return Measured(values, spread)
+
+
+class _Replicates:
+    """The reference on copies of a case, in float64 arrays of some kind. Weights are one copy for all."""
+
+    def __init__(self, case: Case, number: int, kind: type[Array]) -> None:
+        assert not isinstance(case.cell, CustomCell)
+        self._case, self._number, self._kind = case, number, kind
+        tokens = is_tokens(case.x)
+        initial = all_states(case, case.initial) or zero_states(case.cell, case.parameters, case.B)
+        with np.errstate(all="ignore"):
+            self._outputs, self._pullback = vjp(
+                case.cell,
+                self._copies(case.parameters, number if tokens else 1),  # dW_hx of tokens has as many copies as W_hx
+                case.x if tokens else self._copies(case.x, number, axis=1),
+                self._copies(initial, number),
+                lengths=case.lengths,
+                resets=case.resets,
+                reset_to=case.reset_to,
+            )
+
+    def pull(self, cotangents: Cotangents, strategy: Strategy) -> Named:
+        """Outputs and gradients by name, with the axis of replicates."""
+        y, final = (self._copies(part, self._number, axis) for part, axis in zip(cotangents, (1, 0), strict=True))
+        return self._named(self._pullback(Cotangents(y, final), strategy))
+
+    def product(self, cotangents: Cotangents) -> Array:
+        """<cotangents, outputs> of each of the replicates."""
+        outputs, total = named(self._outputs), np.zeros(self._number)
+        for name, cotangent in named(cotangents).items():
+            by_replicate = np.moveaxis(outputs[name].view(np.ndarray), 1 if has_steps(name) else 0, 0)
+            total += by_replicate.reshape(self._number, -1) @ cotangent.astype(np.float64).ravel()
+        return total
+
+    def score(self, objective: Objective, strategy: Strategy) -> Named:
+        """The same for an objective, with its value as "loss"."""
+        y = self._outputs.y
+        assert y is not None
+        evaluated = objective.with_readout(self._copies(objective.readout, 1))(y)
+        gradients = self._named(self._pullback(Cotangents(evaluated.dy), strategy))
+        return gradients | {"loss": np.asanyarray(evaluated.loss), **evaluated.readout}
+
+    def _named(self, gradients: Gradients) -> Named:
+        if self._case.initial is None:
+            gradients = gradients._replace(initial=None)
+        return named(self._outputs) | named(gradients)
+
+    def _copies(self, tree: Any, number: int, axis: int = 0) -> Any:
+        """Arrays in float64, each as often as that along a new axis."""
+
+        def copies(array: Array) -> Array:
+            return np.repeat(np.expand_dims(array.astype(np.float64), axis), number, axis).view(self._kind)
+
+        return trees.each(copies, tree)
+
+
+def measure(
+    case: Case,
+    *cotangents: Cotangents,
+    objective: bool = False,
+    replicates: int = REPLICATES,
+    forward: Forward | None = None,
+) -> list[Measured]:
+    """What `Forward` measures for each of the ``cotangents`` and, if asked for, for the case's objective.
+
+    forward: the pass, if there is one already.
+    """
+    forward = forward or Forward(case, replicates)
+    found = [forward.measure(given, case.truncation) for given in cotangents]
+    if objective:
+        assert case.objective is not None
+        found.append(forward.measure_objective(case.objective, case.truncation))
+    return found
+
+
+def measure_at_kinks(
+    case: Case, *cotangents: Cotangents, objective: bool = False, replicates: int = REPLICATES
+) -> list[Measured]:
+    """`measure`, where a gradient that depends on the side of a kink may be that of any side: for each number of which
+    that is so the scale of error is infinite, and the others are compared as ever."""
+    found = measure(case, *cotangents, objective=objective, replicates=replicates)
+    if not at_kink(case):
+        return found
+    others = on_other_sides(case, REPLICATES)
+    sides = [measure(other, *cotangents, objective=objective, replicates=1) for other in others]
+    for k, measured in enumerate(found):
+        for name, value in measured.values.items():
+            if name in ("y", "loss") or "final." in name:  # they are the same on all sides
+                continue
+            apart = np.max([np.abs(side[k].values[name] - value) for side in sides], axis=0)
+            rounding = FACTOR * (measured.spread[name] + FORMATS[case.dtype].eps * np.abs(value))
+            measured.spread[name] = np.where(apart > rounding, np.inf, measured.spread[name])
+    return found
