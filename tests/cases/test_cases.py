@@ -45,6 +45,18 @@ def test_interesting_cases_turn_up(what, least, condition):
     assert share(condition) >= least
 
 
+@pytest.mark.parametrize("seed", [0, 7, 12345])
+def test_three_seeds_meet_each_edge_from_both_sides(seed):
+    met = {name: set() for name in "TBDH"}
+    for one in (seed, seed + 1, seed + 2):
+        for k in range(40):
+            draw = draw_case(np.random.default_rng([one, k]), ALL, k, one)
+            for name, sizes in met.items():
+                sizes.add(getattr(draw, name))
+    around = {edge + offset for edge in (16, 32, 64, 128) for offset in (-1, 0, 1)}
+    assert all(around <= sizes for sizes in met.values())
+
+
 @pytest.mark.parametrize(("name", "least"), [("T", 61), ("B", 26), ("D", 26), ("H", 26)])
 def test_each_size_is_large_within_the_first_16_cases(name, least):
     assert any(getattr(draw, name) >= least for draw in DRAWS[:16])

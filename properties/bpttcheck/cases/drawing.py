@@ -5,6 +5,7 @@ except where that is intended. A failing case is drawn again by Hypothesis, from
 sizes and, because ``rounded`` shrinks to True, to small multiples of 1/4, which a person can work through by hand.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -63,27 +64,39 @@ class Draw:
 
 
 USUAL = {"T": 7, "B": 4, "D": 5, "H": 6}  # the largest that are drawn in the main phase
-_LARGE = {"T": 70, "B": 40, "D": 40, "H": 40}  # beyond the blocks of 8 to 64 in which loops are cut and vectorised
+_LARGE = {"T": 70, "B": 40, "D": 40, "H": 40}
 _LONG = 61  # the least of T where it is large: memory of more than 60 steps
+_FARTHEST = 320
+_FIRST = 40  # cases, as many as there are by default
 _NARROW = 8  # the largest D and H at which weights of any size have their turn
-_GROWING = "TDHB"  # which size is the large one, in turn: each within the first 16 cases
+# Around which sizes, where loops are cut and vectorised, the two large ones of a case lie: just below, at or above both,
+# by the seed. No case is large in both.
+_EDGES = {"T": (64, 128, 32, 16), "B": (32, 16, 128, 64), "H": (64, 128, 32, 16), "D": (32, 16, 128, 64)}
 KINDS = ("plain", "stack", "large", "two directions", "ragged", "equal", "large", "edge")
 
 
-def draw_case(rng: np.random.Generator, capabilities: Capabilities, k: int) -> Draw:
+def draw_case(
+    rng: np.random.Generator, capabilities: Capabilities, k: int, seed: int = 0, *, escalating: bool = False
+) -> Draw:
     """The k-th draw for a subject with these capabilities, of the kind `KINDS[k % 8]` as far as they allow it.
 
     Sizes are distinct and above 1, but in some kinds: "equal" has equal ones, since a wrong shape may fit by chance;
-    "edge" has sizes of 1; "large" has one size that is several times the others, and a long memory where T is large.
+    "edge" has sizes of 1; "large" has some that are several times the others, and a long memory where T is large.
     "ragged", "equal" and "edge" mix depth, directions and lengths. Some of each kind but "large" have biases of zero.
+
+    The first 40 cases of three consecutive seeds meet all of `_EDGES`. escalating: whether from then on every other
+    case is large, up to `_FARTHEST` in any of its sizes.
 
     Weights of a wide network, or over many steps, shrink with the root of what they sum over: else states explode or
     saturate, and rounding decides about all that follows. One in 16 of these has weights of any size nevertheless.
     """
     turn, place = divmod(k, len(KINDS))
-    kind = KINDS[place]
-    large = turn * KINDS.count("large") + KINDS[:place].count("large")  # cases of that kind that came before
-    growing = _GROWING[large % len(_GROWING)] if kind == "large" else ""
+    escalates = escalating and k >= _FIRST
+    kind = "large" if escalates and k % 2 else KINDS[place]
+    growing: dict[str, int] = {}
+    if kind == "large":
+        before = turn * KINDS.count("large") + KINDS[:place].count("large")
+        growing = _far(rng, k) if escalates else _growing(rng, before, seed)
     chunk = int(rng.choice(sorted(capabilities.chunks))) if capabilities.chunks else 0
     sizes: dict[str, Any] = _sizes(rng, capabilities, kind, growing, chunk)
     long, width = sizes["T"] >= _LONG, max(sizes["D"], sizes["H"])
@@ -109,8 +122,30 @@ def draw_case(rng: np.random.Generator, capabilities: Capabilities, k: int) -> D
     return replace(drawn, resets=may_reset and drawn.seed % 2 == 0)
 
 
-def _sizes(rng: np.random.Generator, capabilities: Capabilities, kind: str, growing: str, chunk: int) -> dict[str, int]:
-    """Sizes from the subject's own, where it declares them, else from small ranges, but for the ``growing`` one.
+def _growing(rng: np.random.Generator, before: int, seed: int) -> dict[str, int]:
+    """The large sizes of a large case: steps and rows, or features and units, in turn; in each fifth one any alone.
+
+    before: large cases that came before.
+    """
+    names, place = ("TB", "DH")[before % 2], before // 2 % 5
+    if place < 4:
+        return {name: _EDGES[name][place] + seed % 3 - 1 for name in names}
+    name = str(rng.choice([*names]))
+    least = _LONG if name == "T" else 2 * _LARGE[name] // 3
+    return {name: int(rng.integers(least, _LARGE[name] + 1))}
+
+
+def _far(rng: np.random.Generator, k: int) -> dict[str, int]:
+    """One or two sizes, which may be the larger the more cases there have been."""
+    most = min(_FARTHEST, 64 * 2 ** ((k - _FIRST) / 32))
+    names = rng.permutation([*USUAL])[: 1 + (rng.random() < 1 / 4)]
+    return {str(name): int(np.exp(rng.uniform(np.log(8), np.log(most + 1)))) for name in names}
+
+
+def _sizes(
+    rng: np.random.Generator, capabilities: Capabilities, kind: str, growing: Mapping[str, int], chunk: int
+) -> dict[str, int]:
+    """Sizes from the subject's own, where it declares them, else from small ranges, but for those that are ``growing``.
 
     Of a sequence that is computed in chunks, the steps are such that there is one that is not full, full, or begun.
     """
@@ -119,7 +154,7 @@ def _sizes(rng: np.random.Generator, capabilities: Capabilities, kind: str, grow
         declared = capabilities.sizes.get(name)
         if name == "T" and chunk and kind != "equal":
             around = {1, chunk - 1, chunk, chunk + 1, 2 * chunk + 1} if least == 1 else {chunk - 1, chunk, chunk + 1}
-            around = {2 * chunk, 2 * chunk + 1} if growing == "T" else around | {2 * chunk + 1}
+            around = {2 * chunk, 2 * chunk + 1} if "T" in growing else around | {2 * chunk + 1}
             found = sorted(n for n in around if n >= min(least, 2) and (declared is None or n in declared))
             if found:
                 return found
@@ -134,13 +169,18 @@ def _sizes(rng: np.random.Generator, capabilities: Capabilities, kind: str, grow
         return {n: int(rng.choice([choice[0], rng.choice(choice)])) for n, choice in choices.items()}
     choices = {n: pool(n, 2, most) for n, most in USUAL.items()}
     if growing:
-        large = pool(growing, _LONG if growing == "T" else 2 * _LARGE[growing] // 3, _LARGE[growing])
-        choices = {n: c if n == "T" and chunk else c[:3] for n, c in choices.items()} | {growing: large}
+        small = {n: c if n == "T" and chunk else c[:3] for n, c in choices.items()}
+        choices = small | {n: _nearest(capabilities, n, size) for n, size in growing.items() if n != "T" or not chunk}
     for _ in range(20):
         sizes = {name: int(rng.choice(choice)) for name, choice in choices.items()}
         if len(set(sizes.values())) == len(sizes):
             break
     return sizes
+
+
+def _nearest(capabilities: Capabilities, name: str, size: int) -> list[int]:
+    """The size, or the declared one that is nearest to it."""
+    return [min(capabilities.sizes.get(name, (size,)), key=lambda declared: abs(declared - size))]
 
 
 def draw_around(rng: np.random.Generator, file: CaseFile, held: Held) -> Draw:

@@ -69,22 +69,26 @@ def _compare_array(
 ) -> Iterator[Comparison]:
     if got.shape != expected.shape:
         raise Violation(f"{name} has shape {got.shape} where {expected.shape} was expected")
-    parts = zip(*(blocks(case, name, a) for a in (got, expected, spread, like)), strict=True)
     operations = max(1, case.T * sum(sum(stream.shape) for stream in streams(case.x).values()))
     terms = 1 if has_rows(name) else case.T * case.B
-    everywhere = bool((np.isfinite(spread) | ~np.isfinite(got)).all())
-    for (label, g), (_, e), (_, s), (_, a) in parts:
-        if not everywhere:  # as on both sides of a kink, where any finite number will do
-            told = np.isfinite(s) | ~np.isfinite(g)
-            g, e, s, a = (g, e, s, a) if told.all() else (g[told], e[told], s[told], a[told])
-        if g.size == 0:
-            continue
-        size, scale = float(np.abs(e).max()), float(s.max())
-        if in_range(size, scale, case.dtype) or (in_range(size, 0, case.dtype) and not np.isfinite(g).all()):
-            error = float(np.abs(np.subtract(g, e, dtype=np.float64)).max())
+    told = np.isfinite(spread) | ~np.isfinite(got)  # else, as on both sides of a kink, any finite number will do
+    if not told.all():
+        got, expected, spread, like = (np.where(told, array, 0) for array in (got, expected, spread, like))
+    errors = _largest(case, name, np.subtract(got, expected, dtype=np.float64))
+    maxima = (_largest(case, name, array) for array in (told, expected, spread, like))
+    parts = zip(blocks(case, name, got), blocks(case, name, expected), strict=True)
+    for ((label, g), (_, e)), error, any_told, size, scale, live in zip(parts, errors, *maxima, strict=True):
+        if any_told and (in_range(size, scale, case.dtype) or (in_range(size, 0, case.dtype) and not np.isfinite(error))):
             tolerance = allowed(scale if np.isfinite(scale) else 0.0, size, case.dtype, operations, terms)
-            largest = size if like is expected else float(np.abs(a).max())
-            yield Comparison(label, error, tolerance, largest > tolerance, g, e)
+            yield Comparison(label, error, tolerance, live > tolerance, g, e)
+
+
+def _largest(case: Case, name: str, array: Array) -> list[float]:
+    """The largest magnitude in each block."""
+    if has_steps(name) and array.ndim:  # many small blocks at once
+        by_step: list[float] = np.abs(array).max(axis=tuple(range(1, array.ndim)), initial=0).tolist()
+        return by_step
+    return [float(np.abs(part).max(initial=0)) for _, part in blocks(case, name, array)]
 
 
 def rows(named_arrays: Named, select: Array) -> Named:

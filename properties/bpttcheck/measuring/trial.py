@@ -31,7 +31,7 @@ from bpttref import RNN, Cell, Strategy
 from bpttref.inputs import is_tokens
 
 _Choice = TypeVar("_Choice")
-_LARGE = 2**23
+_LARGE, _CHEAP = 2**22, 2**12
 _NO_TANH = (RNN("relu"), RNN("identity"))
 
 
@@ -92,9 +92,10 @@ class Trial(Answers):
 
     @property
     def large(self) -> bool:
-        """Whether a pass takes so long that a law makes do with a few: by the multiply-adds of a forward pass."""
+        """Whether a pass takes so long that a law makes do with a few: by the multiply-adds of a forward pass, or by
+        its steps if these are cheap."""
         sizes = (math.prod(a.shape) for layer in self.case.parameters for leaf in layer for a in leaf.values())
-        return self.case.T * self.case.B * sum(sizes) > _LARGE
+        return self.case.T * self.case.B * max(_CHEAP, sum(sizes)) > _LARGE
 
     @property
     def one_way(self) -> bool:

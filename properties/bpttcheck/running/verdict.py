@@ -139,7 +139,7 @@ class _Verdict:
             drawn = k + 1
             rng_of_case = np.random.default_rng([*seed, k])
             if self._case is None or held is None:
-                draw = draw_case(rng_of_case, self._asked.drawing, k)
+                draw = draw_case(rng_of_case, self._asked.drawing, k, self._seed)
             else:
                 draw = draw_around(rng_of_case, self._case, held)
             if any(draw == one.draw for one in self._lost):
