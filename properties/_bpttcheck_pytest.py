@@ -77,7 +77,7 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
         return []
     run = config.stash[_RUN]
     targets = ", ".join(run.introduced)
-    return [f"bpttcheck: seed {run.asked.seed}, {run.asked.examples} examples per cell and dtype of {targets}"]
+    return [f"bpttcheck: seed {run.asked.seed}, {run.asked.cases} of {targets}"]
 
 
 @pytest.hookimpl(tryfirst=True)  # before options such as -k and --lf select

@@ -7,7 +7,7 @@ import pytest
 
 from bpttcheck import LAWS, CustomCell, judge
 from bpttcheck.adapters.step_function import StepFunction
-from bpttcheck.running.verdict import Own
+from bpttcheck.running.own import Own
 
 from ..own_cells import Subject, attention
 from .operators import ATTENTION, POLICY, ROTATING

@@ -14,7 +14,7 @@ from bpttcheck.cases.kinks import at_kink, near_kink
 from bpttcheck.cases.realising import realise
 from bpttcheck.dtypes import FORMATS
 from bpttcheck.running.oracle import reference_is_confirmed
-from bpttcheck.running.verdict import Own
+from bpttcheck.running.own import Own
 from bpttref import RNN, Cotangents, trees
 
 WHERE = ("unit", "step", "sum")

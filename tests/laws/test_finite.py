@@ -141,7 +141,7 @@ def test_chaos_is_no_excuse():
 
 
 def test_an_implementation_that_is_right_says_what_is_finite():
-    from bpttcheck.running.verdict import Own
+    from bpttcheck.running.own import Own
 
     wrong = Linear(spoil=spoiled("V", 2, np.nan))
     result, _ = judged(wrong, own=Own(against=Linear(("float64",))))

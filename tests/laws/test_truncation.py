@@ -13,7 +13,7 @@ from bpttcheck.cases.blocks import named
 from bpttcheck.cases.truncations import DRAWN
 from bpttcheck.laws.truncation import add_piece, pieces_of
 from bpttcheck.measuring.trial import Trial
-from bpttcheck.running.verdict import Own
+from bpttcheck.running.own import Own
 from bpttref import (
     LSTM,
     RNN,

@@ -16,7 +16,7 @@ from bpttcheck.cases.realising import realise
 from bpttcheck.command_line import main
 from bpttcheck.measuring.black_box import measure_right
 from bpttcheck.measuring.tolerance import FACTOR
-from bpttcheck.running.verdict import Own
+from bpttcheck.running.own import Own
 from bpttcheck.targets import load
 from bpttref import CELLS, LSTM, RNN, vjp
 

@@ -44,6 +44,18 @@ class Draw:
     chunk: int = 0
     resets: bool = False
 
+    @property
+    def kind(self) -> str:
+        """What is remarkable about it, in a word or two."""
+        kinds = {
+            "of the user's own": self.file is not None,
+            "large": any(getattr(self, name) > most for name, most in USUAL.items()),
+            "in two directions": self.bidirectional,
+            "with rows of different lengths": self.ragged,
+            "of several layers": self.layers > 1,
+        }
+        return next((kind for kind, holds in kinds.items() if holds), "small")
+
     def __str__(self) -> str:
         if self.file is not None:
             return f"{self.file.path} (seed {self.seed})"
@@ -66,11 +78,11 @@ class Draw:
 USUAL = {"T": 7, "B": 4, "D": 5, "H": 6}  # the largest that are drawn in the main phase
 _LARGE = {"T": 70, "B": 40, "D": 40, "H": 40}
 _LONG = 61  # the least of T where it is large: memory of more than 60 steps
-_FARTHEST = 320
-_FIRST = 40  # cases, as many as there are by default
+FARTHEST = 320
+USUALLY = 40  # cases
 _NARROW = 8  # the largest D and H at which weights of any size have their turn
-# Around which sizes, where loops are cut and vectorised, the two large ones of a case lie: just below, at or above both,
-# by the seed. No case is large in both.
+# Sizes at which loops are cut and vectorised. The two large ones of a case lie just below, at or above one of these, by
+# the seed.
 _EDGES = {"T": (64, 128, 32, 16), "B": (32, 16, 128, 64), "H": (64, 128, 32, 16), "D": (32, 16, 128, 64)}
 KINDS = ("plain", "stack", "large", "two directions", "ragged", "equal", "large", "edge")
 
@@ -85,13 +97,13 @@ def draw_case(
     "ragged", "equal" and "edge" mix depth, directions and lengths. Some of each kind but "large" have biases of zero.
 
     The first 40 cases of three consecutive seeds meet all of `_EDGES`. escalating: whether from then on every other
-    case is large, up to `_FARTHEST` in any of its sizes.
+    case is large, up to `FARTHEST` in any of its sizes.
 
     Weights of a wide network, or over many steps, shrink with the root of what they sum over: else states explode or
     saturate, and rounding decides about all that follows. One in 16 of these has weights of any size nevertheless.
     """
     turn, place = divmod(k, len(KINDS))
-    escalates = escalating and k >= _FIRST
+    escalates = escalating and k >= USUALLY
     kind = "large" if escalates and k % 2 else KINDS[place]
     growing: dict[str, int] = {}
     if kind == "large":
@@ -137,7 +149,7 @@ def _growing(rng: np.random.Generator, before: int, seed: int) -> dict[str, int]
 
 def _far(rng: np.random.Generator, k: int) -> dict[str, int]:
     """One or two sizes, which may be the larger the more cases there have been."""
-    most = min(_FARTHEST, 64 * 2 ** ((k - _FIRST) / 32))
+    most = min(FARTHEST, 64 * 2 ** ((k - USUALLY) / 32))
     names = rng.permutation([*USUAL])[: 1 + (rng.random() < 1 / 4)]
     return {str(name): int(np.exp(rng.uniform(np.log(8), np.log(most + 1)))) for name in names}
 

@@ -1,4 +1,4 @@
-"""Cases that are no larger than one that fails, from which Hypothesis chooses.
+"""Cases from which Hypothesis chooses: those that are no larger than one that fails, and those of any size.
 
 Apart from what is drawn at first: Hypothesis takes longer to import than all else, and a verdict without failures does
 without it.
@@ -9,7 +9,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from bpttcheck.cases.drawing import USUAL, WEIGHT_SCALES, Draw
+from bpttcheck.cases.drawing import FARTHEST, USUAL, WEIGHT_SCALES, Draw
 from bpttcheck.contract import Capabilities
 
 
@@ -65,3 +65,34 @@ def any_draws(capabilities: Capabilities) -> st.SearchStrategy[Draw]:
     )
     seeds, scales = st.integers(0, 255), st.sampled_from(WEIGHT_SCALES[:4])
     return st.builds(replace, smaller_draws(largest, capabilities), seed=seeds, weight_scale=scales)
+
+
+def far_draws(capabilities: Capabilities) -> st.SearchStrategy[Draw]:
+    """Draws of any size up to `FARTHEST`, and of weights of any size, that change little by little."""
+    takes, chunk = capabilities.inputs, min(capabilities.chunks, default=0)
+
+    def size(name: str) -> st.SearchStrategy[int]:
+        declared = capabilities.sizes.get(name)
+        return st.integers(1, FARTHEST) if declared is None else st.sampled_from(sorted(declared))
+
+    def perhaps(can_be: object) -> st.SearchStrategy[bool]:
+        return st.booleans() if can_be else st.just(False)
+
+    return st.builds(
+        Draw,
+        T=size("T"),
+        B=size("B"),
+        D=size("D"),
+        H=size("H"),
+        layers=st.integers(1, capabilities.layers),
+        bidirectional=perhaps(capabilities.bidirectional),
+        ragged=perhaps("lengths" in takes),
+        tokens=perhaps("tokens" in takes) if "dense" in takes else st.just(True),
+        rounded=st.just(False),
+        weight_scale=st.floats(-10, 8).map(lambda power: 2.0**power),
+        seed=st.integers(0, 255),
+        remembers=st.booleans(),
+        unbiased=st.booleans(),
+        chunk=st.just(chunk),
+        resets=perhaps("resets" in takes),
+    )

@@ -109,7 +109,7 @@ def _judge(console: Console, targets: Sequence[str], work: Work, jobs: int, runs
         console.print(f"{record.target}: {said or 'nothing was asked'}", markup=False, highlight=False)
 
     try:
-        said = f"{len(targets)} targets, seed {work.asked.seed}, {work.asked.examples} examples per cell and dtype"
+        said = f"{len(targets)} targets, seed {work.asked.seed}, {work.asked.cases}"
         console.print(said, highlight=False)
         judge(targets, work, jobs, finished)
     except KeyboardInterrupt:

@@ -40,19 +40,34 @@ html = click.option(
     type=click.Path(dir_okay=False, path_type=Path),
     help="Write the same as one page; needs jinja2.",
 )
+
+
+class Seconds(click.FloatRange):
+    """A time above 0: 90, 90s, 10m or 2h."""
+
+    name = "seconds"
+
+    def __init__(self) -> None:
+        super().__init__(0, min_open=True)
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> float:
+        """Seconds. Fails for what is none."""
+        said = str(value)
+        factor = {"s": 1, "m": 60, "h": 3600}.get(said[-1:], 0)
+        try:
+            seconds = float(said[:-1] if factor else said) * (factor or 1)
+        except ValueError:
+            self.fail(f"{said} is no time: write 90, 90s, 10m or 2h", parameter, context)
+        if math.isnan(seconds):
+            self.fail("nan is no number of seconds", parameter, context)
+        return float(super().convert(seconds, parameter, context))
+
+
 timeout = click.option(
     "--timeout",
-    type=click.FloatRange(0, min_open=True),
+    type=Seconds(),
     default=OF_A_CALL,
     show_default=True,
     metavar="SECONDS",
-    callback=lambda _, __, seconds: number(seconds),
     help="Give up a call of a target after so long.",
 )
-
-
-def number(seconds: float) -> float:
-    """Raises click.BadParameter for what is none."""
-    if math.isnan(seconds):
-        raise click.BadParameter("nan is no number of seconds")
-    return seconds

@@ -26,7 +26,7 @@ from bpttcheck.exit_status import INTERRUPTED
 from bpttcheck.explaining.explanation import Explanation, explain
 from bpttcheck.explaining.replaying import found_again
 from bpttcheck.reporting.files import Reports
-from bpttcheck.reporting.text import print_failure, print_verdict
+from bpttcheck.reporting.text import print_failure, print_tried, print_verdict
 from bpttcheck.running.child import Died
 from bpttcheck.running.known_failures import read_known_failures
 from bpttcheck.running.question import Question
@@ -44,9 +44,8 @@ from bpttcheck.targets import TargetError, installed
 @options.dtype
 @click.option("--where-declared", is_flag=True, help="Leave out a cell or dtype that no target has, with no complaint.")
 @options.examples
-@click.option("--budget", type=click.FloatRange(0, min_open=True), default=math.inf, metavar="SECONDS",
-              callback=lambda _, __, seconds: options.number(seconds),
-              help="Stop drawing cases, shrinking failures and diagnosing after so long, all together.")  # fmt: skip
+@click.option("--budget", type=options.Seconds(), default=math.inf, metavar="SECONDS",
+              help="Go on with larger cases for so long, as 90, 10m or 2h; with --examples, stop by then.")  # fmt: skip
 @options.timeout
 @click.option(
     "--in-process", is_flag=True, help="Load and call the targets in this process, for a debugger; nothing guards it."
@@ -121,7 +120,7 @@ def verify(
             laws=tuple(law.id for law in chosen_laws(law_ids)),
             cells=cells,
             dtypes=dtypes,
-            examples=examples,
+            examples=_examples(examples, budget),
             budget=budget,
             timeout=timeout,
             seed=_seed(seed, derandomize),
@@ -151,6 +150,8 @@ def verify(
     still_failing = _judge(console, aside, run, failures, jobs, traceback)
     unwritten = "" if elsewhere else reports.write(run)  # before anything is printed that may go wrong
     print_verdict(console, [result for result in run.results if result.status in BAD or not quiet])
+    if asked.examples is None:
+        print_tried(aside, run.results)
     explained = [] if run.interrupted else _explained(console, run, failures, limit)
     if explained or elsewhere:
         unwritten = reports.write(run, explained)
@@ -184,7 +185,7 @@ def _print_found_again(console: Console, aside: Console, run: Run, failures: Pat
 def _judge(console: Console, aside: Console, run: Run, failures: Path, jobs: int, traceback: bool) -> bool:
     """Judge all shares while the terminal shows where it is; whether a failure on file fails still."""
     asked, own = run.asked, next(iter(run.introduced.values())).own
-    said = f"seed {asked.seed}, {asked.examples} examples per cell and dtype{own}"
+    said = f"seed {asked.seed}, {asked.cases}{own}"
     still_failing = False
     columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
     try:
@@ -235,6 +236,12 @@ def _close(console: Console, run: Run, unwritten: str, failing: bool) -> NoRetur
         click.echo(f"bpttcheck: {sentence}", err=True)
     run.end()
     sys.exit(run.exit_status(at_fault=bool(unwritten), failing=failing))
+
+
+def _examples(examples: int, budget: float) -> int | None:
+    """As many as the time allows, where it is said how long and not how many."""
+    said = click.get_current_context().get_parameter_source("examples") is not ParameterSource.DEFAULT
+    return examples if said or math.isinf(budget) else None
 
 
 def _seed(seed: int | None, derandomize: bool) -> int:

@@ -78,7 +78,9 @@ def _compare_array(
     maxima = (_largest(case, name, array) for array in (told, expected, spread, like))
     parts = zip(blocks(case, name, got), blocks(case, name, expected), strict=True)
     for ((label, g), (_, e)), error, any_told, size, scale, live in zip(parts, errors, *maxima, strict=True):
-        if any_told and (in_range(size, scale, case.dtype) or (in_range(size, 0, case.dtype) and not np.isfinite(error))):
+        if any_told and (
+            in_range(size, scale, case.dtype) or (in_range(size, 0, case.dtype) and not np.isfinite(error))
+        ):
             tolerance = allowed(scale if np.isfinite(scale) else 0.0, size, case.dtype, operations, terms)
             yield Comparison(label, error, tolerance, live > tolerance, g, e)
 

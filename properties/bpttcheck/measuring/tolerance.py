@@ -30,7 +30,8 @@ def allowed(scale: float, size: float, dtype: str, operations: int, terms: int =
     """
     format = FORMATS[dtype]
     rounding = format.eps * size
-    alike = min(terms, (1 + terms / 64) * (2.5 * rounding / scale) ** 2) if scale else terms
+    ratio = min(2.5 * rounding / scale, terms) if scale else terms
+    alike = min(terms, (1 + terms / 64) * ratio**2)
     return FACTOR * scale + max(FACTOR / 2, 2 / 3 * alike) * rounding + operations * format.lost
 
 

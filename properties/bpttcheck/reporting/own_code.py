@@ -19,9 +19,10 @@ from bpttcheck.explaining.looking import number_by_number
 from bpttcheck.laws import LAWS
 from bpttcheck.measuring.calls import capabilities_of
 from bpttcheck.reporting.text import print_failure, print_verdict
+from bpttcheck.running.own import Own
 from bpttcheck.running.results import BAD, Result, summary, unproved
 from bpttcheck.running.time_limit import TimeLimit
-from bpttcheck.running.verdict import Own, judge
+from bpttcheck.running.verdict import judge
 from bpttcheck.targets import cell_named
 
 _COLUMNS = 100

@@ -10,7 +10,7 @@ from typing import Any, get_args
 from bpttcheck.cases.case_file import CaseFile
 from bpttcheck.cases.drawing import Draw
 from bpttcheck.running.question import Question
-from bpttcheck.running.results import Result, Status, summary
+from bpttcheck.running.results import Result, Status, Tried, summary
 from bpttcheck.running.run import Record, Run
 
 SCHEMA = 1
@@ -63,4 +63,5 @@ def _result(row: dict[str, Any]) -> Result:
     if case is not None and case.file is not None:
         case = replace(case, file=CaseFile(Path(row["case"]["file"]["path"])))
     tuples = {name: tuple(row.get(name, ())) for name in ("dead", "left_out", "warnings")}
-    return Result(**row | tuples | {"case": case, "worst": None, "margin": float(row["margin"])})
+    tried = Tried(**row.get("tried", {}))
+    return Result(**row | tuples | {"case": case, "worst": None, "margin": float(row["margin"]), "tried": tried})

@@ -38,6 +38,15 @@ def print_verdict(console: Console, results: Sequence[Result]) -> None:
             console.print(reason, **_PLAIN)
 
 
+def print_tried(console: Console, results: Sequence[Result]) -> None:
+    """The cases of each cell and dtype, by kind and size."""
+    for place in dict.fromkeys((r.subject, r.cell, r.dtype) for r in results):
+        tried = next(r.tried for r in results if (r.subject, r.cell, r.dtype) == place)
+        console.print(
+            wrapped(f"tried on {' '.join(place[1:])}: {tried}", console.width, "  "), **_PLAIN, soft_wrap=True
+        )
+
+
 def print_failure(console: Console, explained: Explanation, *, named: bool = False) -> None:
     """What is wrong with one cell: the first law that it breaks, on the smallest case, and the others by name.
 

@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from bpttcheck.cases.case_file import CaseFile
+from bpttcheck.cases.drawing import USUALLY
 from bpttcheck.laws import LAWS
 from bpttcheck.running.known_failures import KnownFailure
+from bpttcheck.running.own import Own
 from bpttcheck.running.time_limit import OF_A_CALL
-from bpttcheck.running.verdict import Own
 from bpttcheck.targets import load
 
 
@@ -17,16 +18,16 @@ from bpttcheck.targets import load
 class Question:
     """What every target is asked.
 
-    laws: their ids. cells, dtypes: the only ones, where any are named. examples: cases for a cell and dtype. budget:
-    seconds for drawing the cases of all shares together, for making failures small and for diagnoses. timeout: seconds
-    that a call of a target in a process of its own may take. known: failures
-    that are expected. sizes, case, against: the user's own, see `Own`; the last is a target.
+    laws: their ids. cells, dtypes: the only ones, where any are named. examples: cases for a cell and dtype; None: as
+    many as the budget allows. budget: seconds for drawing the cases of all shares together, for making failures small
+    and for diagnoses. timeout: seconds that a call of a target in a process of its own may take. known: failures that
+    are expected. sizes, case, against: the user's own, see `Own`; the last is a target.
     """
 
     laws: tuple[str, ...] = tuple(law.id for law in LAWS)
     cells: tuple[str, ...] = ()
     dtypes: tuple[str, ...] = ()
-    examples: int = 40
+    examples: int | None = USUALLY
     budget: float = math.inf
     timeout: float = OF_A_CALL
     seed: int = 0
@@ -34,6 +35,13 @@ class Question:
     sizes: Mapping[str, int] = field(default_factory=dict)
     case: CaseFile | None = None
     against: str = ""
+
+    @property
+    def cases(self) -> str:
+        """How many there are."""
+        if self.examples is None:
+            return f"as many examples per cell and dtype as {self.budget:g} seconds allow"
+        return f"{self.examples} examples per cell and dtype"
 
     def own(self) -> Own:
         """What the user brings. Raises TargetError."""

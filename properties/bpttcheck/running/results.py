@@ -26,6 +26,34 @@ class Lost:
 
 
 @dataclass
+class Tried:
+    """The cases that were drawn for a cell and dtype: how many of each kind, and between which sizes."""
+
+    cases: int = 0
+    kinds: dict[str, int] = field(default_factory=dict)
+    sizes: dict[str, dict[str, tuple[int, int]]] = field(default_factory=dict)
+
+    def add(self, draw: Draw) -> None:
+        """Count a case."""
+        kind = draw.kind
+        self.cases += 1
+        self.kinds[kind] = self.kinds.get(kind, 0) + 1
+        sizes = self.sizes.setdefault(kind, {})
+        for name in "TBDH":
+            size = getattr(draw, name)
+            least, most = sizes.get(name, (size, size))
+            sizes[name] = min(least, size), max(most, size)
+
+    def __str__(self) -> str:
+        """As "40 cases: 22 small, T=1..7, B=1..4, D=1..5, H=1..6; 10 large, ..": the frequent kinds first."""
+        parts = []
+        for kind, number in sorted(self.kinds.items(), key=lambda item: -item[1]):
+            sizes = ", ".join(f"{n}={a}..{b}" if a < b else f"{n}={a}" for n, (a, b) in self.sizes[kind].items())
+            parts.append(f"{number} {kind}, {sizes}")
+        return f"{self.cases} cases: {'; '.join(parts)}"
+
+
+@dataclass
 class Result:
     """What became of one law on one cell of a subject in one dtype, by their names and ids.
 
@@ -37,7 +65,8 @@ class Result:
     warnings: what the subject warned of. margin: the largest
     error over tolerance. seconds: that it took. reason: the sentence behind a status. case: the smallest that fails.
     worst: the comparison behind the margin. cut_short: whether the time was up before all smaller cases were tried.
-    sees: how small an error it could have seen, where that is a matter of all cases.
+    sees: how small an error it could have seen, where that is a matter of all cases. tried: all cases of the cell and
+    dtype.
     died: whether the process of the subject was lost in a case of the law.
     """
 
@@ -60,6 +89,7 @@ class Result:
     sees: str = ""
     cut_short: bool = False
     died: bool = False
+    tried: Tried = field(default_factory=Tried)
     worst: Comparison | None = field(default=None, repr=False)
 
     @property

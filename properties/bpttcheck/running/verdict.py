@@ -4,16 +4,16 @@ Cells and dtypes are judged one after the other. The first pass draws cases and 
 outputs, reference and tolerance. A law that fails is then run alone, on smaller cases (`bpttcheck.running.shrinking`).
 """
 
+import itertools
 import math
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from zlib import crc32
 
 import numpy as np
 
 from bpttcheck.cases.case_file import CaseFile
-from bpttcheck.cases.drawing import Draw, draw_around, draw_case
+from bpttcheck.cases.drawing import USUALLY, Draw, draw_around, draw_case
 from bpttcheck.cases.realising import realise
 from bpttcheck.contract import Implementation
 from bpttcheck.laws import Law
@@ -24,26 +24,11 @@ from bpttcheck.measuring.doing import judging
 from bpttcheck.measuring.trial import Trial
 from bpttcheck.running.evaluating import Finding, evaluate, found_in, trial_of
 from bpttcheck.running.oracle import reference_is_confirmed
-from bpttcheck.running.results import Lost, Result
+from bpttcheck.running.own import NOTHING, Own
+from bpttcheck.running.results import Lost, Result, Tried
 from bpttcheck.running.time_limit import USUAL, TimeLimit
 
-
-@dataclass(frozen=True)
-class Own:
-    """What a user brings: sizes of their own, a case of their own, an implementation that is right."""
-
-    sizes: Mapping[str, int] = field(default_factory=dict)
-    case: CaseFile | None = None
-    against: Implementation | None = None
-
-    def __str__(self) -> str:
-        """As it goes on after "40 examples"; empty if there is nothing."""
-        said = [f", {name}={size}" for name, size in self.sizes.items()]
-        said += [f", case {self.case.path}"] if self.case else []
-        return "".join(said) + (f", against {self.against.name}" if self.against else "")
-
-
-NOTHING = Own()
+_BETWEEN = 48  # cases, after which Hypothesis looks on for as many
 _DEATHS, _HANGS = 5, 2  # after which a subject is not asked any more in a cell and dtype
 _DECLINED = "the subject declares that it takes no such case: "
 
@@ -54,7 +39,7 @@ def judge(
     *,
     cells: Sequence[str] = (),
     dtypes: Sequence[str] = (),
-    examples: int = 100,
+    examples: int | None = 100,
     seconds: float = math.inf,
     seed: int = 0,
     shrink: bool = True,
@@ -65,10 +50,11 @@ def judge(
 ) -> Iterator[Result]:
     """Judge a subject by laws: yields a `Result` per cell, dtype and law, skipped ones included.
 
-    cells, dtypes: restrict what the subject declares, by name. examples: cases drawn for a cell and dtype. seconds: for
-    drawing them, of which there is one at least, and for making failures small, of which each has a minute at most.
-    seed: other cases for another one. Laws to which none could prove anything by then are "unfinished". shrink: whether
-    to look for the smallest case of each failure, but for those of the laws ``as_drawn``, by id. own: what the user
+    cells, dtypes: restrict what the subject declares, by name. examples: cases drawn for a cell and dtype; None: as
+    many as the time allows, larger and larger ones, until a law fails. seconds: for drawing them, of which there is one
+    at least, and for making failures small, of which each has a minute at most. seed: other cases for another one. Laws
+    to which none could prove anything by then are "unfinished". shrink: whether to look for the smallest case of each
+    failure, but for those of the laws ``as_drawn``, by id. own: what the user
     asks for instead of what is drawn and known here. lost: what the process of the subject died of when this was asked
     before: it is an error of the law that put the case, which is put to no law again. progress: called with a result
     each time it has changed. Raises ValueError where the sizes of ``own`` are not declared.
@@ -87,7 +73,7 @@ def judge(
                     lost,
                 )
                 limit = TimeLimit(seconds)
-                verdict.draw_cases(examples, limit)
+                verdict.draw_cases(examples, limit, as_drawn)
                 yield from verdict.settled([] if shrink else None, as_drawn, limit)
 
 
@@ -116,47 +102,59 @@ class _Verdict:
         self._lost = lost
         self._given_up = len(lost) >= _DEATHS or sum(one.hung for one in lost) >= _HANGS
         self._stopped = False  # before all cases were drawn, since it was given up
+        self._margin = 0.0  # the largest of a case
+        self._tried = Tried()
+        self._families: dict[str, list[Law]] = {}
         for law in laws:
             if reason := law.unmet(asked):
                 self._results[law.id].status, self._results[law.id].reason = "skipped", reason
             else:
                 self._running.append(law)
+                self._families.setdefault(law.id if law.every_case else law.family or law.id, []).append(law)
+        self._of_place = seed, crc32(f"{asked.cell.name} {asked.dtype}".encode())
+        self._turns = {n: np.random.default_rng([*self._of_place, crc32(n.encode())]) for n in self._families}
 
-    def draw_cases(self, examples: int, limit: TimeLimit) -> None:
-        seed = [self._seed, crc32(f"{self._asked.cell.name} {self._asked.dtype}".encode())]
-        families: dict[str, list[Law]] = {}
-        for law in self._running:
-            families.setdefault(law.id if law.every_case else law.family or law.id, []).append(law)
-        turns = {name: np.random.default_rng([*seed, crc32(name.encode())]) for name in families}
+    def draw_cases(self, examples: int | None, limit: TimeLimit, as_drawn: Collection[str]) -> None:
+        """Run the laws on so many cases; without a number until the time is spent, or a law fails that is not to be
+        taken ``as_drawn``."""
         held = None if self._case is None else self._case.holds(*self._asked.place)
-        drawn = 0
-        for k in range(examples):
-            if all(self._settled(law) for law in self._running):
+        for k in itertools.count() if examples is None else range(examples):
+            if self._stopped or all(self._settled(law) for law in self._running):
                 break
             if k and not limit.left:
-                self._out_of_time = True
+                self._out_of_time = examples is not None or k < USUALLY
                 break
-            drawn = k + 1
-            rng_of_case = np.random.default_rng([*seed, k])
+            if examples is None and k >= USUALLY:
+                if any(self._settled(law) and law.id not in as_drawn for law in self._running):
+                    break
+                if k % _BETWEEN == 0 and held is None:
+                    self._search(k, limit)
+            rng_of_case = np.random.default_rng([*self._of_place, k])
             if self._case is None or held is None:
-                draw = draw_case(rng_of_case, self._asked.drawing, k, self._seed)
+                draw = draw_case(rng_of_case, self._asked.drawing, k, self._seed, escalating=examples is None)
             else:
                 draw = draw_around(rng_of_case, self._case, held)
-            if any(draw == one.draw for one in self._lost):
-                self._note_lost(draw)
-                if self._given_up and draw == self._lost[-1].draw:
-                    self._stopped = True
-                    break
-                continue
-            trial = trial_of(self._asked, draw)
-            if trial is None:
-                continue
-            late = 2 * drawn > examples
-            for name, family in families.items():
-                if self._put_to_family(family, trial, draw, turns[name], late):
-                    break
-        for law in self._running:
-            self._results[law.id].drawn = drawn
+            self._run_on(draw, late=2 * k >= (examples or USUALLY))
+
+    def _search(self, k: int, limit: TimeLimit) -> None:
+        """Let Hypothesis look for cases with large errors for a while."""
+        from bpttcheck.running.searching import search  # it takes long to import
+
+        search(self._run_on, self._asked.drawing, k, limit)
+
+    def _run_on(self, draw: Draw, late: bool = True) -> float:
+        """Run on one case a law of each family; the largest error over tolerance."""
+        self._tried.add(draw)
+        if any(draw == one.draw for one in self._lost):
+            self._note_lost(draw)
+            self._stopped = self._given_up and draw == self._lost[-1].draw
+            return 0.0
+        trial = trial_of(self._asked, draw)
+        self._margin = 0.0
+        for name, family in self._families.items():
+            if trial is None or self._put_to_family(family, trial, draw, self._turns[name], late):
+                break
+        return self._margin
 
     def _note_lost(self, draw: Draw) -> None:
         """The process of the subject died of a draw: an error of the law that put it."""
@@ -195,6 +193,8 @@ class _Verdict:
             result.warnings = tuple(sorted({*result.warnings, *trial.calls.warnings}))
             trial.calls.warnings.clear()
             self._progress(result)
+            if finding.worst is not None and not finding.worst.exact:
+                self._margin = max(self._margin, finding.worst.margin)
             if finding.failed and law.decisive:
                 return True
             proved |= finding.proves
@@ -241,6 +241,7 @@ class _Verdict:
         broken = [law.id for law in self._running if law.decisive and self._results[law.id].case is not None]
         for law in self._running:
             result = self._results[law.id]
+            result.drawn, result.tried = self._tried.cases, self._tried
             if law.over_cases is not None:
                 self._look_over_cases(result, law.over_cases)
             result.dead = tuple(array for array, above in self._alive.get(law.id, {}).items() if not above)
