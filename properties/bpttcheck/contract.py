@@ -15,7 +15,7 @@ called again. A pullback is called more than once unless ``reusable=False``. Num
 ``case.truncation.links(T)``, are float64 whatever the dtype of the case: multiply with care.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
@@ -193,14 +193,14 @@ class Capabilities:
             return cell.states
         return tuple(cell.shapes(*(min(self.sizes.get(name, (2,))) for name in "DH"))["states"])
 
-    def at(self, sizes: Mapping[str, int]) -> "Capabilities":
+    def at(self, sizes: Mapping[str, Sequence[int]]) -> "Capabilities":
         """The same, of these sizes alone. Raises ValueError where one is not among those declared."""
-        for name, size in sizes.items():
-            declared = self.sizes.get(name, (size,))
-            if size not in declared:
+        for name, chosen in sizes.items():
+            declared = self.sizes.get(name, chosen)
+            if undeclared := sorted({*chosen} - {*declared}):
                 known = ", ".join(map(str, declared))
-                raise ValueError(f"{name} = {size} is not among the declared sizes, which are {known}")
-        return replace(self, sizes={**self.sizes, **{name: (size,) for name, size in sizes.items()}})
+                raise ValueError(f"{name} = {undeclared[0]} is not among the declared sizes, which are {known}")
+        return replace(self, sizes={**self.sizes, **sizes})
 
     def undeclared(self, case: Case) -> str | None:
         """What a case has that is not declared; None if there is no such thing."""

@@ -50,8 +50,8 @@ from bpttcheck.targets import TargetError, installed
 @click.option(
     "--in-process", is_flag=True, help="Load and call the targets in this process, for a debugger; nothing guards it."
 )
-@click.option("--sizes", callback=lambda _, __, text: _sizes(text), metavar="T=N,B=N,D=N,H=N",
-              help="Cases of these sizes alone; any may be left out.")  # fmt: skip
+@click.option("--sizes", callback=lambda _, __, text: _sizes(text), metavar="T=N,..",
+              help="Cases of these sizes alone, e.g. T=63,64,65,H=128; any of T, B, D, H.")  # fmt: skip
 @click.option(
     "--case",
     "case_file",
@@ -88,7 +88,7 @@ def verify(
     budget: float,
     timeout: float,
     in_process: bool,
-    sizes: dict[str, int],
+    sizes: dict[str, tuple[int, ...]],
     case_file: Path | None,
     against: str,
     seed: int | None,
@@ -254,13 +254,14 @@ def _seed(seed: int | None, derandomize: bool) -> int:
     return secrets.randbelow(2**32) if seed is None else seed
 
 
-def _sizes(text: str | None) -> dict[str, int]:
-    """What ``T=70,B=4`` says. Raises click.UsageError."""
-    pairs = re.findall(r"(?:^|,)([TBDH])=([1-9][0-9]*)(?=,|$)", text or "")
-    said_once = len(dict(pairs)) == len(pairs) > 0
-    if text is not None and not (said_once and ",".join(f"{name}={size}" for name, size in pairs) == text):
-        raise click.UsageError(f"--sizes {text}: write T=70,B=4,D=5,H=6, each once, at least 1; some may be left out")
-    sizes = {name: int(size) for name, size in pairs}
-    if too_large := [name for name, size in sizes.items() if size > LARGEST]:
+def _sizes(text: str | None) -> dict[str, tuple[int, ...]]:
+    """What ``T=63,64,65,B=4`` says. Raises click.UsageError."""
+    said = re.findall(r"(?:^|,)([TBDH])=([1-9][0-9]*(?:,[1-9][0-9]*)*)(?=,[TBDH]=|$)", text or "")
+    if text is not None and (",".join(map("=".join, said)) != text or len(dict(said)) < len(said) or not said):
+        raise click.UsageError(
+            f"--sizes {text}: write T=70,B=4,D=5,H=6, each once, at least 1, several as T=63,64; some may be left out"
+        )
+    sizes = {name: tuple(map(int, numbers.split(","))) for name, numbers in said}
+    if too_large := [name for name, numbers in sizes.items() if max(numbers) > LARGEST]:
         raise click.UsageError(f"--sizes {text}: {too_large[0]} must be at most {LARGEST}")
     return sizes

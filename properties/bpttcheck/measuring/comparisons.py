@@ -19,7 +19,7 @@ class Violation(Exception):
 class Comparison:
     """The largest error found in one block, and what is allowed there; with the numbers, where they are arrays.
 
-    of: what the numbers are, if they are not those of one call.
+    of: what the numbers are, if they are not those of one call. size: of the largest number that is expected.
     """
 
     block: str
@@ -30,6 +30,7 @@ class Comparison:
     expected: Array | None = field(default=None, repr=False)
     case: Case | None = field(default=None, repr=False)  # where it is not the trial's
     of: str = ""
+    size: float = 0.0
 
     @classmethod
     def of_numbers(cls, block: str, got: float, expected: float, tolerance: float, alive: bool = True) -> "Comparison":
@@ -82,7 +83,7 @@ def _compare_array(
             in_range(size, scale, case.dtype) or (in_range(size, 0, case.dtype) and not np.isfinite(error))
         ):
             tolerance = allowed(scale if np.isfinite(scale) else 0.0, size, case.dtype, operations, terms)
-            yield Comparison(label, error, tolerance, live > tolerance, g, e)
+            yield Comparison(label, error, tolerance, live > tolerance, g, e, size=size)
 
 
 def _largest(case: Case, name: str, array: Array) -> list[float]:

@@ -21,13 +21,15 @@ from bpttcheck.measuring.trial import Trial
 class Finding:
     """One law on one case: the worst comparison, or the sentence of a violation, or neither if it proved nothing,
     perhaps since the subject refused the case. alive: for each array compared, whether a wrong number would show.
-    sample: the comparisons, where those of all cases count."""
+    sample: the comparisons, where those of all cases count. sees: how small an error of each array it sees, beside the
+    array's largest number."""
 
     worst: Comparison | None = None
     violation: str = ""
     refused: str = ""
     alive: Mapping[str, bool] = field(default_factory=dict)
     sample: Sequence[Comparison] = ()
+    sees: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def failed(self) -> bool:
@@ -84,10 +86,14 @@ def _evaluate(law: Law, trial: Trial) -> Finding:
 def found_in(comparisons: Sequence[Comparison]) -> Finding:
     """The worst of some comparisons, and what they looked at."""
     alive: dict[str, bool] = {}
+    allowed: dict[str, tuple[float, float]] = {}
     for comparison in comparisons:
         array = array_of(comparison.block)
         alive[array] = alive.get(array, False) or comparison.alive
-    return Finding(_first_wrong(comparisons), alive=alive)
+        tolerance, size = allowed.get(whole := array.partition("[")[0], (0.0, 0.0))
+        allowed[whole] = max(tolerance, comparison.tolerance), max(size, comparison.size)
+    sees = {array: tolerance / size for array, (tolerance, size) in allowed.items() if size > tolerance}
+    return Finding(_first_wrong(comparisons), alive=alive, sees=sees)
 
 
 def _first_wrong(comparisons: Sequence[Comparison]) -> Comparison | None:

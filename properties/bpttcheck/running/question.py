@@ -32,7 +32,7 @@ class Question:
     timeout: float = OF_A_CALL
     seed: int = 0
     known: tuple[KnownFailure, ...] = ()
-    sizes: Mapping[str, int] = field(default_factory=dict)
+    sizes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     case: CaseFile | None = None
     against: str = ""
 

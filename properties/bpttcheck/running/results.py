@@ -107,7 +107,7 @@ class Result:
             said = f"gradients of {', '.join(self.left_out)} are meant to differ, as is declared, and are left out"
             found.append(("in part", said))
         if self.status == "passed" and self.sees:
-            found.append(("in part", f"an error below {self.sees} would not have been seen"))
+            found.append(("in part", f"errors below {self.sees} would not have been seen"))
         return found
 
     @property

@@ -29,6 +29,7 @@ from bpttcheck.running.results import Lost, Result, Tried
 from bpttcheck.running.time_limit import USUAL, TimeLimit
 
 _BETWEEN = 48  # cases, after which Hypothesis looks on for as many
+_OF_ALL = 2  # times what one perturbed run allows is about what the largest of eight allows
 _DEATHS, _HANGS = 5, 2  # after which a subject is not asked any more in a cell and dtype
 _DECLINED = "the subject declares that it takes no such case: "
 
@@ -104,6 +105,7 @@ class _Verdict:
         self._stopped = False  # before all cases were drawn, since it was given up
         self._margin = 0.0  # the largest of a case
         self._tried = Tried()
+        self._sees: dict[str, dict[str, float]] = {}  # the least of all cases
         self._families: dict[str, list[Law]] = {}
         for law in laws:
             if reason := law.unmet(asked):
@@ -183,7 +185,7 @@ class _Verdict:
             try:
                 finding = evaluate(law, trial)
                 if not settled:
-                    self._record(result, finding, draw)
+                    self._record(law, result, finding, draw)
             except AdapterError as error:
                 finding = Finding(violation=str(error))
                 if not settled:
@@ -217,7 +219,7 @@ class _Verdict:
         """Whether more cases would change nothing."""
         return self._results[law.id].status in ("failed", "error")
 
-    def _record(self, result: Result, finding: Finding, draw: Draw) -> None:
+    def _record(self, law: Law, result: Result, finding: Finding, draw: Draw) -> None:
         if finding.sample:
             self._samples.setdefault(result.law, []).append(finding.sample)
             return
@@ -228,6 +230,9 @@ class _Verdict:
             return
         result.examples += 1
         result.reason = ""
+        if law.direct and (self._case is not None or self._asked.drawing.sizes != self._asked.capabilities.sizes):
+            least = self._sees.setdefault(law.id, dict(finding.sees))
+            least.update({array: min(seen, least.get(array, seen)) for array, seen in finding.sees.items()})
         alive = self._alive.setdefault(result.law, {})
         for array, above in finding.alive.items():
             alive[array] = alive.get(array, False) or above
@@ -242,6 +247,8 @@ class _Verdict:
         for law in self._running:
             result = self._results[law.id]
             result.drawn, result.tried = self._tried.cases, self._tried
+            if seen := self._sees.get(law.id):
+                result.sees = ", ".join(f"{_OF_ALL * least:.1g} in {array}" for array, least in sorted(seen.items()))
             if law.over_cases is not None:
                 self._look_over_cases(result, law.over_cases)
             result.dead = tuple(array for array, above in self._alive.get(law.id, {}).items() if not above)
