@@ -125,7 +125,7 @@ def test_a_sequence_without_rows_and_tokens():
 
 def test_arguments_of_no_array_of_numbers():
     with pytest.raises(ValueError, match="n holds numbers of type int64, of which there is no gradient"):
-        Arguments.of(CALLED, {"W": ZEROS(3), "n": 3}, None, None, 0).example(None)
+        Arguments.of(CALLED, {}, {"W": ZEROS(3), "n": 3}, None, None, 0).example(None)
 
 
 def last(p, x):
@@ -186,6 +186,29 @@ def test_the_example_stays_as_it_is():
     arrays = {"parameters": {"U": ZEROS((2, 3))}, "x": ZEROS((5, 4, 2)), "states": ZEROS((4, 3))}
     bpttcheck.own_arrays(greedy, **arrays)
     assert not any(array.any() for array in (arrays["parameters"]["U"], arrays["x"], arrays["states"]))
+
+
+def test_the_example_is_put_into_its_domains():
+    def run(decay, x):
+        assert np.all(decay > 0) and np.all(x["k"] > 0)
+        return x["v"] / x["k"] * np.log(decay)
+
+    x = {"k": ZEROS((5, 4, 3)), "v": ZEROS((5, 4, 3))}
+    domains = {"decay": "(0, 1)", "k": "positive"}
+    bpttcheck.own_arrays(run, parameters=ZEROS(3), x=x, domains=domains)
+    with pytest.raises(ValueError, match="the domain of k must be 'positive', .* it is 'between'"):
+        bpttcheck.own_arrays(run, parameters=ZEROS(3), x=x, domains={"k": "between"})
+
+
+def test_properties_of_a_cell_are_passed_on():
+    def run(x, h):
+        y = h * np.exp(x).cumprod(axis=0)
+        return y, y[-1]
+
+    example = {"x": ZEROS((5, 4, 3)), "states": ZEROS((4, 3)), "batch": 1, "examples": 6, "raises": False}
+    found = bpttcheck.check(run, affine={"h": ("h", "y")}, smooth=True, saturates=("x",), **example)
+    statuses = {result.law: result.status for result in found.results}
+    assert statuses["affine-in-a-state"] == "passed" and statuses["saturated-is-finite"] == "failed"
 
 
 def test_functions_that_do_not_go_together():

@@ -16,6 +16,7 @@ from bpttcheck.explaining.lags import lags_of
 from bpttcheck.explaining.looking import FAILED, FLAGS, SECOND, Seen, differs_again, factors_of, looked_at
 from bpttcheck.explaining.own_derivatives import OwnDerivatives
 from bpttcheck.faults import FAULTS, Fault, gate_orders
+from bpttcheck.measuring.calls import capabilities_of
 from bpttcheck.measuring.completeness import kind
 from bpttcheck.running.time_limit import USUAL, TimeLimit
 from bpttref import CELLS, Cell
@@ -117,6 +118,16 @@ def _gates(own: Sequence[str]) -> int:
     return next(len(cell.gates) for cell in CELLS if set(own) <= set(cell.gates))
 
 
+def whose_numbers(subject: Implementation, cell: Cell | CustomCell, against: Implementation | None) -> Implementation:
+    """Whose numbers are right: those of ``against`` or of the reference, and of an unknown cell the derivatives of the
+    forward pass of ``against``, if it has no other, or of the subject's own."""
+    if not isinstance(cell, CustomCell):
+        return against or Reference()
+    if against is not None and capabilities_of(against).gradients:
+        return against
+    return OwnDerivatives(subject, forward=against)
+
+
 def diagnose(
     subject: Implementation,
     cell: Cell | CustomCell,
@@ -128,13 +139,12 @@ def diagnose(
 ) -> Diagnosis | None:
     """Diagnose a subject that broke a law; None if it always raises.
 
-    against: whose numbers are right, if these are not the reference's; an unknown cell is compared with the derivatives
-    of its own forward pass unless it is given. failing: problems on which laws failed, which are looked at before the
-    fresh ones. limit: a minute unless given; then problems and faults that are left are not tried. Raises AdapterError
-    if the capabilities do.
+    against: whose numbers are right, see `whose_numbers`. failing: problems on which laws failed, which are looked at
+    before the fresh ones. limit: a minute unless given; then problems and faults that are left are not tried. Raises
+    AdapterError if the capabilities do.
     """
     limit = limit or TimeLimit(USUAL)
-    reference: Implementation = against or (OwnDerivatives(subject) if isinstance(cell, CustomCell) else Reference())
+    reference = whose_numbers(subject, cell, against)
     found = list(looked_at(subject, reference, cell, dtype, failing, limit))
     if not found:
         return None
@@ -143,7 +153,7 @@ def diagnose(
     simplest = next((seen.level for seen in broken if seen.level != FAILED), level)
     moody = any(differs_again(seen) for seen in found[:1] + broken[:1])
     doors = {"vjp"} if isinstance(subject, TwoPhase) else {"vjp", "loss_and_gradients"}
-    own = isinstance(reference, OwnDerivatives)
+    own = isinstance(reference, OwnDerivatives) and against is None
     orders = () if isinstance(cell, CustomCell) else gate_orders(cell)
     everything = (*faults, *orders) if broken and not (own and moody) else ()  # what is moody has no derivatives
     candidates = [f for f in everything if f.door in doors and hasattr(reference, f.door) and f.fits(cell)]

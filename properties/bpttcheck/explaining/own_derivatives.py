@@ -47,12 +47,14 @@ class OwnDerivatives:
     """The forward pass of an implementation, and its derivatives by central differences of each number.
 
     They are taken in float64 where the implementation has it. A case of more than a few hundred numbers is refused.
+    forward: whose forward pass it is, if not the implementation's own; the derivatives are by what that one declares.
     """
 
-    def __init__(self, subject: Implementation) -> None:
-        self.name = f"the derivatives of {subject.name}"
-        self._own, self._two_phase = capabilities_of(subject), isinstance(subject, TwoPhase)
-        self._calls = Calls(subject, self._own)
+    def __init__(self, subject: Implementation, forward: Implementation | None = None) -> None:
+        forward = forward or subject
+        self.name = f"the derivatives of {forward.name}"
+        self._own = replace(capabilities_of(forward), gradients=capabilities_of(subject).gradients)
+        self._two_phase, self._calls = isinstance(forward, TwoPhase), Calls(forward, capabilities_of(forward))
         self._kept: dict[int, _Derivatives] = {}
 
     def capabilities(self) -> Capabilities:
