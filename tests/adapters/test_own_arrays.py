@@ -113,6 +113,27 @@ def test_states_with_as_many_units_as_rows():
     assert bpttcheck.own_arrays(columns, **in_columns).capabilities().conventions["y"] == "(T, 3, B)"
 
 
+def test_an_axis_that_outputs_do_not_follow_holds_no_rows():
+    """One of size 1 is broadcast to as many as there were."""
+
+    def scaled(W, x):
+        return W * x, lambda dy: ((dy * x).sum(axis=(0, 1)), W * dy)
+
+    subject = bpttcheck.own_arrays(scaled, parameters=ZEROS(2), x=ZEROS((5, 4, 2)))
+    assert subject.capabilities().conventions["x"] == "(T, B, 2)"
+
+
+def test_the_pullback_of_the_example_is_called_before_the_next_call():
+    """Some code keeps the tape of its last call alone."""
+    kept = {}
+
+    def run(x):
+        kept["x"] = x
+        return x**2, lambda dy: 2 * kept["x"] * dy
+
+    assert bpttcheck.own_arrays(run, x=ZEROS((5, 4)), batch=1).capabilities().gradients == ("x",)
+
+
 def test_a_sequence_without_rows_and_tokens():
     one = bpttcheck.own_arrays(lambda x: np.cumsum(x, axis=0), x=ZEROS((5, 2)), batch=None).capabilities()
     assert one.sizes["B"] == (1,) and one.conventions["y"] == "(T, 2)" and one.gradients == ()

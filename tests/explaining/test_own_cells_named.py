@@ -1,6 +1,8 @@
 """Mistakes in the pullback of a cell that nobody knows: the diagnosis names those that need no equation, and says of
 others where they are, by the derivatives of the cell's own forward pass."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -22,7 +24,7 @@ class Leaky:
 
     def __init__(self, slip="", **declared):
         self.name, self.slip = slip or "leaky", slip
-        self.declared = Capabilities(cells=(CELL,), **{"dtypes": ("float64",), **declared})
+        self.declared = Capabilities(**{"cells": (CELL,), "dtypes": ("float64",), **declared})
 
     def capabilities(self):
         return self.declared
@@ -115,6 +117,12 @@ def test_one_that_is_right_is_what_mistakes_are_planted_in():
 def test_nothing_is_named_where_numbers_change_from_call_to_call():
     found = diagnose(Planted("reset-ineffective"), CELL, "float64")
     assert found.moody and not found.names and "something is left behind" in found.sentence()
+
+
+def test_what_nobody_can_compare_is_not_said_to_be_right():
+    cell = replace(CELL, surrogate=("W", "a", "x", "s"))
+    found = diagnose(Leaky(cells=(cell,)), cell, "float64")
+    assert not found.broken and "nobody knows the numbers of a single call" in found.sentence()
 
 
 def test_what_is_right_is_not_accused():

@@ -29,7 +29,8 @@ class Diagnosis:
     more: 0 if they explain all that is wrong; 1 if each explains the simplest problem, and more is wrong at others; 2
     if it takes two for that problem. level: the problem that is described, the case that failed if that is wrong in one
     call, else the simplest kind that is.
-    wrong, right: the arrays, by gate, in which it differs from the reference there, and in which it does not.
+    wrong, right: the arrays, by gate, in which it differs from the reference there, and in which it does not; of all
+    problems where nothing is wrong.
     simplest: the simplest kind of fresh problem that is wrong. factors: what some of the wrong ones are multiplied by.
     flags: what is wrong beside the numbers. clipped: by what gradients are clipped. lags: how far back the gradient of
     x is right. moody: whether a problem, put again, had other numbers. cut: whether the time was up. own: whether what
@@ -68,9 +69,13 @@ class Diagnosis:
             )
         if not self.wrong and not self.flags:
             right = "the gradients of fresh problems are the derivatives of the forward pass"
+            if not self.right:
+                right = "nobody knows the numbers of a single call"
+            elif not self.own:
+                right = "outputs and gradients of fresh problems are right"
             return (
-                f"{right if self.own else 'outputs and gradients of fresh problems are right'}: look at what the law "
-                "does beside calling once, and at what the failing case has that they have not"
+                f"{right}: look at what the law does beside calling once, and at what the failing case has that they "
+                "have not"
             )
         if self.names:
             statements = {fault.id: fault.statement.rstrip(".") for fault in FAULTS}
@@ -161,7 +166,7 @@ def diagnose(
         fault for fault in limit.within(candidates) if gives(fault, reference, broken)
     ] or candidates  # what remembers must see them all
     names = [fault.id for fault in limit.within(likely) if gives(fault, reference, found)]
-    first = [seen for seen in broken if seen.level == level]
+    first = [seen for seen in broken if seen.level == level] or found
     wrong, right, factors = _described(first)
     partly, more, clipped = list[str](), 0, ""
     if not names and not moody:

@@ -16,7 +16,6 @@ from bpttcheck.explaining.diagnosis import diagnose, whose_numbers
 from bpttcheck.explaining.explanation import Explanation, with_numbers
 from bpttcheck.explaining.headline import in_order, together
 from bpttcheck.explaining.looking import number_by_number
-from bpttcheck.explaining.own_derivatives import OwnDerivatives
 from bpttcheck.laws import LAWS
 from bpttcheck.measuring.calls import capabilities_of
 from bpttcheck.reporting.text import print_failure, print_verdict
@@ -109,8 +108,8 @@ class Verdict:
         first, problem = broken[0], self._problem(broken[0])
         cell, limit = problem[0].cell, TimeLimit(_SECONDS)
         found = diagnose(self.implementation, cell, first.dtype, failing=[problem], limit=limit, against=self.against)
-        own = isinstance(whose_numbers(self.implementation, cell, self.against), OwnDerivatives)
-        right = number_by_number(self.implementation, first.worst, *problem) if own else None
+        true = whose_numbers(self.implementation, cell, self.against)
+        right = number_by_number(self.implementation, true, first.worst, *problem)
         told = [with_numbers(first, right), *broken[1:]]
         said = found.sentence() if found else ""
         return Explanation(told, said, None, (), together=together(broken, passed), facts=facts(problem[0]))
