@@ -19,6 +19,7 @@ CONTENTS = {
     "Verify your own RNN": [
         "docs/your-arrays",
         "docs/your-own",
+        "docs/modern",
         "docs/own-cells",
         "docs/own-cells-seen",
         "docs/numpy-lstm",

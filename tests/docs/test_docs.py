@@ -29,6 +29,7 @@ RUN = {
     "docs/your-own.md": {0, 1, 3, 4, 5, 6, 7},
     "docs/your-arrays.md": ALL,
     "docs/own-cells.md": ALL,
+    "docs/modern.md": {0},
     "docs/numpy-lstm.md": ALL,
     "docs/failures.md": ALL,
     "docs/gradients.md": ALL[1:],

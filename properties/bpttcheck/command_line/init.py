@@ -6,6 +6,9 @@ from pathlib import Path
 import click
 
 from bpttcheck.command_line.ending import stop
+from bpttcheck.reporting.starting import start
+from bpttcheck.running.child import Child, Died
+from bpttcheck.targets import TargetError
 
 _LIBRARIES = ("numpy", "torch", "jax", "autograd")
 _SECONDS = 30.0  # for an import, and for a call
@@ -39,10 +42,6 @@ def _from_library(library: str, file: Path) -> tuple[str, str]:
 
 def _from_code(target: str, file: Path) -> tuple[str, str]:
     """The same for code that is there. It is imported and called in a process of its own, for a limited time."""
-    from bpttcheck.reporting.starting import start
-    from bpttcheck.running.child import Child, Died
-    from bpttcheck.targets import TargetError
-
     place = target.rpartition(":")[0]
     if not place:
         raise click.UsageError(

@@ -75,7 +75,7 @@ class Diagnosis:
                 right = "outputs and gradients of fresh problems are right"
             return (
                 f"{right}: look at what the law does beside calling once, and at what the failing case has that they "
-                "have not"
+                "have not."
             )
         if self.names:
             statements = {fault.id: fault.statement.rstrip(".") for fault in FAULTS}
