@@ -18,8 +18,8 @@ CONTENTS = {
     "bpttcheck": ["Start here <self>"],
     "Verify your own RNN": [
         "docs/your-arrays",
-        "docs/your-own",
         "docs/modern",
+        "docs/your-own",
         "docs/own-cells",
         "docs/own-cells-seen",
         "docs/numpy-lstm",
