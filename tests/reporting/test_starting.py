@@ -143,10 +143,24 @@ q, states = torch.zeros(5, 4, 3), {"S": torch.zeros(4, 3, 2)}
 
 def attention(q, states):
     return torch.einsum("tbd,bdh->tbh", q, states["S"]), states
+
+def alone(x, states):
+    return attention(x, states)
+
+x = q
+
+def nested(p, q):
+    return q
+
+def single(q, h):
+    return q, h
+
+h = torch.zeros(4, 3)
+p = {"cell": {"W": q}}
 """
 
 
-@pytest.mark.parametrize("name", ["Network", "made", "attention"])
+@pytest.mark.parametrize("name", ["Network", "made", "attention", "alone"])
 def test_modules_and_functions_of_tensors_have_an_adapter_that_loads(mine, tmp_path, name):
     pytest.importorskip("torch")
     (tmp_path / f"{mine}.py").write_text(NETWORK)
@@ -154,14 +168,21 @@ def test_modules_and_functions_of_tensors_have_an_adapter_that_loads(mine, tmp_p
     (tmp_path / "my_net.py").write_text(text)
     declared = load("my_net.py:subject").capabilities()
     shapes = declared.cells[0].shapes(4, 3)
-    expected = {"S": (3, 2)} if name == "attention" else {"h": (3,)}
+    of_function = name in ("attention", "alone")
+    expected = {"S": (3, 2)} if of_function else {"h": (3,)}
     assert next_command == "bpttcheck verify my_net.py:subject" and shapes["states"] == expected
     assert name != "Network" or declared.cells[0].shapes(2, 7)["states"] == {"h": (7,)}
-    assert name != "attention" or declared.cells[0].outputs(4, 3) == 2
+    assert not of_function or declared.cells[0].outputs(4, 3) == 2
+    assert name != "alone" or declared.sizes == {"D": (3,)}
 
 
-def test_a_module_whose_states_are_no_mapping(mine, tmp_path):
+@pytest.mark.parametrize(("name", "sentence"), [
+    ("lstm", "lstm returns its states as a tuple: TorchModule takes y and a mapping"),
+    ("nested", "TorchFunction hands nested a mapping of parameters, streams .* and a mapping `states`"),
+    ("single", "TorchFunction hands single a mapping of parameters, streams .* and a mapping `states`"),
+])  # fmt: skip
+def test_what_no_adapter_takes_is_one_sentence(mine, tmp_path, name, sentence):
     pytest.importorskip("torch")
     (tmp_path / f"{mine}.py").write_text(NETWORK)
-    with pytest.raises(ValueError, match="lstm returns its states as a tuple: TorchModule takes y and a mapping"):
-        start(None, f"{mine}.py:lstm", "my_net.py")
+    with pytest.raises(ValueError, match=sentence):
+        start(None, f"{mine}.py:{name}", "my_net.py")

@@ -5,7 +5,7 @@ rest. A module is called with zeros.
 """
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from inspect import Parameter, signature
 from math import prod
 from typing import Any, NamedTuple
@@ -149,11 +149,20 @@ def _of_tensors(code: Code, library: str, variables: Mapping[str, str]) -> str:
     """A function of tensors: of streams ``(T, B, ..)``, a mapping of states ``(B, ..)`` and one of parameters."""
     adapter = {"torch": "TorchFunction", "jax": "JaxFunction"}[library]
     examples = {name: code.beside[variable] for name, variable in variables.items()}
+    states = examples.get("states", {})
     parameters = next((a for n, a in examples.items() if isinstance(a, Mapping) and n != "states"), {})
+    streams = {n: a for n, a in examples.items() if not isinstance(a, Mapping)}
+    flat = isinstance(states, Mapping) and all(hasattr(a, "shape") for a in (*parameters.values(), *states.values()))
+    if not flat or len({tuple(a.shape[:2]) for a in streams.values()}) > 1 or ("x" in streams and len(streams) > 1):
+        raise ValueError(
+            f"{adapter} hands {code.name} a mapping of parameters, streams (T, B, ...) by name, of which none is x, or "
+            "x alone, and a mapping `states` of arrays (B, ...); write a function around it that takes these"
+        )
+    sizes = f', sizes={{"D": ({streams["x"].shape[2]},)}}' if "x" in streams else ""
     shapes = {
         "parameters": {n: tuple(a.shape) for n, a in parameters.items()},
-        "streams": {n: tuple(a.shape[2:]) for n, a in examples.items() if not isinstance(a, Mapping)},
-        "states": {n: tuple(a.shape[1:]) for n, a in examples.get("states", {}).items()},
+        "streams": {n: tuple(a.shape[2:]) for n, a in streams.items() if n != "x"},
+        "states": {n: tuple(a.shape[1:]) for n, a in states.items()},
     }
     returned = tried(code.name, "the examples", lambda: code.found(**examples))
     y = returned[0] if isinstance(returned, tuple) else returned
@@ -161,7 +170,7 @@ def _of_tensors(code: Code, library: str, variables: Mapping[str, str]) -> str:
     fields += f"    width=lambda H: {prod(y.shape[2:])},\n"
     domains = '    domains={},  # Yours: where numbers may lie, such as "(0, 1)" for gates\n'
     cell = f"CELL = CustomCell(\n    {code.name!r},\n{fields}{domains})\n"
-    return _adapter(code, adapter, "CustomCell", f"{cell}subject = {adapter}({code.name}, cell=CELL)\n")
+    return _adapter(code, adapter, "CustomCell", f"{cell}subject = {adapter}({code.name}, cell=CELL{sizes})\n")
 
 
 def _is_module(found: Any) -> bool:
@@ -186,14 +195,15 @@ def _of_module(code: Code) -> str:
     )
 
 
-def _called(name: str, made: Callable[..., Any], sizes: list[int]) -> tuple[dict[str, tuple[int, ...]], int, int]:
+def _called(name: str, made: Any, sizes: list[int]) -> tuple[dict[str, tuple[int, ...]], int, int]:
     """The shape of each state of one row, and the features of x and of y.
 
     Raises ValueError where x has none of the sizes, or the states are no mapping."""
     torch, reasons = sys.modules["torch"], list[str]()
+    dtype = next((p.dtype for p in made.parameters()), None)
     for D in sizes:
         try:
-            returned = made(torch.zeros(5, 4, D))
+            returned = made(torch.zeros(5, 4, D, dtype=dtype))
         except Exception as error:
             reasons.append(f"of {D} features, {type(error).__name__}: {error}")
             continue
