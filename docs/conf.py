@@ -18,6 +18,7 @@ CONTENTS = {
     "bpttcheck": ["Start here <self>"],
     "Verify your own RNN": [
         "docs/your-arrays",
+        "docs/modern",
         "docs/your-own",
         "docs/own-cells",
         "docs/own-cells-seen",

@@ -75,15 +75,7 @@ class CustomCell:
     saturates: Collection[str] = field(default=(), hash=False)
 
     def __post_init__(self) -> None:
-        for name, domain in self.domains.items():
-            known = domain in (bool, complex) or isinstance(domain, range) or callable(domain)
-            if not known and not (isinstance(domain, str) and domain in _NAMED):
-                said = ", ".join(map(repr, _NAMED))
-                raise ValueError(
-                    f"the domain of {name} must be {said}, a range, bool, complex or a function; it is {domain!r}"
-                )
-            if isinstance(domain, range) and not domain:
-                raise ValueError(f"the domain of {name} is empty: {domain!r}")
+        check_domains(self.domains)
         for what in ("without_cotangent", "surrogate", "saturates"):
             if isinstance(getattr(self, what), str):
                 raise ValueError(f"{what} must be a collection of names; it is {getattr(self, what)!r}")
@@ -144,6 +136,19 @@ class CustomCell:
     def domain(self, name: str) -> Domain | None:
         """Where the numbers of an array may lie, by its name in a case: "x.q", "initial.S", "decay"."""
         return self.domains.get(name.rpartition(".")[2])
+
+
+def check_domains(domains: Mapping[str, Domain]) -> None:
+    """Raises ValueError, with a sentence, where one is none."""
+    for name, domain in domains.items():
+        known = domain in (bool, complex) or isinstance(domain, range) or callable(domain)
+        if not known and not (isinstance(domain, str) and domain in _NAMED):
+            said = ", ".join(map(repr, _NAMED))
+            raise ValueError(
+                f"the domain of {name} must be {said}, a range, bool, complex or a function; it is {domain!r}"
+            )
+        if isinstance(domain, range) and not domain:
+            raise ValueError(f"the domain of {name} is empty: {domain!r}")
 
 
 def whole(domain: Domain | None) -> bool:

@@ -3,10 +3,13 @@
 import importlib
 import importlib.util
 import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from bpttcheck.adapters import BUILT_IN
 from bpttcheck.adapters.program import Program
@@ -57,27 +60,9 @@ def load(target: str, folder: Path = Path()) -> Implementation:
         return _fault(target.removeprefix("fault:"))
     if target.startswith("exec:"):
         return _program(target, folder)
-    if target in BUILT_IN:
-        module, name, _ = BUILT_IN[target]
-    else:
-        place = _place(target)
-        module, colon, name = place.rpartition(":")
-        if not colon:
-            if place.endswith(".py"):
-                raise TargetError(f"{place} needs the name of what is in it, too: {place}:MyRNN")
-            others = "package.module:object nor path/to/file.py:object nor exec:command"
-            raise TargetError(f"{place!r} is neither a name of `bpttcheck targets` nor {others}")
-    try:
-        found = getattr(importlib.import_module(module) if target in BUILT_IN else _import(module, folder), name)
+    with _in_words(target):
+        found, _ = object_of(target, folder)
         subject = found() if isinstance(found, type | partial) else found
-    except (TargetError, KeyboardInterrupt):
-        raise
-    except BaseException as error:
-        if target in BUILT_IN and isinstance(error, ModuleNotFoundError):  # a library may need others: onnxruntime onnx
-            raise TargetError(
-                f"{target} needs {error.name}: python -m pip install 'bpttcheck[{BUILT_IN[target][2]}]'"
-            ) from error
-        raise TargetError(printable(f"{target} cannot be loaded: {type(error).__name__}: {message(error)}")) from error
     if not callable(getattr(subject, "capabilities", None)):
         raise TargetError(f"{target} has no method capabilities; {_EXPECTED}")
     if not any(callable(getattr(subject, door, None)) for door in ("vjp", "loss_and_gradients")):
@@ -90,6 +75,38 @@ def load(target: str, folder: Path = Path()) -> Implementation:
     except AdapterError as error:
         raise TargetError(str(error)) from error
     return implementation
+
+
+def object_of(target: str, folder: Path = Path()) -> tuple[Any, Mapping[str, Any]]:
+    """What a name stands for, as `load` takes it, and what its module holds. Raises TargetError."""
+    if target in BUILT_IN:
+        module, name, _ = BUILT_IN[target]
+    else:
+        place = _place(target)
+        module, colon, name = place.rpartition(":")
+        if not colon:
+            if place.endswith(".py"):
+                raise TargetError(f"{place} needs the name of what is in it, too: {place}:MyRNN")
+            others = "package.module:object nor path/to/file.py:object nor exec:command"
+            raise TargetError(f"{place!r} is neither a name of `bpttcheck targets` nor {others}")
+    with _in_words(target):
+        imported = importlib.import_module(module) if target in BUILT_IN else _import(module, folder)
+        return getattr(imported, name), vars(imported)
+
+
+@contextmanager
+def _in_words(target: str) -> Iterator[None]:
+    """What is raised while a target is imported or made is a TargetError."""
+    try:
+        yield
+    except (TargetError, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        if target in BUILT_IN and isinstance(error, ModuleNotFoundError):  # a library may need others: onnxruntime onnx
+            raise TargetError(
+                f"{target} needs {error.name}: python -m pip install 'bpttcheck[{BUILT_IN[target][2]}]'"
+            ) from error
+        raise TargetError(printable(f"{target} cannot be loaded: {type(error).__name__}: {message(error)}")) from error
 
 
 def _place(target: str) -> str:

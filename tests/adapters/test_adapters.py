@@ -25,7 +25,7 @@ def failed(subject):
 
 
 def test_the_adapter_in_the_readme():
-    code = README.read_text().split("```python\n")[1].split("```")[0]
+    code = README.read_text().split("```python\n")[2].split("```")[0]
     namespace = {}
     exec(code, namespace)
     found = statuses(namespace["MyRNN"]())

@@ -113,6 +113,27 @@ def test_states_with_as_many_units_as_rows():
     assert bpttcheck.own_arrays(columns, **in_columns).capabilities().conventions["y"] == "(T, 3, B)"
 
 
+def test_an_axis_that_outputs_do_not_follow_holds_no_rows():
+    """One of size 1 is broadcast to as many as there were."""
+
+    def scaled(W, x):
+        return W * x, lambda dy: ((dy * x).sum(axis=(0, 1)), W * dy)
+
+    subject = bpttcheck.own_arrays(scaled, parameters=ZEROS(2), x=ZEROS((5, 4, 2)))
+    assert subject.capabilities().conventions["x"] == "(T, B, 2)"
+
+
+def test_the_pullback_of_the_example_is_called_before_the_next_call():
+    """Some code keeps the tape of its last call alone."""
+    kept = {}
+
+    def run(x):
+        kept["x"] = x
+        return x**2, lambda dy: 2 * kept["x"] * dy
+
+    assert bpttcheck.own_arrays(run, x=ZEROS((5, 4)), batch=1).capabilities().gradients == ("x",)
+
+
 def test_a_sequence_without_rows_and_tokens():
     one = bpttcheck.own_arrays(lambda x: np.cumsum(x, axis=0), x=ZEROS((5, 2)), batch=None).capabilities()
     assert one.sizes["B"] == (1,) and one.conventions["y"] == "(T, 2)" and one.gradients == ()
@@ -125,7 +146,7 @@ def test_a_sequence_without_rows_and_tokens():
 
 def test_arguments_of_no_array_of_numbers():
     with pytest.raises(ValueError, match="n holds numbers of type int64, of which there is no gradient"):
-        Arguments.of(CALLED, {"W": ZEROS(3), "n": 3}, None, None, 0).example(None)
+        Arguments.of(CALLED, {}, {"W": ZEROS(3), "n": 3}, None, None, 0).example(None)
 
 
 def last(p, x):
@@ -186,6 +207,29 @@ def test_the_example_stays_as_it_is():
     arrays = {"parameters": {"U": ZEROS((2, 3))}, "x": ZEROS((5, 4, 2)), "states": ZEROS((4, 3))}
     bpttcheck.own_arrays(greedy, **arrays)
     assert not any(array.any() for array in (arrays["parameters"]["U"], arrays["x"], arrays["states"]))
+
+
+def test_the_example_is_put_into_its_domains():
+    def run(decay, x):
+        assert np.all(decay > 0) and np.all(x["k"] > 0)
+        return x["v"] / x["k"] * np.log(decay)
+
+    x = {"k": ZEROS((5, 4, 3)), "v": ZEROS((5, 4, 3))}
+    domains = {"decay": "(0, 1)", "k": "positive"}
+    bpttcheck.own_arrays(run, parameters=ZEROS(3), x=x, domains=domains)
+    with pytest.raises(ValueError, match="the domain of k must be 'positive', .* it is 'between'"):
+        bpttcheck.own_arrays(run, parameters=ZEROS(3), x=x, domains={"k": "between"})
+
+
+def test_properties_of_a_cell_are_passed_on():
+    def run(x, h):
+        y = h * np.exp(x).cumprod(axis=0)
+        return y, y[-1]
+
+    example = {"x": ZEROS((5, 4, 3)), "states": ZEROS((4, 3)), "batch": 1, "examples": 6, "raises": False}
+    found = bpttcheck.check(run, affine={"h": ("h", "y")}, smooth=True, saturates=("x",), **example)
+    statuses = {result.law: result.status for result in found.results}
+    assert statuses["affine-in-a-state"] == "passed" and statuses["saturated-is-finite"] == "failed"
 
 
 def test_functions_that_do_not_go_together():

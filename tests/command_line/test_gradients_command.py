@@ -120,7 +120,7 @@ def test_torch_has_the_numbers_of_the_reference():
 
 
 def test_the_adapter_of_the_readme(tmp_path):
-    (tmp_path / "my_rnn.py").write_text(README.read_text().split("```python\n")[1].split("```")[0])
+    (tmp_path / "my_rnn.py").write_text(README.read_text().split("```python\n")[2].split("```")[0])
     done = gradients("my_rnn.py:MyRNN", *SMALL, cwd=tmp_path)
     assert done.returncode == 0 and done.stdout.startswith("my-rnn, float64"), done.stderr
     assert len(row(done, "fitted to dh_t/dh_s")) == 1

@@ -34,13 +34,26 @@ def snippets(page: Path, language: str = "python") -> list[str]:
     return [code for written_in, code in _FENCE.findall(page.read_text()) if written_in == language]
 
 
-def save_programs(page: Path, folder: Path) -> None:
-    """Those that the text below them says to save as a file."""
-    parts = _FENCE.split(page.read_text())[1:]
+class Saved(NamedTuple):
+    """A program that the text below it says to save as a file."""
+
+    name: str
+    code: str
+    below: str
+
+
+def saved(page: Path) -> list[Saved]:
+    parts, found = _FENCE.split(page.read_text())[1:], []
     for language, code, below in zip(parts[::3], parts[1::3], parts[2::3], strict=True):
         name = re.search(r"Save it as `(\w+\.py)`", below)
         if language == "python" and name:
-            (folder / name[1]).write_text(code)
+            found.append(Saved(name[1], code, below))
+    return found
+
+
+def save_programs(page: Path, folder: Path) -> None:
+    for name, code, _ in saved(page):
+        (folder / name).write_text(code)
 
 
 def links(page: Path) -> list[str]:
@@ -73,6 +86,12 @@ def commands(page: Path) -> list[list[str]]:
     ]
 
 
+def first_shown(text: str) -> str:
+    """The first indented block of a text."""
+    block = _INDENTED.search(text)
+    return textwrap.dedent(block[0]).strip() if block else ""
+
+
 def shown(page: Path) -> list[Shown]:
     """The commands at a prompt ``$``, with what stands below each of them."""
     found = []
@@ -99,11 +118,15 @@ def assert_prints(session: Shown, folder: Path) -> None:
     """
     here = f'bpttcheck() {{ "{sys.executable}" -m bpttcheck "$@"; }}; python() {{ "{sys.executable}" "$@"; }}; '
     done = run(["bash", "-c", here + session.command], folder)
-    printed, expected = done.stdout + done.stderr, "\n".join(session.output)
+    assert_shows(session.command, done.stdout + done.stderr, "\n".join(session.output))
+
+
+def assert_shows(what: str, printed: str, expected: str) -> None:
+    """What was printed is what is expected, but for line breaks, ``..`` and errors of rounding."""
     pieces = re.split(r"(?:^| )\.\.(?= |$)", _without_rounding(expected))
     pattern = ".*".join(re.escape(part.strip()) for part in pieces)
     if not re.fullmatch(pattern, _without_rounding(printed)):
-        pytest.fail(f"{session.command}\n\nprinted\n\n{printed}\nbut shown is\n\n{expected}\n", pytrace=False)
+        pytest.fail(f"{what}\n\nprinted\n\n{printed}\nbut shown is\n\n{expected}\n", pytrace=False)
 
 
 def _without_rounding(text: str) -> str:

@@ -1,13 +1,19 @@
 """Mistakes in the pullback of a cell that nobody knows: the diagnosis names those that need no equation, and says of
 others where they are, by the derivatives of the cell's own forward pass."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from bpttcheck import Capabilities, CustomCell, Gradients, Outputs
+from bpttcheck import Capabilities, Case, Cotangents, CustomCell, Gradients, Outputs
 from bpttcheck.adapters.reference import with_loss
 from bpttcheck.explaining.diagnosis import diagnose
+from bpttcheck.explaining.fitting import gives
+from bpttcheck.explaining.looking import looked_at
+from bpttcheck.explaining.own_derivatives import OwnDerivatives
 from bpttcheck.faults import FAULTS
+from bpttcheck.running.time_limit import TimeLimit
 
 CELL = CustomCell(
     "leaky",
@@ -22,7 +28,7 @@ class Leaky:
 
     def __init__(self, slip="", **declared):
         self.name, self.slip = slip or "leaky", slip
-        self.declared = Capabilities(cells=(CELL,), **{"dtypes": ("float64",), **declared})
+        self.declared = Capabilities(**{"cells": (CELL,), "dtypes": ("float64",), **declared})
 
     def capabilities(self):
         return self.declared
@@ -115,6 +121,42 @@ def test_one_that_is_right_is_what_mistakes_are_planted_in():
 def test_nothing_is_named_where_numbers_change_from_call_to_call():
     found = diagnose(Planted("reset-ineffective"), CELL, "float64")
     assert found.moody and not found.names and "something is left behind" in found.sentence()
+
+
+class Odd:
+    """y = tanh(U x), forward only."""
+
+    name = "odd"
+
+    def capabilities(self):
+        cell = CustomCell("odd", parameters=lambda D, H: {"U": (D,)}, width=lambda D, H: D)
+        return Capabilities(cells=(cell,), dtypes=("float64",), inputs=("dense",), gradients=("parameters",))
+
+    def vjp(self, case):
+        return Outputs(np.tanh(case.parameters[0][0]["U"] * case.x), None), None
+
+
+def test_the_error_of_a_difference_where_only_the_third_derivative_is_left():
+    """At 0 the second one of tanh is 0, and says nothing of the error."""
+    U, x = np.array([0.001]), np.full((1, 1, 1), 3.0)
+    case = Case(Odd().capabilities().cells[0], "float64", (({"U": U},),), x, None)
+    found = OwnDerivatives(Odd()).measure(case, Cotangents(np.ones((1, 1, 1))))
+    error = abs(found.values["U"] - 3 / np.cosh(0.003) ** 2)
+    assert error <= found.spread["U"] < 1e-8
+
+
+def test_a_fault_that_is_right_where_the_subject_is_wrong_is_not_named():
+    """An error just above its tolerance is within that of comparing with a fault."""
+    right = OwnDerivatives(Leaky())
+    seen = next(looked_at(Leaky(), right, CELL, "float64", (), TimeLimit(10)))
+    fault = next(fault for fault in FAULTS if fault.id == "zero-length")
+    assert gives(fault, right, [seen]) and not gives(fault, right, [replace(seen, bad={"W"})])
+
+
+def test_what_nobody_can_compare_is_not_said_to_be_right():
+    cell = replace(CELL, surrogate=("W", "a", "x", "s"))
+    found = diagnose(Leaky(cells=(cell,)), cell, "float64")
+    assert not found.broken and "nobody knows the numbers of a single call" in found.sentence()
 
 
 def test_what_is_right_is_not_accused():

@@ -1,5 +1,6 @@
 """Operators on whole sequences, as kernels are: beside a slow one that is right, in chunks, with lengths and resets."""
 
+import re
 from functools import partial
 
 import autograd.numpy
@@ -61,7 +62,8 @@ def chunked(q, k, v, g, S, chunk_size=4, wrong=""):
             gradients = pull(dy[:, start : start + y.shape[1]], 0 * dS if wrong == "edge" and not last else dS)
             dS = gradients.pop("dS")
             found.insert(0, gradients)
-        return {name: np.concatenate([part[name] for part in found], axis=1) for name in found[0]} | {"dS": dS}
+        joined = {name: np.concatenate([part[name] for part in found], axis=1) for name in found[0]} | {"dS": dS}
+        return joined | ({"dg": 2 * joined["dg"]} if wrong == "gate" else {})
 
     y = np.concatenate([y for _, y, _ in parts], axis=1)
     return (1.02 if wrong == "scale" else 1) * y, S, pullback
@@ -77,8 +79,20 @@ def test_it_is_compared_with_a_forward_pass_alone_too():
 
     bpttcheck.assert_op(chunked, **example(), against=outputs, **FEW)
     bpttcheck.assert_op(outputs, **example(), against=naive, **FEW)
-    with pytest.raises(AssertionError, match="forward-reference"):
+    with pytest.raises(AssertionError, match=r"forward-reference on chunked float64: y\[t=0\] is off"):
         bpttcheck.assert_op(partial(chunked, wrong="scale"), **example(), against=outputs, **FEW)
+
+
+def test_the_derivatives_of_the_slow_operator_are_what_gradients_are_diagnosed_with():
+    """It has no backward pass, so that no gradient of it could be compared."""
+
+    def outputs(**given):
+        return naive(**given)[:2]
+
+    with pytest.raises(AssertionError) as raised:
+        bpttcheck.assert_op(partial(chunked, wrong="gate"), **example(), against=outputs, **FEW)
+    said = " ".join(str(raised.value).split())
+    assert re.search(r"wrong: x.g \(twice as large\); right: final.S, initial.S, x.k, x.q, x.v, y", said), said
 
 
 def test_lengths_resets_and_dtypes_are_arguments():

@@ -54,6 +54,27 @@ def test_a_verdict_in_which_nothing_was_proved_raises():
         bpttcheck.check(leaky, **LEAKY, refuses=lambda case: "not today")
 
 
+@pytest.mark.parametrize("listed", [False, True], ids=["an array", "a list"])
+def test_a_sequence_without_steps(listed):
+    def run(k, x, h):
+        start = h
+        hs = [h := k * h + x_t for x_t in x]
+        before = [start, *hs][: len(hs)]
+
+        def pullback(dy, dh):
+            dk, dx = 0 * k, list(dy)
+            for t in reversed(range(len(dx))):
+                dx[t] = dh = dx[t] + dh
+                dk, dh = dk + (dh * before[t]).sum(axis=0), dh * k
+            return dk, dx if listed else np.reshape(dx, x.shape), dh
+
+        return hs if listed else np.reshape(hs, x.shape), h, pullback
+
+    x = [ZEROS((4, 3))] * 5 if listed else ZEROS((5, 4, 3))
+    found = bpttcheck.check(run, parameters=ZEROS(3), x=x, states=ZEROS((4, 3)), batch=1, empty=True, examples=20)
+    assert {result.law: result.status for result in found.results}["empty-sequence"] == "passed"
+
+
 def test_laws_of_rows_are_skipped_where_there_is_one():
     verdict = bpttcheck.check(lambda x: np.cumsum(x, axis=0), x=ZEROS((5, 3)), batch=None, examples=4)
     reasons = {result.law: result.reason for result in verdict.results if result.status == "skipped"}

@@ -16,6 +16,7 @@ from bpttcheck.explaining.lags import lags_of
 from bpttcheck.explaining.looking import FAILED, FLAGS, SECOND, Seen, differs_again, factors_of, looked_at
 from bpttcheck.explaining.own_derivatives import OwnDerivatives
 from bpttcheck.faults import FAULTS, Fault, gate_orders
+from bpttcheck.measuring.calls import capabilities_of
 from bpttcheck.measuring.completeness import kind
 from bpttcheck.running.time_limit import USUAL, TimeLimit
 from bpttref import CELLS, Cell
@@ -28,7 +29,8 @@ class Diagnosis:
     more: 0 if they explain all that is wrong; 1 if each explains the simplest problem, and more is wrong at others; 2
     if it takes two for that problem. level: the problem that is described, the case that failed if that is wrong in one
     call, else the simplest kind that is.
-    wrong, right: the arrays, by gate, in which it differs from the reference there, and in which it does not.
+    wrong, right: the arrays, by gate, in which it differs from the reference there, and in which it does not; of all
+    problems where nothing is wrong.
     simplest: the simplest kind of fresh problem that is wrong. factors: what some of the wrong ones are multiplied by.
     flags: what is wrong beside the numbers. clipped: by what gradients are clipped. lags: how far back the gradient of
     x is right. moody: whether a problem, put again, had other numbers. cut: whether the time was up. own: whether what
@@ -67,9 +69,13 @@ class Diagnosis:
             )
         if not self.wrong and not self.flags:
             right = "the gradients of fresh problems are the derivatives of the forward pass"
+            if not self.right:
+                right = "nobody knows the numbers of a single call"
+            elif not self.own:
+                right = "outputs and gradients of fresh problems are right"
             return (
-                f"{right if self.own else 'outputs and gradients of fresh problems are right'}: look at what the law "
-                "does beside calling once, and at what the failing case has that they have not"
+                f"{right}: look at what the law does beside calling once, and at what the failing case has that they "
+                "have not."
             )
         if self.names:
             statements = {fault.id: fault.statement.rstrip(".") for fault in FAULTS}
@@ -117,6 +123,16 @@ def _gates(own: Sequence[str]) -> int:
     return next(len(cell.gates) for cell in CELLS if set(own) <= set(cell.gates))
 
 
+def whose_numbers(subject: Implementation, cell: Cell | CustomCell, against: Implementation | None) -> Implementation:
+    """Whose numbers are right: those of ``against`` or of the reference, and of an unknown cell the derivatives of the
+    forward pass of ``against``, if it has no other, or of the subject's own."""
+    if not isinstance(cell, CustomCell):
+        return against or Reference()
+    if against is not None and capabilities_of(against).gradients:
+        return against
+    return OwnDerivatives(subject, forward=against)
+
+
 def diagnose(
     subject: Implementation,
     cell: Cell | CustomCell,
@@ -128,13 +144,12 @@ def diagnose(
 ) -> Diagnosis | None:
     """Diagnose a subject that broke a law; None if it always raises.
 
-    against: whose numbers are right, if these are not the reference's; an unknown cell is compared with the derivatives
-    of its own forward pass unless it is given. failing: problems on which laws failed, which are looked at before the
-    fresh ones. limit: a minute unless given; then problems and faults that are left are not tried. Raises AdapterError
-    if the capabilities do.
+    against: whose numbers are right, see `whose_numbers`. failing: problems on which laws failed, which are looked at
+    before the fresh ones. limit: a minute unless given; then problems and faults that are left are not tried. Raises
+    AdapterError if the capabilities do.
     """
     limit = limit or TimeLimit(USUAL)
-    reference: Implementation = against or (OwnDerivatives(subject) if isinstance(cell, CustomCell) else Reference())
+    reference = whose_numbers(subject, cell, against)
     found = list(looked_at(subject, reference, cell, dtype, failing, limit))
     if not found:
         return None
@@ -143,7 +158,7 @@ def diagnose(
     simplest = next((seen.level for seen in broken if seen.level != FAILED), level)
     moody = any(differs_again(seen) for seen in found[:1] + broken[:1])
     doors = {"vjp"} if isinstance(subject, TwoPhase) else {"vjp", "loss_and_gradients"}
-    own = isinstance(reference, OwnDerivatives)
+    own = isinstance(reference, OwnDerivatives) and against is None
     orders = () if isinstance(cell, CustomCell) else gate_orders(cell)
     everything = (*faults, *orders) if broken and not (own and moody) else ()  # what is moody has no derivatives
     candidates = [f for f in everything if f.door in doors and hasattr(reference, f.door) and f.fits(cell)]
@@ -151,7 +166,7 @@ def diagnose(
         fault for fault in limit.within(candidates) if gives(fault, reference, broken)
     ] or candidates  # what remembers must see them all
     names = [fault.id for fault in limit.within(likely) if gives(fault, reference, found)]
-    first = [seen for seen in broken if seen.level == level]
+    first = [seen for seen in broken if seen.level == level] or found
     wrong, right, factors = _described(first)
     partly, more, clipped = list[str](), 0, ""
     if not names and not moody:

@@ -13,7 +13,7 @@ from bpttcheck.cases.drawing import Draw
 from bpttcheck.cases.facts import facts
 from bpttcheck.cases.realising import realise
 from bpttcheck.contract import Case, Cotangents, CustomCell, Implementation, TwoPhase
-from bpttcheck.explaining.diagnosis import diagnose
+from bpttcheck.explaining.diagnosis import diagnose, whose_numbers
 from bpttcheck.explaining.failure import EARLIER, write_failure
 from bpttcheck.explaining.headline import also_broken, in_order, together
 from bpttcheck.explaining.looking import number_by_number
@@ -157,7 +157,8 @@ def explain_cell(
     if undiagnosed is None:
         told = "" if doubtful else _diagnosis(target, subject, cell, broken[0], put, limit, asked)
         seen, rule = xray_of_a_rule(subject, cell, [result.law for result in broken])
-        shown = None if asked.against else number_by_number(subject, broken[0].worst, *put)
+        right = whose_numbers(subject, cell, asked.own().against)
+        shown = number_by_number(subject, right, broken[0].worst, *put)
     broken = [with_numbers(broken[0], shown), *broken[1:]]
     explanation = Explanation(
         broken,

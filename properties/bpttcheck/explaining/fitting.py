@@ -24,7 +24,8 @@ _MOST_NAMES = 3  # that are said of one mistake among several
 
 
 def gives(fault: Fault, right: Implementation, found: Sequence[Seen]) -> bool:
-    """Whether a fault gives the subject's numbers on each of these problems, put to it in the same order."""
+    """Whether a fault gives the subject's numbers on each of these problems, put to it in the same order, and is wrong
+    where the subject is."""
     planted = _planted(fault, right, found)
     for seen in found:
         numbers, results = _numbers(planted, seen), seen.results
@@ -33,6 +34,8 @@ def gives(fault: Fault, right: Implementation, found: Sequence[Seen]) -> bool:
         if any(not np.array_equal(np.isfinite(numbers[n]), np.isfinite(a)) for n, a in results.items()):
             return False
         if any(margin > 1 for margin in margins(seen.trial, *_beside(numbers, seen))[0].values()):
+            return False
+        if seen.bad and not any(margin > 1 for margin in margins(seen.trial, numbers, seen.true)[0].values()):
             return False
     return True
 

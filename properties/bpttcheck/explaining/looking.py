@@ -69,15 +69,15 @@ def looked_at(
 
 
 def number_by_number(
-    subject: Implementation, worst: Comparison | None, case: Case, cotangents: Cotangents
+    subject: Implementation, right: Implementation, worst: Comparison | None, case: Case, cotangents: Cotangents
 ) -> Comparison | None:
-    """The array of an unknown cell in which a law found something wrong, beside the derivatives of the subject's own
-    forward pass; None where these cannot be had, or tell nothing."""
-    if worst is None or worst.case is not None or not isinstance(case.cell, CustomCell):
+    """The array of an unknown cell in which a law found something wrong, beside the derivatives of a forward pass, if
+    these are what is right; None where they cannot be had, or tell nothing."""
+    if worst is None or worst.case is not None or not isinstance(right, OwnDerivatives):
         return None
     try:
         trial = Trial(subject, capabilities_of(subject), case, cotangents)
-        true = truth(trial, OwnDerivatives(subject), case, cotangents)
+        true = truth(trial, right, case, cotangents)
         results = trial.returned if isinstance(subject, TwoPhase) else trial.scored
     except (Refused, AdapterError, Violation):
         return None

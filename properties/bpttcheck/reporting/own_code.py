@@ -12,7 +12,7 @@ from bpttcheck.adapters.own_arrays.building import name_of, own_arrays
 from bpttcheck.cases.facts import facts
 from bpttcheck.cases.realising import realise
 from bpttcheck.contract import Case, Cotangents, Implementation
-from bpttcheck.explaining.diagnosis import diagnose
+from bpttcheck.explaining.diagnosis import diagnose, whose_numbers
 from bpttcheck.explaining.explanation import Explanation, with_numbers
 from bpttcheck.explaining.headline import in_order, together
 from bpttcheck.explaining.looking import number_by_number
@@ -109,7 +109,8 @@ class Verdict:
         first, problem = broken[0], self._problem(broken[0])
         cell, limit = problem[0].cell, TimeLimit(_SECONDS)
         found = diagnose(self.implementation, cell, first.dtype, failing=[problem], limit=limit, against=self.against)
-        right = None if self.against else number_by_number(self.implementation, first.worst, *problem)
+        true = whose_numbers(self.implementation, cell, self.against)
+        right = number_by_number(self.implementation, true, first.worst, *problem)
         told = [with_numbers(first, right), *broken[1:]]
         said = found.sentence() if found else ""
         return Explanation(told, said, None, (), together=together(broken, passed), facts=facts(problem[0]))

@@ -8,6 +8,7 @@ import numpy as np
 
 from bpttcheck.adapters.own_arrays.layout import Layout
 from bpttcheck.adapters.own_arrays.names import floating, leaves, rebuilt, wrapped
+from bpttcheck.custom_cell import Domain, inside
 from bpttref.arrays import Array
 
 Named = Mapping[str, Array]
@@ -44,7 +45,7 @@ class Arrays:
 class Arguments:
     """parameters, states: as the user has them, None where there are none. x: how each stream lies, by name; empty if
     there is none. single: whether x is one array. of_states: how each state lies. called: what parameters and states
-    that are not in a mapping are called, by "p" and "state"."""
+    that are not in a mapping are called, by "p" and "state". domains: where the numbers of an array lie, by name."""
 
     parameters: Any
     x: dict[str, Layout]
@@ -52,11 +53,13 @@ class Arguments:
     states: Any
     of_states: dict[str, Layout]
     called: Mapping[str, str]
+    domains: Mapping[str, Domain]
 
     @classmethod
     def of(
         cls,
         called: Mapping[str, str],
+        domains: Mapping[str, Domain],
         parameters: Any,
         x: Any,
         states: Any,
@@ -75,7 +78,7 @@ class Arguments:
         B = next(iter(sizes.values()), (1, 1))[1]
         examples = floating(wrapped(states, called["state"])) if states is not None else {}
         of_states = {name: _state(name, state, None if rows is None else B, last) for name, state in examples.items()}
-        return cls(parameters, layouts, not isinstance(x, Mapping), states, of_states, called)
+        return cls(parameters, layouts, not isinstance(x, Mapping), states, of_states, called, domains)
 
     @property
     def trees(self) -> dict[str, Mapping[str, Any]]:
@@ -96,10 +99,15 @@ class Arguments:
         return [name for name, _ in leaves(self.trees.get(argument, {}))]
 
     def example(self, x: Any) -> Arrays:
-        """The arrays of the example, of which x is not kept. Raises ValueError where there is no gradient of one."""
+        """The arrays of the example, each in its domain; x is not kept. Raises ValueError where there is no gradient of
+        one."""
         streams = {name: layout.taken(wrapped(x, "x")[name]).copy() for name, layout in self.x.items()}
         parameters, states = (floating(self.trees.get(argument, {})) for argument in ("p", "state"))
-        return Arrays(parameters, streams, {name: self.of_states[name].taken(a) for name, a in states.items()})
+        taken = {name: self.of_states[name].taken(a) for name, a in states.items()}
+        return Arrays(*(self._inside(arrays) for arrays in (parameters, streams, taken)))
+
+    def _inside(self, arrays: Named) -> Named:
+        return {name: inside(self.domains.get(name), array) for name, array in arrays.items()}
 
     def given(self, arrays: Arrays) -> list[Any]:
         """What the user's function is called with."""

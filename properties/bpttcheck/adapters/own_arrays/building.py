@@ -12,7 +12,7 @@ from bpttcheck.adapters.own_arrays.loss import OwnLoss
 from bpttcheck.adapters.own_arrays.steps import unrolled
 from bpttcheck.adapters.own_arrays.subject import OwnArrays
 from bpttcheck.contract import Implementation
-from bpttcheck.custom_cell import Domain
+from bpttcheck.custom_cell import Domain, check_domains
 from bpttref import Strategy
 
 
@@ -32,6 +32,9 @@ def own_arrays(
     domains: Mapping[str, Domain] | None = None,
     without_cotangent: Collection[str] = (),
     surrogate: Collection[str] = (),
+    affine: Mapping[str, Collection[str]] | None = None,
+    smooth: bool = False,
+    saturates: Collection[str] = (),
     lengths: str = "",
     resets: str = "",
     loss_weights: str = "",
@@ -57,10 +60,10 @@ def own_arrays(
     truncation: by keyword of your function, the rule whose number of steps it takes: ``{"tau": Regular}``.
     clip, rate: of a loss, the bound at which it clips gradients, and the rate of an optimiser's step that is inside:
     the gradient is then the change of the parameters, in place or returned in the place of gradients, over the rate.
-    domains, without_cotangent, surrogate: as in `CustomCell`. lengths, resets: the keyword by which your function takes
-    them: integers ``(B,)``, and flags that lie as x does. loss_weights: the keyword by which a loss takes a weight for
-    each step, ``(T,)``; it must have a default. name: of the cell. declared: of the `Capabilities`, such as dtypes
-    (float64, if left out), sizes, chunks.
+    domains, without_cotangent, surrogate, affine, smooth, saturates: as in `CustomCell`. lengths, resets: the keyword
+    by which your function takes them: integers ``(B,)``, and flags that lie as x does. loss_weights: the keyword by
+    which a loss takes a weight for each step, ``(T,)``; it must have a default. name: of the cell. declared: of the
+    `Capabilities`, such as dtypes (float64, if left out), sizes, chunks.
 
     Raises ValueError, with a sentence, where the example does not say what must be known.
     """
@@ -72,9 +75,11 @@ def own_arrays(
     called, how = _called(function, parameters, x), dict[str, Any]()
     run = function if backward is None else _with_cache(function, backward)
     if step_back is not None:
-        run = unrolled(function, step_back, Arguments.of(called, parameters, x, states, time))
+        run = unrolled(function, step_back, Arguments.of(called, {}, parameters, x, states, time))
     said: dict[str, Any] = {"without_cotangent": without_cotangent, "surrogate": surrogate}
-    made = partial(Arguments.of, called, parameters, x, states, time)
+    said |= {"affine": affine or {}, "smooth": smooth, "saturates": saturates}
+    check_domains(domains or {})
+    made = partial(Arguments.of, called, domains or {}, parameters, x, states, time)
     fixed = {size for size, pool in declared.get("sizes", {}).items() if len(pool) == 1}
     arguments = arguments_of(name, run, made, x, batch, fixed)
     example = arguments.example(x)

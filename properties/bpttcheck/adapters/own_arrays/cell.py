@@ -22,7 +22,7 @@ def cell_of(
     domains: Mapping[str, Domain],
     **said: Any,
 ) -> CustomCell:
-    """The cell of an example. said: without_cotangent and surrogate, of a `CustomCell`.
+    """The cell of an example. said: what else a `CustomCell` declares.
 
     Raises ValueError where one of them, or a domain, is of no array that there is.
     """

@@ -65,8 +65,7 @@ def arguments_of(
     if batch != "find" and "B" in fixed:
         return made(batch, False)
     one = made(None, False)
-    if batch == "find":
-        tried(name, "the example", run, *one.given(one.example(x)))
+    whole = _shape_of_y(tried(name, "the example", run, *one.given(one.example(x)))) if batch == "find" else ()
     candidates = _axes(one) if batch == "find" else [batch]
     fitting, reasons = list[Arguments](), list[str]()
     for axis in candidates:
@@ -75,7 +74,9 @@ def arguments_of(
                 arguments = made(axis, last)
                 example = arguments.example(x)
                 if example.B > 1:
-                    run(*arguments.given(example.first(example.T, example.B - 1)))
+                    fewer = run(*arguments.given(example.first(example.T, example.B - 1)))
+                    if whole and _shape_of_y(fewer) == whole:
+                        raise ValueError("y has the shape that it had before")
             except Exception as error:  # it is another axis, or the function takes no other number of rows
                 reasons.append(f"along axis {axis}, {type(error).__name__}: {error}")
                 continue
@@ -151,11 +152,11 @@ def found(name: str, run: Callable[..., Any], arguments: Arguments, example: Arr
             raise ValueError(f"{name}: {error}") from error
 
     whole = called("the example", T, B)
+    final = whole.final is not None and arguments.states is not None
+    returned = _returned(name, whole, arguments, final)  # before the next call, of which some code keeps the tape alone
     only = "of the example (sizes={'%s': (%d,)} says that it takes no other number)"
     shorter = None if "T" in fixed else called(f"{T - 1} steps {only % ('T', T)}", T - 1, B)
     fewer = called(f"{B - 1} rows {only % ('B', B)}", T, B - 1) if by_rows and "B" not in fixed else None
-    final = whole.final is not None and arguments.states is not None
-    returned = _returned(name, whole, arguments, final)
     if whole.y is None:
         return Found(None, final, returned)
     time = _axis("steps", T, whole.y, None if shorter is None else shorter.y)
@@ -201,6 +202,11 @@ def _axis(what: str, size: int, whole: Any, less: Any, but: int | None = None) -
     if len(axes) > 1:
         raise ValueError(f"y has shape {shape}, of which several axes may be that of the {size} {what}")
     return axes[0] if axes else None
+
+
+def _shape_of_y(returned: Any) -> tuple[int, ...]:
+    """Of what a function returned, (y, ..) or y alone; () of a loss."""
+    return _shape(returned[0] if isinstance(returned, tuple) and returned else returned)
 
 
 def _shape(theirs: Any) -> tuple[int, ...]:

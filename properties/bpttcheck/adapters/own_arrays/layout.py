@@ -4,6 +4,7 @@ Here all arrays are ``(T, B, *shape)``, or ``(B, *shape)`` where there is no tim
 """
 
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -55,13 +56,20 @@ class Layout:
         """The steps of a sequence as the user has it."""
         return list(theirs if self.listed else np.moveaxis(theirs, self.time or 0, 0))
 
-    def taken(self, theirs: Any) -> Array:
-        """What the user returned, as it is here. Raises ValueError where it has another number of axes."""
+    def taken(self, theirs: Any, rows: int = 1) -> Array:
+        """What the user returned, as it is here. rows: how many there are, which a list without a step does not say.
+        Raises ValueError where it has another number of axes."""
+        if self.listed and not len(theirs):
+            return np.zeros((0, rows, *self.shape))
         array = _stacked(self.what, theirs, self.time)
         if array.ndim != len(self._axes) + len(self.shape):
             raise ValueError(f"{self.what} has shape {array.shape}; expected {self}")
         laid = np.moveaxis(array, self._axes, range(len(self._axes)))
         return laid if self.rows is not None else np.expand_dims(laid, len(self._axes))
+
+    def flat(self, array: Array) -> Array:
+        """What is taken, the features of a step along one axis; there may be no step."""
+        return array.reshape(*array.shape[:2], prod(self.shape))
 
     def __str__(self) -> str:
         """The axes, as in "(T, B, 3)"."""

@@ -100,8 +100,7 @@ class OwnArrays:
             given = dict(self._final(returned))
             final = {allowed(n): like.taken(given[n]) for n, like in self._arguments.of_states.items() if n in given}
         if layout is not None and layout.time is not None:
-            y = layout.taken(returned.y)
-            y = y.reshape(*y.shape[:2], -1)
+            y = layout.flat(layout.taken(returned.y, case.B))
         elif layout is not None:
             last = layout.taken(returned.y).reshape(case.B, -1)
             y = np.zeros((case.T, *last.shape), last.dtype)

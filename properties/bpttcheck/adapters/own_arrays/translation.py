@@ -43,11 +43,12 @@ def gradients_of(case: Case, arguments: Arguments, returned: Sorted, absent: Seq
     """Gradients as the contract has them. absent: the streams of which none is ever returned; theirs are zero."""
     layouts, of_states = arguments.x, arguments.of_states
     parameters = {allowed(name): np.asarray(array) for name, array in returned.get("p", {}).items()}
-    dx = {allowed(name): layouts[name].taken(array) for name, array in returned.get("x", {}).items()}
+    taken = {name: layouts[name].taken(array, case.B) for name, array in returned.get("x", {}).items()}
+    dx = {allowed(name): array for name, array in taken.items()}
     if isinstance(case.x, Mapping):
         zeros = {name: np.zeros_like(case.x[name]) for name in map(allowed, absent)}
         x: Any = dx | {name: array for name, array in zeros.items() if array.dtype.kind in "fc"}
     else:
-        x = next((array.reshape(*array.shape[:2], -1) for array in dx.values()), None)
+        x = next((layouts[name].flat(array) for name, array in taken.items()), None)
     initial = {allowed(name): of_states[name].taken(array) for name, array in returned.get("state", {}).items()}
     return Gradients(x, ((parameters,),), ((initial,),))
