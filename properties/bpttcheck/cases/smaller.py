@@ -87,7 +87,7 @@ def far_draws(capabilities: Capabilities) -> st.SearchStrategy[Draw]:
         layers=st.integers(1, capabilities.layers),
         bidirectional=perhaps(capabilities.bidirectional),
         ragged=perhaps("lengths" in takes),
-        tokens=perhaps("tokens" in takes) if "dense" in takes else st.just(True),
+        tokens=st.just("dense" not in takes),
         rounded=st.just(False),
         weight_scale=st.floats(-10, 8).map(lambda power: 2.0**power),
         seed=st.integers(0, 255),

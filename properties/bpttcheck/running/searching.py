@@ -14,7 +14,7 @@ from bpttcheck.contract import Capabilities
 from bpttcheck.running.time_limit import TimeIsUp, TimeLimit
 
 _SETTINGS = settings(
-    max_examples=64,
+    max_examples=128,
     phases=(Phase.generate, Phase.target),
     database=None,
     deadline=None,

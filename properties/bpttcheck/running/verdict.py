@@ -28,7 +28,7 @@ from bpttcheck.running.own import NOTHING, Own
 from bpttcheck.running.results import Lost, Result, Tried
 from bpttcheck.running.time_limit import USUAL, TimeLimit
 
-_BETWEEN = 48  # cases, after which Hypothesis looks on for as many
+_BETWEEN = 64  # cases, after which Hypothesis looks on
 _OF_ALL = 2  # times what one perturbed run allows is about what the largest of eight allows
 _DEATHS, _HANGS = 5, 2  # after which a subject is not asked any more in a cell and dtype
 _DECLINED = "the subject declares that it takes no such case: "

@@ -1,0 +1,162 @@
+"""How long `verify --budget` takes to find a mistake beyond a size that nobody told it.
+
+    python asv_bench/boundaries.py --seeds 20 --budget 60 --markdown docs/boundaries.md
+
+Each trial draws a cell, one of T, B, D and H, and a size from 17 to 300 beyond which a backward pass goes wrong, as
+tails of blocks do: the carry between stretches of so many steps is lost, or rows, features or units behind so many are
+left out. The rest is the reference. The second table is about a gradient whose error grows with steps, units and
+weights, so that it is too small to be seen in most cases, but a larger case has a larger error: once with the margin as
+the target of Hypothesis, and once without.
+"""
+
+import itertools
+import math
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import click
+import numpy as np
+
+from bpttcheck import LAWS, Capabilities, Case, Cotangents, Outputs, judge
+from bpttcheck.adapters.reference import Reference
+from bpttcheck.contract import Gradients, Pullback
+from bpttcheck.running import searching
+from bpttref import CELLS, LSTM, Cell, Regular, trees
+
+DTYPE = "float64"
+
+
+class Only(Reference):
+    """The reference in one cell and dtype, without objectives: a mistake is left to the laws of the first door."""
+
+    def __init__(self, cell: Cell) -> None:
+        self._cell = cell
+
+    def capabilities(self) -> Capabilities:
+        return replace(super().capabilities(), cells=(self._cell,), dtypes=(DTYPE,), objectives=())
+
+
+class Beyond(Only):
+    """Wrong where a size is larger than ``edge``."""
+
+    def __init__(self, cell: Cell, size: str, edge: int) -> None:
+        super().__init__(cell)
+        self._size, self._edge = size, edge
+
+    def vjp(self, case: Case) -> tuple[Outputs, Pullback]:
+        edge = self._edge
+        if case.sizes.get(self._size, 0) <= edge:
+            return super().vjp(case)
+        if self._size == "T" and len(case.parameters[0]) == 1:
+            outputs, _ = super().vjp(case)
+            return outputs, super().vjp(replace(case, truncation=Regular(edge)))[1]
+        outputs, pullback = super().vjp(case)
+
+        def wrong(cotangents: Cotangents) -> Gradients:
+            found = pullback(cotangents)
+            if self._size == "B":
+                y = cotangents.y
+                kept = None if y is None else np.where(np.arange(y.shape[1])[:, None] < edge, y, 0)
+                return pullback(cotangents._replace(y=kept))
+            if self._size == "D" and found.x is not None:
+                found.x[..., edge:] = 0
+            for leaf in (leaf for layer in found.parameters or () for leaf in layer):
+                name = "W_hx" if self._size == "D" else "W_hh"
+                leaf[name][:, edge:] = 0
+            return found
+
+        return outputs, wrong
+
+
+class Growing(Only):
+    """Gradients of weights are off by a part that grows with steps, units and the largest weight."""
+
+    def vjp(self, case: Case) -> tuple[Outputs, Pullback]:
+        outputs, pullback = super().vjp(case)
+        weight = max(float(np.abs(leaf["W_hh"]).max()) for layer in case.parameters for leaf in layer)
+        part = 1e-18 * case.T**2 * case.sizes["H"] ** 2 * max(1.0, math.log2(weight)) ** 4
+
+        def wrong(cotangents: Cotangents) -> Gradients:
+            found = pullback(cotangents)
+            return found._replace(parameters=trees.scale(found.parameters, 1 + part))
+
+        return outputs, wrong
+
+
+def seconds_to_find(subject: Only, seed: int, budget: float) -> float:
+    """Until a law fails; infinite if none does."""
+    started = time.perf_counter()
+    results = judge(subject, LAWS, examples=None, seconds=budget, seed=seed, shrink=False)
+    failed = any(result.status in ("failed", "error") for result in results)
+    return time.perf_counter() - started if failed else math.inf
+
+
+def trials(seeds: int, budget: float) -> Iterator[str]:
+    """The table of mistakes beyond sizes drawn at random."""
+    yield "| size | beyond | cell | seconds to find it |"
+    yield "|---|---|---|---|"
+    found = 0
+    for seed in range(seeds):
+        rng = np.random.default_rng(seed)
+        cell, size, edge = (
+            CELLS[int(rng.integers(len(CELLS)))],
+            "TBDH"[int(rng.integers(4))],
+            int(rng.integers(17, 301)),
+        )
+        took = seconds_to_find(Beyond(cell, size, edge), seed, budget)
+        found += math.isfinite(took)
+        yield (
+            f"| {size} | {edge} | {cell.name} | {took:.1f} |"
+            if math.isfinite(took)
+            else f"| {size} | {edge} | {cell.name} | not found |"
+        )
+    yield ""
+    yield f"Found: {found} of {seeds} within {budget:g} seconds."
+
+
+def guided(seeds: int, budget: float) -> Iterator[str]:
+    """The table of what guidance is worth."""
+    yield "| seed | seconds with the margin as a target | at random |"
+    yield "|---|---|---|"
+    for seed in range(seeds):
+        times = []
+        for target in (searching.target, _no_target):
+            original, searching.target = searching.target, target
+            try:
+                times.append(seconds_to_find(Growing(LSTM()), seed, budget))
+            finally:
+                searching.target = original
+        said = " | ".join(f"{took:.1f}" if math.isfinite(took) else "not found" for took in times)
+        yield f"| {seed} | {said} |"
+
+
+def _no_target(margin: float) -> None:
+    """Where the error grows is no matter."""
+
+
+@click.command()
+@click.option("--seeds", default=20, show_default=True)
+@click.option("--budget", default=60.0, show_default=True, help="Seconds for each trial.")
+@click.option("--markdown", type=click.Path(path_type=Path), help="Write the page here.")
+def main(seeds: int, budget: float, markdown: Path | None) -> None:
+    """Run the trials."""
+    lines = []
+    for line in itertools.chain(
+        trials(seeds, budget), ["", "## What guidance is worth", ""], guided(max(1, seeds // 4), budget)
+    ):
+        click.echo(line)
+        lines.append(line)
+    if markdown:
+        command = f"python asv_bench/boundaries.py --seeds {seeds} --budget {budget:g}"
+        head = ["# Mistakes beyond a size", "", *(__doc__ or "").split("\n\n")[2].splitlines(), ""]
+        markdown.write_text("\n".join([*head, f"    $ {command}", "", *lines, ""]))
+
+
+if __name__ == "__main__":
+    main()
