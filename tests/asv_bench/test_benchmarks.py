@@ -246,10 +246,10 @@ def test_comments_are_no_worse(repository):
 
 
 def test_a_slower_engine_is_named(repository):
-    """Tolerances are measured from twice as many replicates."""
-    paths = sorted((repository.folder / "properties/bpttcheck").rglob("tolerance.py"))
-    [path] = [path for path in paths if "\nREPLICATES = 8\n" in path.read_text()]
-    head = repository.planted("more", path, lambda source: source.replace("\nREPLICATES = 8\n", "\nREPLICATES = 16\n"))
+    """Tolerances are measured from many replicates."""
+    paths = sorted((repository.folder / "properties/bpttcheck").rglob("scales.py"))
+    [path] = [path for path in paths if "\nFEW = 1\n" in path.read_text()]
+    head = repository.planted("more", path, lambda source: source.replace("\nFEW = 1\n", "\nFEW = 8\n"))
     found = repository.gate(repository.base, head, "--exact", "--bench", r"^verification\.")
     assert found.returncode == 1, found.stdout + found.stderr
     assert "verification.Verify.track_bytes('bpttcheck of bpttref', 'small')" in worse(found), found.stdout

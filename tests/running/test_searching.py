@@ -51,7 +51,7 @@ def test_sizes_escalate():
         draws = [draw_case(np.random.default_rng([k, n]), ALL, k, escalating=True) for n in range(200)]
         return max(max(d.T, d.B, d.D, d.H) for d in draws)
 
-    assert largest(USUALLY + 1) <= 70 < largest(USUALLY + 41) < 200 < largest(USUALLY + 101) <= FARTHEST
+    assert largest(USUALLY + 1) <= 70 < largest(USUALLY + 21) < 200 < largest(USUALLY + 51) <= FARTHEST
 
 
 def test_the_time_is_kept():
