@@ -236,5 +236,6 @@ def test_float32_is_held_to_the_subjects_own_float64(name):
     for block in ("x", *cell.states(3), list(cell.parameters(3, 3))[-1]):
         (found,) = failed(InFloat32(right, block), laws, 1, dtypes=["float32"])
         assert found[0] == "pullback-reference" and block in found[2], block
-    statuses = {r.law: r.status for r in judge(right, [law for law in LAWS if law.id in laws], dtypes=["float64"])}
+    chosen = [law for law in LAWS if law.id in laws]
+    statuses = {r.law: r.status for r in judge(right, chosen, dtypes=["float64"], examples=1)}
     assert statuses == dict.fromkeys(laws, "skipped")  # there nobody else knows what is right

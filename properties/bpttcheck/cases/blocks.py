@@ -6,6 +6,7 @@ each gate's rows of a parameter, each time step of a sequence, each state.
 
 import re
 from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import Any, TypeAlias
 from zlib import crc32
 
@@ -77,6 +78,7 @@ def has_rows(name: str) -> bool:
     return has_steps(name) or "initial." in name or "final." in name
 
 
+@cache
 def place(layer: int, direction: int) -> str:
     """What names of arrays begin with: "layer1.reverse."; nothing for the first direction of the first layer."""
     return f"layer{layer}." * (layer > 0) + "reverse." * direction

@@ -75,6 +75,8 @@ class Calls:
 
     def declines(self, case: Case) -> str | None:
         """Why this case is not put to the implementation; None if it is."""
+        if not (self.capabilities.sizes or self.capabilities.refuses):
+            return None
         with self._watched("refuses", case):
             return self.capabilities.refusal(case_given(case))
 

@@ -1,6 +1,7 @@
 """What must come back of a call: every array that is declared, no other, in the shape and dtype of that call's case."""
 
 from collections.abc import Collection, Mapping
+from functools import cache
 
 from bpttcheck.cases.blocks import Named, case_arrays, has_steps, place
 from bpttcheck.contract import Capabilities, Case, Cotangents, CustomCell
@@ -11,6 +12,7 @@ from bpttref import Full
 Shapes = Mapping[str, tuple[int, ...]]
 
 
+@cache
 def kind(name: str) -> str:
     """What capabilities call an array: "x", "y", "final", "initial" or "parameters", the readout's included."""
     return name[0] if has_steps(name) else next((k for k in ("final", "initial") if f"{k}." in name), "parameters")

@@ -8,6 +8,7 @@ import itertools
 import math
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from functools import cache, partial
 from zlib import crc32
 
 import numpy as np
@@ -244,6 +245,7 @@ class _Verdict:
     def settled(self, smallest: list[Draw] | None, as_drawn: Collection[str], limit: TimeLimit) -> Iterator[Result]:
         """Settle all results. smallest: the cases to which failures have been shrunk so far; None: do not shrink."""
         broken = [law.id for law in self._running if law.decisive and self._results[law.id].case is not None]
+        stands = cache(partial(_reference_stands, self._asked))  # many laws fail at the same case
         for law in self._running:
             result = self._results[law.id]
             result.drawn, result.tried = self._tried.cases, self._tried
@@ -265,7 +267,7 @@ class _Verdict:
                 result.status = "error"
                 result.reason = f"not judged to the end: {len(self._lost)} cases ended its process"
             if result.status == "failed" and result.case is not None:
-                _confirm(result, self._asked)
+                _confirm(result, stands)
             elif result.status not in ("failed", "error") and (result.examples or not self._out_of_time):
                 _close(result, law, broken)
             elif result.status not in ("failed", "error"):
@@ -274,10 +276,14 @@ class _Verdict:
         yield from self._results.values()
 
 
-def _confirm(result: Result, asked: Asked) -> None:
+def _reference_stands(asked: Asked, draw: Draw) -> bool:
+    return asked.against is not None or reference_is_confirmed(*realise(draw, *asked.place))
+
+
+def _confirm(result: Result, stands: Callable[[Draw], bool]) -> None:
     """Try the reference at the failing case: where the oracles contradict it, the result is "unsure"."""
     assert result.case is not None
-    if asked.against is None and not reference_is_confirmed(*realise(result.case, *asked.place)):
+    if not stands(result.case):
         result.status = "unsure"
         result.reason = f"the oracles contradict our reference at this case, please report it: {result.reason}"
 

@@ -108,8 +108,8 @@ class Seen:
         if record.probed:
             was = "was" if len(record.probed) == 1 else "were"
             notes.append(
-                f"{many(len(record.probed), 'gradient')} of single outputs {was} taken in the first calls of backward, "
-                "which took 2 to 5 times as long."
+                f"{many(len(record.probed), 'gradient')} of single outputs {was} taken in the first calls of backward. "
+                "Each took up to the time of a training step."
             )
         if record.limit is not None and len(record.backwards) >= record.limit:
             notes.append(f"The watch ended after {many(record.limit, 'call')} of backward.")

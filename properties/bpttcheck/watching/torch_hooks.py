@@ -27,10 +27,10 @@ from torch.nn.utils.rnn import PackedSequence
 from bpttcheck.watching.record import ABSENT, UNSEEN, Backward, ForwardCall, Reached, Record, State, Trace
 from bpttcheck.watching.torch_norms import Call, norms_of_calls
 from bpttcheck.watching.torch_probe import Kept, Probe
-from bpttcheck.watching.torch_states import Returned, tensors
+from bpttcheck.watching.torch_states import Returned, has_graph, tensors
 from bpttcheck.watching.torch_steps import Layout
 
-_task = torch._C._current_graph_task_id
+_task, _transform = torch._C._current_graph_task_id, torch._C._functorch.peek_interpreter_stack
 NO_GRADIENT, RECOMPUTED, TRANSFORMED = "no gradient", "recomputed", "transformed"
 
 
@@ -47,7 +47,7 @@ class Watched:
 
     def learns(self, args: tuple[Any, ...]) -> bool:
         """Whether a call with gradients computes a graph anyway."""
-        return any(p.requires_grad for p in self.parameters) or any(t.requires_grad for t in tensors(args))
+        return any(map(has_graph, self.parameters)) or any(map(has_graph, tensors(args)))
 
 
 class _Removing:
@@ -163,7 +163,7 @@ class Hooks:
         outputs = tensors(output)
         returned = outputs if layout.whole else tensors(layout.returned(output))
         self._returned.remember(trace.name, not reason, returned, layout.layers)
-        outputs = [tensor for tensor in outputs if tensor.requires_grad]
+        outputs = list(filter(has_graph, outputs))
         if reason or not outputs:
             return
         if called is None:  # the input is given by keyword, where it can only be looked at
@@ -195,9 +195,9 @@ class Hooks:
             )
         if not trace.calls:
             trace.least = torch.finfo(x.dtype).tiny
-        if isinstance(given, PackedSequence):
-            return Call(trace.name, trace.steps, len(given.batch_sizes), layout.axis(x), given.batch_sizes)
-        return Call(trace.name, trace.steps, layout.steps(trace.name, x), layout.axis(x))
+        axis, sizes = layout.axis(trace.name, x), None if x is given else given.batch_sizes
+        steps = len(sizes) if sizes is not None else 1 if axis is None else x.shape[axis]
+        return Call(trace.name, trace.steps, steps, axis, sizes)
 
     def _measure_at(self, x: Tensor, call: Call) -> "_Removing | None":
         """Put a hook on an input of the loop's own. Steps are often views that one ``unbind`` returns: such views get a
@@ -222,7 +222,7 @@ class Hooks:
 
     def _reason(self) -> str:
         """Why a forward call is no step; nothing if it is one."""
-        if torch._C._functorch.peek_interpreter_stack() is not None:
+        if _transform() is not None:
             return TRANSFORMED
         if _task() != -1:
             return RECOMPUTED

@@ -27,6 +27,13 @@ class Call:
     given: "Tensor | None" = None
     gradient: "Tensor | None" = None
 
+    def take(self) -> "Tensor | None":
+        """The gradient, which is let go."""
+        gradient, self.gradient = self.gradient, None
+        if self.given is not None:
+            gradient, self.given.grad = self.given.grad, None
+        return gradient
+
 
 def norms_of(gradient: Tensor, axis: int | None, sizes: "Tensor | None" = None) -> Tensor:
     """``(T,)``, or a single number where the whole is one step. axis: of time. sizes: how many rows a packed sequence
@@ -47,19 +54,15 @@ def norms_of(gradient: Tensor, axis: int | None, sizes: "Tensor | None" = None) 
 def norms_of_calls(calls: list[Call]) -> Array:
     """``(steps,)``, of the gradients at the steps of calls, which are let go; NaN where there is none, or it is not
     finite."""
-    for call in calls:
-        if call.given is not None and (gradient := call.given.grad) is not None:
-            call.gradient, call.given.grad = gradient.detach(), None
-    measured = [(call.gradient, call.axis, call.sizes) for call in calls if call.gradient is not None]
-    there = [call.gradient is not None for call in calls for _ in range(call.steps)]
-    for call in calls:
-        call.gradient = None
+    gradients = [call.take() for call in calls]
+    there = [gradient is not None for gradient, call in zip(gradients, calls, strict=True) for _ in range(call.steps)]
     norms = np.full(len(there), np.nan)
+    measured = [(gradient, call) for gradient, call in zip(gradients, calls, strict=True) if gradient is not None]
     if measured:
-        if all([axis is None and sizes is None for _, axis, sizes in measured]):
-            found = _of_steps([gradient for gradient, *_ in measured])
+        if calls[0].axis is None and calls[0].sizes is None:
+            found = _of_steps([gradient for gradient, _ in measured])
         else:
-            found = [norms_of(*one).reshape(-1) for one in measured]
+            found = [norms_of(gradient, call.axis, call.sizes).reshape(-1) for gradient, call in measured]
         norms[there] = torch.cat(found).cpu().numpy()
         norms[~np.isfinite(norms)] = np.nan
     return norms

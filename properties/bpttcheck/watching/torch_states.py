@@ -6,8 +6,8 @@ copied or changed on the way, rows of the batch are compared by value.
 
 from collections.abc import Mapping
 from functools import cache
+from operator import attrgetter
 from typing import Any, NamedTuple
-from weakref import ReferenceType, ref
 
 import torch
 from torch import Tensor
@@ -15,15 +15,16 @@ from torch import Tensor
 from bpttcheck.watching.record import Kind, State
 
 _NEW, _OTHER = -1, -2  # a row of zeros; a row that no module returned
+_Content = tuple[int, int, torch.dtype, int]
+has_graph = attrgetter("requires_grad")
 
 
 class _Returned(NamedTuple):
-    """The state that a module returned last. parts: tensors that share storage with the module's, and have no graph.
-    same: the module's, while they live. versions: how often each was written to by then."""
+    """The state that a module returned last. contents: of its parts by then. parts: tensors that share storage with the
+    module's, and have no graph, so that no other takes their place."""
 
+    contents: "list[_Content]"
     parts: list[Tensor]
-    same: list[ReferenceType[Tensor]]
-    versions: list[int]
     layers: bool
 
 
@@ -36,15 +37,13 @@ class Returned:
     def remember(self, name: str, with_gradient: bool, parts: list[Tensor], layers: bool) -> None:
         """Keep what a module returned, in place of what it returned before. layers: whether states are those of a
         stack, ``(layers, B, H)``; else the batch is their first axis."""
-        self._last[name, with_gradient] = _Returned(
-            [part.detach() for part in parts], [ref(part) for part in parts], [_version(part) for part in parts], layers
-        )
+        self._last[name, with_gradient] = _Returned([*map(_content, parts)], [*map(Tensor.detach, parts)], layers)
 
     def describe(self, name: str, parts: list[Tensor], layers: bool) -> State:
         """What the state is that a module of this name is given."""
         last = self._last.get((name, True))
-        if last and len(last.parts) == len(parts) and all(map(_unchanged, parts, *last[:3])):
-            return _returned(name, tuple([part.requires_grad for part in parts]))  # as in most calls
+        if last and last.contents == [*map(_content, parts)]:
+            return _returned(name, tuple(map(has_graph, parts)))  # as in most calls
         candidates = sorted(self._last, key=lambda key: (key[0] != name, not key[1]))
         found = [self._find(candidates, i, part, layers) for i, part in enumerate(parts)]
         kinds = tuple(_kind(part, rows) for part, (_, rows) in zip(parts, found, strict=True))
@@ -62,7 +61,7 @@ class Returned:
         """Who returned a part of a state, and which row each of its rows was; None for the rows as they were."""
         for key in candidates:
             last = self._last[key]
-            if i < len(last.parts) and _unchanged(part, last.parts[i], last.same[i], last.versions[i]):
+            if last.contents[i : i + 1] == [_content(part)]:
                 return key, None
         values = _by_row(part.detach(), layers)
         rows = [_OTHER if other else _NEW for other in values.any(1).tolist()]
@@ -76,18 +75,9 @@ class Returned:
         return ("", True), rows
 
 
-def _unchanged(part: Tensor, returned: Tensor, same: ReferenceType[Tensor], version: int) -> bool:
-    """Whether it is the memory that was returned, with the values of then."""
-    if _version(part) != version:
-        return False
-    return part is same() or bool(
-        part.data_ptr() == returned.data_ptr() and part.numel() == returned.numel() > 0 and part.dtype == returned.dtype
-    )
-
-
-def _version(part: Tensor) -> int:
-    """How often its memory was written to; -1 where that is not counted."""
-    return -1 if part.is_inference() else part._version
+def _content(part: Tensor) -> _Content:
+    """Its memory, and how often that was written to; -1 where that is not counted."""
+    return part.data_ptr(), part.numel(), part.dtype, -1 if part.is_inference() else part._version
 
 
 @cache

@@ -24,19 +24,13 @@ class Layout:
     whole: bool = False
     last: bool = False
 
-    def axis(self, x: Tensor) -> int | None:
-        """That of time; ``torch.nn`` puts it first where there is no batch."""
+    def axis(self, name: str, x: Tensor) -> int | None:
+        """That of time; ``torch.nn`` puts it first where there is no batch. Raises ValueError if an input has none."""
         if self.time_axis is None:
             return None
-        return 0 if self.layers and x.ndim == 2 else self.time_axis % x.ndim
-
-    def steps(self, name: str, x: Tensor) -> int:
-        """How many steps an input has. Raises ValueError if it has no such axis."""
-        if self.time_axis is None:
-            return 1
         if not (self.layers or -x.ndim <= self.time_axis < x.ndim):
             raise ValueError(f"the input of {name}, {tuple(x.shape)}, has no axis {self.time_axis} of time")
-        return int(x.shape[self.axis(x) or 0])
+        return 0 if self.layers and x.ndim == 2 else self.time_axis % x.ndim
 
     def returned(self, output: Any) -> Any:
         """The state in what a call returns."""

@@ -31,9 +31,9 @@ def watch(
     inputs. module: the module, or modules, of the model to watch instead, such as your own cell, which takes the input
     first and then the state. time_axis: the axis of time of the input of such a module, or None if a call is one step;
     modules of ``torch.nn`` know theirs. calls: after how many calls of backward to stop; None for never.
-    probe: how many single outputs to differentiate besides, in the first two calls of backward; this takes 2 to 5 times
-    as long. starts: flags ``(steps, rows)``, True where a document or an episode begins in a row, for the first steps:
-    outputs that are probed should not reach across them.
+    probe: how many single outputs to differentiate besides, in the first two calls of backward; each takes up to the
+    time of a training step. starts: flags ``(steps, rows)``, True where a document or an episode begins in a row, for
+    the first steps: outputs that are probed should not reach across them.
 
     Yields `Seen`. Raises ValueError where there is nothing to watch, or nobody says where time is.
     """
