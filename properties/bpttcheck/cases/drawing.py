@@ -149,7 +149,7 @@ def _growing(rng: np.random.Generator, before: int, seed: int) -> dict[str, int]
 
 def _far(rng: np.random.Generator, k: int) -> dict[str, int]:
     """One or two sizes, which may be the larger the more cases there have been."""
-    most = min(FARTHEST, 64 * 2 ** ((k - USUALLY) / 16))
+    most = int(min(FARTHEST, 64 * 2 ** ((k - USUALLY) / 16)))
     names = rng.permutation([*USUAL])[: 1 + (rng.random() < 1 / 4)]
     return {str(name): int(rng.integers(8, most + 1)) for name in names}
 

@@ -131,19 +131,15 @@ class _Verdict:
                 if any(self._settled(law) and law.id not in as_drawn for law in self._running):
                     break
                 if k % _BETWEEN == 0 and held is None:
-                    self._search(k, limit)
+                    from bpttcheck.running.searching import search  # by Hypothesis, which takes long to import
+
+                    search(self._run_on, self._asked.drawing, k, limit)
             rng_of_case = np.random.default_rng([*self._of_place, k])
             if self._case is None or held is None:
                 draw = draw_case(rng_of_case, self._asked.drawing, k, self._seed, escalating=examples is None)
             else:
                 draw = draw_around(rng_of_case, self._case, held)
             self._run_on(draw, late=2 * k >= (examples or USUALLY))
-
-    def _search(self, k: int, limit: TimeLimit) -> None:
-        """Let Hypothesis look for cases with large errors for a while."""
-        from bpttcheck.running.searching import search  # it takes long to import
-
-        search(self._run_on, self._asked.drawing, k, limit)
 
     def _run_on(self, draw: Draw, late: bool = True) -> float:
         """Run on one case a law of each family; the largest error over tolerance."""
@@ -256,7 +252,7 @@ class _Verdict:
             result.dead = tuple(array for array, above in self._alive.get(law.id, {}).items() if not above)
             fatal = {one.draw: one.said for one in self._lost if one.law == law.id and one.draw is not None}
             if not (result.died or self._given_up or law.id in as_drawn or smallest is None or result.case is None):
-                from bpttcheck.running.shrinking import shrink  # by Hypothesis, which takes long to import
+                from bpttcheck.running.shrinking import shrink  # by Hypothesis, too
 
                 shrink(result, law, self._asked, smallest, TimeLimit(min(USUAL, limit.left)), fatal)
             if fatal and not result.died:  # it died of a smaller case than that which failed
