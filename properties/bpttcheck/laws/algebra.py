@@ -17,12 +17,16 @@ _FACTORS = (2.0**7, 2.0**40, 2.0**-60)  # powers of two scale without rounding
 
 
 def _linear(trial: Trial) -> Iterator[Comparison]:
-    """Each output's cotangent alone, the others absent: the gradients add up to those of all together."""
+    """Each output's cotangent alone, the others absent: the gradients add up to those of all together.
+
+    In a large problem those of final states are one.
+    """
     parts = [Cotangents(trial.cotangents.y)]
     final = trial.cotangents.final
     if final is not None:
         names = final[0][0].keys()
-        parts += [Cotangents(None, zero_where(final, names - {name})) for name in names]
+        some = [names] if trial.large else [{name} for name in names]
+        parts += [Cotangents(None, zero_where(final, names - alone)) for alone in some]
     pullback = trial.forward[1]
     total: Named = {}
     for part in parts:

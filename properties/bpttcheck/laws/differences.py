@@ -153,12 +153,18 @@ def _smooth_step(trial: Trial, name: str, direction: Array, most: float) -> floa
 
 
 def _directions(trial: Trial, gradients: Named, most: int) -> list[tuple[str, str, Array]]:
-    """A random direction inside each of a few blocks, drawn anew for each case: array, block, direction."""
+    """A random direction inside each of a few blocks, drawn anew for each case: array, block, direction.
+
+    Of the many numbers of a large problem most move with their gradient: at random they would cancel, and what is left
+    would drown in the rounding of the sum.
+    """
     found = []
     for name, array in case_arrays(trial.case).items():
         if name in gradients and not meant_to_differ(trial.case, name):
             size = min(1.0, float(np.abs(array).max(initial=0)) + 2**-10)
             signs = trial.rng.choice([-1.0, 1.0], array.shape)
+            if trial.large:
+                signs = np.where(trial.rng.random(array.shape) < 3 / 4, np.sign(gradients[name]), signs)
             signs *= np.minimum(size, 2 * room(domain_of(trial.case, name), array))  # a step is a quarter at most
             for k, (label, part) in enumerate(blocks(trial.case, name, signs)):
                 direction = np.zeros_like(signs)
