@@ -33,7 +33,7 @@ def realise(draw: Draw, cell: Cell | CustomCell, dtype: str, capabilities: Capab
     for _ in range(draw.layers):
         shapes = parameter_shapes(cell, width, draw.H, capabilities.biases)
         drawn = [{name: source.parameter(name, shape) for name, shape in shapes.items()} for _ in range(directions)]
-        if draw.remembers:
+        if draw.remembers and FORMATS[dtype].eps < 1e-3:  # in 16 bits nothing is remembered for long
             drawn = [remembering(cell, p, dtype) for p in drawn]
         elif cell == RNN("relu") and capabilities.biases and draw.T * draw.B * draw.H > _FEW_UNITS:
             drawn = [_decided(p, dtype) for p in drawn]

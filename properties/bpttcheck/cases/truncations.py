@@ -19,9 +19,16 @@ def _tau(rng: np.random.Generator, T: int) -> int:
     return int(rng.choice([tau for tau in inside if T % tau or rng.random() < 0.2] or [min(2, T)]))
 
 
+def _steps(rng: np.random.Generator, least: int, stop: int) -> int:
+    """So many steps, less than ``stop``. Of a long range they are a few half of the time: what is many steps away has
+    mostly vanished."""
+    few = stop - least > 16 and rng.random() < 0.5
+    return int(rng.integers(least, least + 6 if few else stop))
+
+
 def _blocks(rng: np.random.Generator, T: int) -> Blocks:
     """Short blocks and short ways back: the two ends of both lie inside the sequence."""
-    k1 = int(rng.integers(2, max(4, T // 3)))
+    k1 = _steps(rng, 2, max(4, T // 3))
     k2 = k1 + int(rng.integers(0, 3))
     return Blocks(k1, k2 + (k2 == T))
 
@@ -38,9 +45,9 @@ def _random(rng: np.random.Generator, T: int) -> Random:
 
 DRAWN: Mapping[type[Strategy], Callable[[np.random.Generator, int], Strategy]] = {
     Regular: lambda rng, T: Regular(_tau(rng, T)),
-    Window: lambda rng, T: Window(int(rng.integers(2, T)) if T > 2 else T + 1),
+    Window: lambda rng, T: Window(_steps(rng, 2, T) if T > 2 else T + 1),
     Blocks: _blocks,
-    Last: lambda rng, T: Last(int(rng.integers(1, max(2, T)))),
+    Last: lambda rng, T: Last(_steps(rng, 1, max(2, T))),
     Links: _links,
     Random: _random,
 }

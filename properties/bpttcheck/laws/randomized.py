@@ -10,7 +10,7 @@ from bpttcheck.cases.blocks import Named, together
 from bpttcheck.cases.changes import only_y
 from bpttcheck.cases.truncations import DRAWN
 from bpttcheck.dtypes import FORMATS
-from bpttcheck.laws.law import NO_REFERENCE, Law, gradients, outputs, reusable, truncation
+from bpttcheck.laws.law import NO_REFERENCE, Law, fine_format, gradients, outputs, reusable, truncation
 from bpttcheck.laws.xray import rows
 from bpttcheck.measuring.calls import Pulling
 from bpttcheck.measuring.comparisons import Comparison, Violation
@@ -57,7 +57,7 @@ def _unbiased(trial: Trial) -> Iterator[Comparison]:
             mean, trial.gradients_of(trial.truncated(Links(tuple(xi.tolist()))), trial.cotangents), probability
         )
     chances = ", ".join(f"{chance:g} of that into step {t}" for t, chance in zip(links, pi, strict=True))
-    for comparison in trial.compare(mean, trial.gradients, *[trial.measured] * 8):
+    for comparison in trial.compare(mean, trial.gradients, *[trial.measured] * (1 + 2 ** len(links) // 2)):
         yield replace(comparison, of=f", averaged over links that are kept with probability {chances},")
 
 
@@ -172,7 +172,7 @@ LAWS = (
         "M[t, s] = product of xi over (s, t], xi = 1/pi or 0",
         "Tallec and Ollivier, 2017",
         _own_pattern,
-        (gradients, outputs("y"), reusable, truncation(Random)),
+        (gradients, outputs("y"), reusable, truncation(Random), fine_format),
         {"T": 3},
     ),
     Law(
@@ -181,7 +181,7 @@ LAWS = (
         "P(xi_t > 0) = pi, P(xi_s > 0 and xi_t > 0) = pi^2",
         "binomial distribution, six standard deviations",
         _frequency,
-        (gradients, outputs("y"), reusable, truncation(Random)),
+        (gradients, outputs("y"), reusable, truncation(Random), fine_format),
         {"T": 2},
         cost=20,
     ),
