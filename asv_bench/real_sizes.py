@@ -23,20 +23,7 @@ SIZES = ("T=70,B=8,D=32,H=64", "T=200,B=16,D=64,H=128", "T=400,B=16,D=64,H=256")
 
 def verdict(checkout: Path, sizes: str, dtype: str) -> str:
     """The cells of a row: seconds, laws that ran, laws that proved nothing."""
-    command = [
-        "verify",
-        "torch",
-        "--cell",
-        "lstm",
-        "--dtype",
-        dtype,
-        "--sizes",
-        sizes,
-        "--examples",
-        "8",
-        "--seed",
-        "0",
-    ]
+    options = {"--cell": "lstm", "--dtype": dtype, "--sizes": sizes, "--examples": "8", "--seed": "0"}
     path = os.pathsep.join(str(checkout / part) for part in ("reference", "properties"))
     with tempfile.TemporaryDirectory() as folder:
         started = time.perf_counter()
