@@ -29,6 +29,7 @@ from bpttcheck.running.own import NOTHING, Own
 from bpttcheck.running.results import Lost, Result, Tried
 from bpttcheck.running.time_limit import USUAL, TimeLimit
 
+_EARLY = 4  # cases, in which a law waits for its turn
 _BETWEEN = 64  # cases, after which Hypothesis looks on
 _OF_ALL = 2  # times what one perturbed run allows is about what the largest of eight allows
 _DEATHS, _HANGS = 5, 2  # after which a subject is not asked any more in a cell and dtype
@@ -139,7 +140,7 @@ class _Verdict:
                 draw = draw_case(rng_of_case, self._asked.drawing, k, self._seed, escalating=examples is None)
             else:
                 draw = draw_around(rng_of_case, self._case, held)
-            self._run_on(draw, late=2 * k >= (examples or USUALLY))
+            self._run_on(draw, late=k >= max(_EARLY, (examples or USUALLY) // 2))
 
     def _run_on(self, draw: Draw, late: bool = True) -> float:
         """Run on one case a law of each family; the largest error over tolerance."""
