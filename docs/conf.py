@@ -3,16 +3,22 @@
 import inspect
 import re
 import shutil
+from importlib.metadata import distribution
 from importlib.metadata import version as version_of
 from pathlib import Path
 from typing import Any
 
-from docutils.nodes import Element, image, reference
+from docutils.nodes import Element, SkipNode, image, math, math_block, reference
+from docutils.utils.math import MathError
+from docutils.utils.math.latex2mathml import tex2mathml
 from sphinx.addnodes import download_reference
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
+from sphinx.search.en import SearchEnglish
+from sphinx.util.logging import getLogger
 from sphinx.util.nodes import make_refnode
 from sphinx.util.osutil import relative_uri
+from sphinx.writers.html5 import HTML5Translator
 
 CONTENTS = {
     "bpttcheck": ["Start here <self>"],
@@ -32,7 +38,7 @@ CONTENTS = {
     "Watch a training loop": ["docs/watch"],
     "Understand a verdict": ["docs/failures", "docs/honest-limits", "docs/reliability"],
     "What is checked": ["docs/laws", "docs/faults", "docs/detection", "docs/boundaries", "docs/false-alarms"],
-    "Strategies and gradients": ["docs/gradients", "docs/remedies", "docs/strategies"],
+    "Strategies and gradients": ["docs/chapter", "docs/gradients", "docs/remedies", "docs/strategies"],
     "Inside": ["docs/how-it-works", "docs/performance", "asv_bench/README", "CONTRIBUTING"],
     "Reference": ["docs/api", "CHANGELOG"],
 }  # page titles are in the pages
@@ -45,6 +51,7 @@ include_patterns = ["*.md", "docs/*.md", "asv_bench/README.md"]
 exclude_patterns = ["build", ".*"]
 
 myst_heading_anchors = 3
+myst_enable_extensions = ["dollarmath"]
 default_role = "py:obj"  # `name` in a docstring is on the API page
 nitpick_ignore = [("py:class", "collections.abc.Callable")]
 autodoc_mock_imports = ["torch", "jax"]
@@ -55,7 +62,9 @@ add_module_names = False
 
 html_theme = "furo"
 html_title = f"bpttcheck {version}"
-html_static_path, html_css_files = ["_static"], ["site.css"]
+MATH_FONT = distribution("ziamath").locate_file("ziamath/fonts/STIXTwoMath-Regular.ttf")
+html_static_path, html_css_files = ["_static", str(MATH_FONT)], ["site.css"]
+html_math_renderer = "mathml"
 html_show_copyright = False
 html_show_sourcelink = html_copy_source = False
 
@@ -98,6 +107,26 @@ def show_pictures(app: Sphinx, tree: Element, docname: str) -> None:
             link.replace_self(reference("", "", picture, refuri=address, internal=True))
 
 
+class NumberedSearch(SearchEnglish):
+    """The site's search: the number of a section or an equation, such as 9.7.4, is a word."""
+
+    _word_re = re.compile(r"\d+(?:\.\d+){2,}|\w+")
+    js_splitter_code = r"var splitQuery = (query) => query.match(/\d+(?:\.\d+){2,}|[\p{L}\p{N}_]+/gu) || [];"
+
+
+def typeset(page: HTML5Translator, node: math | math_block) -> None:
+    """Write mathematics as MathML, which browsers draw without a script; a ``\\tag`` stands at the right."""
+    formula, _, number = node.astext().partition(r"\tag")
+    try:
+        written = tex2mathml(formula.strip(), as_block=isinstance(node, math_block))
+    except MathError as error:
+        getLogger(__name__).warning("%s", error, location=node)
+        written = page.encode(formula)
+    numbered = f'<span class="number">({number.strip("{}")})</span>' if number else ""
+    page.body.append(f'<div class="formula">{written}{numbered}</div>' if isinstance(node, math_block) else written)
+    raise SkipNode
+
+
 def open_with_the_start_page(app: Sphinx, exception: Exception | None) -> None:
     """Make it the page that a server shows for the folder."""
     if not exception:
@@ -105,6 +134,8 @@ def open_with_the_start_page(app: Sphinx, exception: Exception | None) -> None:
 
 
 def setup(app: Sphinx) -> None:
+    app.add_html_math_renderer("mathml", (typeset, None), (typeset, None))
+    app.add_search_language(NumberedSearch)
     app.connect("source-read", add_contents)
     app.connect("missing-reference", find_public_name)
     app.connect("autodoc-process-signature", name_functions)

@@ -32,6 +32,7 @@ RUN = {
     "docs/modern.md": {0},
     "docs/numpy-lstm.md": ALL,
     "docs/failures.md": ALL,
+    "docs/chapter.md": ALL,
     "docs/gradients.md": ALL[1:],
     "docs/how-it-works.md": ALL,
     "docs/honest-limits.md": ALL,
@@ -101,6 +102,12 @@ def test_links_lead_somewhere(page):
         target = page.parent / path if path else page
         assert target.exists(), f"there is no {link}"
         assert not anchor or anchor in anchors(target), f"there is no heading for {link}"
+
+
+@EACH_PAGE
+def test_lines_that_are_quoted_after_a_link_to_their_file_are_in_it(page):
+    for path, line in re.findall(r"\]\((\S+\.py)\): `([^`]+)`", " ".join(page.read_text().split())):
+        assert line in (page.parent / path).read_text(), f"{path} has no line {line}"
 
 
 @EACH_PAGE

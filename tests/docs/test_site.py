@@ -1,5 +1,6 @@
 """The site that `tox -e docs` builds."""
 
+import json
 import re
 from html.parser import HTMLParser
 
@@ -41,3 +42,23 @@ def test_styles_and_scripts_load_nothing_from_other_hosts():
         assert not re.search(r"(?:url\(|@import)\s*[\"']?(?:https?:)?//", style.read_text()), style
     for script in SITE.rglob("*.js"):
         assert not re.search(r"(?:import|fetch|src\s*=)\s*\(?[\"'`](?:https?:)?//", script.read_text()), script
+
+
+@pytest.mark.parametrize("words", ["9.7.1", "9.7.2", "9.7.3", "9.7.4", "9.7.7", "intermediate values", "butterfly"])
+def test_the_search_finds_the_chapter(words):
+    """The script of the site makes words of a query, and its index has their stems."""
+    stemmer = pytest.importorskip("snowballstemmer", reason="Sphinx brings it").stemmer("english")
+    index = json.loads((SITE / "searchindex.js").read_text().removeprefix("Search.setIndex(").removesuffix(")"))
+    chapter = index["docnames"].index("docs/chapter")
+    splitter = re.search(r"query\.match\(/(.*)/gu\)", (SITE / "_static" / "language_data.js").read_text())
+    assert splitter
+    for word in re.findall(splitter[1].replace(r"[\p{L}\p{N}_]", r"\w"), words):
+        found = [index[where].get(stemmer.stemWord(word), []) for where in ("terms", "titleterms")]
+        assert any(chapter in (pages if isinstance(pages, list) else [pages]) for pages in found), word
+
+
+def test_mathematics_is_typeset():
+    page = (SITE / "docs" / "chapter.html").read_text()
+    numbers = re.findall(r'</math><span class="number">\((9\.7\.\d+)\)</span>', page)
+    assert numbers == [f"9.7.{k}" for k in range(1, 17)]
+    assert "$$" not in page and "\\frac" not in page

@@ -11,6 +11,7 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 
+from bpttcheck.studies import remedies_report
 from bpttcheck.studies.explosive import (
     RADIUS,
     T,
@@ -24,12 +25,14 @@ from bpttcheck.studies.explosive import (
     start,
 )
 from bpttcheck.studies.jobs import executor
+from bpttcheck.studies.pictures import COLOURS, new_figure
 from bpttcheck.studies.remedies import (
     BOUND,
     ENTRY_BOUND,
     RATES,
     REMEDIES,
     Remedy,
+    Run,
     best_rate,
     clipped_by_norm,
     clipped_by_value,
@@ -38,7 +41,7 @@ from bpttcheck.studies.remedies import (
     spectrally_normalised,
     train,
 )
-from bpttcheck.studies.remedies_report import summary
+from bpttcheck.studies.remedies_report import draw_remedies, summary
 from bpttref import GRU, LSTM, RNN, Full
 
 from ..programs import command as here
@@ -167,6 +170,19 @@ def test_the_same_seed_gives_the_same_numbers_in_any_number_of_processes():
         return [asdict(run) for run in sorted(done, key=lambda run: (run.remedy, run.number))]
 
     np.testing.assert_equal(runs(1), runs(2))
+
+
+def test_lines_of_a_panel_differ_in_colour_and_in_style(monkeypatch):
+    """Whoever cannot tell the colours apart can tell the styles apart."""
+    figures, rates = [], np.ones((2, len(RATES)))
+    monkeypatch.setattr(remedies_report, "new_figure", lambda *size: figures.append(new_figure(*size)) or figures[0])
+    draw_remedies([], [
+        Run(remedy.name, 0, 1, 1, 1, 1, rates, np.arange(2), rates, rates[0], rates[0] - 2) for remedy in REMEDIES
+    ])  # fmt: skip
+    for axes in figures[0].axes:
+        lines = [line for line in axes.lines if "1/" in line.get_label() and "none" not in line.get_label()]
+        assert 2 <= len(lines) == len({line.get_linestyle() for line in lines})
+        assert len(lines) == len({line.get_color() for line in lines} & {*COLOURS})
 
 
 def run(*arguments, cwd, **environment):

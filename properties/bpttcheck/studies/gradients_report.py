@@ -11,10 +11,10 @@ from rich.console import Console
 from rich.table import Table
 
 from bpttcheck.studies.gradients import Analysis, Setting
+from bpttcheck.studies.pictures import COLOURS
 from bpttref.analysis import Lag
 from bpttref.arrays import Array
 
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")  # of Okabe and Ito
 _GREY = "#777777"
 _LEGEND = """
 Norms of matrices are spectral. C[t, s] is the part of the parameters' gradient
@@ -124,7 +124,7 @@ def draw_analyses(picture: Any, name: str, setting: Setting, analyses: Sequence[
     """Draw panels into an empty figure: dh_t/dh_s, contributions, gates (if a cell has them), eigenvalues of J_t."""
     gated = [a for a in analyses if a.gates is not None]
     panels = picture.subplot_mosaic([["norms", "tails"], ["gates" if gated else "norms", "plane"]])
-    colours = {a.cell: _COLOURS[k % len(_COLOURS)] for k, a in enumerate(analyses)}
+    colours = {a.cell: COLOURS[k % len(COLOURS)] for k, a in enumerate(analyses)}
     for a in analyses:
         _draw_norms(panels["norms"], a, colours[a.cell])
         _draw_tails(panels["tails"], a, colours[a.cell])

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bpttcheck.studies.explosive import RADIUS, B, D, H, T
-from bpttcheck.studies.pictures import new_figure
+from bpttcheck.studies.pictures import COLOURS, new_figure
 from bpttcheck.studies.remedies import RATES, REMEDIES, Run, best_rate
 from bpttref.arrays import Array
 
@@ -101,8 +102,8 @@ def to_json(runs: Sequence[Run], settings: dict[str, Any]) -> str:
 def draw_remedies(files: Sequence[Path], runs: Sequence[Run]) -> None:
     """Held-out losses above, norms of gradients below, a column for each thing that a remedy may change.
 
-    Lines are medians over the seeds, bands go from the least to the largest; whoever answers 0 stays on the dotted
-    line. Raises ImportError without matplotlib.
+    Lines are medians over the seeds, bands go from the least to the largest. Lines of one panel differ in colour and
+    in style. Raises ImportError without matplotlib.
     """
     groups = by_remedy(runs)
     drawn = [remedy for remedy in REMEDIES if remedy.name in groups]
@@ -110,14 +111,15 @@ def draw_remedies(files: Sequence[Path], runs: Sequence[Run]) -> None:
     figure = new_figure(2.5 + 2.7 * len(columns), 6.5)
     axes = figure.subplots(2, len(columns), sharex=True, sharey="row", squeeze=False)
     for (above, below), what in zip(axes.T, columns, strict=True):
-        for k, remedy in enumerate(r for r in drawn if r.changes in ("nothing", what)):
-            group, colour = groups[remedy.name], "0.5" if remedy.changes == "nothing" else f"C{k}"
+        lines = zip(COLOURS, cycle(("-", "--", "-.")), strict=False)
+        for remedy in (r for r in drawn if r.changes in ("nothing", what)):
+            group, line = groups[remedy.name], ("0.5", "-") if remedy.changes == "nothing" else next(lines)
             rate = best_rate(group)
             label = f"{remedy.name}, 1/{1 / RATES[rate]:.0f}"
-            _band(above, group[0].steps, [run.curve[:, rate] for run in group], colour, label)
-            _band(below, np.arange(len(group[0].norms)), [run.norms[:, rate] for run in group], colour, label)
-        above.axhline(1 / 6, color="0.3", linestyle=":", linewidth=1)
-        above.set(title=f"changes: {what}", yscale="log", ylim=(1e-5, 3))
+            _band(above, group[0].steps, [run.curve[:, rate] for run in group], line, label)
+            _band(below, np.arange(len(group[0].norms)), [run.norms[:, rate] for run in group], line, label)
+        above.axhline(1 / 6, color="0.3", linestyle=":", linewidth=1, label="always predicting 0")
+        above.set(title=f"changes: {what}", yscale="log", ylim=(1e-6, 3))
         below.set(xlabel="step", yscale="log")
         if drawn:
             above.legend(fontsize="small", loc="lower left")
@@ -127,7 +129,8 @@ def draw_remedies(files: Sequence[Path], runs: Sequence[Run]) -> None:
         figure.savefig(file, dpi=110)
 
 
-def _band(axes: Any, steps: Array, curves: Sequence[Array], colour: str, label: str) -> None:
+def _band(axes: Any, steps: Array, curves: Sequence[Array], line: tuple[str, str], label: str) -> None:
+    colour, style = line
     low, median, high = np.quantile(np.array(curves), (0, 0.5, 1), axis=0, method="closest_observation")
     axes.fill_between(steps, low, high, color=colour, alpha=0.2, linewidth=0)
-    axes.plot(steps, median, color=colour, label=label)
+    axes.plot(steps, median, color=colour, linestyle=style, label=label)
