@@ -136,7 +136,11 @@ def unroll(
     resets: Array | None,
     to: States | None,
 ) -> tuple[Outputs, StrategyPullback]:
-    """`vjp` of any strategy, where rows are reset ``to`` states of their own, zeros if None."""
+    """`vjp` of any strategy, where rows are reset ``to`` states of their own, zeros if None.
+
+    The forward pass is the same for all strategies. ``states``: the initial ones. The pullback takes the strategy, and
+    does not ask whether it is defined for the directions that there are.
+    """
     T = len(x)
     check_arguments(cell, parameters, x, states, lengths)
     if resets is not None and lengths is not None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bpttref import Blocks, Cotangents, Full, Last, Links, Random, Regular, Window, vjp, weights
+from bpttref import RNN, Blocks, Cotangents, Full, Last, Links, Random, Regular, Window, vjp, weights
 from bpttref.oracles import contributions
 from bpttref.oracles.contributions import flatten
 
@@ -41,6 +41,27 @@ def test_gradient_is_the_weighted_triangle(problem, strategy):
         dh0 = np.concatenate([got.initial[0][0][name][b] for name in problem.cell.states])
         assert close(dh0, M[:, 0] @ C0, 10**6)
     assert close(flatten(got.parameters[0][0]), expected, 10**6)
+
+
+@given(problems(layers=2), STRATEGIES, STRATEGIES, st.booleans(), st.data())
+def test_a_pullback_takes_another_strategy(problem, first, second, ragged, data):
+    """One forward pass serves all, cotangents of final states and rows of different lengths included."""
+    T, B = problem.x.shape[:2]
+    lengths = np.array(data.draw(st.lists(st.integers(0, T), min_size=B, max_size=B))) if ragged else None
+    where = problem.cell, problem.parameters, problem.x, problem.initial
+    (_, pullback), (_, alone) = (vjp(*where, lengths=lengths, strategy=s) for s in (first, second))
+    got, expected = pullback(problem.cotangents, second), alone(problem.cotangents)
+    for a, b in zip(flatten(got.parameters[0][0]), flatten(expected.parameters[0][0]), strict=True):
+        assert a == b
+    assert np.array_equal(got.x, expected.x) and np.array_equal(got.initial[0][0]["h"], expected.initial[0][0]["h"])
+
+
+def test_a_strategy_that_is_not_defined_is_refused_by_the_pullback():
+    x, cell = np.zeros((2, 1, 1)), RNN("tanh")
+    leaf = {"W_hx": np.ones((1, 1)), "W_hh": np.ones((1, 1))}
+    _, pullback = vjp(cell, ((leaf, leaf),), x)
+    with pytest.raises(ValueError, match="reverse direction"):
+        pullback(Cotangents(np.ones((2, 1, 2))), Regular(1))
 
 
 @given(problems(layers=2), STRATEGIES)
