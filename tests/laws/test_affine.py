@@ -74,7 +74,7 @@ def test_right_cells_are_affine_where_they_say_so(name):
 ])  # fmt: skip
 def test_each_law_alone_sees_a_mistake(slip, law):
     """In 16 bits, where differences say nothing, and of a cell that nobody knows."""
-    assert red(Recurrence(slip, ("float16",)), examples=24) == {law}
+    assert red(Recurrence(slip, ("float16",)), examples=24, seed=3) == {law}
     assert red(Recurrence(dtypes=("float16",)), *AFFINE, examples=24) == set()
 
 
