@@ -39,7 +39,7 @@ TANH = (RNN("tanh"),)
     (lambda: checkpointed_vjp(*TANH, TWO_WAYS, X, zero_states(*TANH, TWO_WAYS, 2)), "a reverse direction cannot be"),
     (lambda: Capabilities(cells=RNN("tanh")), "cells must be a tuple"),
     (lambda: Capabilities(cells=(RNN("tanh"),), truncations=(Regular(2),)), "must hold classes such as Regular"),
-    (lambda: Capabilities(cells=TANH, sizes={"T": (3,)}).at({"T": 4}), "T = 4 is not among the declared sizes"),
+    (lambda: Capabilities(cells=TANH, sizes={"T": (3,)}).at({"T": (4,)}), "T = 4 is not among the declared sizes"),
     (lambda: Setting(units=0), "at least one unit and one input"),
     (lambda: Setting(scale=0), "scale must be above 0 and at most 1000, not 0"),
     (lambda: Setting(gate_bias=1001), "gate bias must lie between -1000 and 1000, not 1001"),

@@ -258,6 +258,6 @@ def test_a_cut_in_the_padding_of_a_row_does_nothing_to_it(seed):
 def test_what_cuts_nothing_proves_nothing():
     """Two steps: no segment or window is drawn that is shorter."""
     laws = [law for law in LAWS if law.id in ("regular-reference", "xray-regular", "truncation-leaves-states")]
-    for result in judge(Chosen(), laws, examples=16, seed=1, own=Own({"T": 2})):
+    for result in judge(Chosen(), laws, examples=16, seed=1, own=Own({"T": (2,)})):
         expected = "passed" if result.law == "truncation-leaves-states" else "vacuous"
         assert result.status == expected, result

@@ -101,13 +101,15 @@ class Watched:
 def test_sizes_of_ones_own():
     subject = Watched()
     laws = [law for law in LAWS if law.id == "pullback-reference"]
-    assert statuses(subject, laws, own=Own({"T": 9, "B": 3, "H": 5}), examples=16) == {("pullback-reference", "passed")}
+    assert statuses(subject, laws, own=Own({"T": (9,), "B": (3,), "H": (5,)}), examples=16) == {
+        ("pullback-reference", "passed")
+    }
     assert {(T, B, H) for T, B, _, H in subject.seen} == {(9, 3, 5)} and len({D for _, _, D, _ in subject.seen}) > 1
 
 
 def test_laws_may_go_beyond_sizes_of_ones_own():
     """Single rows and shorter sequences belong to the laws, not to the drawing."""
-    found = statuses(Watched(), own=Own({"T": 4, "B": 3}), examples=16)
+    found = statuses(Watched(), own=Own({"T": (4,), "B": (3,)}), examples=16)
     assert {("batch-independence", "passed"), ("split-resume-pullback", "passed")} <= found
 
 
