@@ -19,8 +19,10 @@ _SECONDS = 30.0  # for an import, and for a call
 @click.option("--from", "source", default="numpy", show_default=True, metavar="LIBRARY|FILE.PY:NAME|MODULE:NAME",
               help=f"Your code, or what it is written with: {', '.join(_LIBRARIES)}.")  # fmt: skip
 def init(file: Path, source: str) -> None:
-    """Write a file that tests your code, e.g. test_mine.py --from mine.py:forward, or an adapter to fill in, e.g.
-    my_rnn.py. It runs as it stands. No file is ever overwritten."""
+    """Write a file that tests your code, or an adapter to fill in.
+
+    That is test_mine.py --from mine.py:forward, or my_rnn.py. It runs as it stands. No file is ever overwritten.
+    """
     try:
         if file.suffix != ".py":
             raise click.UsageError(f"an adapter is a Python file, such as {file.with_suffix('.py')}")
