@@ -107,6 +107,41 @@ def test_sizes_of_ones_own():
     assert {(T, B, H) for T, B, _, H in subject.seen} == {(9, 3, 5)} and len({D for _, _, D, _ in subject.seen}) > 1
 
 
+def test_several_sizes_of_ones_own():
+    subject = Watched()
+    laws = [law for law in LAWS if law.id == "pullback-reference"]
+    statuses(subject, laws, own=Own({"T": (31, 32, 33), "H": (5, 8)}), examples=24)
+    assert {T for T, *_ in subject.seen} == {31, 32, 33} and {H for *_, H in subject.seen} == {5, 8}
+
+
+def test_the_smallest_error_that_would_be_seen_is_said_and_seen():
+    """Of each array; three times that in one array fails, though a case decides with more replicates."""
+
+    class Off(Watched):
+        factor = 1.0
+
+        def vjp(self, case):
+            outputs, pullback = super().vjp(case)
+
+            def scaled(cotangents):
+                found = pullback(cotangents)
+                found.parameters[0][0]["W_hh"][...] *= self.factor
+                return found
+
+            return outputs, scaled
+
+    subject, laws = Off(), [law for law in LAWS if law.id == "pullback-reference"]
+    asked = {"examples": 16, "seed": 3, "own": Own({"T": (20,), "H": (12,)}), "shrink": False}
+    (result,) = judge(subject, laws, **asked)
+    seen = dict(reversed(part.split(" in ")) for part in result.sees.split(", "))
+    assert {"x", "W_hx", "W_hh", "b_hx", "b_hh"} <= seen.keys() and result.in_part
+    subject.factor = 1 + 3 * float(seen["W_hh"])
+    (result,) = judge(subject, laws, **asked)
+    assert result.status == "failed" and "W_hh" in result.reason
+    (usual,) = judge(Watched(), laws, examples=4, seed=3)
+    assert not usual.sees
+
+
 def test_laws_may_go_beyond_sizes_of_ones_own():
     """Single rows and shorter sequences belong to the laws, not to the drawing."""
     found = statuses(Watched(), own=Own({"T": (4,), "B": (3,)}), examples=16)
@@ -120,6 +155,10 @@ def test_laws_may_go_beyond_sizes_of_ones_own():
         (["--sizes", "T=4,Q=3"], "some may be left out"),
         (["--sizes", "T=4,B"], "some may be left out"),
         (["--sizes", "T=4,T=5"], "each once"),
+        (["--sizes", "T=4,5,T=6"], "each once"),
+        (["--sizes", "T=4,,5"], "some may be left out"),
+        (["--budget", "10x"], "write 90, 90s, 10m or 2h"),
+        (["--budget", "0m"], "is not in the range x>0"),
         (["--sizes", ""], "some may be left out"),
         (["--case", "array.npy"], "is not an .npz file of arrays"),
         (["--case", "nan.npz"], "W_hh in"),

@@ -13,6 +13,7 @@ from bpttcheck.cases.drawing import Draw
 from bpttcheck.cases.realising import realise
 from bpttcheck.faults import FAULTS, Faulty
 from bpttcheck.measuring.comparisons import Comparison
+from bpttcheck.measuring.scales import FEW, REPLICATES
 from bpttcheck.measuring.trial import Trial
 from bpttcheck.running.evaluating import evaluate
 from bpttref import LSTM, RNN, Regular
@@ -68,6 +69,25 @@ def test_a_dead_array_beside_live_ones_is_named():
 def test_dead_blocks_still_fail():
     broken = law(lambda trial: [Comparison("x", 2.0, 1.0, False)])
     assert results([broken])["made-up"].status == "failed"
+
+
+@pytest.mark.parametrize(("margins", "status", "asked"), [
+    ((0.3, None), "passed", {FEW}),
+    ((0.8, 0.2), "passed", {FEW, REPLICATES}),
+    ((3.0, 0.9), "passed", {FEW, REPLICATES}),
+    ((3.0, 2.0), "failed", {FEW, REPLICATES}),
+])  # fmt: skip
+def test_few_replicates_pass_and_many_decide(margins, status, asked):
+    """By what the subject answered before: its outputs are not asked for again."""
+    met, answers = set(), set()
+
+    def check(trial):
+        met.add(trial.replicates)
+        answers.add(id(trial.outputs["y"]))
+        return [Comparison("x", margins[trial.replicates != FEW], 1.0)]
+
+    assert results([law(check)], examples=1)["made-up"].status == status
+    assert met == asked and (status == "failed" or len(answers) == 1)  # a failure is made small
 
 
 def test_chaos_proves_nothing():
