@@ -147,7 +147,7 @@ def main(seeds: int, budget: float, markdown: Path | None) -> None:
     """Run the trials."""
     lines = []
     for line in itertools.chain(
-        trials(seeds, budget), ["", "## What the search is worth", ""], guided(max(1, seeds // 5), budget)
+        trials(seeds, budget), ["", "## What the search is worth", ""], guided(max(1, seeds // 6), budget)
     ):
         click.echo(line)
         lines.append(line)

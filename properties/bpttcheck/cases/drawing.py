@@ -79,7 +79,7 @@ USUAL = {"T": 7, "B": 4, "D": 5, "H": 6}  # the largest that are drawn in the ma
 _LARGE = {"T": 70, "B": 40, "D": 40, "H": 40}
 _LONG = 61  # the least of T where it is large: memory of more than 60 steps
 FARTHEST = 320
-USUALLY = 40  # cases
+USUALLY = 40  # cases, unless another number is given
 _NARROW = 8  # the largest D and H at which weights of any size have their turn
 # Sizes at which loops are cut and vectorised. The two large ones of a case lie just below, at or above one of these, by
 # the seed.

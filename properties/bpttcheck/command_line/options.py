@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
+from bpttcheck.cases.drawing import USUALLY
 from bpttcheck.command_line import completion
 from bpttcheck.running.time_limit import OF_A_CALL
 
@@ -25,7 +26,12 @@ law = several("--law", "law_ids", "ID", completion.law_ids, "law")
 cell = several("--cell", "cells", "NAME", completion.cells, "cell, e.g. lstm")
 dtype = several("--dtype", "dtypes", "NAME", completion.dtypes, "dtype")
 examples = click.option(
-    "--examples", type=click.IntRange(1), default=40, show_default=True, metavar="N", help="Cases per cell and dtype."
+    "--examples",
+    type=click.IntRange(1),
+    default=USUALLY,
+    show_default=True,
+    metavar="N",
+    help="Cases per cell and dtype.",
 )
 seed = click.option("--seed", type=click.IntRange(0), metavar="N", help="Draw the same cases again.")
 known_failures = click.option(

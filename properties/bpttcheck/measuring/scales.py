@@ -52,7 +52,7 @@ class Forward:
         return self._measured(lambda replicates: replicates.score(objective, strategy))
 
     def error_of_product(self, cotangents: Cotangents) -> float:
-        """The scale of legitimate error of <cotangents, outputs>, which is less than the sum of those of its terms."""
+        """The scale of legitimate error of <cotangents, outputs>: smaller than the sum of the errors of its terms."""
         with np.errstate(all="ignore"):
             return float(np.abs(self._noisy.product(cotangents) - self._exact.product(cotangents)).max())
 
@@ -129,7 +129,7 @@ def measure(
     replicates: int = REPLICATES,
     forward: Forward | None = None,
 ) -> list[Measured]:
-    """What `Forward` measures for each of the ``cotangents`` and, if asked for, for the case's objective.
+    """What `Forward` measures for each of the ``cotangents`` and, if wanted, for the case's objective.
 
     forward: the pass, if there is one already.
     """

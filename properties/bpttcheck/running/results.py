@@ -29,14 +29,17 @@ class Lost:
 class Tried:
     """The cases that were drawn for a cell and dtype: how many of each kind, and between which sizes."""
 
-    cases: int = 0
     kinds: dict[str, int] = field(default_factory=dict)
     sizes: dict[str, dict[str, tuple[int, int]]] = field(default_factory=dict)
+
+    @property
+    def cases(self) -> int:
+        """How many there were."""
+        return sum(self.kinds.values())
 
     def add(self, draw: Draw) -> None:
         """Count a case."""
         kind = draw.kind
-        self.cases += 1
         self.kinds[kind] = self.kinds.get(kind, 0) + 1
         sizes = self.sizes.setdefault(kind, {})
         for name in "TBDH":
