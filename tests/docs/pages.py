@@ -140,4 +140,4 @@ def _without_rounding(text: str) -> str:
 
 def run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {"COLUMNS": "80"}
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, env=environment)
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300, env=environment)

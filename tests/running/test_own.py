@@ -312,12 +312,16 @@ def test_a_step_agrees_with_the_reference():
     assert ("pullback-reference", "passed") in found
 
 
-def test_a_step_that_is_no_function_of_complex_numbers():
-    step = StepFunction(lambda p, x, s: (np.abs(x), {"h": np.abs(x)}), cell="abs")
+@pytest.mark.parametrize(("step", "sentence"), [
+    (lambda p, x, s: (np.abs(x), {"h": np.abs(x)}), r"such as np\.abs"),
+    (lambda p, x, s: (x - s["h"].mean(axis=0), {"h": x * s["h"].sum(axis=0)}), "and on no other"),
+])  # fmt: skip
+def test_a_step_with_which_derivatives_would_be_wrong(step, sentence):
+    right = StepFunction(step, cell="own")
     draw = Draw(3, 2, 4, 4, 1, False, False, False, False, 0.5, 7)
-    case, cotangents = realise(draw, step.capabilities().cells[0], "float64", step.capabilities())
-    with pytest.raises(ValueError, match=r"such as np\.abs"):
-        step.vjp(case)[1](Cotangents(cotangents.y))
+    case, cotangents = realise(draw, right.capabilities().cells[0], "float64", right.capabilities())
+    with pytest.raises(ValueError, match=sentence):
+        right.vjp(case)[1](Cotangents(cotangents.y))
 
 
 def test_saturated_units_err_by_the_roundoff_of_their_value():
