@@ -12,8 +12,8 @@ from bpttcheck.adapters.reference import Reference
 from bpttcheck.explaining.diagnosis import diagnose
 from bpttcheck.measuring.comparisons import Violation
 from bpttcheck.studies.gradients import Setting, analyse, problem
-from bpttcheck.studies.jobs import executor
 from bpttcheck.targets import TargetError, load
+from bpttcheck.workers import workers
 from bpttref import GRU, LSTM, RNN, Links, Objective, Regular, checkpointed_vjp, vjp, zero_states
 
 
@@ -142,5 +142,5 @@ def test_workers_that_will_not_do(threads, sentence, monkeypatch):
             pass
 
     monkeypatch.setitem(sys.modules, "distributed", SimpleNamespace(Client=Client))
-    with pytest.raises(ValueError, match=sentence), executor(1, "tcp://somewhere"):
+    with pytest.raises(ValueError, match=sentence), workers(1, "tcp://somewhere"):
         pass

@@ -28,6 +28,7 @@ WINGS = (  # each imports only those above it
     "interrupts",
     "printable",
     "versions",
+    "workers",
     "cases",
     "measuring",
     "laws",
@@ -50,7 +51,17 @@ DOORS = {
     "bpttcheck.torch",
 }  # they may import all wings, and no wing imports them
 UPWARD = {("adapters", "targets"): "replay files of version 0.1.0 import bpttcheck.adapters.load"}
-GROUND_FLOOR = ("dtypes", "custom_cell", "case", "contract", "exit_status", "interrupts", "printable", "versions")
+GROUND_FLOOR = (
+    "dtypes",
+    "custom_cell",
+    "case",
+    "contract",
+    "exit_status",
+    "interrupts",
+    "printable",
+    "versions",
+    "workers",
+)
 
 THEIR_PLACE = (
     "bpttcheck.adapters.",

@@ -7,7 +7,8 @@ from concurrent.futures import Future, wait
 import numpy as np
 import pytest
 
-from bpttcheck.studies.jobs import executor, run
+from bpttcheck.studies.jobs import run
+from bpttcheck.workers import workers
 
 
 class Numbered:
@@ -39,7 +40,7 @@ def test_an_interrupt_waits_until_all_jobs_are_handed_over(tmp_path):
 
 def test_processes_do_not_see_the_interrupts_of_the_group():
     """One that was started ignores what the others get."""
-    with executor(2) as pool:
+    with workers(2) as (pool, _):
         masks = [pool.submit(signal.pthread_sigmask, signal.SIG_BLOCK, ()) for _ in range(4)]
         wait(masks)
         assert all(signal.SIGINT in mask.result() for mask in masks)

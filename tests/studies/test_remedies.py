@@ -24,7 +24,6 @@ from bpttcheck.studies.explosive import (
     sequences,
     start,
 )
-from bpttcheck.studies.jobs import executor
 from bpttcheck.studies.pictures import COLOURS, new_figure
 from bpttcheck.studies.remedies import (
     BOUND,
@@ -42,6 +41,7 @@ from bpttcheck.studies.remedies import (
     train,
 )
 from bpttcheck.studies.remedies_report import draw_remedies, summary
+from bpttcheck.workers import workers
 from bpttref import GRU, LSTM, RNN, Full
 
 from ..programs import command as here
@@ -165,7 +165,7 @@ def test_the_rate_is_chosen_on_the_validation_set():
 
 def test_the_same_seed_gives_the_same_numbers_in_any_number_of_processes():
     def runs(jobs):
-        with executor(jobs) as pool:
+        with workers(jobs) as (pool, _):
             done = list(measure(["none", "random"], seed=1, seeds=2, steps=3, pool=pool))
         return [asdict(run) for run in sorted(done, key=lambda run: (run.remedy, run.number))]
 

@@ -14,14 +14,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bpttcheck.studies.jobs import executor, run
+from bpttcheck.studies.jobs import run
 from bpttcheck.studies.strategies.findings import Curves, root
 from bpttcheck.studies.strategies.quality import Quality, compared, jackknife, mean_and_error
 from bpttcheck.studies.strategies.report import cuts
 from bpttcheck.studies.strategies.text import read_text
 from bpttcheck.studies.strategies.training import Model, Training, strategy
+from bpttcheck.workers import workers
 from bpttref import CELLS, Full, Random, Regular, Window, weights
 
+from ..clusters import cluster
 from ..programs import command as here
 from ..programs import started
 from ..reference.problems import close
@@ -171,11 +173,11 @@ class Never:
 
 def test_what_is_on_file_is_not_done_again(tmp_path):
     jobs = [Training(f"job-{seed}", TINY, text(tmp_path), "full", 12, seed, 3, 1.0) for seed in range(3)]
-    with executor(1) as pool:
+    with workers(1) as (pool, _):
         first = run(jobs, tmp_path, pool)
     (tmp_path / "job-1.npz").write_bytes(b"half a file")
     (tmp_path / "job.npz").write_bytes((tmp_path / "job-0.npz").read_bytes())
-    with executor(2) as pool:
+    with workers(2) as (pool, _):
         again = run([*jobs, Never()], tmp_path, pool)
     for name, result in first.items():
         assert all(np.array_equal(result[key], again[name][key]) for key in result if key != "seconds")
@@ -279,26 +281,8 @@ def test_workers_do_not_outlive_a_command_that_is_killed(tmp_path):
 
 def test_a_cluster_that_loses_a_worker(tmp_path):
     """Two workers; one is killed once jobs are under way, and the study ends as it would have on this machine."""
-    pytest.importorskip("distributed")
     text(tmp_path)
-    file, processes = tmp_path / "scheduler.json", []
-
-    def start(module, *arguments):
-        line = [sys.executable, "-m", f"distributed.cli.{module}", "--scheduler-file", str(file), *arguments]
-        with (tmp_path / f"{module}.log").open("a") as log:
-            processes.append(subprocess.Popen(line, cwd=tmp_path, env=environment(), stdout=log, stderr=log))
-        return processes[-1]
-
-    try:
-        start("dask_scheduler", "--port", "0", "--no-dashboard")
-        lost, _ = (
-            start("dask_worker", "--nthreads", "1", "--no-nanny", "--no-dashboard", "--name", name) for name in "ab"
-        )
-        deadline = time.monotonic() + 60
-        while not file.exists() or (tmp_path / "dask_worker.log").read_text().count("Registered to") < 2:
-            assert time.monotonic() < deadline, (tmp_path / "dask_worker.log").read_text()
-            time.sleep(0.2)
-        address = json.loads(file.read_text())["address"]
+    with cluster(tmp_path) as (address, (lost, _)):
         line = (*COMMAND, "--steps", "80", "text.txt", "--scheduler", address)
         with started(*line, cwd=tmp_path, env=environment()) as running:
             for said in running.stdout:
@@ -307,10 +291,6 @@ def test_a_cluster_that_loses_a_worker(tmp_path):
                     break
             rest, _ = running.communicate(timeout=200)
         assert running.returncode == 0, rest
-    finally:
-        for process in reversed(processes):
-            process.kill()
-            process.wait()
     found = json.loads((tmp_path / "bpttcheck-strategies" / "findings.json").read_text())
     here = command(*COMMAND, "--steps", "80", "text.txt", "--output", "here", cwd=tmp_path)
     assert here.returncode == 0

@@ -37,6 +37,7 @@ from bpttcheck.targets import installed
 @options.known_failures
 @click.option("--jobs", "-j", type=click.IntRange(1), default=1, show_default=True, metavar="N",
               help="Targets judged at a time.")  # fmt: skip
+@options.scheduler
 @click.option("--timeout", type=click.FloatRange(0, min_open=True), default=3600, show_default=True,
               metavar="SECONDS", help="Stop judging a target after so long.")  # fmt: skip
 def matrix(
@@ -49,6 +50,7 @@ def matrix(
     seed: int | None,
     known_file: Path | None,
     jobs: int,
+    scheduler: str | None,
     timeout: float,
 ) -> None:
     """Judge each TARGET on its own, and show all side by side.
@@ -80,7 +82,7 @@ def matrix(
     if html_file is not None:
         write(html_file, to_html([Run(asked, [Record(target, errors=["the run did not end"])]) for target in chosen]))
     console = new_console()
-    interrupted = _judge(console, to_judge, Work(asked, known_file, timeout), jobs, runs)
+    interrupted = _judge(console, to_judge, Work(asked, known_file, timeout, scheduler), jobs, runs)
     in_order = [runs[target] for target in chosen]
     records = [record for run in in_order for record in run.targets]
     print_matrix(console, in_order)

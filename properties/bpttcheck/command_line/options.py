@@ -40,6 +40,9 @@ known_failures = click.option(
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Failures that are expected; known-failures.toml if it is there.",
 )
+scheduler = click.option(
+    "--scheduler", metavar="ADDRESS", help="Run on this Dask cluster, e.g. tcp://host:8786; needs distributed."
+)
 html = click.option(
     "--html",
     "html_file",

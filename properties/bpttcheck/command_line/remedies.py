@@ -14,10 +14,10 @@ from bpttcheck.command_line.ending import stop
 from bpttcheck.command_line.terminal import new_console
 from bpttcheck.exit_status import INTERRUPTED
 from bpttcheck.reporting.files import check, write
-from bpttcheck.studies.jobs import executor
 from bpttcheck.studies.pictures import new_figure
 from bpttcheck.studies.remedies import REMEDIES, Run, measure
 from bpttcheck.studies.remedies_report import draw_remedies, print_remedies, to_json
+from bpttcheck.workers import workers
 
 _File = click.Path(dir_okay=False, path_type=Path)
 
@@ -68,7 +68,7 @@ def remedies(
     try:
         with (
             Progress(console=console, transient=True, disable=not console.is_terminal) as progress,
-            executor(min(jobs, len(names) * seeds)) as pool,
+            workers(min(jobs, len(names) * seeds)) as (pool, _),
         ):
             task = progress.add_task("starting", total=len(names) * seeds)
             for run in measure(names, seed, seeds, steps, pool):

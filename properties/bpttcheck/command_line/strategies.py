@@ -12,16 +12,17 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from bpttcheck.command_line import options
 from bpttcheck.command_line.ending import stop
 from bpttcheck.command_line.terminal import new_console
 from bpttcheck.exit_status import INTERRUPTED
-from bpttcheck.studies.jobs import executor
 from bpttcheck.studies.strategies.findings import findings
 from bpttcheck.studies.strategies.pictures import draw_cuts, draw_quality, draw_training
 from bpttcheck.studies.strategies.report import print_answers, print_cuts, print_tables, write_json
 from bpttcheck.studies.strategies.study import Study
 from bpttcheck.studies.strategies.text import read_text
 from bpttcheck.studies.strategies.training import Model
+from bpttcheck.workers import workers
 from bpttref import CELLS
 
 
@@ -66,7 +67,7 @@ from bpttref import CELLS
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, metavar="N", help="The first seed.")
 @click.option("--jobs", "-j", type=click.IntRange(1), default=os.cpu_count(), show_default="the cores",
               metavar="N", help="Processes.")  # fmt: skip
-@click.option("--scheduler", metavar="ADDRESS", help="Run on this Dask cluster, e.g. tcp://host:8786.")
+@options.scheduler
 def strategies(
     file: Path | None,
     output: Path,
@@ -109,7 +110,7 @@ def strategies(
         console.print(f"{text.name}: {len(text.training)} characters to learn, seeds {seed} to {seed + seeds - 1}")
         print_cuts(console, text, windows[0], seed)
         _draw(console, lambda: draw_cuts(output / "cuts.png", text, windows[0], seed))
-        with _progress(console) as show, executor(jobs, scheduler) as pool:
+        with _progress(console) as show, workers(jobs, scheduler) as (pool, _):
             results = study.results(text, output, pool, show)
         found = findings(study, results)
         print_tables(console, found)

@@ -33,8 +33,8 @@ from bpttcheck.running.question import Question
 from bpttcheck.running.results import BAD, summary
 from bpttcheck.running.run import Record, Run, unmet
 from bpttcheck.running.time_limit import TimeLimit
-from bpttcheck.running.turns import Turn
 from bpttcheck.targets import TargetError, installed
+from bpttcheck.workers import Workers, workers
 
 
 @click.command()
@@ -76,6 +76,7 @@ from bpttcheck.targets import TargetError, installed
 @options.html
 @options.known_failures
 @click.option("--jobs", "-j", type=click.IntRange(1), default=1, show_default=True, metavar="N", help="Processes.")
+@options.scheduler
 @click.option("--quiet", "-q", is_flag=True, help="Print failures and the closing sentence alone.")
 @click.option("--traceback", is_flag=True, help="Show the traceback where a target or the command is at fault.")
 def verify(
@@ -99,6 +100,7 @@ def verify(
     html_file: Path | None,
     known_file: Path | None,
     jobs: int,
+    scheduler: str | None,
     quiet: bool,
     traceback: bool,
 ) -> None:
@@ -114,8 +116,8 @@ def verify(
     reports, run = Reports(json_file, junit_file, html_file), None
     try:
         reports.prepare()
-        if in_process and jobs > 1:
-            raise ValueError("--in-process judges in one process: leave out --jobs")
+        if in_process and (jobs > 1 or scheduler):
+            raise ValueError("--in-process judges in one process: leave out --jobs and --scheduler")
         asked = Question(
             laws=tuple(law.id for law in chosen_laws(law_ids)),
             cells=cells,
@@ -139,6 +141,7 @@ def verify(
             in_process=in_process,
             raising=traceback,
         )
+        cluster = click.get_current_context().with_resource(workers(jobs, scheduler)) if scheduler else None
         reports.begin(run)
     except KeyboardInterrupt:
         _end_early(reports, run)
@@ -147,7 +150,7 @@ def verify(
     elsewhere = reports.to_standard_output
     console, aside = new_console(aside=elsewhere), new_console(quiet, aside=elsewhere)
     limit = TimeLimit(budget)
-    still_failing = _judge(console, aside, run, failures, jobs, traceback)
+    still_failing = _judge(console, aside, run, failures, jobs, cluster, traceback)
     unwritten = "" if elsewhere else reports.write(run)  # before anything is printed that may go wrong
     print_verdict(console, [result for result in run.results if result.status in BAD or not quiet])
     if asked.examples is None:
@@ -182,7 +185,9 @@ def _print_found_again(console: Console, aside: Console, run: Run, failures: Pat
     return failing
 
 
-def _judge(console: Console, aside: Console, run: Run, failures: Path, jobs: int, traceback: bool) -> bool:
+def _judge(
+    console: Console, aside: Console, run: Run, failures: Path, jobs: int, cluster: Workers | None, traceback: bool
+) -> bool:
     """Judge all shares while the terminal shows where it is; whether a failure on file fails still."""
     asked, own = run.asked, next(iter(run.introduced.values())).own
     said = f"seed {asked.seed}, {asked.cases}{own}"
@@ -194,10 +199,10 @@ def _judge(console: Console, aside: Console, run: Run, failures: Path, jobs: int
         with Progress(*columns, console=aside, transient=True, disable=aside.quiet or not aside.is_terminal) as bar:
             task = bar.add_task("starting", total=None)
 
-            def show(turns: Sequence[Turn]) -> None:
+            def show(turns: Sequence[object]) -> None:
                 bar.update(task, description=escape("; ".join(map(str, turns))))
 
-            for _ in run.judge(jobs, show, raising=traceback):
+            for _ in run.judge(jobs, show, workers=cluster, raising=traceback):
                 pass
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # what is known is written

@@ -70,13 +70,15 @@ class Here:
 class Child:
     """A process of its own."""
 
-    def __init__(self, target: str, seconds: float = OF_A_CALL) -> None:
+    def __init__(self, target: str, seconds: float = OF_A_CALL, folder: str = "") -> None:
         """target: empty for work that needs none, whose first argument is then None. seconds: that a call of an
-        implementation may take. Raises OSError where there are no such processes."""
+        implementation may take. folder: where it works, this process's own if left out. Raises OSError where there are
+        no such processes."""
         if os.name != "posix":
             raise OSError("a target has a process of its own on Linux and macOS alone: add --in-process")
         self._target = target
         self._seconds = seconds
+        self._folder = folder
         self._life: _Life | None = None
 
     def ask(self, work: Callable[..., Any], *given: Any) -> Any:
@@ -90,7 +92,7 @@ class Child:
 
     def begin(self, work: Callable[..., Any], *given: Any) -> None:
         """Ask for work whose `answer` may be taken later."""
-        self._life = self._life or _Life(self._target)
+        self._life = self._life or _Life(self._target, self._folder)
         with suppress(OSError):  # one that has ended is found out when it is to answer
             self._life.questions.send_bytes(pickled((work, given)))
 
@@ -144,7 +146,7 @@ Place: TypeAlias = Here | Child
 class _Life:
     """One process, from its start to its end, which comes at the latest when nobody holds it any more."""
 
-    def __init__(self, target: str) -> None:
+    def __init__(self, target: str, folder: str) -> None:
         self.answers, answering = Pipe(duplex=False)  # pipes: a pair of sockets is not for those who open none
         asked, self.questions = Pipe(duplex=False)
         with asked, answering, tempfile.TemporaryFile() as board:
@@ -159,6 +161,7 @@ class _Life:
                 [sys.executable, "-c", code],
                 stdin=subprocess.DEVNULL,
                 stdout=2 if _is_open(2) else subprocess.DEVNULL,  # ours is for the verdict
+                cwd=folder or None,
                 pass_fds=descriptors,
                 start_new_session=True,
             )

@@ -10,20 +10,22 @@ Each target is loaded and called in a process of its own.
 """
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from bpttcheck.exit_status import INTERRUPTED, exit_status
 from bpttcheck.measuring.calls import AdapterError
 from bpttcheck.running.child import Child, Here, Place
+from bpttcheck.running.cluster import judge_on
 from bpttcheck.running.introduction import Introduction, introduce
 from bpttcheck.running.known_failures import KnownFailure, settle
 from bpttcheck.running.question import Question, Share
 from bpttcheck.running.results import Result, unproved
-from bpttcheck.running.turns import Turn, judge_all
+from bpttcheck.running.turns import Show, judge_all
 from bpttcheck.targets import TargetError, load
 from bpttcheck.versions import versions
+from bpttcheck.workers import Workers
 
 
 @dataclass
@@ -117,17 +119,27 @@ class Run:
         return [share for said in self.introduced.values() for share in said.shares]
 
     def judge(
-        self, jobs: int = 1, show: Callable[[Sequence[Turn]], None] = lambda turns: None, *, raising: bool = False
+        self,
+        jobs: int = 1,
+        show: Show = lambda turns: None,
+        *,
+        workers: Workers | None = None,
+        raising: bool = False,
     ) -> Iterator[Share]:
         """Judge all shares, so many at a time, and yield each when it is in the records, known failures settled.
 
-        show: called with what is under way, several times a second. raising: whether what spoils a share is raised
-        instead of noted.
+        show: called with what is under way. workers: of a cluster, where it is done there. raising: whether what spoils
+        a share is raised instead of noted.
         """
         alone = {target for target, said in self.introduced.items() if said.on_gpu}
+        outcomes = (
+            judge_all(self.shares, self.places, self.asked, jobs, alone, show)
+            if workers is None
+            else judge_on(workers, self.shares, self.asked, show)
+        )
         records = {record.target: record for record in self.targets}
         found: dict[Share, list[Result]] = {}
-        for share, outcome in judge_all(self.shares, self.places, self.asked, jobs, alone, show):
+        for share, outcome in outcomes:
             record = records[share.target]
             if isinstance(outcome, list):
                 found[share] = [replace(result, subject=record.name) for result in outcome]

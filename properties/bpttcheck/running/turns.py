@@ -18,6 +18,7 @@ from bpttcheck.running.time_limit import TimeLimit
 from bpttcheck.running.verdict import judge
 
 Outcome: TypeAlias = list[Result] | Exception
+Show: TypeAlias = Callable[[Sequence[object]], None]
 
 _MOST = 8  # deaths of one share, those after it was given up included
 
@@ -80,7 +81,7 @@ def judge_all(
     asked: Question,
     jobs: int,
     alone: Collection[str] = (),
-    show: Callable[[Sequence[Turn]], None] = lambda turns: None,
+    show: Show = lambda turns: None,
 ) -> Iterator[tuple[Share, Outcome]]:
     """Each share with its results, or with what went wrong, as they come: so many at a time, in places of their target.
 

@@ -22,11 +22,12 @@ _SAID = 300  # the longest line of standard error that is passed on
 
 @dataclass(frozen=True)
 class Work:
-    """What each process does. known_file: with the known failures. timeout: in seconds."""
+    """What each process does. known_file: with the known failures. timeout: in seconds. scheduler: of a cluster."""
 
     asked: Question
     known_file: Path | None
     timeout: float
+    scheduler: str | None = None
 
     def command(self, target: str, folder: Path) -> list[str]:
         """The call of `verify` that writes its verdict and failures into a folder."""
@@ -36,6 +37,7 @@ class Work:
         for option, values in (("--law", asked.laws), ("--cell", asked.cells), ("--dtype", asked.dtypes)):
             command += [word for value in values for word in (option, value)]
         command += [] if self.known_file is None else ["--known-failures", str(self.known_file)]
+        command += [] if self.scheduler is None else ["--scheduler", self.scheduler]
         command += ["--seed", str(asked.seed), "--examples", str(asked.examples)]
         command += ["--json", str(folder / "verdict.json"), "--failures", str(folder / "failures"), "--", target]
         return command
