@@ -2,9 +2,11 @@
 
     python asv_bench/false_alarms.py reference torch --cases 100000 -j 2 --log false-alarms.jsonl
 
-Each case is put to the laws that see every case (shapes, agreement with the reference), and to one of the others,
-which take turns. Batches are appended to the log as they are done: interrupt and repeat the command to go on, or read
-it with --markdown FILE. A case is drawn from the batch's number: a line of the log can be run again by itself.
+Of each batch of 512 cases 32 are run as `bpttcheck verify` runs them, on the laws that see every case (shapes,
+agreement with the reference) and on one of the others, which take turns. The other 480 are run on laws that see every
+case only: up to 32 of them have the same sizes, and one pass of the reference measures their tolerances. Batches are
+appended to the log as they are done: interrupt and repeat the command to go on, or read it with --markdown FILE. A case
+is drawn from the batch's number: a line of the log can be run again by itself.
 """
 
 import os
@@ -12,111 +14,212 @@ import os
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import itertools
 import json
+import subprocess
 import sys
-from collections import defaultdict
+import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import replace
-from importlib.metadata import version
+from concurrent.futures import as_completed
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
+from zlib import crc32
 
 import click
+import numpy as np
 from rich.progress import Progress
 
-from bpttcheck import LAWS, judge
-from bpttcheck.targets import load
+from bpttcheck import LAWS, Implementation, judge
+from bpttcheck.cases.drawing import Draw, draw_case
+from bpttcheck.cases.kinks import near_kink
+from bpttcheck.cases.realising import realise
+from bpttcheck.contract import TwoPhase
+from bpttcheck.laws.law import Asked
+from bpttcheck.measuring.calls import capabilities_of
+from bpttcheck.measuring.scales import FEW
+from bpttcheck.measuring.trial import Trial, measure_together
+from bpttcheck.running.evaluating import evaluate
+from bpttcheck.targets import cell_named, load
+from bpttcheck.versions import libraries
+from bpttcheck.workers import workers
+from bpttref import Full
 
-BATCH = 500  # cases; a batch is seeded by its number
+Batch: TypeAlias = tuple[str, str, str, int]  # target, cell, dtype, number
+
+BATCH, IN_FULL, TOGETHER = 512, 32, 32
+LARGEST = 2**21  # numbers in the weights and inputs of cases that are measured together
 TURNS = tuple(law if law.every_case else replace(law, family="all") for law in LAWS)
+DIRECT = tuple(law for law in LAWS if law.every_case and law.door is TwoPhase and law.over_cases is None)
+
+
+@dataclass
+class Tally:
+    """How often each law compared something, the largest error over tolerance that it met, and the false alarms."""
+
+    laws: Counter[str] = field(default_factory=Counter)
+    margins: dict[str, float] = field(default_factory=dict)
+    alarms: list[str] = field(default_factory=list)
+
+    def add(self, law: str, cases: int, margin: float, alarm: str) -> None:
+        if cases:
+            self.laws[law] += cases
+            self.margins[law] = max(margin, self.margins.get(law, 0.0))
+        if alarm:
+            self.alarms.append(f"{law}: {alarm}")
+
+
+def versions(subject: Implementation) -> list[str]:
+    """Of what takes part: the libraries, and the commit of this repository."""
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True
+    ).stdout.strip()
+    numpy = {"numpy": np.__version__}
+    return [f"{name} {version}" for name, version in {**numpy, **libraries(subject)}.items()] + [f"commit {commit}"]
 
 
 def run_batch(target: str, cell: str, dtype: str, number: int) -> dict[str, Any]:
-    """One batch: how often each law compared something, the largest margin, and what failed."""
-    results = list(judge(load(target), TURNS, cells=[cell], dtypes=[dtype], examples=BATCH, seed=number, shrink=False))
-    largest = max(results, key=lambda result: result.margin)
+    """One batch, in which a few cases are put to all laws, and the others to those that see every case."""
+    subject, started, tally = load(target), time.perf_counter(), Tally()
+    capabilities = capabilities_of(subject)
+    asked = Asked(subject, capabilities, cell_named(subject, cell), dtype, capabilities)
+    for r in judge(subject, TURNS, cells=[cell], dtypes=[dtype], examples=IN_FULL, seed=number, shrink=False):
+        alarm = r.status not in ("passed", "skipped", "vacuous")
+        tally.add(r.law, r.examples, r.margin, f"{r.reason}; {r.case!r}" * alarm)
+    cases, laws = IN_FULL, [law for law in DIRECT if law.unmet(asked) is None]
+    rng = np.random.default_rng([number, crc32(f"{target} {cell} {dtype}".encode())])
+    for k in itertools.count(IN_FULL):
+        draw = draw_case(rng, capabilities, k, number)
+        trials = measured_together(asked, draw, rng, BATCH - cases)
+        for trial, law in itertools.product(trials, laws):
+            found = evaluate(law, trial)
+            margin = found.worst.margin if found.worst else 0.0
+            tally.add(law.id, int(found.proves), margin, f"{found.sentence()}; {draw!r}" * found.failed)
+        cases += len(trials)
+        if cases == BATCH:
+            break
     return {
         "target": target,
         "cell": cell,
         "dtype": dtype,
         "batch": number,
-        "cases": BATCH,
-        "laws": {result.law: result.examples for result in results if result.examples},
-        "margin": largest.margin,
-        "law": largest.law,
-        "alarms": [
-            f"{r.law}: {r.reason}; {r.case!r}" for r in results if r.status not in ("passed", "skipped", "vacuous")
-        ],
+        "cases": cases,
+        "seconds": round(time.perf_counter() - started, 2),
+        "versions": versions(subject),
+        "laws": tally.laws,
+        "margins": tally.margins,
+        "alarms": tally.alarms,
     }
 
 
-def batches(targets: Sequence[str], cases: int) -> Iterator[tuple[str, str, str, int]]:
+def measured_together(asked: Asked, draw: Draw, rng: np.random.Generator, most: int) -> list[Trial]:
+    """Trials of as many cases as may be measured at once, of one size, with the same lengths, resets and tokens."""
+    size = (draw.T * draw.B + 4 * draw.H) * (draw.D + draw.H)
+    seeds = rng.integers(2**32, size=min(most, TOGETHER, max(1, LARGEST // size)))
+    problems = [realise(replace(draw, seed=int(seed)), *asked.place) for seed in seeds]
+    first, trials = problems[0][0], []
+    for case, cotangents in problems:
+        x = first.x if draw.tokens else case.x
+        same = replace(case, x=x, lengths=first.lengths, resets=first.resets, objective=None, truncation=Full())
+        if case.sizes == first.sizes and not near_kink(same):
+            trials.append(Trial(asked.subject, asked.capabilities, same, cotangents, replicates=FEW))
+    if trials:
+        measure_together(trials)
+    return trials
+
+
+def batches(targets: Sequence[str], cases: int) -> Iterator[Batch]:
     """All batches, cell by cell in turn, so that what is done at any time is spread evenly."""
+    declared = {target: capabilities_of(load(target)) for target in targets}
     for number in range(-(-cases // BATCH)):
-        for target in targets:
-            declared = load(target).capabilities()
-            for cell in declared.cells:
-                for dtype in declared.dtypes:
-                    yield target, cell.name, dtype, number
+        for target, capabilities in declared.items():
+            for cell, dtype in itertools.product(capabilities.cells, capabilities.dtypes):
+                yield target, cell.name, dtype, number
 
 
 def read(log: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+    """The batches in a log, without lines that were not written to their end."""
+    found = []
+    for line in log.read_text().splitlines() if log.exists() else ():
+        with suppress(ValueError):
+            found.append(json.loads(line))
+    return found
 
 
-def table(done: Sequence[dict[str, Any]], command: str) -> str:
-    """Markdown: a line per target, cell and dtype."""
-    groups: dict[tuple[str, str, str], list[dict[str, Any]]] = defaultdict(list)
-    for batch in done:
-        groups[batch["target"], batch["cell"], batch["dtype"]].append(batch)
-    lines = ["| target | cell | dtype | cases | laws put | largest error / tolerance | false alarms |"]
-    lines.append("|---|---|---|---|---|---|---|")
-    for (target, cell, dtype), group in sorted(groups.items()):
-        cases, alarms = (sum(n) for n in zip(*((b["cases"], len(b["alarms"])) for b in group), strict=True))
-        put = sum(sum(b["laws"].values()) for b in group)
-        worst = max(group, key=lambda b: b["margin"])
-        said = f"{worst['margin']:.2f} ({worst['law']})"
-        lines.append(f"| {target} | {cell} | {dtype} | {cases:,} | {put:,} | {said} | {alarms} |")
-    total = [
-        sum(b["cases"] for b in done),
-        sum(sum(b["laws"].values()) for b in done),
-        sum(len(b["alarms"]) for b in done),
+def page(done: Sequence[dict[str, Any]], command: str) -> str:
+    """Markdown: what was run, a table by target, cell and dtype, and one by law."""
+    cases, alarms = sum(b["cases"] for b in done), sum(len(b["alarms"]) for b in done)
+    put, versions = sum(sum(b["laws"].values()) for b in done), sorted({said for b in done for said in b["versions"]})
+    seconds = sum(b["seconds"] for b in done)
+    lines = [
+        "# False alarms",
+        "",
+        (__doc__ or "").split("\n\n")[2],
+        "",
+        f"{cases:,} cases, {put:,} laws run on them, {alarms} false alarms.",
+        "",
+        f"Made by `{command}` in {seconds / 3600:.1f} hours of one core, {cases / seconds:.0f} cases a second, "
+        f"with {', '.join(versions)}.",
+        "",
+        "| target | cell | dtype | cases | laws run | largest error / tolerance | false alarms |",
+        "|---|---|---|---|---|---|---|",
     ]
-    said = f"{total[0]:,} cases, {total[1]:,} laws put to them, {total[2]} false alarms. Made by `{command}`."
-    return "\n".join(["# False alarms", "", (__doc__ or "").split("\n\n")[2], "", said, "", *lines]) + "\n"
+    for place, group in _grouped(done):
+        worst = max((margin, law) for b in group for law, margin in b["margins"].items())
+        numbers = sum(b["cases"] for b in group), sum(sum(b["laws"].values()) for b in group)
+        said = f"{numbers[0]:,} | {numbers[1]:,} | {worst[0]:.2f} ({worst[1]}) | {sum(len(b['alarms']) for b in group)}"
+        lines.append(f"| {' | '.join(place)} | {said} |")
+    lines += ["", "| law | times run | largest error / tolerance |", "|---|---|---|"]
+    for law in LAWS:
+        times, margins = sum(b["laws"].get(law.id, 0) for b in done), [b["margins"].get(law.id, 0.0) for b in done]
+        lines += [f"| {law.id} | {times:,} | {max(margins):.2f} |"] * bool(times)
+    return "\n".join(lines) + "\n"
+
+
+def _grouped(done: Sequence[dict[str, Any]]) -> Iterator[tuple[tuple[str, str, str], list[dict[str, Any]]]]:
+    """Batches by target, cell and dtype."""
+
+    def place(batch: dict[str, Any]) -> tuple[str, str, str]:
+        return batch["target"], batch["cell"], batch["dtype"]
+
+    for key, group in itertools.groupby(sorted(done, key=place), key=place):
+        yield key, list(group)
 
 
 @click.command()
 @click.argument("targets", nargs=-1)
 @click.option("--cases", type=click.IntRange(1), default=100_000, show_default=True, help="Per cell and dtype.")
 @click.option("--jobs", "-j", type=click.IntRange(1), default=1, show_default=True)
+@click.option("--scheduler", metavar="ADDRESS", help="Run on this Dask cluster, whose workers see this folder.")
 @click.option("--log", type=click.Path(dir_okay=False, path_type=Path), default=Path("false-alarms.jsonl"))
 @click.option("--markdown", type=click.Path(dir_okay=False, path_type=Path), help="Write what the log holds here.")
-def main(targets: tuple[str, ...], cases: int, jobs: int, log: Path, markdown: Path | None) -> None:
+def main(
+    targets: tuple[str, ...], cases: int, jobs: int, scheduler: str | None, log: Path, markdown: Path | None
+) -> None:
     """Judge right implementations on many cases."""
     known = {(b["target"], b["cell"], b["dtype"], b["batch"]) for b in read(log)}
     todo = [batch for batch in batches(targets, cases) if batch not in known]
-    with Progress() as progress, ProcessPoolExecutor(jobs) as pool, log.open("a") as lines:
+    started, ran = time.perf_counter(), 0
+    with Progress() as progress, workers(jobs, scheduler) as (pool, _), log.open("a") as lines:
         task = progress.add_task("batches", total=len(todo))
         try:
-            for future in as_completed([pool.submit(run_batch, *batch) for batch in todo]):
-                done = future.result()
-                lines.write(json.dumps(done) + "\n")
+            for future in as_completed([pool.submit(run_batch, *one) for one in todo]):
+                batch = future.result()
+                lines.write("\n" + json.dumps(batch))
                 lines.flush()
-                progress.advance(task)
-                for alarm in done["alarms"]:
-                    progress.console.print(f"{done['target']} {done['cell']} {done['dtype']}: {alarm}", markup=False)
+                ran += batch["cases"]
+                rate = f"{ran:,} cases, {ran / (time.perf_counter() - started):.0f} a second"
+                progress.update(task, advance=1, description=rate)
+                for alarm in batch["alarms"]:
+                    progress.console.print(f"{batch['target']} {batch['cell']} {batch['dtype']}: {alarm}", markup=False)
         except KeyboardInterrupt:
-            pool.shutdown(cancel_futures=True)
             sys.exit(130)
     done = read(log)
     if markdown:
-        versions = {
-            name: version(name) for name in ("numpy", "torch") if any(b["target"] in (name, "reference") for b in done)
-        }
-        command = f"python asv_bench/false_alarms.py {' '.join(sorted({b['target'] for b in done}))} --cases {cases}"
-        markdown.write_text(table(done, command) + "\n" + ", ".join(f"{n} {v}" for n, v in versions.items()) + ".\n")
+        named = " ".join(sorted({b["target"] for b in done}))
+        markdown.write_text(page(done, f"python asv_bench/false_alarms.py {named} --cases {cases}"))
     sys.exit(any(b["alarms"] for b in done))
 
 

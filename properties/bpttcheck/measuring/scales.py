@@ -7,7 +7,7 @@ More replicates only ever find more error. So `FEW` are enough to pass, and an e
 allow is compared again with what `REPLICATES` allow, which decide.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from bpttcheck.contract import Case, Cotangents, CustomCell, Gradients
 from bpttcheck.dtypes import FORMATS
 from bpttcheck.measuring.noise import Noise
 from bpttcheck.measuring.tolerance import FACTOR, Measured
-from bpttref import Objective, Strategy, trees, vjp, zero_states
+from bpttref import Objective, Strategy, vjp, zero_states
 from bpttref.arrays import Array
 from bpttref.inputs import is_tokens
 
@@ -41,11 +41,11 @@ class Forward:
 
     def __init__(self, case: Case, replicates: int = REPLICATES) -> None:
         self._noise = Noise(case)
-        self._exact, self._noisy = _Replicates(case, 1, np.ndarray), _Replicates(case, replicates, self._noise.array)
+        self._exact, self._noisy = _Replicates([case], np.ndarray), _Replicates([case] * replicates, self._noise.array)
 
     def measure(self, cotangents: Cotangents, strategy: Strategy) -> Measured:
         """The reference's outputs and gradients in float64, with the scale of legitimate error in the case's dtype."""
-        return self._measured(lambda replicates: replicates.pull(cotangents, strategy))
+        return self._measured(lambda replicates: replicates.pull(strategy, cotangents))
 
     def measure_objective(self, objective: Objective, strategy: Strategy) -> Measured:
         """The same for the gradients of an objective, with its value as "loss"."""
@@ -69,27 +69,30 @@ class Forward:
 
 
 class _Replicates:
-    """The reference on copies of a case, in float64 arrays of some kind. Weights are one copy for all."""
+    """The reference on copies of a case, or on several cases at once, in float64 arrays of some kind. Sizes, lengths,
+    resets and tokens are those of the first; of copies weights are one for all."""
 
-    def __init__(self, case: Case, number: int, kind: type[Array]) -> None:
+    def __init__(self, cases: Sequence[Case], kind: type[Array]) -> None:
+        case, self._number, self._kind = cases[0], len(cases), kind
         assert not isinstance(case.cell, CustomCell)
-        self._case, self._number, self._kind = case, number, kind
-        tokens = is_tokens(case.x)
-        initial = all_states(case, case.initial) or zero_states(case.cell, case.parameters, case.B)
+        self._case, tokens = case, is_tokens(case.x)
+        several = tokens or cases[-1] is not case  # dW_hx of tokens has as many copies as W_hx
+        initial = [all_states(one, one.initial) or zero_states(case.cell, one.parameters, one.B) for one in cases]
         with np.errstate(all="ignore"):
             self._outputs, self._pullback = vjp(
                 case.cell,
-                self._copies(case.parameters, number if tokens else 1),  # dW_hx of tokens has as many copies as W_hx
-                case.x if tokens else self._copies(case.x, number, axis=1),
-                self._copies(initial, number),
+                self._stacked([one.parameters for one in (cases if several else cases[:1])]),
+                case.x if tokens else self._stacked([one.x for one in cases], axis=1),
+                self._stacked(initial),
                 lengths=case.lengths,
                 resets=case.resets,
                 reset_to=case.reset_to,
             )
 
-    def pull(self, cotangents: Cotangents, strategy: Strategy) -> Named:
-        """Outputs and gradients by name, with the axis of replicates."""
-        y, final = (self._copies(part, self._number, axis) for part, axis in zip(cotangents, (1, 0), strict=True))
+    def pull(self, strategy: Strategy, *cotangents: Cotangents) -> Named:
+        """Outputs and gradients by name, with the axis of replicates; cotangents for each, or one for all copies."""
+        each = cotangents * (self._number // len(cotangents))
+        y, final = self._stacked([one.y for one in each], axis=1), self._stacked([one.final for one in each])
         return self._named(self._pullback(Cotangents(y, final), strategy))
 
     def product(self, cotangents: Cotangents) -> Array:
@@ -104,7 +107,7 @@ class _Replicates:
         """The same for an objective, with its value as "loss"."""
         y = self._outputs.y
         assert y is not None
-        evaluated = objective.with_readout(self._copies(objective.readout, 1))(y)
+        evaluated = objective.with_readout(self._stacked([objective.readout]))(y)
         gradients = self._named(self._pullback(Cotangents(evaluated.dy), strategy))
         return gradients | {"loss": np.asanyarray(evaluated.loss), **evaluated.readout}
 
@@ -113,13 +116,29 @@ class _Replicates:
             gradients = gradients._replace(initial=None)
         return named(self._outputs) | named(gradients)
 
-    def _copies(self, tree: Any, number: int, axis: int = 0) -> Any:
-        """Arrays in float64, each as often as that along a new axis."""
+    def _stacked(self, several: Sequence[Any], axis: int = 0) -> Any:
+        """The arrays of several trees in float64, along a new axis."""
+        first = several[0]
+        if first is None:
+            return None
+        if isinstance(first, Mapping):
+            return {name: self._stacked([one[name] for one in several], axis) for name in first}
+        if isinstance(first, tuple | list):
+            return tuple(self._stacked(parts, axis) for parts in zip(*several, strict=True))
+        return np.stack(several, axis, dtype=np.float64, casting="unsafe").view(self._kind)
 
-        def copies(array: Array) -> Array:
-            return np.repeat(np.expand_dims(array.astype(np.float64), axis), number, axis).view(self._kind)
 
-        return trees.each(copies, tree)
+def measure_together(cases: Sequence[Case], cotangents: Sequence[Cotangents]) -> list[Measured]:
+    """The same for each of several cases, by one perturbed run, in one pass of all. Their sizes, lengths, resets,
+    tokens and truncation are the same; objectives are left out."""
+    noise, strategy = Noise(cases[0]), cases[0].truncation
+    with np.errstate(all="ignore"):
+        exact, noisy = (_Replicates(cases, kind).pull(strategy, *cotangents) for kind in (np.ndarray, noise.array))
+        spread = {name: np.abs(noisy[name].view(np.ndarray) - array) for name, array in exact.items()}
+    return [
+        Measured(*({n: a.take(k, int(has_steps(n))) for n, a in them.items()} for them in (exact, spread)))
+        for k in range(len(cases))
+    ]
 
 
 def measure(

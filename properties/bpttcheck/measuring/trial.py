@@ -20,6 +20,7 @@ from bpttcheck.contract import (
     TwoPhase,
 )
 from bpttcheck.dtypes import FORMATS
+from bpttcheck.measuring import scales
 from bpttcheck.measuring.answers import Answers
 from bpttcheck.measuring.black_box import measure_black_box, measure_right
 from bpttcheck.measuring.calls import AdapterError, Refused, capabilities_of
@@ -249,3 +250,11 @@ class Trial(Answers):
     ) -> Iterator[Comparison]:
         """`bpttcheck.measuring.comparisons.compare` in blocks of this trial's case."""
         return compare(self.case, got, expected, *measures, alive=alive)
+
+
+def measure_together(trials: Sequence[Trial]) -> None:
+    """Measure trials of a known cell in one pass of the reference: their cases have the same sizes, lengths, resets and
+    tokens, and no objective."""
+    found = scales.measure_together([trial.case for trial in trials], [trial.cotangents for trial in trials])
+    for trial, measured in zip(trials, found, strict=True):
+        vars(trial)["_measured"] = [as_returned(trial.capabilities, trial.case, measured)]
