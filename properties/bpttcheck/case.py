@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bpttcheck.custom_cell import CustomCell
+from bpttcheck.dtypes import Format, within
 from bpttref import Cell, Full, Objective, Strategy
 from bpttref.arrays import Array
 from bpttref.network import AllParameters, ResetTo, States
@@ -26,6 +27,7 @@ class Case:
     ``Capabilities.selects``. chunk: in how many steps at once it is to be computed, of ``Capabilities.chunks``; None if
     these are none. resets: flags ``(T, B)``, before which steps which rows start anew, from zeros or from their initial
     states, as ``reset_to`` and ``Capabilities.resets_to`` say; None where none does. A reset replaces the link.
+    inside: the format of operations, where ``Capabilities.inside`` has another one for the dtype.
     """
 
     cell: Cell | CustomCell
@@ -41,6 +43,7 @@ class Case:
     chunk: int | None = None
     resets: Array | None = None
     reset_to: ResetTo = "zeros"
+    inside: str = ""
 
     @property
     def T(self) -> int:
@@ -51,6 +54,11 @@ class Case:
     def B(self) -> int:
         """How many rows there are."""
         return int(one_stream(self.x).shape[1])
+
+    @property
+    def format(self) -> Format:
+        """Of its numbers and of operations on them."""
+        return within(self.dtype, self.inside)
 
     @property
     def sizes(self) -> dict[str, int]:

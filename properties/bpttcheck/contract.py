@@ -21,7 +21,7 @@ from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
 from bpttcheck.case import Case
 from bpttcheck.custom_cell import CustomCell
-from bpttcheck.dtypes import FORMATS
+from bpttcheck.dtypes import FORMATS, WITHIN
 from bpttref import CELLS, Cell, Cotangents, Full, Gradients, Outputs, Pullback, Strategy
 from bpttref.network import ResetTo, States
 
@@ -101,6 +101,10 @@ class Capabilities:
     lengths lie around their multiples, and ``case.chunk`` is one of them.
     sizes: the sizes that it takes, e.g. ``{"T": (4, 8), "B": (2,)}`` for a compiler that is slow on new shapes; any
     where nothing is said. refuses: called with a case, answers why it cannot be run, or None: ``T = 0``, say.
+    inside: of dtypes the format of operations, where it is another one. ``{"float32": "tf32"}``: a GPU rounds what goes
+    into a product of matrices. "mixed" for "bfloat16" and "float16": what goes into a product of matrices has 16 bits,
+    and sums, states and all other operations are in float32; "float32": that is, too. Tolerances are then as small as
+    that allows. Where nothing is said of 16 bits it is tried with float32 inside, and with 16 bits if a law fails.
     conventions: declared choices, for the report.
 
     Raises ValueError, with a sentence that names the field, where a declaration makes no sense.
@@ -131,6 +135,7 @@ class Capabilities:
     chunks: Collection[int] = ()
     sizes: Mapping[str, Collection[int]] = field(default_factory=dict)
     refuses: Callable[[Case], str | None] | None = None
+    inside: Mapping[str, str] = field(default_factory=dict)
     conventions: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -171,7 +176,7 @@ class Capabilities:
             raise ValueError(f"layers must be a number from 1 to {_DEEPEST}; it is {self.layers!r}")
         if not all(chunk in range(1, LARGEST + 1) for chunk in self.chunks):
             raise ValueError(f"chunks must be numbers from 1 to {LARGEST}; they are {self.chunks!r}")
-        for name in ("sizes", "conventions"):
+        for name in ("sizes", "inside", "conventions"):
             if not isinstance(getattr(self, name), Mapping):
                 raise ValueError(f"{name} must be a mapping; it is {getattr(self, name)!r}")
         for name, pool in self.sizes.items():
@@ -180,6 +185,9 @@ class Capabilities:
         with_complex = [c.name for c in self.cells if isinstance(c, CustomCell) and complex in c.domains.values()]
         if with_complex and "float16" in self.dtypes:
             raise ValueError(f"dtypes must not hold float16 beside {with_complex[0]}: it has no complex numbers")
+        for pair in self.inside.items():
+            if pair not in WITHIN:
+                raise ValueError(f"inside must be of {', '.join(f'{a!r}: {b!r}' for a, b in WITHIN)}; there is {pair}")
         for dtype in self.dtypes:
             if dtype not in FORMATS:
                 raise ValueError(f"dtypes must be of {', '.join(FORMATS)}; there is {dtype!r}")

@@ -68,8 +68,8 @@ class Result:
     warnings: what the subject warned of. margin: the largest
     error over tolerance. seconds: that it took. reason: the sentence behind a status. case: the smallest that fails.
     worst: the comparison behind the margin. cut_short: whether the time was up before all smaller cases were tried.
-    sees: how small an error it could have seen, where that is a matter of all cases. tried: all cases of the cell and
-    dtype.
+    inside: the format of operations, where it is another one. sees: how small an error it could have seen, where that
+    is a matter of all cases. tried: all cases of the cell and dtype.
     died: whether the process of the subject was lost in a case of the law.
     """
 
@@ -90,6 +90,7 @@ class Result:
     reason: str = ""
     case: Draw | None = None
     sees: str = ""
+    inside: str = ""
     cut_short: bool = False
     died: bool = False
     tried: Tried = field(default_factory=Tried)
