@@ -37,7 +37,7 @@ CONTENTS = {
     ],
     "Watch a training loop": ["docs/watch"],
     "Understand a verdict": ["docs/failures", "docs/honest-limits", "docs/reliability"],
-    "What is checked": ["docs/laws", "docs/faults", "docs/detection", "docs/boundaries", "docs/false-alarms"],
+    "Laws and faults": ["docs/laws", "docs/faults", "docs/detection", "docs/boundaries", "docs/false-alarms"],
     "Strategies and gradients": ["docs/chapter", "docs/gradients", "docs/remedies", "docs/strategies"],
     "Inside": ["docs/how-it-works", "docs/performance", "asv_bench/README", "CONTRIBUTING"],
     "Reference": ["docs/api", "CHANGELOG"],
