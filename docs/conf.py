@@ -51,7 +51,8 @@ smartquotes = False  # they would change the apostrophes of formulas
 include_patterns = ["*.md", "docs/*.md", "asv_bench/README.md"]
 exclude_patterns = ["build", ".*"]
 
-copybutton_prompt_text = "$ "  # of a session the button copies the commands only
+copybutton_prompt_text, copybutton_prompt_is_regexp = r"\$ |>>> |\.\.\. ", True  # of sessions only commands are copied
+copybutton_line_continuation_character = "\\"
 
 myst_heading_anchors = 3
 myst_enable_extensions = ["dollarmath"]
