@@ -27,6 +27,7 @@ WINGS = (  # each imports only those above it
     "exit_status",
     "interrupts",
     "printable",
+    "misspelt",
     "versions",
     "workers",
     "cases",
@@ -59,6 +60,7 @@ GROUND_FLOOR = (
     "exit_status",
     "interrupts",
     "printable",
+    "misspelt",
     "versions",
     "workers",
 )

@@ -16,6 +16,7 @@ from bpttcheck.adapters.program import Program
 from bpttcheck.contract import CustomCell, Implementation
 from bpttcheck.faults import FAULTS, Faulty
 from bpttcheck.measuring.calls import AdapterError, capabilities_of, message
+from bpttcheck.misspelt import did_you_mean
 from bpttcheck.printable import printable
 from bpttref import Cell
 
@@ -88,7 +89,8 @@ def object_of(target: str, folder: Path = Path()) -> tuple[Any, Mapping[str, Any
             if place.endswith(".py"):
                 raise TargetError(f"{place} needs the name of what is in it, too: {place}:MyRNN")
             others = "package.module:object nor path/to/file.py:object nor exec:command"
-            raise TargetError(f"{place!r} is neither a name of `bpttcheck targets` nor {others}")
+            near = did_you_mean(place, [*BUILT_IN, *(entry.name for entry in offered())])
+            raise TargetError(f"{place!r} is neither a name of `bpttcheck targets` nor {others}{near}")
     with _in_words(target):
         imported = importlib.import_module(module) if target in BUILT_IN else _import(module, folder)
         return getattr(imported, name), vars(imported)
@@ -132,7 +134,9 @@ def cell_named(subject: Implementation, name: str) -> Cell | CustomCell:
     """The cell of a subject by its name. Raises TargetError."""
     cells = {cell.name: cell for cell in capabilities_of(subject).cells}
     if name not in cells:
-        raise TargetError(f"{subject.name} has no cell {name!r}; there are {', '.join(cells)}")
+        raise TargetError(
+            f"{subject.name} has no cell {name!r}; there are {', '.join(cells)}{did_you_mean(name, cells)}"
+        )
     return cells[name]
 
 
@@ -141,7 +145,8 @@ def _fault(fault_id: str) -> Implementation:
     for fault in FAULTS:
         if fault.id == fault_id:
             return Faulty(fault)
-    raise TargetError(f"there is no fault {fault_id!r}; `bpttcheck faults` lists them")
+    near = did_you_mean(fault_id, (fault.id for fault in FAULTS))
+    raise TargetError(f"there is no fault {fault_id!r} in the list of `bpttcheck faults`{near}")
 
 
 def _program(target: str, folder: Path) -> Implementation:

@@ -12,7 +12,9 @@ from bpttcheck.command_line import completion, options
 from bpttcheck.command_line.catalogue import chosen_laws
 from bpttcheck.command_line.ending import stop
 from bpttcheck.command_line.terminal import new_console
+from bpttcheck.dtypes import FORMATS
 from bpttcheck.exit_status import INTERRUPTED, exit_status
+from bpttcheck.misspelt import did_you_mean
 from bpttcheck.reporting.files import check, write
 from bpttcheck.reporting.matrix.page import to_html
 from bpttcheck.reporting.matrix.processes import Work, judge
@@ -24,6 +26,7 @@ from bpttcheck.running.question import Question
 from bpttcheck.running.results import summary
 from bpttcheck.running.run import Record, Run, unmet
 from bpttcheck.targets import installed
+from bpttref import CELLS
 
 
 @click.command()
@@ -137,10 +140,10 @@ def _read(file: Path) -> Run:
 def _check_selection(records: Sequence[Record], cells: tuple[str, ...], dtypes: tuple[str, ...]) -> None:
     """A selection that matches nothing has judged nothing, which must not look like success."""
     results = [result for record in records for result in record.results]
-    for what, chosen, met in (
-        ("cell", cells, {r.cell for r in results}),
-        ("dtype", dtypes, {r.dtype for r in results}),
+    for what, chosen, met, usual in (
+        ("cell", cells, {r.cell for r in results}, [cell.name for cell in CELLS]),
+        ("dtype", dtypes, {r.dtype for r in results}, FORMATS),
     ):
         for name in chosen:
             if name not in met:
-                stop(click.UsageError(f"no target has the {what} {name!r}"))
+                stop(click.UsageError(f"no target has the {what} {name!r}{did_you_mean(name, usual)}"))

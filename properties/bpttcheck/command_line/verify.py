@@ -30,7 +30,7 @@ from bpttcheck.reporting.text import print_failure, print_tried, print_verdict
 from bpttcheck.running.child import Died
 from bpttcheck.running.known_failures import read_known_failures
 from bpttcheck.running.question import Question
-from bpttcheck.running.results import BAD, summary
+from bpttcheck.running.results import BAD, so_far, summary
 from bpttcheck.running.run import Record, Run, unmet
 from bpttcheck.running.time_limit import TimeLimit
 from bpttcheck.targets import TargetError, installed
@@ -77,6 +77,7 @@ from bpttcheck.workers import Workers, workers
 @options.known_failures
 @click.option("--jobs", "-j", type=click.IntRange(1), default=1, show_default=True, metavar="N", help="Processes.")
 @options.scheduler
+@click.option("--verbose", "-v", is_flag=True, help="List each law that was skipped, with the reason.")
 @click.option("--quiet", "-q", is_flag=True, help="Print failures and the closing sentence alone.")
 @click.option("--traceback", is_flag=True, help="Show the traceback where a target or the command is at fault.")
 def verify(
@@ -101,6 +102,7 @@ def verify(
     known_file: Path | None,
     jobs: int,
     scheduler: str | None,
+    verbose: bool,
     quiet: bool,
     traceback: bool,
 ) -> None:
@@ -152,7 +154,7 @@ def verify(
     limit = TimeLimit(budget)
     still_failing = _judge(console, aside, run, failures, jobs, cluster, traceback)
     unwritten = "" if elsewhere else reports.write(run)  # before anything is printed that may go wrong
-    print_verdict(console, [result for result in run.results if result.status in BAD or not quiet])
+    print_verdict(console, [result for result in run.results if result.status in BAD or not quiet], verbose)
     if asked.examples is None:
         print_tried(aside, run.results)
     explained = [] if run.interrupted else _explained(console, run, failures, limit)
@@ -188,7 +190,7 @@ def _print_found_again(console: Console, aside: Console, run: Run, failures: Pat
 def _judge(
     console: Console, aside: Console, run: Run, failures: Path, jobs: int, cluster: Workers | None, traceback: bool
 ) -> bool:
-    """Judge all shares while the terminal shows where it is; whether a failure on file fails still."""
+    """Run all shares while the terminal shows what passed so far; whether a failure on file still fails."""
     asked, own = run.asked, next(iter(run.introduced.values())).own
     said = f"seed {asked.seed}, {asked.cases}{own}"
     still_failing = False
@@ -200,7 +202,7 @@ def _judge(
             task = bar.add_task("starting", total=None)
 
             def show(turns: Sequence[object]) -> None:
-                bar.update(task, description=escape("; ".join(map(str, turns))))
+                bar.update(task, description=escape("; ".join([f"so far {so_far(run.results)}", *map(str, turns)])))
 
             for _ in run.judge(jobs, show, workers=cluster, raising=traceback):
                 pass

@@ -88,6 +88,7 @@ class Explanation:
         yield from self.cause().items()
         if self.needs:
             yield "needs", self.needs
+        yield "about the law", f"bpttcheck laws {first.law}"
         if self.files:
             yield "reproduce", f"python {shlex.quote(str(self.files[0]))}"
         if len(self.files) > 1:

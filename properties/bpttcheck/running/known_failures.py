@@ -29,6 +29,7 @@ from packaging.markers import UndefinedComparison, UndefinedEnvironmentName
 from packaging.requirements import InvalidRequirement, Requirement
 
 from bpttcheck.laws import LAWS
+from bpttcheck.misspelt import did_you_mean
 from bpttcheck.running.results import Result
 
 _USUAL = Path("known-failures.toml")
@@ -123,9 +124,11 @@ def _entries(file: Path, number: int, entry: Any) -> Iterator[KnownFailure]:
             said = "a string, or a list of strings" if several else "a string"
             raise ValueError(f"{where}: {name} must be {said}; it is {value!r}")
     places = {name: _listed(entry[name]) for name in ("law", "target", "cell", "dtype") if name in entry}
+    ids = {law.id for law in LAWS}
     for law in places["law"]:
-        if law not in {known.id for known in LAWS}:
-            raise ValueError(f"{where}: there is no law {law!r}; `bpttcheck laws` lists them")
+        if law not in ids:
+            near = did_you_mean(law, ids)
+            raise ValueError(f"{where}: there is no law {law!r} in the list of `bpttcheck laws`{near}")
     try:
         requires = tuple(str(Requirement(text)) for text in _listed(entry.get("requires", [])))
         for text in requires:

@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 
 from bpttcheck.exit_status import INTERRUPTED, exit_status
 from bpttcheck.measuring.calls import AdapterError
+from bpttcheck.misspelt import did_you_mean
 from bpttcheck.running.child import Child, Here, Place
 from bpttcheck.running.cluster import judge_on
 from bpttcheck.running.introduction import Introduction, introduce
@@ -201,4 +202,5 @@ def _check_selection(introduced: Collection[Introduction], asked: Question) -> N
     for what, chosen, known in (("cell", asked.cells, known_cells), ("dtype", asked.dtypes, known_dtypes)):
         for name in chosen:
             if name not in known:
-                raise ValueError(f"no target has the {what} {name!r}; there are {', '.join(known)}")
+                near = did_you_mean(name, known)
+                raise ValueError(f"no target has the {what} {name!r}; there are {', '.join(known)}{near}")
