@@ -18,9 +18,9 @@ class Case:
     direction and name, ``parameters[0][0]["W_hh"]``; initial is None where no states are given: it starts from zeros,
     or from what ``Capabilities.default_initial`` says. x: ``(T, B, D)``, or integer tokens ``(T, B)`` that stand for
     one-hot vectors; of a cell with streams a mapping of arrays ``(T, B, ..)``. lengths: ``(B,)``, None where all rows
-    have T steps. truncation: the strategy to follow. objective: for `OneShot` subjects; it says all there is to say of
-    the loss, the reduction that is declared and rows that end earlier included. once: whether the pullback is called
-    once at most, so that it may free what it reads; an implementation may ignore it. wanted: which gradients are
+    have T steps. truncation: the strategy to follow. objective: for `OneShot` implementations; it says all there is to
+    say of the loss, the reduction that is declared and rows that end earlier included. once: whether the pullback is
+    called once at most, so that it may free what it reads; an implementation may ignore it. wanted: which gradients are
     wanted, of "x", "parameters" (with those of a readout) and "initial"; the others may be None, or anything. None
     stands for all, and the empty set for the outputs alone: the pullback may then be None. It is None unless
     ``Capabilities.selects``. chunk: in how many steps at once it is to be computed, of ``Capabilities.chunks``; None if

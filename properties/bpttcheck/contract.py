@@ -1,4 +1,4 @@
-"""What an implementation of BPTT must offer to be judged, and the frozen data that it is given.
+"""What an implementation of BPTT must offer to be tested, and the frozen data that it is given.
 
 There are two doors, and an implementation has at least one of them:
 
@@ -10,9 +10,9 @@ All arrays are NumPy arrays in the canonical layout of `bpttref`: sequences ``(T
 Parameters and states are tuples over layers of tuples over directions of mappings:
 ``case.parameters[0][0]["W_hh"]``.
 
-A cotangent that is None is zero. Each call gets arrays of its own; what is returned must not change when the subject is
-called again. A pullback is called more than once unless ``reusable=False``. Numbers that a truncation gives, such as
-``case.truncation.links(T)``, are float64 whatever the dtype of the case: multiply with care.
+A cotangent that is None is zero. Each call gets arrays of its own; what is returned must not change when the
+implementation is called again. A pullback is called more than once unless ``reusable=False``. Numbers that a truncation
+gives, such as ``case.truncation.links(T)``, are float64 whatever the dtype of the case: multiply with care.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -62,46 +62,44 @@ _REDUCTIONS = ("given", "sum", "mean-of-steps", "mean-of-rows", "mean")
 
 @dataclass(frozen=True, kw_only=True)
 class Capabilities:
-    """What an implementation can be asked for. What it does not declare is not asked, and listed as not judged.
+    """What an implementation can be asked for. What it does not declare is not asked, and listed as not tested.
 
-    cells: of bpttref (``RNN("tanh")``, ``LSTM()``, ``GRU("after")``, ..) or `CustomCell`. dtypes: names, of
-    ``bpttcheck.dtypes.FORMATS``; arrays of a case in "bfloat16" are float32 arrays of bfloat16's numbers.
-    biases: how many vectors the parameters hold: 2 (``b_hx`` and ``b_hh``), 1 (``b_hx``) or 0.
-    layers: the deepest stack. bidirectional: whether it takes two directions.
-    inputs: of "dense" and "tokens" (what x may be), "initial" (states; without it, it starts from zeros), "lengths",
-    "resets". resets_to: from what a row starts that is reset: "zeros", or its "initial" states.
-    default_initial: from what it starts where it takes initial states and a case has none: "zeros", a function from the
-    case to the states, ``{"h": "h0"}`` for a state that is a parameter then, the same for all rows, or "none" if they
-    must be given. If it is left out and such a case raises, the law is skipped.
-    outputs: of "y" and "final", what it returns and takes cotangents of. "last" in place of "y" declares that y is that
-    of each row's last step alone, ``(B, features)``, and so is its cotangent; a loss is then one of that step.
-    gradients: of "x", "parameters" and "initial", what it returns; empty for a forward-only subject, whose ``vjp``
-    returns None for the pullback. Of several states some may be named: an LSTM that takes and returns h and no c
-    declares "initial.h" among the inputs, "final.h" among the outputs and "initial.h" among the gradients. The mappings
-    of states hold h alone then; c starts from zeros, or from where the cell of one's own starts, and has no cotangent.
+    cells: of bpttref (``RNN("tanh")``, ``LSTM()``, ``GRU("after")``, ...) or `CustomCell`. dtypes: names, of
+    ``bpttcheck.dtypes.FORMATS``; arrays of a case in "bfloat16" are float32 arrays of bfloat16's numbers. biases: how
+    many vectors the parameters hold: 2 (``b_hx`` and ``b_hh``), 1 (``b_hx``) or 0. layers: the deepest stack.
+    bidirectional: whether it takes two directions. inputs: of "dense" and "tokens" (what x may be), "initial" (states;
+    without it, it starts from zeros), "lengths", "resets". resets_to: from what a row starts that is reset: "zeros", or
+    its "initial" states. default_initial: from what it starts where it takes initial states and a case has none:
+    "zeros", a function from the case to the states, ``{"h": "h0"}`` for a state that is a parameter then, the same for
+    all rows, or "none" if they must be given. If it is left out and such a case raises, the law is skipped. outputs: of
+    "y" and "final", what it returns and takes cotangents of. "last" in place of "y" declares that y is that of each
+    row's last step alone, ``(B, features)``, and so is its cotangent; a loss is then one of that step. gradients: of
+    "x", "parameters" and "initial", what it returns; empty for a forward-only implementation, whose ``vjp`` returns
+    None for the pullback. Of several states some may be named: an LSTM that takes and returns h and no c declares
+    "initial.h" among the inputs, "final.h" among the outputs and "initial.h" among the gradients. The mappings of
+    states hold h alone then; c starts from zeros, or from where the cell of one's own starts, and has no cotangent.
     truncations: the strategies it follows when the case asks for them, by class, e.g. ``(Regular, Links)``. `Links`
-    hands over the multipliers; `Random` leaves it to the subject to draw its own pattern from pi and the seed.
-    reusable: whether a pullback may be called twice. selects: whether it looks at ``case.wanted``.
-    padding: what may lie behind the end of a row that has lengths: "finite" numbers, or "anything", NaN included.
-    empty: whether it takes sequences without steps. streams: whether ``loss_and_gradients`` frees what lies before a
-    cut, so that its memory does not grow with T (measured with tracemalloc, which sees NumPy's arrays alone).
-    objectives: of "cross-entropy", "squared-error" and "linear", what ``loss_and_gradients`` takes. reduction: how it
-    scales the loss: "given" (by ``case.objective.scale``), "sum", "mean-of-steps" (1/T for each row), "mean-of-rows"
-    (1/B) or "mean" (1/(T B)). Of rows that have lengths only the steps that are there count: a mean divides by their
-    number, and one of steps by that of the row, which is nothing for a row without steps. padding_counts: whether all T
-    steps of a row count instead, those behind its end with outputs of zero. Without objectives the reduction is that of
-    the pullback: its gradients are those of the mean, over rows or steps, of what the cotangents stand for, those of
-    final states included. readout_bias: whether the readout has one: without it ``case.objective.b_q`` is None.
-    loss_weights: whether it takes weights for the loss, of steps ``(T,)``, or of the steps of each row ``(T, B)`` where
-    rows have lengths; those of padding are zero.
-    clips: how the backward loop clips the cotangent of each state at each step, and from what bound on: ``("value",
-    5.0)``, or ``("norm", 1.0)`` of each row. The numbers that are right are those of a loop in which nothing exceeds
-    it; and, if the reference knows the cell, those that are clipped either with the cotangent of y or without it.
-    chunks: numbers of steps that it can compute at once, as kernels do that work chunk by chunk: cases are drawn whose
-    lengths lie around their multiples, and ``case.chunk`` is one of them.
-    sizes: the sizes that it takes, e.g. ``{"T": (4, 8), "B": (2,)}`` for a compiler that is slow on new shapes; any
-    where nothing is said. refuses: called with a case, answers why it cannot be run, or None: ``T = 0``, say.
-    conventions: declared choices, for the report.
+    hands over the multipliers; `Random` leaves it to the implementation to draw its own pattern from pi and the seed.
+    reusable: whether a pullback may be called twice. selects: whether it looks at ``case.wanted``. padding: what may
+    lie behind the end of a row that has lengths: "finite" numbers, or "anything", NaN included. empty: whether it takes
+    sequences without steps. streams: whether ``loss_and_gradients`` frees what lies before a cut, so that its memory
+    does not grow with T (measured with tracemalloc, which sees NumPy's arrays alone). objectives: of "cross-entropy",
+    "squared-error" and "linear", what ``loss_and_gradients`` takes. reduction: how it scales the loss: "given" (by
+    ``case.objective.scale``), "sum", "mean-of-steps" (1/T for each row), "mean-of-rows" (1/B) or "mean" (1/(T B)). Of
+    rows that have lengths only the steps that are there count: a mean divides by their number, and one of steps by that
+    of the row, which is nothing for a row without steps. padding_counts: whether all T steps of a row count instead,
+    those behind its end with outputs of zero. Without objectives the reduction is that of the pullback: its gradients
+    are those of the mean, over rows or steps, of what the cotangents stand for, those of final states included.
+    readout_bias: whether the readout has one: without it ``case.objective.b_q`` is None. loss_weights: whether it takes
+    weights for the loss, of steps ``(T,)``, or of the steps of each row ``(T, B)`` where rows have lengths; those of
+    padding are zero. clips: how the backward loop clips the cotangent of each state at each step, and from what bound
+    on: ``("value", 5.0)``, or ``("norm", 1.0)`` of each row. The numbers that are right are those of a loop in which
+    nothing exceeds it; and, if the reference knows the cell, those that are clipped either with the cotangent of y or
+    without it. chunks: numbers of steps that it can compute at once, as kernels do that work chunk by chunk: cases are
+    drawn whose lengths lie around their multiples, and ``case.chunk`` is one of them. sizes: the sizes that it takes,
+    e.g. ``{"T": (4, 8), "B": (2,)}`` for a compiler that is slow on new shapes; any where nothing is said. refuses:
+    called with a case, answers why it cannot be run, or None: ``T = 0``, say. conventions: declared choices, for the
+    report.
 
     Raises ValueError, with a sentence that names the field, where a declaration makes no sense.
     """
@@ -179,7 +177,7 @@ class Capabilities:
                 raise ValueError(f"sizes must hold numbers from 1 to {LARGEST} for each name; {name} has {pool!r}")
         with_complex = [c.name for c in self.cells if isinstance(c, CustomCell) and complex in c.domains.values()]
         if with_complex and "float16" in self.dtypes:
-            raise ValueError(f"dtypes must not hold float16 beside {with_complex[0]}: it has no complex numbers")
+            raise ValueError(f"dtypes must not hold float16 together with {with_complex[0]}: it has no complex numbers")
         for dtype in self.dtypes:
             if dtype not in FORMATS:
                 raise ValueError(f"dtypes must be of {', '.join(FORMATS)}; there is {dtype!r}")
@@ -229,7 +227,7 @@ class Capabilities:
         return None
 
     def refusal(self, case: Case) -> str | None:
-        """Why this case is not put to the subject; None if it is."""
+        """Why this case is not put to the implementation; None if it is."""
         for name, size in case.sizes.items():
             if name in self.sizes and size not in self.sizes[name]:
                 return f"{name} = {size} is not among the declared sizes"
@@ -250,7 +248,8 @@ class Implementation(Protocol):
 
 @runtime_checkable
 class TwoPhase(Implementation, Protocol):
-    """The first door. The pullback may be called later and more than once; a forward-only subject returns None."""
+    """The first door. The pullback may be called later and more than once; a forward-only implementation returns
+    None."""
 
     def vjp(self, case: Case) -> tuple[Outputs, Pullback | None]:
         """Outputs now, and a pullback from `Cotangents` to `Gradients` for later."""

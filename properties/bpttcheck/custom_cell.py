@@ -36,7 +36,7 @@ def _nothing(D: int, H: int) -> Shapes:
 
 @dataclass(frozen=True)
 class CustomCell:
-    """A cell that bpttref does not know. It is judged against its own forward pass.
+    """A cell that bpttref does not know. It is tested against its own forward pass.
 
     name: what ``--cell`` takes. parameters: from (D, H) to the shape of each parameter; none, if left out.
     states: from (D, H), or from H alone, to the shape of each state of one row. width: from (D, H) or H to the features
@@ -56,7 +56,7 @@ class CustomCell:
     while all else that goes in stays: ``{"S": ("S", "y")}`` of linear attention. A mixture of two of its values must be
     a value, so its domain is convex; a function is asked of each mixture. smooth: whether outputs are smooth functions
     of all that is differentiated by, surrogates aside: there is no ReLU, maximum or norm of what may be 0.
-    saturates: streams, parameters and states that may be as large as 1e4 (each with its sign, in its domain), since
+    saturates: streams, parameters and states that may be as large as 1e4 (each with its sign, in its domain), because
     they go into units that saturate: outputs and gradients are then finite.
 
     Raises ValueError, with a sentence, where a declaration makes no sense.
@@ -116,7 +116,7 @@ class CustomCell:
                     raise ValueError(f"{what} of {self.name} names {name!r}, and there are two of that name")
         for name, domain in self.domains.items():
             if whole(domain) and name not in found["streams"]:
-                raise ValueError(f"{name} of {self.name} holds whole numbers or flags, which a stream alone may")
+                raise ValueError(f"{name} of {self.name} holds whole numbers or flags, which only a stream may hold")
         for what, of_states in (("without_cotangent", self.without_cotangent), ("affine", self.affine)):
             for name in of_states:
                 if name not in found["states"]:

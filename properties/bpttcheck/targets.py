@@ -36,7 +36,7 @@ class TargetError(Exception):
 
 
 def installed() -> list[str]:
-    """The built-in targets whose library is there. Those for a device are left out: they are judged when named."""
+    """The built-in targets whose library is there. Those for a device are left out: they are tested when named."""
     needed = {
         name: (library, _KERAS_BACKENDS.get(name))
         for name, (_, _, library) in BUILT_IN.items()
@@ -55,7 +55,7 @@ def load(target: str, folder: Path = Path()) -> Implementation:
     ``exec:command``, or for the name of an entry point, which built-in names hide.
 
     A class or a `functools.partial` is called without arguments. folder: where paths and commands start from. A file
-    may import what lies beside it, and a module be found in ``folder``. Raises TargetError.
+    may import what lies next to it, and a module be found in ``folder``. Raises TargetError.
     """
     if target.startswith("fault:"):
         return _fault(target.removeprefix("fault:"))
@@ -124,14 +124,14 @@ def _look_in(folder: Path) -> None:
     for name, module in list(sys.modules.items()):
         file = Path(getattr(module, "__file__", None) or "")
         if file.parent in _FOLDERS - {folder} and file not in _FILES and (folder / file.name).is_file():
-            raise TargetError(f"{file} and {folder / file.name} are both called {name}: judge them in two commands")
+            raise TargetError(f"{file} and {folder / file.name} are both called {name}: test them in two commands")
     if folder not in _FOLDERS:
         sys.path.insert(0, str(folder))
         _FOLDERS.add(folder)
 
 
 def cell_named(subject: Implementation, name: str) -> Cell | CustomCell:
-    """The cell of a subject by its name. Raises TargetError."""
+    """The cell of an implementation by its name. Raises TargetError."""
     cells = {cell.name: cell for cell in capabilities_of(subject).cells}
     if name not in cells:
         raise TargetError(
@@ -141,7 +141,7 @@ def cell_named(subject: Implementation, name: str) -> Cell | CustomCell:
 
 
 def _fault(fault_id: str) -> Implementation:
-    """A planted fault as a subject."""
+    """A planted fault as an implementation."""
     for fault in FAULTS:
         if fault.id == fault_id:
             return Faulty(fault)
@@ -150,7 +150,7 @@ def _fault(fault_id: str) -> Implementation:
 
 
 def _program(target: str, folder: Path) -> Implementation:
-    """A program of any language as a subject."""
+    """A program of any language as an implementation."""
     try:
         return Program(target.removeprefix("exec:"), folder)
     except (AdapterError, TypeError, ValueError) as error:

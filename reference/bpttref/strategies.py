@@ -4,9 +4,9 @@ Let ``C[t, s]`` be the part of the gradient that flows from the loss at step t t
 s <= t. Every strategy computes ``sum over t >= s of M[t, s] C[t, s]`` and is defined by its ``M``:
 
     Full                 1
-    Regular(tau)         1 where t and s lie in the same segment [0, tau), [tau, 2 tau), ..
+    Regular(tau)         1 where t and s lie in the same segment [0, tau), [tau, 2 tau), ...
     Random(pi)           product of xi over the links (s, t], xi = 1/pi with probability pi, else 0 (D2L 9.7.1.3;
-                         Tallec and Ollivier, 2017); unbiased, since E[xi] = 1. Plain (not reweighted): xi = 0 or 1
+                         Tallec and Ollivier, 2017); unbiased, because E[xi] = 1. Plain (not reweighted): xi = 0 or 1
     Links(xi)            product of the given xi over (s, t]
     Blocks(k1, k2)       losses in blocks of k1 steps, e the block's last step: 1 where e - s < k2 (Williams and
                          Peng, 1990; Sutskever, 2013)
@@ -38,7 +38,7 @@ class Full:
 
 @dataclass(frozen=True)
 class Regular:
-    """Cut before steps tau, 2 tau, 3 tau, .. Raises ValueError unless ``tau >= 1``."""
+    """Cut before steps tau, 2 tau, 3 tau, ... Raises ValueError unless ``tau >= 1``."""
 
     tau: int
 
@@ -125,7 +125,7 @@ class Blocks:
 
 @dataclass(frozen=True)
 class Window:
-    """Every loss reaches back over tau cells: t, t-1, .., t-tau+1. Raises ValueError unless ``tau >= 1``."""
+    """Every loss reaches back over tau cells: t, t-1, ..., t-tau+1. Raises ValueError unless ``tau >= 1``."""
 
     tau: int
 

@@ -4,7 +4,7 @@ The stream is cut into pieces, at the ends of chunks and at the cuts of the stra
 outputs go to the objective, and its pullback is kept until the next cut. There nothing that lies before can receive
 a gradient any more: the pieces since the last cut are pulled back, last first, and freed. So a truncated run over
 10^6 steps needs the memory of one segment, and the chunks may come from a generator or a memory-mapped file. Segments
-of a few rows share a piece, since small products are slow: the recursion cuts within a piece, too.
+of a few rows share a piece, because small products are slow: the recursion cuts within a piece, too.
 """
 
 from collections.abc import Callable, Iterable, Iterator

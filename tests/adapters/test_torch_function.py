@@ -256,7 +256,7 @@ def test_a_module_takes_streams_and_resets(slip):
     subject = TorchModule(factory, cell=POLICY, name="policy", dtypes=("float64",), **declared)
     found = wrong(subject, DERIVATIVE | RESETS, 6)
     assert "nothing-crosses-a-reset" in found if slip else not found
-    with pytest.raises(ValueError, match="policy is declared by a cell and by its width; a cell alone is enough"):
+    with pytest.raises(ValueError, match="policy is declared by a cell and by its width; the cell is enough"):
         TorchModule(factory, cell=POLICY, name="policy", width=lambda H: H)
 
 

@@ -211,4 +211,4 @@ def test_a_cell_that_no_target_has_may_be_left_out(tmp_path):
 
 def test_a_selection_that_asks_for_nothing_is_no_success(tmp_path):
     done = command("verify", "reference", "--cell", "rnn-relu", "--law", "taylor-remainder", cwd=tmp_path)
-    assert done.returncode == 2 and "nothing was judged" in done.stderr
+    assert done.returncode == 2 and "nothing was tested" in done.stderr

@@ -233,7 +233,7 @@ def test_the_xray_sees_what_was_asked_for(cell, strategy):
     ("only-last-loss-travels", Window(3), "only the last loss travels, over 3"),
     ("cells-or-transitions", Window(3), "a band of 4: the window is counted in transitions"),
     ("segments-for-window", Window(3), "blocks of 3"),
-    ("window-from-the-end", Regular(3), "the last 3 steps alone"),
+    ("window-from-the-end", Regular(3), "only the last 3 steps"),
     ("setting-ignored", Regular(3), "full BPTT"),
 ])  # fmt: skip
 def test_the_xray_says_what_a_fault_does(fault_id, strategy, words):

@@ -69,7 +69,7 @@ def test_errors_come_last():
     ("bias-grad-accumulates", "look for buffers and states that are kept"),
     ("segments-one-longer", "full BPTT is right: look at where the truncation cuts"),
     ("p-instead-of-1/p", "full BPTT is right"),
-    ("gates-in-another-order", "the forward pass is that of another cell, and the gradients are its derivatives"),
+    ("gates-in-another-order", "the forward pass belongs to another cell, and the gradients are its derivatives"),
     ("di-uses-i", "the forward pass is right, and the gradients are not its derivatives"),
     ("masked-by-multiplication", "look at what is done with the lengths of rows"),
 ])  # fmt: skip

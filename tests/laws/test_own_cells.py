@@ -229,7 +229,7 @@ def test_numbers_stay_in_their_domain(domain):
     ({"domains": {"h": range(0)}}, "is empty"),
     ({"without_cotangent": "h"}, "must be a collection of names"),
     ({"domains": {"q": "positive"}}, "names 'q', which is no parameter, state or stream"),
-    ({"domains": {"h": bool}}, "which a stream alone may"),
+    ({"domains": {"h": bool}}, "which only a stream may"),
     ({"without_cotangent": ["W"]}, "which is no state"),
     ({"streams": lambda D, H: {}}, "declares streams, but there is none"),
     ({"streams": lambda D, H: {"a.b": ()}}, "must not be called 'a.b'"),

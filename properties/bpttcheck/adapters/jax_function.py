@@ -1,4 +1,4 @@
-"""Any recurrent function in JAX as a subject, judged against its own forward pass; no adapter to write."""
+"""Any recurrent function in JAX as an implementation, tested against its own forward pass; no adapter to write."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""Any program as a subject, over its standard input and output; `docs/any-language.md` is the protocol.
+"""Any program as an implementation, over its standard input and output; `docs/any-language.md` is the protocol.
 
 The program keeps nothing from one request to the next: a pullback is a request that brings the whole case again. What
 goes wrong is an AdapterError, and the next request goes to a new process.

@@ -186,7 +186,7 @@ class StepFunction:
         aside = isinstance(case.cell, CustomCell) and case.cell.without_cotangent
         if not aside and abs(chained - by_complex_step) > 1e-3 * abs(narrow) + 8 * abs(middle - narrow):
             raise ValueError(
-                f"the derivatives of {self.name}, taken for each row alone, do not add up to that of all rows: "
+                f"the derivatives of {self.name}, taken row by row, do not add up to the derivative of all rows:  "
                 "a row of what it returns must depend on the same row of what it is given, and on no other"
             )
 

@@ -1,4 +1,4 @@
-"""Any function of tensors as a subject: a functional kernel, an operator, with or without parameters."""
+"""Any function of tensors as an implementation: a functional kernel, an operator, with or without parameters."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""Any recurrent module in PyTorch as a subject, judged against its own forward pass; no adapter to write."""
+"""Any recurrent module in PyTorch as an implementation, tested against its own forward pass; no adapter to write."""
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace

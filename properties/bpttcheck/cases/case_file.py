@@ -1,8 +1,8 @@
 """A case of one's own: weights and inputs in an .npz file, named as in `bpttcheck.cases.blocks.named`.
 
-"x" ``(T, B, D)``, or the streams "x.q", .., and the parameters of the cell, such as "W_hx", "layer1.W_hh",
-"reverse.b_hx", must be there; "initial.h", .., "lengths" ``(B,)`` and the cotangents "cotangent.y",
-"cotangent.final.h", .. may. The folder of a failure holds such a file.
+"x" ``(T, B, D)``, or the streams "x.q", ..., and the parameters of the cell, such as "W_hx", "layer1.W_hh",
+"reverse.b_hx", must be there; "initial.h", ..., "lengths" ``(B,)`` and the cotangents "cotangent.y",
+"cotangent.final.h", ... may. The folder of a failure holds such a file.
 """
 
 import re
@@ -112,7 +112,7 @@ class CaseFile:
             if array is None or array.ndim < 2 or not array.size or (array.dtype.kind in "iub") != holds_whole:
                 has = "none" if array is None else f"one of shape {array.shape} and {array.dtype}"
                 numbers = "whole numbers" if holds_whole else "floating numbers"
-                raise ValueError(f"{self.path} must hold x.{name}, (T, B, ..) and {numbers}; it has {has}")
+                raise ValueError(f"{self.path} must hold x.{name}, (T, B, ...) and {numbers}; it has {has}")
             found[name] = array if holds_whole else self._rounded(f"x.{name}", array, dtype)
         if len({array.shape[:2] for array in found.values()}) > 1:
             said = ", ".join(f"x.{name} {array.shape[:2]}" for name, array in found.items())

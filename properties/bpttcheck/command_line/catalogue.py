@@ -35,7 +35,7 @@ def list_laws(law_id: str | None, markdown: bool) -> None:
 def list_faults(markdown: bool) -> None:
     """List the planted faults.
 
-    `bpttcheck verify fault:ID` judges one.
+    `bpttcheck verify fault:ID` tests one.
     """
     click.echo(faults_in_markdown() if markdown else "\n".join(faults_by_line()), nl=not markdown)
 

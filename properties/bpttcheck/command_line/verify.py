@@ -51,12 +51,12 @@ from bpttcheck.workers import Workers, workers
     "--in-process", is_flag=True, help="Load and call the targets in this process, for a debugger; nothing guards it."
 )
 @click.option("--sizes", callback=lambda _, __, text: _sizes(text), metavar="T=N,..",
-              help="Cases of these sizes alone, e.g. T=63,64,65,H=128; any of T, B, D, H.")  # fmt: skip
+              help="Only cases of these sizes, e.g. T=63,64,65,H=128; any of T, B, D, H.")  # fmt: skip
 @click.option(
     "--case",
     "case_file",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="This case alone: an .npz file with x and weights, and perhaps initial states, lengths, cotangents.",
+    help="Only this case: an .npz file with x and weights, and perhaps initial states, lengths, cotangents.",
 )
 @click.option("--against", metavar="TARGET", default="", shell_complete=completion.targets,
               help="The target whose numbers are right, in place of the reference.")  # fmt: skip
@@ -78,7 +78,7 @@ from bpttcheck.workers import Workers, workers
 @click.option("--jobs", "-j", type=click.IntRange(1), default=1, show_default=True, metavar="N", help="Processes.")
 @options.scheduler
 @click.option("--verbose", "-v", is_flag=True, help="List each law that was skipped, with the reason.")
-@click.option("--quiet", "-q", is_flag=True, help="Print failures and the closing sentence alone.")
+@click.option("--quiet", "-q", is_flag=True, help="Print only failures and the closing sentence.")
 @click.option("--traceback", is_flag=True, help="Show the traceback where a target or the command is at fault.")
 def verify(
     targets: tuple[str, ...],
@@ -106,10 +106,10 @@ def verify(
     quiet: bool,
     traceback: bool,
 ) -> None:
-    """Judge TARGETS by the laws of right backpropagation.
+    """Test TARGETS by the laws of right backpropagation.
 
     A target is a name of `bpttcheck targets`, package.module:object, path/to/file.py:object or "exec:command". Without
-    one, the built-in reference and every supported library that is installed are judged. The table [tool.bpttcheck] of
+    one, the built-in reference and every supported library that is installed are tested. The table [tool.bpttcheck] of
     a pyproject.toml sets what the command line does not.
 
     Exit status: 0 all laws that ran passed; 1 a law failed; 2 a target or the command is at fault; 3 the reference is
@@ -119,7 +119,7 @@ def verify(
     try:
         reports.prepare()
         if in_process and (jobs > 1 or scheduler):
-            raise ValueError("--in-process judges in one process: leave out --jobs and --scheduler")
+            raise ValueError("--in-process runs in one process: leave out --jobs and --scheduler")
         asked = Question(
             laws=tuple(law.id for law in chosen_laws(law_ids)),
             cells=cells,
@@ -236,7 +236,9 @@ def _close(console: Console, run: Run, unwritten: str, failing: bool) -> NoRetur
     """The closing sentences, and the exit status."""
     console.print(f"\n{summary(run.results)}", markup=False, highlight=False)
     if any(not said.gradients for said in run.introduced.values()):
-        console.print("[bold yellow]A forward-only subject was judged: nothing is said about its gradients.[/]")
+        console.print(
+            "[bold yellow]A forward-only implementation was tested: the verdict says nothing about gradients.[/]"
+        )
     if failing:
         console.print("Failures on file, or known failures that match nothing, make this run fail: see above.")
     for sentence in [*run.errors, *filter(None, [unwritten])]:

@@ -1,22 +1,30 @@
 """The catalogue of laws and of planted faults: on the terminal by the line, in the docs as Markdown."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
+from bpttcheck.contract import ForwardMode, Implementation, OneShot, TwoPhase
 from bpttcheck.faults import FAULTS, Fault
 from bpttcheck.laws import LAWS, Law
 
+_METHODS: Mapping[type, str] = {
+    TwoPhase: "vjp",
+    OneShot: "loss_and_gradients",
+    ForwardMode: "jvp",
+    Implementation: "vjp, or loss_and_gradients",
+}
+
 
 def explain(law: Law) -> dict[str, str]:
-    """What there is to say of a law beside its statement, by heading; headings without a text are left out."""
+    """What there is to say of a law next to its statement, by heading; headings without a text are left out."""
     said = {
         "in symbols": law.equation,
         "source": law.source,
-        "asks for": law.door.__name__,
-        "skipped where": "; ".join(need.lack for need in law.needs),
+        "needs": _METHODS[law.door],
+        "skipped if": "; ".join(need.lack for need in law.needs),
         "smallest sizes": ", ".join(f"{name} >= {least}" for name, least in law.smallest.items()),
-        "put to": "every case" if law.every_case else f"some cases: the laws of {law.family} take turns",
+        "runs on": "every case" if law.every_case else f"some cases: the {law.family} laws alternate",
         "catches": ", ".join(fault.id for fault in FAULTS if law.id in fault.caught_by),
-        "kept since": law.kept,
+        "kept because": law.kept,
     }
     return {heading: text for heading, text in said.items() if text}
 
@@ -38,7 +46,7 @@ def laws_in_markdown() -> str:
 def faults_in_markdown() -> str:
     """All planted faults, with the laws that must catch each."""
     head = ["# The planted faults", "", f"{len(FAULTS)} faults. Made by `bpttcheck faults --markdown`.", ""]
-    rows = ["| fault | what is wrong | planted in | must be caught by | reported |", "|---|---|---|---|---|"]
+    rows = ["| fault | mistake | planted in | must be caught by | reported |", "|---|---|---|---|---|"]
     return "\n".join([*head, *rows, *(_row(fault) for fault in FAULTS), ""])
 
 

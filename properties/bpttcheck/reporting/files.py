@@ -37,7 +37,7 @@ class Reports:
         """
         asked = dict(self._asked())
         if len({file.absolute() for file in asked.values()}) < len(asked):
-            raise ValueError("--json, --junit and --html ask for the same file: give each a name of its own")
+            raise ValueError("--json, --junit and --html name the same file: give each its own name")
         check(**asked)
         if self.html_file is not None:
             blank_page("verdict")

@@ -79,7 +79,7 @@ class Verdict:
         return _text(printed)
 
     def _understood(self) -> str:
-        """How the example was understood, and what was not tested since it did not come back."""
+        """How the example was understood, and what was not tested because it did not come back."""
         declared = capabilities_of(self.implementation)
         lies = ", ".join(f"{name} {how}" for name, how in declared.conventions.items())
         kinds = ", ".join(name for kind, name in _GRADIENTS.items() if kind in declared.gradients)

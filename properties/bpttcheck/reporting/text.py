@@ -106,7 +106,8 @@ def _mark(result: Result) -> str:
 
 
 def reasons(results: Sequence[Result]) -> Iterator[str]:
-    """Each reason for which laws of a subject were not judged, once, and what was noticed beside the verdict."""
+    """Each reason for which laws of an implementation were not tested, once, and what was noticed next to the
+    verdict."""
     groups: dict[tuple[str, str], dict[str, set[str]]] = {}
     for result in results:
         if result.status in ("known", "skipped", "vacuous", "unfinished"):
@@ -116,7 +117,9 @@ def reasons(results: Sequence[Result]) -> Iterator[str]:
         for remark in result.in_part:
             groups.setdefault(remark, {}).setdefault(result.law, set()).add(result.cell)
         for warning in result.warnings:
-            groups.setdefault(("note", f"the subject warned: {warning}"), {}).setdefault("", set()).add(result.cell)
+            groups.setdefault(("note", f"the implementation warned: {warning}"), {}).setdefault("", set()).add(
+                result.cell
+            )
     cells = {result.cell for result in results}
     for (status, reason), laws in groups.items():
         names = ", ".join(sorted(law for law in laws if law))

@@ -54,7 +54,7 @@ class KnownFailure:
         return all(own in (None, given) for own, given in wanted) and self.applies
 
     def is_met_by(self, target: str, result: Result) -> bool:
-        """Whether it speaks of a result that was judged."""
+        """Whether it speaks of a result that was tested."""
         return result.status != "skipped" and self.covers(target, result.cell, result.dtype, result.law)
 
     @property
@@ -65,7 +65,7 @@ class KnownFailure:
     def concerns(
         self, targets: Collection[str], laws: Collection[str], cells: Collection[str], dtypes: Collection[str]
     ) -> bool:
-        """Whether a run judges what it speaks of. cells, dtypes: what the run is restricted to, if there are any."""
+        """Whether a run tests what it speaks of. cells, dtypes: what the run is restricted to, if there are any."""
         chosen = self.law in laws and self.target in {None, *targets}
         filters = ((self.cell, cells), (self.dtype, dtypes))
         return chosen and self.applies and all(not only or own in (None, *only) for own, only in filters)
@@ -105,7 +105,7 @@ def settle(results: Sequence[Result], target: str, known: Sequence[KnownFailure]
         elif untrue and result.status == "passed":
             remove = "the entry" if len(untrue) == 1 else "the entries"
             result.status = "failed"
-            result.reason = f"it passes, though a failure is expected, since {'; '.join(untrue)}: remove {remove}"
+            result.reason = f"it passes, although a failure is expected ({'; '.join(untrue)}): remove {remove}"
 
 
 def _entries(file: Path, number: int, entry: Any) -> Iterator[KnownFailure]:

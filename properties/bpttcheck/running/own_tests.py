@@ -49,7 +49,7 @@ def margin(trial: Trial, got: Mapping[str, Array], expected: Mapping[str, Array]
 
     A law holds where it is at most 1. ``hypothesis.target(margin)`` looks for problems that come near to breaking it.
     Both sides may err by what the implementation itself errs by at this problem. Raises ValueError where nothing is
-    compared, since no name is on both sides.
+    compared, because no name is on both sides.
     """
     if not got.keys() & expected.keys():
         raise ValueError(

@@ -14,9 +14,10 @@ BAD: tuple[Status, ...] = ("error", "failed", "unsure")
 
 @dataclass(frozen=True)
 class Lost:
-    """What the process of a subject died of. said: how, in words. hung: whether it was ended since it did not answer.
+    """What the process of an implementation died of. said: how, in words. hung: whether it was ended because it did not
+    answer.
 
-    law, draw: what was being judged; empty and None if nothing was.
+    law, draw: what was being tested; empty and None if nothing was.
     """
 
     law: str
@@ -48,7 +49,7 @@ class Tried:
             sizes[name] = min(least, size), max(most, size)
 
     def __str__(self) -> str:
-        """As "40 cases: 22 small, T=1..7, B=1..4, D=1..5, H=1..6; 10 large, ..": the frequent kinds first."""
+        """As "40 cases: 22 small, T=1..7, B=1..4, D=1..5, H=1..6; 10 large, ...": the frequent kinds first."""
         parts = []
         for kind, number in sorted(self.kinds.items(), key=lambda item: -item[1]):
             sizes = ", ".join(f"{n}={a}..{b}" if a < b else f"{n}={a}" for n, (a, b) in self.sizes[kind].items())
@@ -58,19 +59,18 @@ class Tried:
 
 @dataclass
 class Result:
-    """What became of one law on one cell of a subject in one dtype, by their names and ids.
+    """What became of one law on one cell of an implementation in one dtype, by their names and ids.
 
-    status: "passed", "failed", "skipped" (not asked), "vacuous" (no case could prove anything), "error" (the subject
-    raised), "unsure" (the reference is in doubt), "unfinished" (the time was up) or "known" (failed as was known).
-    seed: of the run. examples: cases in which the law compared something; vacuous: cases that proved nothing; drawn:
-    cases that were drawn for the cell and dtype, of which a law that takes turns with others sees some. dead: arrays
-    that were looked at and in no case above the tolerance. left_out: what is declared to be no matter of this law.
-    warnings: what the subject warned of. margin: the largest
-    error over tolerance. seconds: that it took. reason: the sentence behind a status. case: the smallest that fails.
-    worst: the comparison behind the margin. cut_short: whether the time was up before all smaller cases were tried.
-    sees: how small an error it could have seen, where that is a matter of all cases. tried: all cases of the cell and
-    dtype.
-    died: whether the process of the subject was lost in a case of the law.
+    status: "passed", "failed", "skipped" (not asked), "vacuous" (no case could prove anything), "error" (the
+    implementation raised), "unsure" (the reference is in doubt), "unfinished" (the time was up) or "known" (failed as
+    was known). seed: of the run. examples: cases in which the law compared something; vacuous: cases that proved
+    nothing; drawn: cases that were drawn for the cell and dtype, of which a law that takes turns with others sees some.
+    dead: arrays that were looked at and in no case above the tolerance. left_out: what is declared to be no matter of
+    this law. warnings: what the implementation warned of. margin: the largest error over tolerance. seconds: that it
+    took. reason: the sentence behind a status. case: the smallest that fails. worst: the comparison behind the margin.
+    cut_short: whether the time was up before all smaller cases were tried. sees: how small an error it could have seen,
+    where that is a matter of all cases. tried: all cases of the cell and dtype. died: whether the process of the
+    implementation was lost in a case of the law.
     """
 
     subject: str
@@ -102,7 +102,7 @@ class Result:
 
     @property
     def in_part(self) -> list[tuple[str, str]]:
-        """What of the arrays was not judged: a label and a sentence each."""
+        """What of the arrays was not tested: a label and a sentence each."""
         found = []
         if self.status == "passed" and self.dead:
             found.append(("in part vacuous", f"nothing above rounding was seen in {', '.join(self.dead)}"))
@@ -130,7 +130,7 @@ def unproved(results: Sequence[Result]) -> list[str]:
     """A sentence for a target of which nothing was proved, or for each cell and dtype in which laws ran in vain."""
     asked = [result for result in results if result.status != "skipped"]
     if results and not asked:
-        return ["nothing was judged: what was selected asks for what is not declared"]
+        return ["nothing was tested: the selected laws need features that you did not declare"]
     if asked and not _prove(asked):
         return [f"no law proved anything: {_usual_reason(asked)}"]
     shares: dict[tuple[str, str], list[Result]] = {}
@@ -162,5 +162,5 @@ def summary(results: Sequence[Result]) -> str:
 def so_far(results: Sequence[Result]) -> str:
     """How many laws passed, and how many have each other status: "180 passed, 2 failed"."""
     count = Counter(result.status for result in results)
-    others = ("failed", "known", "unsure", "error", "vacuous", "skipped", "unfinished")
+    others: tuple[Status, ...] = ("failed", "known", "unsure", "error", "vacuous", "skipped", "unfinished")
     return ", ".join([f"{count['passed']} passed", *(f"{count[s]} {s}" for s in others if count[s])])

@@ -1,6 +1,6 @@
 """The triangle of a function from inputs ``(T, ..)`` to losses or outputs ``(T, ..)``: a pullback for each row.
 
-Row t is the norm of the gradient of each input x_s from the output at t, taken with random cotangents, since a sum of
+Row t is the norm of the gradient of each input x_s from the output at t, taken with random cotangents, because a sum of
 outputs may be constant. Where T is large, some rows are sampled.
 """
 

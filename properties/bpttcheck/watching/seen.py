@@ -64,7 +64,7 @@ class Seen:
         )
 
     def _judged(self, module: str | None) -> tuple[Trace, list[Row]]:
-        """A module, and its calls of backward. Raises ValueError where there is nothing to judge."""
+        """A module, and its calls of backward. Raises ValueError where there is nothing to test."""
         found = [trace for trace in self.record.traces if module in (None, trace.name)]
         if len(found) != 1:
             names = ", ".join(trace.name for trace in self.record.traces) or "none"

@@ -200,12 +200,12 @@ def _axis(what: str, size: int, whole: Any, less: Any, but: int | None = None) -
         raise ValueError(f"y has shape {shape}, and {other} with fewer {what}")
     axes = [axis for axis, n in enumerate(shape) if axis != but and (n == size if less is None else n != other[axis])]
     if len(axes) > 1:
-        raise ValueError(f"y has shape {shape}, of which several axes may be that of the {size} {what}")
+        raise ValueError(f"y has shape {shape}, in which several axes may hold the {size} {what}")
     return axes[0] if axes else None
 
 
 def _shape_of_y(returned: Any) -> tuple[int, ...]:
-    """Of what a function returned, (y, ..) or y alone; () of a loss."""
+    """Of what a function returned, (y, ...) or y alone; () of a loss."""
     return _shape(returned[0] if isinstance(returned, tuple) and returned else returned)
 
 
