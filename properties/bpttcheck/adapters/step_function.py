@@ -28,17 +28,41 @@ _TINY = 2.0**-100
 
 
 class StepFunction:
-    """``step(parameters, x, states) -> (y, states)`` for one step: x ``(B, D)``, y ``(B, ..)``, mappings of arrays; of
-    a cell with streams ``step(parameters, q=.., k=.., states=..)``.
+    """A step in NumPy as an implementation with correct gradients: ``step(parameters, x, states) -> (y, states)``.
 
-    The step is built of functions that NumPy has for complex numbers (``np.abs`` is not one: its derivative is lost,
-    and the pullback raises ValueError). cell: of bpttref, a `CustomCell` of real numbers, or the name of one's own;
-    then parameters is from (D, H) to the shape of each, and states from (D, H) or H to the shape of each state of one
-    row, h of shape ``(H,)`` if left out, width from (D, H) or H to the number of outputs a step, H if left out. A
-    `CustomCell` without parameters has none for the step either. Resets are made between steps, and are not the step's
-    concern. declared: what else goes into its `Capabilities`.
+    x is ``(B, D)`` and y ``(B, ...)``; parameters and states are mappings of arrays. A cell with streams calls
+    ``step(parameters, q=.., k=.., states=..)``. The derivatives come from the complex step, so all functions in it must
+    accept complex numbers: with ``np.abs``, which loses the derivative, the pullback raises ValueError. Resets happen
+    between steps.
 
-    Raises ValueError where the step does not take what is declared.
+    Parameters
+    ----------
+    step : callable
+        One step. If a `CustomCell` has no parameters, the step gets none.
+    cell : Cell, CustomCell or str
+        Of bpttref, a `CustomCell` of real numbers, or the name of your own cell with the three shapes below.
+    parameters : callable, optional
+        From (D, H) to the shape of each parameter.
+    states : callable, optional
+        From (D, H), or from H, to the shape of each state of one row; h of shape ``(H,)`` if left out.
+    width : callable, optional
+        From (D, H), or from H, to the number of outputs of a step; H if left out.
+    **declared
+        Other fields of `Capabilities`.
+
+    Raises
+    ------
+    ValueError
+        If the step does not take what is declared.
+
+    Examples
+    --------
+    >>> def decay(parameters, x, states):
+    ...     h = states["h"] * parameters["rate"] + x
+    ...     return h, {"h": h}
+    >>> sizes = {"D": (3,), "H": (3,)}
+    >>> StepFunction(decay, parameters=lambda D, H: {"rate": (H,)}, sizes=sizes).name
+    'the step decay'
     """
 
     def __init__(

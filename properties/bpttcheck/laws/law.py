@@ -63,20 +63,49 @@ class Need:
 class Law:
     """A property that every correct implementation has.
 
-    id: never changes. statement: one sentence. equation, source: what it says in symbols, and where that comes from.
-    check: yields a ``Comparison`` per block looked at; none at all means that the case proved nothing. Raises
-    ``Violation`` where it is broken in a way that has no size. needs: without them it is skipped.
-    smallest: the sizes below which it proves nothing. door: the protocol that an implementation must have.
-    decisive: no other law is put to a case on which it fails. every_case: whether it is put to each case that is drawn;
-    the other laws of a family take turns. in_chaos: whether it is put, too, to cases that rounding does not determine.
-    cost: how often another law has its turn for one of this.
-    direct: whether what is compared are the numbers of a single call, so that a failure can be shown without the law.
-    voluntary: whether an implementation may decline what it asks by raising; the law is then skipped.
-    over_cases: makes of the comparisons of all cases in a dtype those that count; a single case then proves nothing.
-    of_own_forward: whether gradients are compared with derivatives of the forward pass, and so without those that are
-    meant to differ.
-    kept: why it is there, if other laws catch all that it catches. family: the file that it stands in.
-    ``bpttcheck.faults`` says which planted faults it catches.
+    Parameters
+    ----------
+    id : str
+        It never changes.
+    statement : str
+        One sentence.
+    equation, source : str
+        The statement in symbols, and where it comes from.
+    check : callable
+        Yields a ``Comparison`` for each block of a case; none if the case proves nothing. Raises ``Violation`` if the
+        law is broken in a way that has no size.
+    needs : tuple of Need
+        Without them the law is skipped.
+    smallest : mapping of str to int
+        The sizes below which it proves nothing.
+    door : type
+        The protocol that an implementation needs.
+    decisive : bool
+        Whether other laws leave out the cases on which it fails.
+    every_case : bool
+        Whether it runs on each case; other laws of a family alternate.
+    in_chaos : bool
+        Whether it also runs on cases that rounding does not determine.
+    cost : int
+        How often another law runs for each time that this one does.
+    direct : bool
+        Whether it compares the numbers of a single call, so that a failure can be shown without the law.
+    voluntary : bool
+        Whether an implementation may refuse the call by raising; the law is then skipped.
+    over_cases : callable or None
+        Turns the comparisons of all cases of a dtype into those that count; a single case then proves nothing.
+    of_own_forward : bool
+        Whether it compares gradients with derivatives of the forward pass, without the gradients that may differ.
+    kept : str
+        Why it is there, if other laws catch the same faults. ``bpttcheck.faults`` says which faults each law catches.
+    family : str
+        The file that holds it.
+
+    Examples
+    --------
+    >>> from bpttcheck import LAWS
+    >>> next(law for law in LAWS if law.id == "causality").equation
+    'd y_t / d x_s = 0 for s > t'
     """
 
     id: str

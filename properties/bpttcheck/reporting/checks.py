@@ -120,12 +120,37 @@ def parametrize_with_laws(
     examples: int = 40,
     seed: int = 0,
 ) -> "pytest.MarkDecorator":
-    """A decorator for a test function with the argument ``check``: a test per implementation, cell, dtype and law.
+    """Make a test for each implementation, cell, dtype and law, as a decorator for a test function.
 
-    implementations: objects, not classes. laws: all, or those chosen from `LAWS`. examples, seed: as `judge` takes
-    them. ``check()`` raises AssertionError with what is wrong, or skips the test with the reason for which the law says
-    nothing. Where no law proved anything on a cell and dtype, one test says so and fails. A cell and dtype is tested at
-    its first test, by all ``laws``. Raises ImportError without pytest.
+    The test function has the argument ``check``. ``check()`` raises AssertionError with the mistake, or skips the test
+    with the reason. If no law proved anything on a cell and dtype, one test fails with this sentence.
+
+    Parameters
+    ----------
+    implementations : sequence of Implementation
+        Objects, not classes.
+    laws : sequence of Law
+        All of `LAWS`, or some. The first test of a cell and dtype runs them all.
+    examples, seed : int
+        As `judge` takes them.
+
+    Returns
+    -------
+    pytest.MarkDecorator
+        The decorator.
+
+    Raises
+    ------
+    ImportError
+        Without pytest.
+
+    Examples
+    --------
+    >>> from bpttcheck import parametrize_with_laws
+    >>> from bpttcheck.adapters.reference import Reference
+    >>> @parametrize_with_laws([Reference()], examples=5)
+    ... def test_reference(check):
+    ...     check()
     """
     import pytest
 

@@ -59,18 +59,52 @@ class Tried:
 
 @dataclass
 class Result:
-    """What became of one law on one cell of an implementation in one dtype, by their names and ids.
+    """The outcome of one law on one cell of an implementation in one dtype.
 
-    status: "passed", "failed", "skipped" (not asked), "vacuous" (no case could prove anything), "error" (the
-    implementation raised), "unsure" (the reference is in doubt), "unfinished" (the time was up) or "known" (failed as
-    was known). seed: of the run. examples: cases in which the law compared something; vacuous: cases that proved
-    nothing; drawn: cases that were drawn for the cell and dtype, of which a law that takes turns with others sees some.
-    dead: arrays that were looked at and in no case above the tolerance. left_out: what is declared to be no matter of
-    this law. warnings: what the implementation warned of. margin: the largest error over tolerance. seconds: that it
-    took. reason: the sentence behind a status. case: the smallest that fails. worst: the comparison behind the margin.
-    cut_short: whether the time was up before all smaller cases were tried. sees: how small an error it could have seen,
-    where that is a matter of all cases. tried: all cases of the cell and dtype. died: whether the process of the
-    implementation was lost in a case of the law.
+    Parameters
+    ----------
+    subject, cell, dtype, law : str
+        Names, and the id of the law.
+    seed : int
+        The seed of the run.
+    status : str
+        "passed", "failed", "skipped", "vacuous" (no case could prove anything), "error" (the implementation raised),
+        "unsure" (the reference is in doubt), "unfinished" (the time was up) or "known" (a known failure).
+    examples, vacuous : int
+        Cases in which the law compared something, and cases that proved nothing.
+    drawn : int
+        Cases of the cell and dtype. Some laws alternate, and run on some of these.
+    dead : tuple of str
+        Arrays that were compared, and above the tolerance in no case.
+    left_out : tuple of str
+        Arrays that the declarations exempt from this law.
+    warnings : tuple of str
+        Warnings of the implementation.
+    margin : float
+        The largest error over tolerance.
+    seconds : float
+        The time that the law took.
+    reason : str
+        The sentence behind the status.
+    case : Draw or None
+        The smallest case that fails.
+    sees : str
+        The smallest error that the law would have seen, if that depends on all cases.
+    cut_short : bool
+        Whether the time was up before all smaller cases were tried.
+    died : bool
+        Whether the process of the implementation was lost in a case of the law.
+    tried : Tried
+        All cases of the cell and dtype.
+    worst : Comparison or None
+        The comparison behind the margin.
+
+    Examples
+    --------
+    >>> result = Result("mine", "lstm", "float64", "causality", seed=0)
+    >>> result.examples, result.vacuous = 38, 2
+    >>> result.proved
+    '38 of 40'
     """
 
     subject: str
@@ -130,7 +164,7 @@ def unproved(results: Sequence[Result]) -> list[str]:
     """A sentence for a target of which nothing was proved, or for each cell and dtype in which laws ran in vain."""
     asked = [result for result in results if result.status != "skipped"]
     if results and not asked:
-        return ["nothing was tested: the selected laws need features that you did not declare"]
+        return ["nothing was tested: all selected laws were skipped"]
     if asked and not _prove(asked):
         return [f"no law proved anything: {_usual_reason(asked)}"]
     shares: dict[tuple[str, str], list[Result]] = {}

@@ -51,16 +51,55 @@ def judge(
     lost: Sequence[Lost] = (),
     progress: Callable[[Result], None] = lambda result: None,
 ) -> Iterator[Result]:
-    """Test an implementation by laws: yields a `Result` per cell, dtype and law, skipped ones included.
+    """Run laws on an implementation, and yield a result for each cell, dtype and law.
 
-    cells, dtypes: restrict what the implementation declares, by name. examples: cases drawn for a cell and dtype; None:
-    as many as the time allows, larger and larger ones, until a law fails. seconds: for drawing them, of which there is
-    one at least, and for making failures small, of which each has a minute at most. seed: other cases for another one.
-    Laws to which none could prove anything by then are "unfinished". shrink: whether to look for the smallest case of
-    each failure, but for those of the laws ``as_drawn``, by id. own: what the user asks for instead of what is drawn
-    and known here. lost: what the process of the implementation died of when this was asked before: it is an error of
-    the law that put the case, which is put to no law again. progress: called with a result each time it has changed.
-    Raises ValueError where the sizes of ``own`` are not declared.
+    Parameters
+    ----------
+    subject : Implementation
+        What is tested.
+    laws : sequence of Law
+        Such as `LAWS`.
+    cells, dtypes : sequence of str
+        Only these of the ones that the implementation has, by name; all if empty.
+    examples : int or None
+        Cases for each cell and dtype; None: as many as the time allows, larger and larger, until a law fails.
+    seconds : float
+        For all cases, at least one, and for the smallest case of each failure, a minute at most. After this time the
+        laws that proved nothing are "unfinished".
+    seed : int
+        Another seed gives other cases.
+    shrink : bool
+        Whether to look for the smallest case of each failure.
+    as_drawn : collection of str
+        Ids of laws whose failures are not made smaller.
+    own : Own
+        Your own sizes, case, or implementation with the correct numbers, in place of what bpttcheck generates and
+        knows.
+    lost : sequence of Lost
+        What the process of the implementation died of before: an error of the law that ran, and no law runs on that
+        case.
+    progress : callable
+        Called with each result that has changed.
+
+    Yields
+    ------
+    Result
+        One for each cell, dtype and law, including skipped laws.
+
+    Raises
+    ------
+    ValueError
+        If the implementation does not support the sizes of ``own``.
+
+    Examples
+    --------
+    >>> from bpttcheck import LAWS, judge
+    >>> from bpttcheck.adapters.reference import Reference
+    >>> laws = [law for law in LAWS if law.id == "causality"]
+    >>> for result in judge(Reference(), laws, cells=["lstm"], examples=5):
+    ...     print(result.dtype, result.status)
+    float32 passed
+    float64 passed
     """
     capabilities = capabilities_of(subject)
     drawing = capabilities.at(own.sizes)
