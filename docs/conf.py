@@ -47,6 +47,7 @@ project = "bpttcheck"
 version = release = version_of("bpttcheck")
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx_copybutton"]
 root_doc = "README"
+smartquotes = False  # they would change the apostrophes of formulas
 include_patterns = ["*.md", "docs/*.md", "asv_bench/README.md"]
 exclude_patterns = ["build", ".*"]
 
