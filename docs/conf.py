@@ -46,10 +46,13 @@ CONTENTS = {
 
 project = "bpttcheck"
 version = release = version_of("bpttcheck")
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode", "sphinx_copybutton"]
 root_doc = "README"
+smartquotes = False  # they would change the apostrophes of formulas
 include_patterns = ["*.md", "docs/*.md", "asv_bench/README.md"]
 exclude_patterns = ["build", ".*"]
+
+copybutton_prompt_text = "$ "  # of a session the button copies the commands only
 
 myst_heading_anchors = 3
 myst_enable_extensions = ["dollarmath"]
