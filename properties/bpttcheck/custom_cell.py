@@ -19,11 +19,11 @@ Domain: TypeAlias = (
 )
 """Where the numbers of an array may lie.
 
-"unit norm": of each vector along the last axis. ``range(n)``, bool: whole numbers, flags; there is no gradient of them.
-complex: what is called gets complex arrays of the declared shape, and returns such; the loss changes by the real part
-of the sum of conj(g) dz, if g is the gradient, as in PyTorch, and cotangents are of that kind (those of JAX are their
-conjugates). Elsewhere they are pairs of numbers along one more axis. A function takes any numbers ``(.., *shape)`` to
-allowed ones, and leaves allowed ones as they are: ``np.tanh`` is none, ``lambda a: np.clip(a, -1, 1)`` is one.
+"unit norm": of each vector along the last axis. ``range(n)``, bool: whole numbers, flags; they have no gradient.
+complex: your function gets and returns complex arrays of the declared shape; the loss changes by the real part of the
+sum of conj(g) dz, if g is the gradient, as in PyTorch, and cotangents are of that kind (JAX has their conjugates).
+Elsewhere they are pairs of numbers along one more axis. A function maps any numbers ``(.., *shape)`` to allowed ones,
+and leaves allowed ones as they are: ``np.tanh`` does not, ``lambda a: np.clip(a, -1, 1)`` does.
 """
 
 _NAMED = ("positive", "negative", "(0, 1)", "unit norm")

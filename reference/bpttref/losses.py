@@ -92,7 +92,7 @@ class Objective:
 
     @property
     def factors(self) -> Array:
-        """What the loss of each step and row is multiplied by, ``(T, B)``: scale times weight."""
+        """The factors of the losses, ``(T, B)``: scale times weight."""
         T, B = self.targets.shape[:2]
         return np.broadcast_to(self._factors(slice(None), T, B), (T, B))
 

@@ -72,10 +72,10 @@ def xray(
 ) -> None:
     """Show what the truncation of TARGET really keeps.
 
-    That is the matrix M[t, s], from the loss at t to the use at s, seen through the gradients of inputs and through
-    those of parameters, next to the matrix that was asked for. A target that draws its own random links passes if each
-    is cut or multiplied by 1/pi, in all gradients alike. Exit status: 0 both are what was asked for; 1 one is not, or
-    full BPTT is wrong already; 2 the target or the command is at fault.
+    bpttcheck prints the matrix M[t, s], from the loss at t to the use at s, as the gradients of inputs and the
+    gradients of parameters show it, next to the requested matrix. A target that draws its own random links passes if
+    each is cut or multiplied by 1/pi, in all gradients alike. Exit status: 0 both equal the requested matrix; 1 one
+    does not, or full BPTT is incorrect already; 2 the target or the command has an error.
     """
     makers: dict[str, Callable[[], Strategy]] = {
         "full": Full,

@@ -41,7 +41,7 @@ class Seen:
     alive: set[str]
 
     def gradients(self) -> tuple[Named, Named, set[str]]:
-        """The gradients that came back, the right ones, and the names of those in which something is wrong."""
+        """The gradients that came back, the correct ones, and the names of the incorrect ones."""
         names = [n for n in self.trial.expected() if n in self.results and n in self.true.values]
         wrong = {block.split("[")[0] for block in self.bad} & set(names)
         return {n: self.results[n] for n in names}, {n: self.true.values[n] for n in names}, wrong

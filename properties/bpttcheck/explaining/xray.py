@@ -39,9 +39,12 @@ _VANISHED = 1e-9  # of the largest contribution: there rounding is as large
 
 @dataclass(frozen=True)
 class Seen:
-    """What gradients show. inputs, parameters: ``(T, T)``, the matrix seen through dx and through the parameters'
-    gradients, NaN where nothing can be seen; parameters is None for an unknown cell. leak, parameters_leak: the largest
-    part of a gradient, relative to full BPTT, that is no weighting of its contributions."""
+    """The matrices that gradients show.
+
+    inputs, parameters: ``(T, T)``, the matrix seen through dx and through the parameters' gradients, NaN where nothing
+    can be seen; parameters is None for an unknown cell. leak, parameters_leak: the largest part of a gradient, relative
+    to full BPTT, that is no weighting of its contributions.
+    """
 
     inputs: Array
     parameters: Array | None

@@ -128,7 +128,7 @@ class Law:
     family: str = ""
 
     def unmet(self, asked: Asked) -> str | None:
-        """Why the law cannot be put to the implementation; None if it can."""
+        """Why the law cannot run on the implementation; None if it can."""
         if not isinstance(asked.subject, self.door):
             return _DOORS[self.door]
         if self.door is OneShot and not asked.capabilities.objectives:

@@ -79,7 +79,7 @@ def _is_regular(file: Path) -> bool:
 
 
 def check(**asked: Path | None) -> None:
-    """Look at the files that options ask for, by option.
+    """Look at the files that options name, by option.
 
     Raises OSError if one cannot be written, and ValueError if there is one that such an option did not write.
     """

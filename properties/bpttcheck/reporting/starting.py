@@ -156,7 +156,7 @@ def _of_tensors(code: Code, library: str, variables: Mapping[str, str]) -> str:
     if not flat or len({tuple(a.shape[:2]) for a in streams.values()}) > 1 or ("x" in streams and len(streams) > 1):
         raise ValueError(
             f"{adapter} hands {code.name} a mapping of parameters, streams (T, B, ...) by name, of which none is x, or "
-            "x alone, and a mapping `states` of arrays (B, ...); write a function around it that takes these"
+            "only x, and a mapping `states` of arrays (B, ...); write a function around it that takes these"
         )
     sizes = f', sizes={{"D": ({streams["x"].shape[2]},)}}' if "x" in streams else ""
     shapes = {

@@ -136,12 +136,12 @@ class Result:
 
     @property
     def in_part(self) -> list[tuple[str, str]]:
-        """What of the arrays was not tested: a label and a sentence each."""
+        """The parts that were not tested, each with a label and a sentence."""
         found = []
         if self.status == "passed" and self.dead:
             found.append(("in part vacuous", f"nothing above rounding was seen in {', '.join(self.dead)}"))
         if self.status not in ("skipped", "unfinished") and self.left_out:
-            said = f"gradients of {', '.join(self.left_out)} are meant to differ, as is declared, and are left out"
+            said = f"gradients of {', '.join(self.left_out)} differ on purpose, as you declared, and are left out"
             found.append(("in part", said))
         if self.status == "passed" and self.sees:
             found.append(("in part", f"errors below {self.sees} would not have been seen"))
@@ -154,7 +154,7 @@ class Result:
 
     @property
     def heading(self) -> str:
-        """What its case is: known failures are shown on the case that was drawn."""
+        """The heading of its case: known failures are shown on the case as it was generated."""
         if self.status not in BAD or self.died:
             return "case"
         return "smallest case found before the time was up" if self.cut_short else "smallest case found"
