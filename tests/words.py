@@ -96,7 +96,7 @@ def prose_of_page(text: str) -> str:
     """A page of Markdown without code, tables of contents and addresses."""
     text = blanked(r"^```.*?^```", text, re.MULTILINE | re.DOTALL)
     text = blanked(r"(?:(?<=\n\n)|\A)(?: {4}.*\n|\n(?= {4}))+", text)
-    return blanked(r"(`+)[^`]+?\1|\]\([^)]*\)|\$[^$]+\$", text)
+    return blanked(r"(`+)[^`]+?\1|\]\([^)]*\)|\$(?! )[^$\n]+\$", text)
 
 
 def in_pages(files: list[Path]) -> Iterator[Found]:

@@ -61,7 +61,7 @@ def _rows(T: int, analyses: Sequence[Analysis]) -> Iterator[tuple[str, list[str]
     yield "  fitted to dh_t/dh_s", [f"{a.rate:.4f}" for a in analyses]
     gates = ["" if a.gate_rate is None else f"{a.gate} {a.gate_rate:.4f}" for a in analyses]
     bounds = ["" if a.bound is None else f"{a.bound:.4f}" for a in analyses]
-    yield from [("  through only the gates", gates)] * any(gates)
+    yield from [("  through the gates only", gates)] * any(gates)
     yield from [("  bound, ||W_hh|| max|phi'|", bounds)] * any(bounds)
     yield "[bold]lags in float32[/]", []
     yield "  memory horizon", [_lag(a.horizon) for a in analyses]
@@ -142,7 +142,7 @@ def draw_analyses(picture: Any, name: str, setting: Setting, analyses: Sequence[
     if any(a.bound is not None for a in analyses):
         panels["norms"].plot([], [], color=_GREY, linestyle=":", label=r"bound, $\|W_{hh}\|$ to the power of the lag")
     if gated:
-        panels["norms"].plot([], [], color=_GREY, linestyle="--", label="only gates: product of f or z")
+        panels["norms"].plot([], [], color=_GREY, linestyle="--", label="gates only: product of f or z")
     picture.legend(loc="outside lower center", ncols=5, frameon=False)
     picture.suptitle(f"{name}: {_told(setting)}")
 
