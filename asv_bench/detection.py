@@ -311,8 +311,8 @@ def table(found: Sequence[Seen]) -> list[str]:
         lines += [
             f"The diagnosis names {len(found) - len(unnamed)} of them (not {', '.join(unnamed) or 'any other'}). "
             f"If the correct fault is removed from its list, it names {sum(bool(s.wrong_names) for s in found)} of "
-            f"them incorrectly. For {sum(bool(s.partly) for s in found)} of them it then says that one or two other faults "
-            "explain only the simplest problem, and that there are further mistakes.",
+            f"them incorrectly. For {sum(bool(s.partly) for s in found)} of them it then says that one or two other "
+            "faults explain only the simplest problem, and that there are further mistakes.",
             "",
         ]
     accusers = false_alarms_of_peers()
