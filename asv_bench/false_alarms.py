@@ -32,7 +32,7 @@ import click
 import numpy as np
 from rich.progress import Progress
 
-from bpttcheck import LAWS, Implementation, judge
+from bpttcheck import LAWS, CustomCell, Implementation, judge
 from bpttcheck.cases.drawing import Draw, draw_case
 from bpttcheck.cases.kinks import near_kink
 from bpttcheck.cases.realising import realise
@@ -115,7 +115,8 @@ def run_batch(target: str, cell: str, dtype: str, number: int) -> dict[str, Any]
 
 
 def measured_together(asked: Asked, draw: Draw, rng: np.random.Generator, most: int) -> list[Trial]:
-    """Trials of as many cases as may be measured at once, of one size, with the same lengths, resets and tokens."""
+    """Trials of as many cases as may be measured at once, of one size, with the same lengths, resets and tokens. Those
+    of a cell that the reference does not know are measured one by one."""
     size = (draw.T * draw.B + 4 * draw.H) * (draw.D + draw.H)
     seeds = rng.integers(2**32, size=min(most, TOGETHER, max(1, LARGEST // size)))
     problems = [realise(replace(draw, seed=int(seed)), *asked.place) for seed in seeds]
@@ -125,7 +126,7 @@ def measured_together(asked: Asked, draw: Draw, rng: np.random.Generator, most: 
         same = replace(case, x=x, lengths=first.lengths, resets=first.resets, objective=None, truncation=Full())
         if case.sizes == first.sizes and not near_kink(same):
             trials.append(Trial(asked.subject, asked.capabilities, same, cotangents, replicates=FEW))
-    if trials:
+    if trials and not isinstance(asked.cell, CustomCell):
         measure_together(trials)
     return trials
 
