@@ -51,20 +51,8 @@ HABITS = (
 )
 
 UNFINISHED = {
-    "docs/any-language.md",
-    "docs/api.md",
-    "docs/boundaries.md",
-    "docs/detection.md",
     "docs/false-alarms.md",
-    "docs/how-it-works.md",
-    "docs/in-ci.md",
     "docs/matrix.md",
-    "docs/modern.md",
-    "docs/numpy-lstm.md",
-    "docs/performance.md",
-    "docs/remedies.md",
-    "docs/strategies.md",
-    "docs/your-own.md",
 }  # pages that are still to be rewritten
 
 

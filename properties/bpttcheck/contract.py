@@ -194,9 +194,9 @@ class Capabilities:
             if not isinstance(rule, type):
                 raise ValueError(f"truncations must hold classes such as Regular; there is {rule!r}")
         if {"y", "last"} <= {*self.outputs}:
-            raise ValueError("outputs must hold y, of all steps, or last; there are both")
+            raise ValueError("outputs must hold y, of all steps, or last, not both")
         if not self.cells or not self.dtypes:
-            raise ValueError("cells and dtypes must hold at least one each")
+            raise ValueError("cells and dtypes must not be empty")
         if self.reduction not in _REDUCTIONS:
             raise ValueError(f"reduction must be one of {', '.join(_REDUCTIONS)}; it is {self.reduction!r}")
         default = self.default_initial
@@ -205,7 +205,7 @@ class Capabilities:
         if self.clips is not None and not _is_bound(self.clips):
             raise ValueError(f"clips must be 'value' or 'norm' and a positive number; they are {self.clips!r}")
         if self.clips is not None and self.objectives:
-            raise ValueError("clips are of a pullback: nothing is known of them in the gradients of an objective")
+            raise ValueError("clips describe a pullback: an implementation with objectives cannot declare them")
         if self.resets_to not in ("zeros", "initial"):
             raise ValueError(f"resets_to must be 'zeros' or 'initial'; it is {self.resets_to!r}")
         if self.biases not in (0, 1, 2):

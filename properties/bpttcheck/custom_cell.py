@@ -202,7 +202,9 @@ def inside(domain: Domain | None, array: Array) -> Array:
     assert callable(domain)
     found = np.asarray(domain(array))
     if found.shape != array.shape or not np.all(np.isfinite(found)):
-        raise ValueError(f"a domain took numbers of shape {array.shape} to shape {found.shape}, or not to finite ones")
+        raise ValueError(
+            f"a domain turned numbers of shape {array.shape} into {found.shape}, or into numbers that are not finite"
+        )
     return found.astype(array.dtype)
 
 

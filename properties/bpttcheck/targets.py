@@ -87,7 +87,7 @@ def object_of(target: str, folder: Path = Path()) -> tuple[Any, Mapping[str, Any
         module, colon, name = place.rpartition(":")
         if not colon:
             if place.endswith(".py"):
-                raise TargetError(f"{place} needs the name of what is in it, too: {place}:MyRNN")
+                raise TargetError(f"{place} needs the name of an object in it: {place}:MyRNN")
             others = "package.module:object nor path/to/file.py:object nor exec:command"
             near = did_you_mean(place, [*BUILT_IN, *(entry.name for entry in offered())])
             raise TargetError(f"{place!r} is neither a name of `bpttcheck targets` nor {others}{near}")
@@ -145,7 +145,7 @@ def _fault(fault_id: str) -> Implementation:
     for fault in FAULTS:
         if fault.id == fault_id:
             return Faulty(fault)
-    near = did_you_mean(fault_id, (fault.id for fault in FAULTS))
+    near = did_you_mean(fault_id, [fault.id for fault in FAULTS])
     raise TargetError(f"there is no fault {fault_id!r} in the list of `bpttcheck faults`{near}")
 
 

@@ -263,7 +263,7 @@ def test_a_module_takes_streams_and_resets(slip):
 def test_a_module_is_no_function_and_no_factory():
     from bpttcheck.adapters.torch_module import TorchModule
 
-    with pytest.raises(ValueError, match="TorchFunction takes no module; Linear is one for TorchModule"):
+    with pytest.raises(ValueError, match="TorchFunction takes no module; Linear needs TorchModule"):
         operator(torch.nn.Linear(2, 2), cell=SUM)
     with pytest.raises(ValueError, match=r"from \(D, H\) to a module; this is a Linear"):
         TorchModule(torch.nn.Linear(2, 2))

@@ -87,7 +87,7 @@ def test_the_order_of_gates_is_named(cell, taken):
     ("times-steps", "W_hh", "T times as large"),
     ("divide-by-wrong-axis", "W_hx", "1/B times as large"),
     ("two-bias-double-step", "b_hh[gate f]", "twice as large"),
-    ("negated", "x", "of the wrong sign"),
+    ("negated", "x", "of the opposite sign"),
     ("second-bias-zero", "b_hh", "zero"),
 ])  # fmt: skip
 def test_a_simple_factor_is_named_without_the_fault(fault_id, block, factor):

@@ -115,6 +115,6 @@ def _keras_on(backend: str) -> Any:
     if keras.config.backend() != backend:
         raise ImportError(
             f"Keras runs on {keras.config.backend()} in this process, and one process cannot test it on two backends; "
-            "give each a command of its own"
+            "run each in its own command"
         )
     return keras

@@ -79,7 +79,7 @@ class StepFunction:
         name = getattr(step, "__name__", "step")
         self.name = f"the step {name}"
         if "lengths" in declared.get("inputs", ()):
-            raise ValueError(f"{self.name} is one of single steps, which know nothing of the lengths of rows")
+            raise ValueError(f"{self.name} runs single steps, and cannot take the lengths of rows")
         own: Cell | CustomCell
         if isinstance(cell, str):
             own = cell_of(cell or name, None, parameters=parameters or (lambda D, H: {}), states=states, width=width)
@@ -204,13 +204,13 @@ class StepFunction:
         if abs(by_complex_step - narrow) > 1e-3 * abs(narrow) + 8 * abs(middle - narrow):
             raise ValueError(
                 f"the complex step gives {by_complex_step:.6g} where a difference gives {narrow:.6g}: {self.name} uses "
-                "a function that is not one of complex numbers, such as np.abs, or has a kink here"
+                "a function that does not support complex numbers, such as np.abs, or has a kink here"
             )
         chained = sum(np.sum(moves[name] * array) for name, array in named(gradients).items())
         aside = isinstance(case.cell, CustomCell) and case.cell.without_cotangent
         if not aside and abs(chained - by_complex_step) > 1e-3 * abs(narrow) + 8 * abs(middle - narrow):
             raise ValueError(
-                f"the derivatives of {self.name}, taken row by row, do not add up to the derivative of all rows:  "
+                f"the derivatives of {self.name}, taken row by row, do not add up to the derivative of all rows: "
                 "a row of what it returns must depend on the same row of what it is given, and on no other"
             )
 

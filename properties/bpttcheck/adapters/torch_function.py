@@ -63,7 +63,7 @@ class TorchFunction(TorchSubject):
     ) -> None:
         super().__init__(device, autocast)
         if isinstance(function, nn.Module):
-            raise ValueError(f"TorchFunction takes no module; {type(function).__name__} is one for TorchModule")
+            raise ValueError(f"TorchFunction takes no module; {type(function).__name__} needs TorchModule")
         self.name = name or getattr(function, "__name__", "function")
         self._function, self._has_parameters = function, cell.parameters is not CustomCell.parameters
         first = int(self._has_parameters)

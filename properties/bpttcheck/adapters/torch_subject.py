@@ -53,7 +53,7 @@ class TorchSubject:
     def __init__(self, device: str = "cpu", autocast: bool = False) -> None:
         self.device, self._autocast = torch.device(device), autocast
         if self.device.type == "cuda" and not torch.cuda.is_available():
-            raise TargetError(f"device {device} was asked for, and torch {torch.__version__} finds no CUDA device")
+            raise TargetError(f"device {device} was requested, but torch {torch.__version__} finds no CUDA device")
         if self.device.type != "cpu":
             self.jvp = None  # type: ignore[method-assign, assignment]
         torch.backends.cudnn.allow_tf32 = False

@@ -99,7 +99,7 @@ class CaseFile:
         given = any("cotangent." in name for name in arrays)
         cotangents = Cotangents(y, tree("cotangent.", "final.", ends) if given else None)
         if arrays:
-            raise ValueError(f"{self.path} has {', '.join(sorted(arrays))}, which {cell.name} has not")
+            raise ValueError(f"{self.path} has {', '.join(sorted(arrays))}, which {cell.name} does not have")
         if beyond := capabilities.undeclared(case):
             raise ValueError(f"{self.path} has {beyond}, which the target does not declare")
         return Held(case, cotangents, D, H)
@@ -139,7 +139,7 @@ class CaseFile:
             if all(there.get(n) == s for n, s in {**found["streams"], **found["parameters"]}.items()):
                 return D, H
         said = ", ".join(f"{name} {shape}" for name, shape in there.items())
-        raise ValueError(f"{self.path} does not hold what {cell.name} takes in shapes that fit: {said}")
+        raise ValueError(f"the arrays in {self.path} do not fit {cell.name}: {said}")
 
     def _input(self, arrays: Named) -> Array:
         """The input, taken out of the arrays. Raises ValueError."""
@@ -149,8 +149,8 @@ class CaseFile:
             raise ValueError(f"{self.path} must hold x, (T, B, D) or tokens (T, B); it has {has}")
         if x.dtype.kind not in ("iu" if x.ndim == 2 else "f"):
             raise ValueError(
-                f"x in {self.path} has shape {x.shape} and holds {x.dtype}: tokens (T, B) are of an integer dtype,"
-                " and x (T, B, D) is of a floating one"
+                f"x in {self.path} has shape {x.shape} and holds {x.dtype}: tokens (T, B) need an integer dtype,"
+                " and x (T, B, D) needs a floating one"
             )
         if not x.size:
             raise ValueError(f"x in {self.path} has shape {x.shape}: there is nothing in it")
@@ -217,5 +217,5 @@ def _read(path: Path) -> Named:
     if odd := [name for name, array in arrays.items() if array.dtype.kind not in "biuf"]:
         raise ValueError(f"{', '.join(odd)} in {path} must hold real numbers")
     if odd := [name for name, array in arrays.items() if not np.all(np.isfinite(array))]:
-        raise ValueError(f"{', '.join(odd)} in {path} is not finite in each place")
+        raise ValueError(f"{', '.join(odd)} in {path} must be finite")
     return arrays

@@ -59,7 +59,7 @@ from bpttcheck.workers import Workers, workers
     help="Only this case: an .npz file with x and weights, and perhaps initial states, lengths, cotangents.",
 )
 @click.option("--against", metavar="TARGET", default="", shell_complete=completion.targets,
-              help="The target whose numbers are right, in place of the reference.")  # fmt: skip
+              help="The target whose numbers are correct, in place of the reference.")  # fmt: skip
 @options.seed
 @click.option("--derandomize", is_flag=True, help="The same cases on every run: --seed 0, for CI.")
 @click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write every result here.")

@@ -65,14 +65,14 @@ class Diagnosis:
         if self.moody and not self.names:
             return (
                 "the same problem has other numbers when it is put again: something is left behind by one call for the "
-                "next, and which arrays are wrong changes with it"
+                "next, and which arrays are incorrect changes with it"
             )
         if not self.wrong and not self.flags:
             right = "the gradients of fresh problems are the derivatives of the forward pass"
             if not self.right:
                 right = "nobody knows the numbers of a single call"
             elif not self.own:
-                right = "outputs and gradients of fresh problems are right"
+                right = "outputs and gradients of fresh problems are correct"
             return (
                 f"{right}: look at what the law does after the first call, and at what the failing case has that they "
                 "have not."
@@ -85,13 +85,13 @@ class Diagnosis:
                 return f"array by array the numbers come from {both}: mend one, and run again; {self._where()}."
             said = f"the same numbers come from the planted fault {' or '.join(named)}"
             if self.more:
-                said = f"at the smallest case {said}, but more is wrong elsewhere: mend that, and run again"
+                said = f"at the smallest case {said}, but more is incorrect elsewhere: mend that, and run again"
             return f"{said}; {self._where()}."
         if self.clipped:
             return f"gradients are {self.clipped}; {self._where()}."
         lags = f" {self.lags}" if self.lags else ""
         right = ", ".join(in_short(self.right)) or "nothing"
-        return f"no planted fault gives these numbers; {self._where()}; right: {right}.{lags}"
+        return f"no planted fault gives these numbers; {self._where()}; correct: {right}.{lags}"
 
     def _where(self) -> str:
         by_factor: dict[str, list[str]] = {}
@@ -103,7 +103,7 @@ class Diagnosis:
         where = f"with {self.level}"
         if self.level == FAILED:
             where = f"at {FAILED}" + f", and at fresh problems from {self.simplest!r} on" * (self.simplest != FAILED)
-        return f"{where}, wrong: {'; '.join(parts)}"
+        return f"{where}, incorrect: {'; '.join(parts)}"
 
 
 def in_short(blocks: Sequence[str]) -> list[str]:

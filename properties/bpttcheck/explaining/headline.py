@@ -51,9 +51,9 @@ def together(broken: Sequence[Result], passed: Collection[str]) -> str:
     if ids & _LINEAR:
         return "the pullback is not linear in the cotangents: look for clipping, or for a guard against large numbers"
     if families == {"randomized"}:
-        return "truncation by a rule is right: look at how links are drawn and weighted"
+        return "truncation by a rule is correct: look at how links are drawn and weighted"
     if families <= {"truncation", "xray", "randomized"}:
-        return "full BPTT is right: look at where the truncation cuts, and at what crosses a cut"
+        return "full BPTT is correct: look at where the truncation cuts, and at what crosses a cut"
     if families == {"batch"}:
         return "rows are not kept apart"
     if families == {"padding"}:
@@ -65,7 +65,7 @@ def together(broken: Sequence[Result], passed: Collection[str]) -> str:
             "the forward pass belongs to another cell, and the gradients are its derivatives: compare the conventions"
         )
     if "pullback-reference" in ids and "forward-reference" in passed:
-        return "the forward pass is right, and the gradients are not its derivatives"
+        return "the forward pass is correct, and the gradients are not its derivatives"
     return ""
 
 

@@ -102,7 +102,7 @@ class Xray(Seen):
         seen = {"inputs": said_of(self.full.inputs, self.full.leak, None, "")}
         if self.full.parameters is not None:
             seen["parameters"] = said_of(self.full.parameters, self.full.parameters_leak, None, "")
-        return "full BPTT, with no truncation, is wrong already: " + ", ".join(
+        return "full BPTT, with no truncation, is incorrect already: " + ", ".join(
             f"through {what} {words}" for what, words in seen.items()
         )
 
@@ -240,7 +240,7 @@ def _by_parameters(case: Case, rows: list[Named], C: Array, least: float) -> tup
 def xray_of_a_rule(
     subject: Implementation, cell: Cell | CustomCell, laws: Sequence[str]
 ) -> tuple[Xray | None, Strategy]:
-    """An X-ray of a truncation that is wrong where full BPTT is right, and that truncation; None if there is none.
+    """An X-ray of a truncation that is wrong where full BPTT is correct, and that truncation; None if there is none.
 
     laws: those that are broken. Of the kinds that they name, or of all if no law of truncation names its kind.
     """

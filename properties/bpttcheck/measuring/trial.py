@@ -182,9 +182,13 @@ class Trial(Answers):
         except Refused as error:
             if self.against is self.subject:
                 raise
-            raise AdapterError(f"{self.against.name}, which is to be right: {error}") from error
+            raise AdapterError(f"{self.against.name}, which others are compared with: {error}") from error
         except (AdapterError, Violation) as error:
-            who = "its own float64" if self.against is self.subject else f"{self.against.name}, which is to be right"
+            who = (
+                "its own float64"
+                if self.against is self.subject
+                else f"{self.against.name}, which others are compared with"
+            )
             raise AdapterError(f"{who}: {error}") from error
 
     def error_of_product(self) -> float:

@@ -95,7 +95,7 @@ def _check(option: str, file: Path) -> None:
     if not there:
         file.unlink()
     elif (begins := _beginning(file)) and not begins.startswith(_BEGINS[option]):
-        raise ValueError(f"{file} is there and is nothing that --{option} wrote: name another file, or remove it")
+        raise ValueError(f"{file} exists, and --{option} did not write it: name another file, or remove it")
 
 
 def _beginning(file: Path) -> str:

@@ -52,7 +52,7 @@ def _verdict(results: Sequence[Result], interrupted: bool) -> str:
         said = "Nothing was proved"
     else:
         said = f"Broken: {', '.join(sorted(bad))}" if bad else "No law that was asked is broken"
-        said += f"; right, as far as was asked: {', '.join(sorted(good))}" if bad and good else ""
+        said += f"; correct, as far as was tested: {', '.join(sorted(good))}" if bad and good else ""
     return f"Interrupted. {said} so far" if interrupted else said
 
 

@@ -214,7 +214,7 @@ def _called(name: str, made: Any, sizes: list[int]) -> tuple[dict[str, tuple[int
             f"{name} returns its states as a {type(states).__name__}: TorchModule takes y and a mapping of arrays "
             "(B, ...), such as {'h': h}; write a module around it that returns this"
         )
-    raise ValueError(f"{name} cannot be called with only x, (T, B, D):  {'; '.join(reasons)}")
+    raise ValueError(f"{name} cannot be called with only x, (T, B, D): {'; '.join(reasons)}")
 
 
 def _adapter(code: Code, adapter: str, cell: str, body: str) -> str:

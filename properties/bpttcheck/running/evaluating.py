@@ -75,7 +75,7 @@ def _evaluate(law: Law, trial: Trial) -> Finding:
         return Finding(violation=str(violation))
     except (ValueError, IndexError, KeyError, TypeError, AttributeError, AssertionError) as error:
         said = f"{type(error).__name__}: {error}"
-        return Finding(violation=f"what the implementation returned does not fit together:  {said}")
+        return Finding(violation=f"what the implementation returned does not fit together: {said}")
     except Refused as refusal:
         return Finding(refused=str(refusal))
     if law.over_cases is not None:

@@ -45,7 +45,7 @@ def introduce(subject: Implementation, target: str, asked: Question, in_detail: 
     """
     declared, own = capabilities_of(subject), asked.own()
     if own.sizes and own.case:
-        raise ValueError("--case has sizes of its own: leave out --sizes")
+        raise ValueError("--case has its own sizes: leave out --sizes")
     if own.against:
         require(own.against, "be what others are compared with", inputs=(), outputs=(), gradients=())
     fitting, unfit = {}, []
@@ -56,9 +56,9 @@ def introduce(subject: Implementation, target: str, asked: Question, in_detail: 
             if own.case is not None:
                 own.case.holds(cell, share.dtype, drawing)
             if own.against and cell.name not in {other.name for other in capabilities_of(own.against).cells}:
-                raise ValueError(f"{own.against.name}, which is to be right, has no cell {cell.name}")
+                raise ValueError(f"{own.against.name}, which others are compared with, has no cell {cell.name}")
             if own.against and (less := capabilities_of(own.against).lacks(declared, cell)):
-                raise ValueError(f"{own.against.name}, which is to be right, has not {less} of {cell.name}")
+                raise ValueError(f"{own.against.name}, which others are compared with, lacks {less} of {cell.name}")
         except ValueError as error:
             unfit.append(str(error))
             continue

@@ -87,7 +87,7 @@ def read_known_failures(file: Path | None) -> list[KnownFailure]:
         raise ValueError(f"{file} is not TOML: {error}") from error
     entries: Any = written.pop("known-failure", [])
     if written:
-        raise ValueError(f"{file} has {', '.join(written)}; there is nothing in it but [[known-failure]]")
+        raise ValueError(f"{file} has {', '.join(written)}; it may hold only [[known-failure]]")
     return [entry for k, table in enumerate(entries, 1) for entry in _entries(file, k, table)]
 
 

@@ -33,7 +33,7 @@ _EARLY = 4  # cases, in which a law waits for its turn
 _BETWEEN = 64  # cases, after which Hypothesis looks on
 _OF_ALL = 2  # times what one perturbed run allows is about what the largest of eight allows
 _DEATHS, _HANGS = 5, 2  # after which a subject is not asked any more in a cell and dtype
-_DECLINED = "the implementation declares that it takes no such case:  "
+_DECLINED = "the implementation declares that it takes no such case: "
 
 
 def judge(

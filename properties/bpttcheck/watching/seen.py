@@ -136,7 +136,7 @@ class Seen:
         if not rows:
             raise ValueError(f"no call of backward was seen that reaches {trace.name}")
         if not trace.sees_state:
-            raise ValueError(f"the state of {trace.name} was not seen, so that nobody knows where it is cut")
+            raise ValueError(f"the state of {trace.name} was not seen, so it is unknown where it is cut")
         return trace, rounds_of(rows)
 
     def _alike(self) -> list[list[Trace]]:

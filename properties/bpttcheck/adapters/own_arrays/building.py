@@ -119,11 +119,11 @@ def own_arrays(
     if step_back is None and backward is None and (rate is not None or _is_loss(name, run, arguments, example)):
         cell = cell_of(name, arguments, example, None, domains or {}, **said)
         if lengths or resets:
-            raise ValueError("lengths and resets are not handed to a loss: test the run below it")
+            raise ValueError("a loss takes no lengths and no resets: test the run inside it")
         how = {"clip": clip, "rate": rate, "knobs": truncation or {}, "weights": loss_weights}
         return OwnLoss(cell, run, arguments, example, **how, **declared)
     if clip is not None or rate is not None or loss_weights:
-        raise ValueError("clip, rate and loss_weights go with a loss; this function returns none")
+        raise ValueError("clip, rate and loss_weights belong to a loss; this function returns no loss")
     returned = found(name, run, arguments, example, fixed)
     cell = cell_of(name, arguments, example, returned.y, domains or {}, **said)
     how = {"knobs": truncation or {}, "lengths": lengths, "resets": resets}
