@@ -5,7 +5,7 @@ import pytest
 from .words import HABITS, ROOT, UNFINISHED, everywhere, habits_in, in_code, in_pages
 
 MET = {
-    "Laws put shorter pieces to the case, and each is put to the reader.": "runs on",
+    "It puts each target of the run to all laws, and each case is put to it.": "runs on",
     "The subject is called again.": "implementation",
     "Cells are judged one after the other, and it judges them.": "test",
     "A trial begins.": "run",

@@ -22,7 +22,7 @@ class Habit(NamedTuple):
 
 
 HABITS = (
-    Habit(r"\bput to\b|\bputs? (?:it|them|\w+ \w+) to (?:the |all )?laws?\b", "runs on, or is tested with"),
+    Habit(r"\bput to\b|\bputs? [^.;:]*\bto (?:the |all )?laws?\b", "runs on, or is tested with"),
     Habit(r"\bsubjects?\b(?! ?[=:)}]|, ?(?:$|\w+[,)]))", "implementation, or your implementation"),
     Habit(r"\bjudg(?:ed?|es|ing|ements?)\b", "test, check or compare"),
     Habit(r"(?<!: )\btrials?\b(?! ?[:.])", "run"),

@@ -56,13 +56,13 @@ def matrix(
     scheduler: str | None,
     timeout: float,
 ) -> None:
-    """Test each TARGET on its own, and show all side by side.
+    """Test each TARGET in its own process, and show all side by side.
 
-    Each has a process of its own. A TARGET is what `bpttcheck verify` takes, or a file NAME.json that
-    `bpttcheck verify --json` wrote, perhaps elsewhere. Without one: all built-in targets whose library is installed.
+    A TARGET is a target of `bpttcheck verify`, or a file NAME.json that `bpttcheck verify --json` wrote, perhaps on
+    another machine. Without one: all built-in targets whose library is installed.
 
     Exit status: 0 no law failed, except for known failures; 1 a law failed, or a known failure matches nothing; 2 a
-    target or the command is at fault; 3 the reference is in doubt; 130 interrupted.
+    target or the command has an error; 3 the reference is in doubt; 130 interrupted.
     """
     chosen = list(dict.fromkeys(targets or installed()))
     files = [target for target in chosen if target.endswith(".json")]
