@@ -2,7 +2,7 @@
 
 import pytest
 
-from .words import HABITS, ROOT, UNFINISHED, everywhere, habits_in, in_code, in_pages
+from .words import HABITS, ROOT, UNFINISHED, everywhere, habits_in, in_code, in_pages, in_templates
 
 MET = {
     "It puts each target of the run to all laws, and each case is put to it.": "runs on",
@@ -92,3 +92,9 @@ def test_lint_runs_the_check():
     assert (
         "    python tests/words.py\n" in (ROOT / "tox.ini").read_text().split("[testenv:lint]")[1].split("[testenv")[0]
     )
+
+
+def test_words_of_templates_count(tmp_path):
+    page = tmp_path / "page.html.jinja"
+    page.write_text('<style>\n.subject { }\n</style>\n<p class="subject">{{ subject }} a <b>subject</b></p>\n')
+    assert [(habit.line, habit.words) for habit in in_templates([page])] == [(4, "subject")]

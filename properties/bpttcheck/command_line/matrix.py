@@ -111,7 +111,7 @@ def _judge(console: Console, targets: Sequence[str], work: Work, jobs: int, runs
         (record,) = run.targets
         runs[record.target] = run
         said = " ".join([summary(record.results)] * bool(record.results) + record.errors)
-        console.print(f"{record.target}: {said or 'nothing was asked'}", markup=False, highlight=False)
+        console.print(f"{record.target}: {said or 'nothing ran'}", markup=False, highlight=False)
 
     try:
         said = f"{len(targets)} targets, seed {work.asked.seed}, {work.asked.cases}"
