@@ -94,7 +94,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 
 class Targets(pytest.Directory):
-    """The root of all laws: a directory by its name alone, for ids that begin with ``bpttcheck::``."""
+    """The root of all laws: a directory only by its name, for ids that begin with ``bpttcheck::``."""
 
     def collect(self) -> Iterator[pytest.Collector]:
         from bpttcheck.reporting.checks import Sitting

@@ -1,6 +1,6 @@
-"""What an implementation of BPTT must offer to be tested, and the frozen data that it is given.
+"""The interface of an implementation of BPTT, and the frozen data that it is given.
 
-There are two doors, and an implementation has at least one of them:
+There are two interfaces, and an implementation has at least one of them:
 
     vjp(case)                  outputs now, a pullback for later: for layers and differentiable functions
     loss_and_gradients(case)   an objective and its gradients in one go: for training loops that own their loss
@@ -37,7 +37,7 @@ def states_of(declared: Collection[str], kind: str, states: Iterable[str]) -> tu
 
 
 def _beyond(declared: Collection[str], known: set[str]) -> list[str]:
-    """What is declared and is none of the ``known``, nor one of their states, such as "initial.h"."""
+    """The declared names that are not ``known``, nor one of their states, such as "initial.h"."""
     return [n for n in declared if n not in known and n.split(".")[0] not in known & {"initial", "final"}]
 
 

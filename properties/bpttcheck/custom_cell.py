@@ -251,7 +251,7 @@ def room(domain: Domain | None, array: Array) -> Array | float:
 
 
 def of_sizes(function: Callable[..., Any], D: int, H: int) -> Any:
-    """What a function says that takes D and H, or H alone."""
+    """The result of a function that takes D and H, or only H."""
     needed = [
         p
         for p in signature(function).parameters.values()

@@ -46,7 +46,7 @@ def installed() -> list[str]:
 
 
 def offered() -> list[EntryPoint]:
-    """What installed libraries offer, by name."""
+    """The targets that installed libraries offer, by name."""
     return sorted(entry_points(group=GROUP), key=lambda entry: entry.name)
 
 
@@ -79,7 +79,7 @@ def load(target: str, folder: Path = Path()) -> Implementation:
 
 
 def object_of(target: str, folder: Path = Path()) -> tuple[Any, Mapping[str, Any]]:
-    """What a name stands for, as `load` takes it, and what its module holds. Raises TargetError."""
+    """The object that a name stands for, as `load` takes it, and the names of its module. Raises TargetError."""
     if target in BUILT_IN:
         module, name, _ = BUILT_IN[target]
     else:
@@ -98,7 +98,7 @@ def object_of(target: str, folder: Path = Path()) -> tuple[Any, Mapping[str, Any
 
 @contextmanager
 def _in_words(target: str) -> Iterator[None]:
-    """What is raised while a target is imported or made is a TargetError."""
+    """Exceptions while a target is imported or made become a TargetError."""
     try:
         yield
     except (TargetError, KeyboardInterrupt):

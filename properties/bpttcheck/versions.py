@@ -13,7 +13,7 @@ _NAMED_ANYWAY = {"bpttcheck", "bpttref", "numpy"}
 
 
 def own_version() -> str:
-    """That of bpttcheck; words where it runs from a checkout that is not installed."""
+    """The version of bpttcheck; words if it runs from a checkout that is not installed."""
     try:
         return version("bpttcheck")
     except PackageNotFoundError:
@@ -21,7 +21,7 @@ def own_version() -> str:
 
 
 def versions() -> dict[str, str]:
-    """What takes part in every result, for the JSON of any command."""
+    """The versions that take part in every result, for the JSON of any command."""
     return {"bpttcheck": own_version(), "numpy": np.__version__, "python": platform.python_version()}
 
 

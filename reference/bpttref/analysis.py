@@ -56,7 +56,7 @@ def sizes(J: Array, U: Array, dy: Array) -> Sizes:
 
 def products(J: Array) -> tuple[Array, Array]:
     """Of the product of the last k of ``J (T, n, n)``, in row k - 1: base-2 logarithms of the singular values and of
-    the eigenvalues' moduli, ``(T, n)`` each, in descending order. What rounding hides is NaN."""
+    the eigenvalues' moduli, ``(T, n)`` each, in descending order; NaN where rounding hides them."""
     T, n, _ = J.shape
     singular, moduli = np.full((2, T, n), np.nan)
     product, exponent = np.eye(n), 0
@@ -72,7 +72,7 @@ def products(J: Array) -> tuple[Array, Array]:
 
 def gate_products(gates: Array) -> Array:
     """The triangle of the largest, over units, product of ``gates (T, H)`` over the steps s+1 ... t: what the path
-    through the gates alone lets pass, the norm of a product of diagonal matrices."""
+    through only the gates lets pass, the norm of a product of diagonal matrices."""
     T = len(gates)
     triangle, logs = np.full((T, T), np.nan), _log2(gates)
     path = np.zeros_like(logs)

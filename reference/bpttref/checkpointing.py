@@ -1,6 +1,6 @@
 """The same pullback from O(sqrt T) states: keep the states between pieces, run each piece again when it is needed.
 
-With pieces of about sqrt(T) steps the memory is that of sqrt(T) states and one piece's tape, for one more forward
+With pieces of about sqrt(T) steps the memory is sqrt(T) states and one piece's tape, for one more forward
 pass (Chen et al., 2016, "Training deep nets with sublinear memory cost", with one level of checkpoints).
 """
 

@@ -11,7 +11,7 @@ over the steps t and the rows b of the batch, with
 
 ``scale`` = 1/T is the book's mean over time (D2L 9.7.1). Rows of different lengths need no more: what lies behind the
 end of a row has the weight 0, and the scale says what a mean divides by. An objective works on any stretch of steps:
-the objective of the whole sequence is the sum of those of its chunks.
+the objective of the whole sequence is the sum of the objectives of its chunks.
 """
 
 from collections.abc import Mapping
@@ -162,7 +162,7 @@ class Objective:
         return Evaluated(loss, project(do, self.W_qh), readout)
 
     def _factors(self, steps: slice, L: int, B: int) -> Array:
-        """What the losses of L steps are multiplied by: ``(L, B)``, or ``(L, 1)`` where it is the same for all rows."""
+        """The factors of the losses of L steps: ``(L, B)``, or ``(L, 1)`` where it is the same for all rows."""
         weights = np.ones(L) if self.weights is None else self.weights[steps]
         if weights.shape not in ((L,), (L, B)):
             raise ValueError(f"the loss takes weights {(L,)} or {(L, B)} for these steps, not {weights.shape}")

@@ -1,4 +1,4 @@
-"""Keras's layers, SimpleRNN (tanh, relu), LSTM and GRU; stacked, Bidirectional, masked. What its backends share.
+"""Keras's layers, SimpleRNN (tanh, relu), LSTM and GRU; stacked, Bidirectional, masked; the base of its backends.
 
 Conventions: batch-major; kernels (D, G*H) with gates i, f, c, o and z, r, h; states [h] or [h, c], those of a second
 direction behind those of the first; h' = z h + (1 - z) n. One bias, except for GRU(reset_after=True), which has two as
@@ -75,7 +75,7 @@ class KerasLayers:
         return ops.swapaxes(y, 0, 1), tuple(final)
 
     def _directed(self, sequence: Any) -> Any:
-        """What a layer gets in place of a batch-major sequence: reversed, if the layer goes backwards."""
+        """The argument of a layer in place of a batch-major sequence: reversed, if the layer goes backwards."""
         return self._keras.ops.flip(sequence, axis=1) if self._backwards else sequence
 
     def _layer(self, cell: Cell, directions: Any, x: Any) -> Any:

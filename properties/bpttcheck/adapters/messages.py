@@ -17,7 +17,7 @@ _SHOWN = 60  # bytes of what is not a header
 
 
 class Malformed(Exception):
-    """What a program wrote is not a message; the sentence goes on after "the program"."""
+    """The output of a program is not a message; the sentence goes on after "the program"."""
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@
     function(parameters, ...)                  a function of parameters has them first
     function(..., lengths=.., resets=.., chunk=..)   by name, where they are declared
 
-It returns y and the final states, a mapping; y alone where there are no states to return.
+It returns y and the final states, a mapping; only y if there are no states to return.
 """
 
 import math
@@ -50,7 +50,7 @@ class OwnFunction:
         first: int,
         what: str = "it",
     ) -> None:
-        """given: fields of the capabilities; truncations, where there are none, are those of what runs in pieces.
+        """given: fields of the capabilities; truncations, where there are none, are the rules of what runs in pieces.
         first: how many arguments come before x. what: how a sentence calls what has the parameters.
 
         Raises ValueError, with a sentence, where the function does not take what is declared.

@@ -1,4 +1,4 @@
-"""What adapters on PyTorch share: a forward pass becomes an implementation by torch.autograd, reverse and forward.
+"""The base of adapters on PyTorch: a forward pass becomes an implementation by torch.autograd, reverse and forward.
 
 A `TorchSubject` gives ``unroll``, from parameters and states in the canonical layout. Whatever it does to bring them
 into the library's layout is differentiated with the rest, so that gradients come back in the layout of the case. A
@@ -197,7 +197,7 @@ class TorchSubject:
             return self.unroll(at.cell, parameters, x, states, lengths, **beside)
 
     def _gradients(self, case: Case, at: Case, found: Mapping[str, Any]) -> Gradients:
-        """What was found for the tensors of a case, in arrays; None is zero."""
+        """The results for the tensors of a case, in arrays; None is zero."""
         like = _tensors(at)
         arrays: dict[str, Any] = {
             name: self._array(case, torch.zeros_like(like[name]) if gradient is None else gradient)
@@ -238,7 +238,7 @@ def _leaf(name: str, tensor: Any) -> Any:
 
 
 def _tensors(at: Case) -> dict[str, Any]:
-    """What is differentiated by, by name."""
+    """The differentiated tensors by name."""
     tensors: dict[str, Any] = named(
         Gradients(at.x, at.parameters, at.initial, at.objective.readout if at.objective else None)
     )
@@ -276,7 +276,7 @@ class ModuleSubject(TorchSubject):
         raise NotImplementedError
 
     def parameters(self, module: nn.Module, case: Case) -> Any:
-        """The module's own parameters, nested and named as those of the case."""
+        """The module's own parameters, nested and named as in the case."""
         raise NotImplementedError
 
     def held(self, case: Case, parameters: Any) -> tuple[Any, Any]:

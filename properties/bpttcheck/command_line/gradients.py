@@ -105,7 +105,7 @@ def gradients(
 
 
 def _introduced(subject: Implementation, names: Sequence[str]) -> tuple[str, list[str]]:
-    """Its name, and those of its cells, all or those that are asked for. Raises TargetError."""
+    """Its name, and the names of its cells, all or the chosen ones. Raises TargetError."""
     cells = [cell_named(subject, name) for name in dict.fromkeys(names)] or capabilities_of(subject).cells
     return printable(subject.name), [cell.name for cell in cells]
 

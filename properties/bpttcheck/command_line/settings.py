@@ -1,4 +1,4 @@
-"""What a project repeats: the table ``[tool.bpttcheck]`` of its pyproject.toml, as defaults of a command.
+"""The options that a project repeats: the table ``[tool.bpttcheck]`` of its pyproject.toml, as defaults of a command.
 
 A key is a long option without its dashes, or the name of the arguments. The nearest file upwards that has the table
 counts; files that it names are looked for from its folder.

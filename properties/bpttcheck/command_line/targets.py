@@ -37,7 +37,7 @@ def targets() -> None:
 
 
 def _origin(library: str | None) -> str:
-    """Which version of its library a built-in target would judge, and the extra that installs it."""
+    """Which version of its library a built-in target would test, and the extra that installs it."""
     if library is None:
         return f"bpttcheck {own_version()}"
     extra = f"bpttcheck[{library}]"

@@ -258,7 +258,7 @@ def _examples(examples: int, budget: float) -> int | None:
 
 
 def _seed(seed: int | None, derandomize: bool) -> int:
-    """What the command line says comes before settings. Raises ValueError if it says both."""
+    """The command line comes before settings. Raises ValueError if it has both options."""
     written = click.get_current_context().get_parameter_source
     if {written("seed"), written("derandomize")} == {ParameterSource.COMMANDLINE}:
         raise ValueError("--derandomize is --seed 0: leave out one of them")
@@ -268,7 +268,7 @@ def _seed(seed: int | None, derandomize: bool) -> int:
 
 
 def _sizes(text: str | None) -> dict[str, tuple[int, ...]]:
-    """What ``T=63,64,65,B=4`` says. Raises click.UsageError."""
+    """The sizes in ``T=63,64,65,B=4``. Raises click.UsageError."""
     said = re.findall(r"(?:^|,)([TBDH])=([1-9][0-9]*(?:,[1-9][0-9]*)*)(?=,[TBDH]=|$)", text or "")
     if text is not None and (",".join(map("=".join, said)) != text or len(dict(said)) < len(said) or not said):
         raise click.UsageError(

@@ -1,4 +1,4 @@
-"""What is wrong: the name of a planted fault that gives the implementation's numbers, or else where the error sits.
+"""The mistake: the name of a planted fault that gives the implementation's numbers, or else where the error sits.
 
 A battery of fresh problems, full and truncated, is put to the implementation, to the reference and to the planted
 faults, and to the cell with its gates in each other order. A fault is named only if it repeats the implementation's

@@ -1,4 +1,4 @@
-"""What is said of a cell that fails or raises: laws, the smallest case, a diagnosis, an X-ray, files that show it."""
+"""The message about a cell that fails or raises: laws, the smallest case, a diagnosis, an X-ray, files that show it."""
 
 import shlex
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -61,7 +61,7 @@ class Explanation:
         return self.broken[0]
 
     def cause(self) -> dict[str, str]:
-        """What was found out about the fault, by heading."""
+        """The facts that were found about the fault, by heading."""
         found = {"diagnosis": self.diagnosis} if self.diagnosis else {}
         if self.xray is not None:
             found[f"X-ray of {self.asked}"] = self.xray.triangles(self.asked)

@@ -1,4 +1,4 @@
-"""What wrong gradients are of the right ones: a multiple, or clipped."""
+"""How incorrect gradients differ from the correct ones: by a factor, or clipped."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 

@@ -110,7 +110,7 @@ EARLIER: Mapping[str, Callable[[Case, Cotangents], tuple[Case, Cotangents]]] = {
 
 
 def call_before(what: str, subject: Implementation, case: Case, cotangents: Cotangents) -> None:
-    """Call an implementation, through each door that it has, for one of the problems of `EARLIER`."""
+    """Call an implementation, through each interface that it has, for one of the problems of `EARLIER`."""
     calls, (other, given) = Calls(subject), EARLIER[what](case, cotangents)
     if isinstance(subject, TwoPhase):
         _, pullback = calls.run(other)

@@ -51,7 +51,7 @@ def _planted(fault: Fault, right: Implementation, found: Sequence[Seen]) -> Faul
 
 
 def _numbers(planted: Faulty, seen: Seen) -> Named | None:
-    """What a fault gives on a problem; None where it does not run, or has other arrays than the implementation."""
+    """The results of a fault on a problem; None where it does not run, or has other arrays than the implementation."""
     trial = seen.trial
     try:
         numbers = results_of(Trial(planted, plain(trial.capabilities), trial.case, trial.cotangents))

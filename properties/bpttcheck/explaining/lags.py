@@ -18,7 +18,7 @@ from bpttref import Cell
 
 
 def lags_of(subject: Implementation, right: Implementation, cell: Cell | CustomCell, dtype: str) -> str:
-    """At which lags dx is wrong, for the loss at the last of many steps alone."""
+    """The lags at which dx is incorrect, for only the loss at the last of many steps."""
     capabilities = capabilities_of(subject)
     sizes: dict[str, Any] = {"T": LONG} | {
         n: min(capabilities.sizes.get(n, (size,))) for n, size in (("B", 2), ("D", 3), ("H", 4))

@@ -1,4 +1,4 @@
-"""A problem put to the subject: what came back, what is right, which blocks are wrong."""
+"""A problem that the implementation ran: its results, the correct numbers, and the incorrect blocks."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -160,14 +160,14 @@ def _given(case: Case, cotangents: Cotangents) -> list[Array]:
 
 
 def beside(trial: Trial, right: Implementation) -> Trial:
-    """The trial, tested against what is right."""
+    """The trial, compared with the correct numbers."""
     if not isinstance(right, OwnDerivatives | Reference):
         trial.against = right
     return trial
 
 
 def truth(trial: Trial, right: Implementation, case: Case, cotangents: Cotangents) -> Measured:
-    """What is right for a case, and the scales of error. Raises Refused where that cannot be found out."""
+    """The correct numbers of a case, and the scales of error. Raises Refused if they cannot be found."""
     if not isinstance(right, OwnDerivatives):
         return trial.measure(case, cotangents)[0] if isinstance(trial.subject, TwoPhase) else trial.scored_measured
     if case.truncation != Full():

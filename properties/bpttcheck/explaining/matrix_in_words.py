@@ -9,14 +9,14 @@ CLOSE = 1e-4  # entries are ratios of gradients in float64
 
 
 def said_of(M: Array, leak: float, asked: Strategy | None, cut: str) -> str:
-    """What a matrix is, in words, unless it is none. cut: what explains that."""
+    """A matrix in words, unless it is none. cut: what explains that."""
     if leak > CLOSE:
         return f"no weighting of full BPTT{f': {cut}' if cut else ''}"
     return in_words(M, asked)
 
 
 def in_words(M: Array, asked: Strategy | None = None) -> str:
-    """What a matrix is, in words; a window that is one longer than asked for is counted in transitions."""
+    """A matrix in words; a window that is one longer than requested is counted in transitions."""
     T = len(M)
     transitions = Window(asked.tau + 1) if isinstance(asked, Window) else None
     candidates: list[tuple[str, Array]] = [("full BPTT", weights(Full(), T))]

@@ -16,7 +16,7 @@ from bpttcheck.running.time_limit import USUAL
 
 
 class Again(NamedTuple):
-    """What became of a failure on file. failing: whether it makes the run fail. died: whether the process was lost."""
+    """The outcome of a failure on file. failing: whether it makes the run fail. died: whether the process was lost."""
 
     path: Path
     said: str

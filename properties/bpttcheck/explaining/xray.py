@@ -74,16 +74,16 @@ class Xray(Seen):
         return self.full is None and self.shows(self.declared)
 
     def in_words(self, asked: Strategy) -> str:
-        """What the matrix that is seen through the inputs is."""
+        """The matrix that the inputs show, in words."""
         partly = "a part of the state is cut and another is not" if self.states > 1 and not self.full else ""
         return said_of(self.inputs, self.leak, asked, self.uncut or partly)
 
     def parameters_in_words(self, asked: Strategy) -> str:
-        """What the matrix that is seen through the parameters is; nothing where none is seen."""
+        """The matrix that the parameters show, in words; nothing if they show none."""
         return "" if self.parameters is None else said_of(self.parameters, self.parameters_leak, asked, "")
 
     def triangles(self, asked: Strategy, columns: int = _COLUMNS) -> str:
-        """What was declared next to what is seen, as numbers and in words; below it, where that is too wide."""
+        """The declared matrix next to the seen ones, as numbers and in words; below it, if that is too wide."""
         seen = {"declared": (self.declared, in_words(self.declared)),
                 "seen through x": (self.inputs, self.in_words(asked))}  # fmt: skip
         if self.parameters is not None:

@@ -119,7 +119,7 @@ def long_sequences_stop(correct: Vjp) -> Vjp:
 
 
 def forgets_far_steps(correct: Vjp) -> Vjp:
-    """What lies more than 32 steps back gets no gradient."""
+    """Steps more than 32 steps back get no gradient."""
 
     def faulty(case: Case) -> tuple[Outputs, Pullback]:
         plain = case.truncation == Full() and case.lengths is None and len(case.parameters[0]) == 1

@@ -1,4 +1,4 @@
-"""The forward pass is that of another cell."""
+"""The forward pass belongs to another cell."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace

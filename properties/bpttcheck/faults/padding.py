@@ -71,7 +71,7 @@ def final_at_padded_slot(case: Case, pullback: Pullback, cotangents: Cotangents)
 
 
 def masked_by_multiplication(case: Case, pullback: Pullback, cotangents: Cotangents) -> Gradients:
-    """What lies behind a row's end is multiplied by zero: that does not remove a NaN."""
+    """Padding is multiplied by zero, which does not remove a NaN."""
     gradients = pullback(cotangents)
     if gradients.x is None or is_tokens(case.x):
         return gradients

@@ -20,7 +20,7 @@ def gradient_of_the_sum(correct: LossAndGradients) -> LossAndGradients:
 
 
 def loss_of_the_sum(correct: LossAndGradients) -> LossAndGradients:
-    """The gradient is that of a mean over the steps, the loss reported is the sum."""
+    """The gradient belongs to a mean over the steps, the reported loss is the sum."""
 
     def faulty(case: Case) -> tuple[Outputs, Gradients]:
         outputs, gradients = correct(case)
@@ -122,7 +122,7 @@ def optimiser_steps_inside(correct: LossAndGradients) -> LossAndGradients:
 
 
 def parameters_not_truncated(correct: LossAndGradients) -> LossAndGradients:
-    """dx is truncated; the gradients of the parameters are those of full BPTT."""
+    """dx is truncated; the gradients of the parameters belong to full BPTT."""
 
     def faulty(case: Case) -> tuple[Outputs, Gradients]:
         outputs, gradients = correct(case)

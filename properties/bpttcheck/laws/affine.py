@@ -74,7 +74,7 @@ def _outputs(trial: Trial) -> Iterator[Comparison]:
 
 
 def _gradients(trial: Trial) -> Iterator[Comparison]:
-    """Those of what is affine in the state alone."""
+    """The results that are affine in the state, and no others."""
     case, (y, final) = trial.case, trial.cotangents
     if not (mixture := _mixture(trial)):
         return

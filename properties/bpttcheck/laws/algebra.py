@@ -17,7 +17,7 @@ _FACTORS = (2.0**7, 2.0**40, 2.0**-60)  # powers of two scale without rounding
 
 
 def _linear(trial: Trial) -> Iterator[Comparison]:
-    """Each output's cotangent alone, the others absent: the gradients add up to those of all together.
+    """Each output's cotangent on its own, the others absent: the gradients add up to the gradients of all together.
 
     In a large problem those of final states are one.
     """

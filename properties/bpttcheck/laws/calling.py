@@ -104,7 +104,7 @@ def _or_not_taken(trial: Trial, case: Case, how: str, *, copy: bool = True) -> I
 
 
 def _same(trial: Trial, case: Case, *, copy: bool = True) -> Iterator[Comparison]:
-    """What the call gives is what the trial's own gives, through each door that there is."""
+    """The call gives the same results as the trial's own call, through each interface that there is."""
     if isinstance(trial.subject, TwoPhase):
         outputs, pulling = trial.run(case, copy=copy)
         results = named(outputs)

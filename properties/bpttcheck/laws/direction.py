@@ -34,7 +34,7 @@ def _reverse(trial: Trial) -> Iterator[Comparison]:
 
 
 def _as_reverse(both: Named, H: int) -> Named:
-    """What belongs to the second of two directions, named as if it were the only one."""
+    """The arrays of the second of two directions, named as if it were the only one."""
     second = {n.removeprefix("reverse."): a for n, a in both.items() if n.startswith("reverse.")}
     return second | {n: a[..., H:] if n == "y" else a for n, a in both.items() if has_steps(n)}
 

@@ -53,7 +53,7 @@ def _finite(trial: Trial, got: Named, run: _Run, measured: Callable[[], Measured
 
 
 def _accuse(got: Named, right: Named, case: Case, why: str) -> None:
-    """Raises Violation for what is not finite where the right numbers are far within the range."""
+    """Raises Violation for numbers that are not finite where the correct ones are far within the range."""
     if _far_within_range(right, case):
         _raise_first({name: array for name, array in got.items() if name in right}, case, why)
 

@@ -1,4 +1,4 @@
-"""What a law is: data, and a predicate that yields comparisons."""
+"""A law: data, and a predicate that yields comparisons."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -47,7 +47,7 @@ class Asked(NamedTuple):
 
     @property
     def place(self) -> tuple[Cell | CustomCell, str, Capabilities]:
-        """What cases are made for."""
+        """The cell, dtype and capabilities for which cases are made."""
         return self.cell, self.dtype, self.drawing
 
 
@@ -151,7 +151,7 @@ class Law:
 
 
 def _followed(cell: CustomCell, capabilities: Capabilities) -> set[str]:
-    """What has gradients that are the derivatives of the forward pass."""
+    """The arrays whose gradients are the derivatives of the forward pass."""
     shapes = of_own(cell, capabilities)
     kinds = {"parameters": "parameters", "states": "initial", "streams": "x"}
     names = {n for kind, part in shapes.items() for n in states_of(capabilities.gradients, kinds[kind], part)}

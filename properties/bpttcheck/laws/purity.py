@@ -1,4 +1,4 @@
-"""A call depends on its arguments alone, and leaves them as they were."""
+"""A call depends only on its arguments, and does not change them."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""Truncation leaves the forward pass alone, and its gradients are those of the rule."""
+"""Truncation does not change the forward pass, and its gradients follow the rule."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""The X-ray of a truncation: a gradient from one loss alone is M[t, s] times its value in full BPTT."""
+"""The X-ray of a truncation: the gradient of a single loss is M[t, s] times its value in full BPTT."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace

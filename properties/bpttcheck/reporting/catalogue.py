@@ -32,7 +32,7 @@ fault gives exactly the numbers of your implementation, the diagnosis of a failu
 
 
 def explain(law: Law) -> dict[str, str]:
-    """What there is to say of a law next to its statement, by heading; headings without a text are left out."""
+    """The facts about a law in addition to its statement, by heading; headings without a text are left out."""
     said = {
         "in symbols": law.equation,
         "source": law.source,

@@ -47,7 +47,7 @@ class Sitting:
 
     @cached_property
     def results(self) -> dict[str, Result]:
-        """What became of each law, known failures settled."""
+        """The outcome of each law, known failures settled."""
         results = self.judged(self.share, replace(self.asked, laws=tuple(self.laws)))
         settle(results, self.share.target, self.asked.known)
         return {result.law: result for result in results}

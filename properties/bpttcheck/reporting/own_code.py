@@ -118,7 +118,7 @@ class Verdict:
             console.print(f"\nNothing was proved: {sentence}", markup=False, highlight=False)
 
     def _explained(self, broken: list[Result], passed: Collection[str]) -> Explanation:
-        """What is wrong with a cell, of which these laws failed and those passed."""
+        """The mistake in a cell, for which some laws failed and others passed."""
         first, problem = broken[0], self._problem(broken[0])
         cell, limit = problem[0].cell, TimeLimit(_SECONDS)
         found = diagnose(self.implementation, cell, first.dtype, failing=[problem], limit=limit, against=self.against)

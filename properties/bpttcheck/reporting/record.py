@@ -28,7 +28,7 @@ def to_json(run: Run) -> str:
 
 
 def from_json(text: str) -> Run:
-    """A run as it was written, but for the numbers of the worst comparisons. Raises ValueError, with a sentence."""
+    """A run as it was written, except for the numbers of the worst comparisons. Raises ValueError, with a sentence."""
     try:
         written: Any = json.loads(text)
     except ValueError as error:

@@ -26,7 +26,8 @@ _D, _H = 2, 3  # with which a class of modules is tried: numbers that can be tol
 
 
 class Code(NamedTuple):
-    """What is tested: from which module it is imported, its name there, the thing itself, and what lies next to it."""
+    """The tested object: from which module it is imported, its name there, the thing itself, and what lies next to
+    it."""
 
     module: str
     name: str

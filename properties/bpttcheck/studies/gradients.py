@@ -1,4 +1,4 @@
-"""How gradients travel through time in any subject (D2L 9.7.1), measured from outside.
+"""How gradients travel through time in any implementation (D2L 9.7.1), measured from outside.
 
 The implementation runs step by step, each from the states that it returned for the step before. One pullback of each
 unit cotangent of the final states gives a row of J_t (the gradient of the initial states) and of U_t (that of the
@@ -52,7 +52,7 @@ class Setting:
 
 @dataclass(frozen=True, eq=False)
 class Analysis:
-    """What was measured for one cell; sizes, products and gates are base-2 logarithms, see `bpttref.analysis`.
+    """The measurements for one cell; sizes, products and gates are base-2 logarithms, see `bpttref.analysis`.
 
     singular, eigenvalues: ``(T, n)``, of J_t, the largest first. products: singular values and eigenvalues' moduli of
     the products of the last k. rate: of dh_t/dh_s per step. bound: ||W_hh||, which no plain RNN's rate exceeds.
@@ -107,7 +107,7 @@ def analyse(subject: Implementation, cell: Cell | CustomCell, setting: Setting) 
 
 
 def problem(subject: Implementation, cell: Cell | CustomCell, setting: Setting) -> Case:
-    """The case of a setting. Its inputs are the same for all cells, and the beginning of those of a longer case.
+    """The case of a setting. Its inputs are the same for all cells, and the beginning of the inputs of a longer case.
 
     Raises ValueError if the implementation cannot be analysed.
     """

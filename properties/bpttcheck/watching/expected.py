@@ -29,7 +29,7 @@ class Reach:
 
 
 def seen_reach(trace: Trace, rows: list[Row]) -> Reach:
-    """What calls did."""
+    """The steps that calls reached."""
     calls = [trace.calls[i] for i in _own(rows)] if trace.sees_state else []
     return Reach(
         [row.reached for row in rows],
@@ -38,7 +38,7 @@ def seen_reach(trace: Trace, rows: list[Row]) -> Reach:
 
 
 def expected_reach(trace: Trace, rows: list[Row], strategy: Strategy) -> Reach:
-    """What a truncation makes of the same calls. Steps whose gradient underflows are not expected."""
+    """The steps that a truncation would reach in the same calls. Steps whose gradient underflows are not expected."""
     reached: list[list[Array]] = [[np.zeros(0, int)] for _ in rows]
     cut: set[int] = set()
     for i, start, t, M in _sequences(trace, rows, strategy):

@@ -1,4 +1,4 @@
-"""What `watch` gives: the words, the triangle, the picture, and what a test may expect."""
+"""The result of `watch`: the words, the triangle, the picture, and what a test may expect."""
 
 from os import PathLike
 from pathlib import Path
@@ -157,7 +157,7 @@ class Seen:
         return [*lines, "", *(f"  {line}" for line in triangle(rows, seen_reach(trace, rows).cut))] if rows else lines
 
     def _notes(self) -> list[str]:
-        """What is to be said of the watch as a whole."""
+        """Remarks about the watch as a whole."""
         record, notes = self.record, []
         for reason, count in record.left_out.items():
             notes.append(f"{many(count, 'forward call')} {_LEFT_OUT[reason]}, and {is_(count)} not counted.")

@@ -1,4 +1,4 @@
-"""What a cell is: one step's map, the derivatives along a tape, and one step's pullback.
+"""A cell: one step's map, the derivatives along a tape, and one step's pullback.
 
 A cell owns its equations and nothing else. `bpttref.unrolling` owns time: it projects all inputs at once, walks
 the steps, and turns the adjoints ``da`` of the pre-activations into gradients, for every cell in the same way.
@@ -18,7 +18,7 @@ class Tape:
 
     gates: ``(T, ..., B, G*H)``, the activated gates; of a cell with one gate they are its states 1 to T.
     states: per state ``(T+1, ..., B, H)``; index 0 is the initial state, index t+1 the state after step t.
-    kept: ``(T, ..., B, H)``, one more array that the cell asks for, or None.
+    kept: ``(T, ..., B, H)``, one more array that the cell needs, or None.
     restarted: per state ``(T, ..., B, H)``, what each step starts from where resets replace some of the states before;
     None where nothing is replaced.
     """

@@ -133,8 +133,8 @@ def own_arrays(
 def _contradictions(
     backward: Any, step_back: Any, parameters: Any, x: Any, states: Any, of_run: bool
 ) -> dict[str, bool]:
-    """What may be wrong with the arguments, in a sentence, and whether it is. of_run: whether there is what a step
-    knows nothing of."""
+    """Possible mistakes in the arguments, each as a sentence, and whether it is there. of_run: whether there is what
+    a step knows nothing of."""
     either = backward is not None or step_back is not None
     return {
         "pass an example of the arguments: parameters=, x=, or both": x is None and parameters is None,
@@ -161,13 +161,13 @@ def _with_cache(forward: Callable[..., Any], backward: Callable[..., Any]) -> Ca
 
 
 def name_of(function: Callable[..., Any]) -> str:
-    """What a function is called, under what is wrapped around it."""
+    """The name of a function, below its wrappers."""
     function = unwrap(function.func if isinstance(function, partial) else function)
     return str(getattr(function, "__name__", type(function).__name__)).strip("<>")
 
 
 def _called(function: Callable[..., Any], parameters: Any, x: Any) -> dict[str, str]:
-    """What the function itself calls its parameters and states."""
+    """The function's own names of its parameters and states."""
     try:
         names = [p.name for p in signature(function).parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
     except (TypeError, ValueError):

@@ -1,7 +1,8 @@
-"""What calling a user's function says: which axis holds the rows, how its outputs lie, which gradients it returns.
+"""The facts that calls of a user's function show: which axis holds the rows, how its outputs lie, which gradients it
+returns.
 
-It is called with the example, with one step less, and with one row less: the axes that follow are those of time and of
-the rows.
+It is called with the example, with one step less, and with one row less: the axes that follow are the axes of time and
+of the rows.
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -19,7 +20,7 @@ Rows = int | None | Literal["find"]
 
 
 class Answer(NamedTuple):
-    """What a run returned: outputs, final states or None, and a pullback or None where it is forward-only."""
+    """The results of a run: outputs, final states or None, and a pullback or None where it is forward-only."""
 
     y: Any
     final: Any
@@ -38,7 +39,7 @@ def answer(returned: Any) -> Answer:
 
 
 def tried(name: str, what: str, function: Callable[..., Any], *given: Any) -> Any:
-    """What a user's function returns. Raises ValueError, with a sentence, where it raises."""
+    """The result of a user's function. Raises ValueError, with a sentence, where it raises."""
     try:
         return function(*given)
     except Exception as error:
@@ -175,7 +176,7 @@ def _returned(name: str, whole: Answer, arguments: Arguments, final: bool) -> Re
 
 
 def differentiated(name: str, returned: Any, arguments: Arguments) -> Returned:
-    """What there are gradients of. Raises ValueError where there is none of the parameters."""
+    """The names of the arrays that have gradients. Raises ValueError where there is none of the parameters."""
     by_argument = gradients(returned, arguments.trees)
     there = frozenset(argument for argument, own in by_argument.items() if own)
     if not there or ("p" in arguments.trees and "p" not in there):

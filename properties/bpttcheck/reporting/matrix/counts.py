@@ -31,7 +31,7 @@ def count(record: Record, name: str) -> dict[Status, int]:
 
 
 def version(record: Record) -> str:
-    """What the name of a target says beyond that by which it was asked for: its version, in most cases."""
+    """The name of a target without the name that selects it: its version, in most cases."""
     return record.name.removeprefix(record.target).strip()
 
 

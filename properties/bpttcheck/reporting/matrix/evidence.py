@@ -1,4 +1,4 @@
-"""What a page shows of each target: sections, one a cell, in which every law has a place to link to."""
+"""The part of a page for each target: sections, one a cell, in which every law has a place to link to."""
 
 import itertools
 import re
@@ -55,7 +55,7 @@ class Section:
         return list(dict.fromkeys(dtype for by_dtype in self.by_law.values() for dtype in by_dtype))
 
     def status(self, law: str) -> Status | None:
-        """What must be seen first of all dtypes; None where the law was not asked."""
+        """The result that must be seen first of all dtypes; None if the law did not run."""
         return min((result.status for result in self.by_law.get(law, {}).values()), key=STATUSES.index, default=None)
 
     def place(self, law: str) -> str:

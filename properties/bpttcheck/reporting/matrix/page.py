@@ -66,7 +66,7 @@ def _facts(runs: Sequence[Run]) -> str:
 
 
 def _grouped(met: set[str]) -> dict[str, dict[str, Law | None]]:
-    """Laws that were put to somebody, by family; those of other versions of bpttcheck come last, without a record."""
+    """Laws that ran, by family; laws of other versions of bpttcheck come last, without a record."""
     found: dict[str, dict[str, Law | None]] = {}
     for law in LAWS:
         if law.id in met:
