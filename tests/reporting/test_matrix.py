@@ -121,7 +121,7 @@ def test_one_target_spoils_no_other(judged):
         "ERROR mine.py:Killing, lstm: pullback-reference (float32, float64)",
         "ERROR mine.py:Leaving, gru-after: pullback-reference (float32, float64)",
         "FAILED fault:di-uses-i, lstm: pullback-reference (float32, float64)",
-        "Broken: fault:di-uses-i, mine.py:Killing, mine.py:Leaving; not tested, or not in full:  raising.py:It.",
+        "Broken: fault:di-uses-i, mine.py:Killing, mine.py:Leaving; not tested, or not in full: raising.py:It.",
     ):
         assert sentence in said, done.stdout
     assert "FAILED mine.py:Right" not in said and "rubbish" not in said
@@ -200,8 +200,8 @@ def test_what_hangs_is_stopped_and_a_file_joins(folder):
 @pytest.mark.parametrize(("name", "text", "sentence"), [
     ("absent.json", None, "absent.json"),
     ("rubbish.json", "rubbish", "rubbish.json is no verdict: it is not JSON"),
-    ("list.json", "[1]", "its schema is None, and 1 is what is read"),
-    ("later.json", '{"schema": 2}', "its schema is 2, and 1 is what is read"),
+    ("list.json", "[1]", "its schema is None; this version reads 1"),
+    ("later.json", '{"schema": 2}', "its schema is 2; this version reads 1"),
     ("part.json", '{"schema": 1}', "it does not hold what `verify --json` writes"),
 ])  # fmt: skip
 def test_a_file_that_is_no_verdict_is_refused_before_the_work(name, text, sentence, tmp_path):
