@@ -51,7 +51,7 @@ def judged(targets, asked=ASKED):
 
 def test_a_target_that_refuses_everything_is_at_fault(refusing):
     run = judged([f"{refusing}:Refusing"])
-    said = "the implementation declares that it takes no such case:  it takes no such dtype"
+    said = "the implementation declares that it takes no such case: it takes no such dtype"
     assert run.errors == [f"{refusing}:Refusing: no law proved anything: {said}"]
     assert run.exit_status() == AT_FAULT
 
