@@ -38,7 +38,7 @@ CONTENTS = {
     ],
     "Watch a training loop": ["docs/watch"],
     "Understand a verdict": ["docs/failures", "docs/honest-limits", "docs/reliability"],
-    "What is checked": ["docs/laws", "docs/faults", "docs/detection", "docs/boundaries", "docs/false-alarms"],
+    "Laws and faults": ["docs/laws", "docs/faults", "docs/detection", "docs/boundaries", "docs/false-alarms"],
     "Strategies and gradients": ["docs/chapter", "docs/gradients", "docs/remedies", "docs/strategies"],
     "Inside": ["docs/how-it-works", "docs/performance", "asv_bench/README", "CONTRIBUTING"],
     "Reference": ["docs/api", "CHANGELOG"],
@@ -52,7 +52,8 @@ smartquotes = False  # they would change the apostrophes of formulas
 include_patterns = ["*.md", "docs/*.md", "asv_bench/README.md"]
 exclude_patterns = ["build", ".*"]
 
-copybutton_prompt_text = "$ "  # of a session the button copies the commands only
+copybutton_prompt_text, copybutton_prompt_is_regexp = r"\$ |>>> |\.\.\. ", True  # of sessions only commands are copied
+copybutton_line_continuation_character = "\\"
 
 myst_heading_anchors = 3
 myst_enable_extensions = ["dollarmath"]

@@ -121,7 +121,9 @@ def test_a_derandomized_run_says_its_seed():
 
 def test_lists():
     assert "pullback-reference" in command("laws").stdout
-    assert "catches: " in command("laws", "causality").stdout and "kept because: " in command("laws", "causality").stdout
+    assert (
+        "catches: " in command("laws", "causality").stdout and "kept because: " in command("laws", "causality").stdout
+    )
     explained = command("laws", "xray-regular").stdout
     assert "M[t, s]" in explained and "T >= 3" in explained and "not-detached" in explained
     assert "dW-overwrite" in command("faults").stdout

@@ -57,6 +57,12 @@ def test_the_search_finds_the_chapter(words):
         assert any(chapter in (pages if isinstance(pages, list) else [pages]) for pages in found), word
 
 
+def test_blocks_have_a_button_that_copies_commands_without_their_prompts():
+    assert "copybutton.js" in (SITE / "README.html").read_text()
+    script = (SITE / "_static" / "copybutton.js").read_text()
+    assert r"'\\$ |>>> |\\.\\.\\. '" in script and "'\\\\'" in script
+
+
 def test_mathematics_is_typeset():
     page = (SITE / "docs" / "chapter.html").read_text()
     numbers = re.findall(r'</math><span class="number">\((9\.7\.\d+)\)</span>', page)

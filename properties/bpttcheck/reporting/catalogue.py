@@ -1,10 +1,12 @@
 """The catalogue of laws and of planted faults: on the terminal by the line, in the docs as Markdown."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
+from typing import Any
 
 from bpttcheck.contract import ForwardMode, Implementation, OneShot, TwoPhase
-from bpttcheck.faults import FAULTS, Fault
+from bpttcheck.faults import CLASSES, FAULTS, Fault
 from bpttcheck.laws import LAWS, Law
 
 _METHODS: Mapping[type, str] = {
@@ -47,48 +49,45 @@ def explain(law: Law) -> dict[str, str]:
 
 
 def laws_in_markdown() -> str:
-    """All laws: an introduction, an index of one line each, then family by family."""
-    families: dict[str, list[Law]] = {}
-    for law in LAWS:
-        families.setdefault(law.family, []).append(law)
-    lines = ["# The laws", "", f"{len(LAWS)} laws. Made by `bpttcheck laws --markdown`.", "", _ON_LAWS, "## Index", ""]
-    for family, laws in families.items():
-        lines += [f"[{family}](#{family})", "", *map(_in_index, laws), ""]
-    for family, laws in families.items():
-        lines += [f"## {family}", ""]
-        for law in laws:
-            lines += [f"### `{law.id}`", "", law.statement, ""]
-            lines += [f"- {heading}: {_marked(heading, text)}" for heading, text in explain(law).items()]
-            lines.append("")
-    return "\n".join(lines)
+    """All laws, by family."""
+    head = ["# The laws", "", f"{len(LAWS)} laws. Made by `bpttcheck laws --markdown`.", "", _ON_LAWS]
+    return _page(head, {family: [*laws] for family, laws in groupby(LAWS, lambda law: law.family)}, _facts_of_law)
 
 
 def faults_in_markdown() -> str:
-    """All planted faults: an introduction, an index of one line each, then each with its laws."""
-    lines = ["# The planted faults", "", f"{len(FAULTS)} faults. Made by `bpttcheck faults --markdown`.", ""]
-    lines += [_ON_FAULTS, "## Index", "", *map(_in_index, FAULTS), "", "## The faults", ""]
-    for fault in FAULTS:
-        lines += [f"### `{fault.id}`", "", fault.statement, ""]
-        lines += [f"- planted in: {', '.join(cell.name for cell in fault.cells)}"]
-        lines += [f"- must be caught by: {_links(fault.caught_by, 'laws.md')}"]
-        lines += [f"- reported: <{fault.source}>"] if fault.source else []
-        lines.append("")
+    """All planted faults, by class, with the laws that must catch each."""
+    head = ["# The planted faults", "", f"{len(FAULTS)} faults. Made by `bpttcheck faults --markdown`.", "", _ON_FAULTS]
+    return _page(head, {name: [f for f in FAULTS if f.id in ids] for name, ids in CLASSES.items()}, _facts_of_fault)
+
+
+def _page(head: list[str], groups: Mapping[str, Sequence[Any]], facts: Callable[[Any], Iterator[str]]) -> str:
+    """An index of one line for each law or fault, and then each of them with its facts."""
+    lines = [*head, "## Index", ""]
+    for name, entries in groups.items():
+        lines += [f"[{name}](#{name})", "", *(f"- {_links([entry.id])}: {entry.statement}" for entry in entries), ""]
+    for name, entries in groups.items():
+        lines += [f"## {name}", ""]
+        for entry in entries:
+            lines += [f"### `{entry.id}`", "", entry.statement, "", *(f"- {fact}" for fact in facts(entry)), ""]
     return "\n".join(lines)
 
 
-def _in_index(entry: Law | Fault) -> str:
-    return f"- {_links([entry.id])}: {entry.statement}"
+def _facts_of_law(law: Law) -> Iterator[str]:
+    for heading, text in explain(law).items():
+        marked = f"`{text}`" if heading == "in symbols" else text
+        yield f"{heading}: {_links(text.split(', '), 'faults.md') if heading == 'catches' else marked}"
+
+
+def _facts_of_fault(fault: Fault) -> Iterator[str]:
+    yield f"planted in: {', '.join(cell.name for cell in fault.cells)}"
+    yield f"must be caught by: {_links(fault.caught_by, 'laws.md')}"
+    if fault.source:
+        yield f"reported: <{fault.source}>"
 
 
 def _links(ids: Iterable[str], page: str = "") -> str:
     """To the headings of these ids, as code hosts and the site make addresses of them."""
     return ", ".join(f"[`{name}`]({page}#{re.sub(r'[^a-z0-9_-]', '', name.lower())})" for name in ids)
-
-
-def _marked(heading: str, text: str) -> str:
-    if heading == "catches":
-        return _links(text.split(", "), "faults.md")
-    return f"`{text}`" if heading == "in symbols" else text
 
 
 def faults_by_line() -> Iterator[str]:
