@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bpttcheck.custom_cell import CustomCell
+from bpttcheck.dtypes import Format, within
 from bpttref import Cell, Full, Objective, Strategy
 from bpttref.arrays import Array
 from bpttref.network import AllParameters, ResetTo, States
@@ -46,6 +47,8 @@ class Case:
         Flags ``(T, B)``: a row starts anew before a step. A reset replaces the link.
     reset_to : str
         "zeros" or "initial", as ``Capabilities.resets_to``.
+    inside : str
+        The format of operations, if ``Capabilities.inside`` names another one for the dtype.
 
     Examples
     --------
@@ -69,6 +72,7 @@ class Case:
     chunk: int | None = None
     resets: Array | None = None
     reset_to: ResetTo = "zeros"
+    inside: str = ""
 
     @property
     def T(self) -> int:
@@ -79,6 +83,11 @@ class Case:
     def B(self) -> int:
         """How many rows there are."""
         return int(one_stream(self.x).shape[1])
+
+    @property
+    def format(self) -> Format:
+        """Of its numbers and of operations on them."""
+        return within(self.dtype, self.inside)
 
     @property
     def sizes(self) -> dict[str, int]:

@@ -21,7 +21,7 @@ from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
 from bpttcheck.case import Case
 from bpttcheck.custom_cell import CustomCell
-from bpttcheck.dtypes import FORMATS
+from bpttcheck.dtypes import FORMATS, WITHIN
 from bpttref import CELLS, Cell, Cotangents, Full, Gradients, Outputs, Pullback, Strategy
 from bpttref.network import ResetTo, States
 
@@ -133,6 +133,11 @@ class Capabilities:
         The sizes that it supports, such as ``{"T": (4, 8), "B": (2,)}`` for a compiler that is slow on new shapes.
     refuses : callable, optional
         Called with a case, returns why it cannot be run, or None.
+    inside : mapping of str to str
+        By dtype, the format of operations, if it is another one. ``{"float32": "tf32"}``: a GPU rounds the inputs of
+        matrix products. "mixed" for "bfloat16" and "float16": the inputs of matrix products have 16 bits; sums, states
+        and all other operations are in float32. "float32": the inputs as well. Tolerances are then as small as that
+        allows. If a dtype of 16 bits is not named, it is tested with float32 inside, and with 16 bits if a law fails.
     conventions : mapping of str to str
         Other choices, for the report.
 
@@ -174,6 +179,7 @@ class Capabilities:
     chunks: Collection[int] = ()
     sizes: Mapping[str, Collection[int]] = field(default_factory=dict)
     refuses: Callable[[Case], str | None] | None = None
+    inside: Mapping[str, str] = field(default_factory=dict)
     conventions: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -214,7 +220,7 @@ class Capabilities:
             raise ValueError(f"layers must be a number from 1 to {_DEEPEST}; it is {self.layers!r}")
         if not all(chunk in range(1, LARGEST + 1) for chunk in self.chunks):
             raise ValueError(f"chunks must be numbers from 1 to {LARGEST}; they are {self.chunks!r}")
-        for name in ("sizes", "conventions"):
+        for name in ("sizes", "inside", "conventions"):
             if not isinstance(getattr(self, name), Mapping):
                 raise ValueError(f"{name} must be a mapping; it is {getattr(self, name)!r}")
         for name, pool in self.sizes.items():
@@ -223,6 +229,9 @@ class Capabilities:
         with_complex = [c.name for c in self.cells if isinstance(c, CustomCell) and complex in c.domains.values()]
         if with_complex and "float16" in self.dtypes:
             raise ValueError(f"dtypes must not hold float16 together with {with_complex[0]}: it has no complex numbers")
+        for pair in self.inside.items():
+            if pair not in WITHIN:
+                raise ValueError(f"inside must be of {', '.join(f'{a!r}: {b!r}' for a, b in WITHIN)}; there is {pair}")
         for dtype in self.dtypes:
             if dtype not in FORMATS:
                 raise ValueError(f"dtypes must be of {', '.join(FORMATS)}; there is {dtype!r}")

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from bpttcheck import Case
+from bpttcheck.dtypes import FORMATS
 from bpttcheck.measuring.noise import Noise
 from bpttcheck.measuring.tolerance import allowed
 from bpttref import LSTM
@@ -31,7 +32,7 @@ def tolerance(a, b, K, seed, replicates):
     left, right = (np.repeat(array.astype(float)[None], replicates, 0).view(noise.array) for array in (a, b))
     exact = a.astype(float) @ b.astype(float)
     noisy = np.asarray(np.ascontiguousarray(left.swapaxes(-1, -2)).swapaxes(-1, -2) @ right)
-    return allowed(float(np.abs(noisy - exact).max()), float(np.abs(exact).max()), "float32", 1, K), exact
+    return allowed(float(np.abs(noisy - exact).max()), float(np.abs(exact).max()), FORMATS["float32"], 1, K), exact
 
 
 @pytest.mark.parametrize("K", [3, 100, 1000, 6400])

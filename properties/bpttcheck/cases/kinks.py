@@ -8,7 +8,6 @@ import numpy as np
 
 from bpttcheck.cases.changes import with_arrays
 from bpttcheck.contract import Case
-from bpttcheck.dtypes import FORMATS
 from bpttref import RNN, vjp
 from bpttref.arrays import Array
 from bpttref.cells import State
@@ -21,8 +20,8 @@ def near_kink(case: Case) -> bool:
     Beside the smallest number that is exact, too: where biases are zero, all terms may vanish, and of a pre-activation
     of 0 any derivative between 0 and 1 is right.
     """
-    format = FORMATS[case.dtype]
-    margin = max(1e-3, 4 * format.eps)
+    format = case.format
+    margin = max(1e-3, 4 * format.operand)
     return any(np.any(np.abs(total) < margin * (terms + format.least)) for total, terms in _preactivations(case))
 
 
@@ -65,7 +64,7 @@ def _near(case: Case) -> list[Array]:
         for layer in case.parameters
         for leaf in layer
     )
-    margin = 64 * FORMATS[case.dtype].eps
+    margin = 64 * case.format.operand
     return [np.abs(total) <= margin * (terms + inputs) for total, terms in found]
 
 

@@ -63,6 +63,7 @@ def realise(draw: Draw, cell: Cell | CustomCell, dtype: str, capabilities: Capab
         chunk=draw.chunk or None,
         resets=_resets(draw) if draw.resets and not draw.bidirectional else None,
         reset_to=capabilities.resets_to,
+        inside=capabilities.inside.get(dtype, ""),
     )
     objective = _objective(rng, values, (draw.T, draw.B, width), capabilities, draw.seed % 4 == 3)
     dy = values(draw.T, draw.B, width) if {"y", "last"} & {*capabilities.outputs} else None

@@ -119,8 +119,8 @@ def _duality(trial: Trial) -> Iterator[Comparison]:
     left, right = (float(sum(a.sum() for a in products)) for products in (forward, backward))
     size = float(sum(np.abs(a).sum() for a in (*forward, *backward)))
     spread = float(sum(np.abs(a).sum() for a in terms(tangents, trial.measured.spread)))
-    if in_range(size, spread, trial.case.dtype):
-        tolerance = allowed(spread, size, trial.case.dtype, len(tangents))
+    if in_range(size, spread, trial.case.format):
+        tolerance = allowed(spread, size, trial.case.format, len(tangents))
         yield Comparison.of_numbers("<u, Jv> = <J'u, v>", left, right, tolerance, abs(left) > tolerance)
 
 

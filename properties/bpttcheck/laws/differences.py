@@ -64,7 +64,7 @@ def differences(
         predicted = 2 * (8 * narrow.predicted - middle.predicted) / 3
         truncation = abs(second - first) + abs(second - 4 * narrow.measured) / 4
         gradient_error = 2 * step * float((np.abs(direction) * measured.spread.get(name, 0)).sum())
-        slack = allowed(gradient_error, abs(predicted), trial.case.dtype, direction.size)
+        slack = allowed(gradient_error, abs(predicted), trial.case.format, direction.size)
         slack += 4 * truncation + abs(64 * narrow.bend - 20 * middle.bend + wide.bend) / 7 + 12 * rounding
         if not np.isfinite(slack) or slack >= 0.1 * max(abs(predicted), abs(second)):
             return None

@@ -10,7 +10,7 @@ from bpttcheck.cases.blocks import Named, case_arrays, has_rows, has_steps, name
 from bpttcheck.cases.changes import with_arrays
 from bpttcheck.contract import Case, Cotangents
 from bpttcheck.dtypes import FORMATS, rounded
-from bpttcheck.measuring.tolerance import Measured
+from bpttcheck.measuring.tolerance import Measured, as_stored
 from bpttref import trees
 from bpttref.arrays import Array
 
@@ -35,7 +35,7 @@ def measure_black_box(run: _Run, case: Case, cotangents: Cotangents, judged: _Ru
     floor, steepest = _of_saturation(case, cotangents, values), eps * _steepest(case, values)
     for name in spread.keys() & case_arrays(case).keys():
         spread[name] = spread[name] + (floor if steepest > 1 else np.minimum(floor, steepest * _sizes(name, values)))
-    return Measured(values, spread)
+    return as_stored(Measured(values, spread), case.format)
 
 
 def _own_rounding(run: _Run, case: Case, cotangents: Cotangents, values: Named) -> Named:

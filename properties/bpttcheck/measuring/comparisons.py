@@ -80,9 +80,9 @@ def _compare_array(
     parts = zip(blocks(case, name, got), blocks(case, name, expected), strict=True)
     for ((label, g), (_, e)), error, any_told, size, scale, live in zip(parts, errors, *maxima, strict=True):
         if any_told and (
-            in_range(size, scale, case.dtype) or (in_range(size, 0, case.dtype) and not np.isfinite(error))
+            in_range(size, scale, case.format) or (in_range(size, 0, case.format) and not np.isfinite(error))
         ):
-            tolerance = allowed(scale if np.isfinite(scale) else 0.0, size, case.dtype, operations, terms)
+            tolerance = allowed(scale if np.isfinite(scale) else 0.0, size, case.format, operations, terms)
             yield Comparison(label, error, tolerance, live > tolerance, g, e, size=size)
 
 

@@ -20,7 +20,7 @@ import numpy as np
 
 from bpttcheck.cases.blocks import digest
 from bpttcheck.contract import Case
-from bpttcheck.dtypes import FORMATS
+from bpttcheck.dtypes import Format
 from bpttref.arrays import Array
 
 _EXACT = {np.negative, np.maximum, np.greater, np.greater_equal, np.less, np.equal, np.absolute}
@@ -29,15 +29,16 @@ _FROM_ONE = {np.tanh, np.reciprocal}  # the last is the sigmoid's last operation
 
 
 @cache
-def _noise(dtype: str) -> Array:
+def _noise(roundoff: float) -> Array:
     """Numbers between minus and plus the unit roundoff: drawn once, handed out in turn."""
-    return FORMATS[dtype].eps * (2 * np.random.default_rng(1).random(2**17) - 1)
+    return roundoff * (2 * np.random.default_rng(1).random(2**17) - 1)
 
 
 @lru_cache(16)
-def _factors(dtype: str, terms: int) -> Array:
-    """The same, as factors with which a number errs on its own, or as an operand in a sum of so many ``terms``."""
-    return 1 + (math.sqrt(2 + terms / 32) if terms else 1) * _noise(dtype)
+def _factors(format: Format, terms: int) -> Array:
+    """Factors with which a number errs on its own, or as an operand in a sum of so many ``terms``."""
+    of_operand = math.sqrt(2 * format.operand**2 + terms / 32 * format.inside**2)
+    return 1 + (of_operand if terms else format.inside) * _noise(1.0)
 
 
 class Noise:
@@ -46,7 +47,7 @@ class Noise:
 
     def __init__(self, case: Case) -> None:
         self._case = case
-        self._pool, self._own = _noise(case.dtype), _factors(case.dtype, 0)
+        self._pool, self._own = _noise(case.format.inside), _factors(case.format, 0)
         self._first = digest(case.x) % len(self._pool)
         self.array = self._type()
         self.begin()
@@ -73,7 +74,7 @@ class Noise:
         What has time and batch as columns is summed over a stretch of all steps and rows.
         """
         over_rows = left.ndim < right.ndim or left.strides[-1] > left.strides[-2]
-        factors = _factors(self._case.dtype, self._case.T * self._case.B if over_rows else left.shape[-1])
+        factors = _factors(self._case.format, self._case.T * self._case.B if over_rows else left.shape[-1])
         if over_rows and (left.ndim < right.ndim or right.size < left.size):
             return left, right * self._taken(factors, right.shape)
         return left * self._taken(factors, left.shape), right

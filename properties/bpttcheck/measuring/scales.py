@@ -18,7 +18,7 @@ from bpttcheck.cases.kinks import at_kink, on_other_sides
 from bpttcheck.contract import Case, Cotangents, CustomCell, Gradients
 from bpttcheck.dtypes import FORMATS
 from bpttcheck.measuring.noise import Noise
-from bpttcheck.measuring.tolerance import FACTOR, Measured
+from bpttcheck.measuring.tolerance import FACTOR, Measured, as_stored
 from bpttref import Objective, Strategy, vjp, zero_states
 from bpttref.arrays import Array
 from bpttref.inputs import is_tokens
@@ -40,7 +40,7 @@ class Forward:
     """
 
     def __init__(self, case: Case, replicates: int = REPLICATES) -> None:
-        self._noise = Noise(case)
+        self._noise, self._format = Noise(case), case.format
         self._exact, self._noisy = _Replicates([case], np.ndarray), _Replicates([case] * replicates, self._noise.array)
 
     def measure(self, cotangents: Cotangents, strategy: Strategy) -> Measured:
@@ -65,7 +65,7 @@ class Forward:
                 axis = 1 if has_steps(name) else 0
                 values[name] = array.take(0, axis)
                 spread[name] = np.abs(noisy[name].view(np.ndarray) - array).max(axis, initial=0)
-        return Measured(values, spread)
+        return as_stored(Measured(values, spread), self._format)
 
 
 class _Replicates:
@@ -135,10 +135,11 @@ def measure_together(cases: Sequence[Case], cotangents: Sequence[Cotangents]) ->
     with np.errstate(all="ignore"):
         exact, noisy = (_Replicates(cases, kind).pull(strategy, *cotangents) for kind in (np.ndarray, noise.array))
         spread = {name: np.abs(noisy[name].view(np.ndarray) - array) for name, array in exact.items()}
-    return [
-        Measured(*({n: a.take(k, int(has_steps(n))) for n, a in them.items()} for them in (exact, spread)))
+    of_each = [
+        Measured(*({n: a.take(k, int(has_steps(n))) for n, a in arrays.items()} for arrays in (exact, spread)))
         for k in range(len(cases))
     ]
+    return [as_stored(measured, cases[0].format) for measured in of_each]
 
 
 def measure(

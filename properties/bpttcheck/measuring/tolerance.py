@@ -4,8 +4,10 @@ legitimate error, of which `bpttcheck.measuring.scales` says where it comes from
 import math
 from dataclasses import dataclass
 
+import numpy as np
+
 from bpttcheck.cases.blocks import Named
-from bpttcheck.dtypes import FORMATS
+from bpttcheck.dtypes import Format
 
 FACTOR = 16.0  # several times the largest ratio of error to scale that correct libraries showed
 
@@ -21,20 +23,29 @@ class Measured:
     spread: Named
 
 
-def allowed(scale: float, size: float, dtype: str, operations: int, terms: int = 1) -> float:
+def allowed(scale: float, size: float, format: Format, operations: int, terms: int = 1) -> float:
     """The tolerance of a block: ``scale`` is its largest spread, ``size`` its largest value, a sum of ``terms``.
 
     A result is rounded at least once; and each operation may lose a number that is too small. To add the same number
     again and again errs in one direction, by at most 2/3 of a roundoff each time, which no noise shows: noise says how
     much of a sum may be so, because it averages to the less the more of its terms are alike.
     """
-    format = FORMATS[dtype]
-    rounding = format.eps * size
+    rounding = format.inside * size
     ratio = min(2.5 * rounding / scale, terms) if scale else terms
     alike = min(terms, (1 + terms / 64) * ratio**2)
     return FACTOR * scale + max(FACTOR / 2, 2 / 3 * alike) * rounding + operations * format.lost
 
 
-def in_range(size: float, scale: float, dtype: str) -> bool:
+def as_stored(measured: Measured, format: Format) -> Measured:
+    """The same where the results of operations in a finer format are stored in a coarser one: each is rounded by up to
+    a roundoff of its own, once."""
+    if format.inside == format.eps:
+        return measured
+    rounding = (format.eps - format.inside) / FACTOR
+    spread = {n: s + rounding * np.abs(measured.values[n]) for n, s in measured.spread.items()}
+    return Measured(measured.values, spread)
+
+
+def in_range(size: float, scale: float, format: Format) -> bool:
     """Whether the dtype can hold a block at all; one that it cannot hold proves nothing."""
-    return math.isfinite(size + scale) and size + scale < FORMATS[dtype].most / 1024
+    return math.isfinite(size + scale) and size + scale < format.most / 1024

@@ -88,7 +88,7 @@ class Trial(Answers):
         least = 0.0 if isinstance(self.case.cell, CustomCell) or self.case.cell in _NO_TANH else few
         bound = max(1e-3, few)
         return all(
-            in_range(size, scale, self.case.dtype) and scale <= max(bound * size, least) for size, scale in sizes
+            in_range(size, scale, self.case.format) and scale <= max(bound * size, least) for size, scale in sizes
         )
 
     @property
@@ -216,9 +216,20 @@ class Trial(Answers):
 
     @cached_property
     def measured_well(self) -> "Trial":
-        """The same trial and what the implementation has answered, with the scales of error that decide."""
-        problem = self.subject, self.capabilities, self.case, self.cotangents, self.against
-        other = Trial(*problem, kinks=self._kinks)
+        """The same trial with the scales of error that decide."""
+        return self._measured_otherwise(self.case, REPLICATES)
+
+    @cached_property
+    def of_several_calls(self) -> "Trial":
+        """The same trial for laws that hand on the results of a call, or add up those of several. Each is rounded to
+        the dtype, however precise operations are inside."""
+        coarse = self.case.inside and self.case.format.inside < self.case.format.eps
+        return self._measured_otherwise(replace(self.case, inside=""), self.replicates) if coarse else self
+
+    def _measured_otherwise(self, case: Case, replicates: int) -> "Trial":
+        """The same trial, and the implementation's answers, with other scales of error."""
+        problem = self.subject, self.capabilities, case, self.cotangents, self.against
+        other = Trial(*problem, kinks=self._kinks, replicates=replicates)
         other.calls, other.rng = self.calls, self.rng
         answered = ("forward", "outputs", "gradients", "scored")
         vars(other).update({name: value for name, value in vars(self).items() if name in answered})

@@ -35,8 +35,12 @@ def print_verdict(console: Console, results: Sequence[Result], verbose: bool = F
     for subject in dict.fromkeys(result.subject for result in results):
         chosen = [result for result in results if result.subject == subject]
         for dtype in dict.fromkeys(result.dtype for result in chosen):
+            alike = [result for result in chosen if result.dtype == dtype]
             console.print(f"\n[bold]{escape(subject)}, {dtype}[/]: worst error / tolerance", highlight=False)
-            console.print(_table([result for result in chosen if result.dtype == dtype], verbose))
+            console.print(_table(alike, verbose))
+            for inside in sorted({result.inside for result in alike} - {""}):
+                cells = dict.fromkeys(result.cell for result in alike if result.inside == inside)
+                console.print(f"operations of {', '.join(cells)} are as precise as in {inside}", **_PLAIN)
         for reason in reasons(chosen):
             if verbose or not reason.startswith("skipped "):
                 console.print(reason, **_PLAIN)

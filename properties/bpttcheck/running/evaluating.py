@@ -55,6 +55,7 @@ def evaluate(law: Law, trial: Trial) -> Finding:
 
     An error that is large next to what few replicates allow is measured by many before it counts.
     """
+    trial = trial if law.direct else trial.of_several_calls
     finding = _evaluate(law, trial)
     worst = finding.worst
     if worst is not None and not worst.exact and worst.margin > 1 / 2 and trial.replicates < REPLICATES:

@@ -88,6 +88,8 @@ class Result:
         The sentence behind the status.
     case : Draw or None
         The smallest case that fails.
+    inside : str
+        The format of operations, if it is not the dtype.
     sees : str
         The smallest error that the law would have seen, if that depends on all cases.
     cut_short : bool
@@ -124,6 +126,7 @@ class Result:
     reason: str = ""
     case: Draw | None = None
     sees: str = ""
+    inside: str = ""
     cut_short: bool = False
     died: bool = False
     tried: Tried = field(default_factory=Tried)

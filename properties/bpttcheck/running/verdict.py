@@ -26,7 +26,8 @@ from bpttcheck.measuring.trial import Trial
 from bpttcheck.running.evaluating import Finding, evaluate, found_in, trial_of
 from bpttcheck.running.oracle import reference_is_confirmed
 from bpttcheck.running.own import NOTHING, Own
-from bpttcheck.running.results import Lost, Result, Tried
+from bpttcheck.running.precision import precisions
+from bpttcheck.running.results import BAD, Lost, Result, Tried
 from bpttcheck.running.time_limit import USUAL, TimeLimit
 
 _EARLY = 4  # cases, in which a law waits for its turn
@@ -102,21 +103,19 @@ def judge(
     float64 passed
     """
     capabilities = capabilities_of(subject)
-    drawing = capabilities.at(own.sizes)
-    for cell in capabilities.cells:
-        for dtype in capabilities.dtypes:
-            if (not cells or cell.name in cells) and (not dtypes or dtype in dtypes):
-                verdict = _Verdict(
-                    Asked(subject, capabilities, cell, dtype, drawing, own.against),
-                    laws,
-                    seed,
-                    progress,
-                    own.case,
-                    lost,
-                )
-                limit = TimeLimit(seconds)
-                verdict.draw_cases(examples, limit, as_drawn)
-                yield from verdict.settled([] if shrink else None, as_drawn, limit)
+    for cell, dtype in itertools.product(capabilities.cells, capabilities.dtypes):
+        if (cells and cell.name not in cells) or (dtypes and dtype not in dtypes):
+            continue
+        limit = TimeLimit(seconds)
+        for tried in precisions(capabilities, cell, dtype):
+            last = tried is capabilities
+            asked = Asked(subject, tried, cell, dtype, tried.at(own.sizes), own.against)
+            verdict = _Verdict(asked, laws, seed, progress, own.case, lost)
+            verdict.draw_cases(examples, limit, as_drawn, attempt=not last)
+            results = verdict.settled([] if shrink and last else None, as_drawn, limit)
+            if last or not any(result.status in BAD for result in results):
+                yield from results
+                break
 
 
 class _Verdict:
@@ -136,7 +135,8 @@ class _Verdict:
         self._seed = seed
         self._progress = progress
         place = (asked.subject.name, asked.cell.name, asked.dtype)
-        self._results = {law.id: Result(*place, law.id, seed, left_out=law.left_out(asked.cell)) for law in laws}
+        new = partial(Result, *place, seed=seed, inside=asked.capabilities.inside.get(asked.dtype, ""))
+        self._results = {law.id: new(law.id, left_out=law.left_out(asked.cell)) for law in laws}
         self._running: list[Law] = []
         self._alive: dict[str, dict[str, bool]] = {}
         self._samples: dict[str, list[Sequence[Comparison]]] = {}
@@ -157,12 +157,14 @@ class _Verdict:
         self._of_place = seed, crc32(f"{asked.cell.name} {asked.dtype}".encode())
         self._turns = {n: np.random.default_rng([*self._of_place, crc32(n.encode())]) for n in self._families}
 
-    def draw_cases(self, examples: int | None, limit: TimeLimit, as_drawn: Collection[str]) -> None:
+    def draw_cases(
+        self, examples: int | None, limit: TimeLimit, as_drawn: Collection[str], attempt: bool = False
+    ) -> None:
         """Run the laws on so many cases; without a number until the time is spent, or a law fails that is not to be
-        taken ``as_drawn``."""
+        taken ``as_drawn``. attempt: whether a law that fails ends it."""
         held = None if self._case is None else self._case.holds(*self._asked.place)
         for k in itertools.count() if examples is None else range(examples):
-            if self._stopped or all(self._settled(law) for law in self._running):
+            if self._stopped or (any if attempt else all)(self._settled(law) for law in self._running):
                 break
             if k and not limit.left:
                 self._out_of_time = examples is not None or k < USUALLY
@@ -278,8 +280,8 @@ class _Verdict:
         if finding.failed:
             result.status, result.reason, result.case = "failed", finding.sentence(), draw
 
-    def settled(self, smallest: list[Draw] | None, as_drawn: Collection[str], limit: TimeLimit) -> Iterator[Result]:
-        """Settle all results. smallest: the cases to which failures have been shrunk so far; None: do not shrink."""
+    def settled(self, smallest: list[Draw] | None, as_drawn: Collection[str], limit: TimeLimit) -> list[Result]:
+        """All results, settled. smallest: the cases to which failures have been shrunk so far; None: do not shrink."""
         broken = [law.id for law in self._running if law.decisive and self._results[law.id].case is not None]
         stands = cache(partial(_reference_stands, self._asked))  # many laws fail at the same case
         for law in self._running:
@@ -309,7 +311,7 @@ class _Verdict:
             elif result.status not in ("failed", "error"):
                 result.reason = "the time was up before a case could prove anything; --budget gives more"
             self._progress(result)
-        yield from self._results.values()
+        return [*self._results.values()]
 
 
 def _reference_stands(asked: Asked, draw: Draw) -> bool:
