@@ -5,9 +5,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
+from bpttcheck.contract import ForwardMode, Implementation, OneShot, TwoPhase
 from bpttcheck.faults import CLASSES, FAULTS, Fault
 from bpttcheck.laws import LAWS, Law
 
+_METHODS: Mapping[type, str] = {
+    TwoPhase: "vjp",
+    OneShot: "loss_and_gradients",
+    ForwardMode: "jvp",
+    Implementation: "vjp, or loss_and_gradients",
+}
 _ON_LAWS = """\
 A *law* is a property that every correct implementation satisfies. `bpttcheck verify` generates random problems, called
 cases, and runs on them all laws that apply to your implementation. A law fails if an error is larger than the tolerance
@@ -27,16 +34,16 @@ fault gives exactly the numbers of your implementation, the diagnosis of a failu
 
 
 def explain(law: Law) -> dict[str, str]:
-    """What there is to say of a law beside its statement, by heading; headings without a text are left out."""
+    """The facts about a law in addition to its statement, by heading; headings without a text are left out."""
     said = {
         "in symbols": law.equation,
         "source": law.source,
-        "asks for": law.door.__name__,
-        "skipped where": "; ".join(need.lack for need in law.needs),
+        "needs": _METHODS[law.door],
+        "skipped if": "; ".join(need.lack for need in law.needs),
         "smallest sizes": ", ".join(f"{name} >= {least}" for name, least in law.smallest.items()),
-        "put to": "every case" if law.every_case else f"some cases: the laws of {law.family} take turns",
+        "runs on": "every case" if law.every_case else f"some cases: the {law.family} laws alternate",
         "catches": ", ".join(fault.id for fault in FAULTS if law.id in fault.caught_by),
-        "kept since": law.kept,
+        "kept because": law.kept,
     }
     return {heading: text for heading, text in said.items() if text}
 

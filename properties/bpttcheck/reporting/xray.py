@@ -21,7 +21,7 @@ def print_xray(console: Console, name: str, asked: Strategy, seen: Xray) -> None
 
 
 def draw_xray(file: Path, name: str, asked: Strategy, seen: Xray) -> None:
-    """Draw the declared matrix beside those that were seen. Raises ImportError without matplotlib."""
+    """Draw the declared matrix next to those that were seen. Raises ImportError without matplotlib."""
     panels = {"declared": seen.declared, "through inputs": seen.inputs, "through parameters": seen.parameters}
     shown = {title: M for title, M in panels.items() if M is not None}
     figure = new_figure(3.4 * len(shown), 3.9)

@@ -19,7 +19,7 @@ _GREY = "#777777"
 _LEGEND = """
 Norms of matrices are spectral. C[t, s] is the part of the parameters' gradient
 that flows from the loss at t to their use at s. ~: extrapolated by the fitted
-factor, since the lag lies beyond 3/4 of the sequence."""
+factor, because the lag lies beyond 3/4 of the sequence."""
 
 
 def print_analyses(console: Console, name: str, setting: Setting, analyses: Sequence[Analysis]) -> None:
@@ -61,7 +61,7 @@ def _rows(T: int, analyses: Sequence[Analysis]) -> Iterator[tuple[str, list[str]
     yield "  fitted to dh_t/dh_s", [f"{a.rate:.4f}" for a in analyses]
     gates = ["" if a.gate_rate is None else f"{a.gate} {a.gate_rate:.4f}" for a in analyses]
     bounds = ["" if a.bound is None else f"{a.bound:.4f}" for a in analyses]
-    yield from [("  through the gates alone", gates)] * any(gates)
+    yield from [("  through the gates only", gates)] * any(gates)
     yield from [("  bound, ||W_hh|| max|phi'|", bounds)] * any(bounds)
     yield "[bold]lags in float32[/]", []
     yield "  memory horizon", [_lag(a.horizon) for a in analyses]
@@ -142,7 +142,7 @@ def draw_analyses(picture: Any, name: str, setting: Setting, analyses: Sequence[
     if any(a.bound is not None for a in analyses):
         panels["norms"].plot([], [], color=_GREY, linestyle=":", label=r"bound, $\|W_{hh}\|$ to the power of the lag")
     if gated:
-        panels["norms"].plot([], [], color=_GREY, linestyle="--", label="gates alone: product of f or z")
+        panels["norms"].plot([], [], color=_GREY, linestyle="--", label="gates only: product of f or z")
     picture.legend(loc="outside lower center", ncols=5, frameon=False)
     picture.suptitle(f"{name}: {_told(setting)}")
 
@@ -167,7 +167,7 @@ def _draw_gates(axes: Any, a: Analysis, colour: str) -> None:
     assert a.gates is not None
     axes.plot(_visible(_spread(a.sizes.norms)[1]), color=colour)
     axes.plot(_visible(_spread(a.gates)[1]), color=colour, linestyle="--")
-    axes.set(title=r"$\partial h_t/\partial h_s$, and what its gates alone let pass")
+    axes.set(title=r"$\partial h_t/\partial h_s$, and the part that its gates let pass")
 
 
 def _draw_eigenvalues(axes: Any, a: Analysis, colour: str) -> None:

@@ -22,7 +22,7 @@ _IN_TRAINING = ("remedy", "rate", "log10\nlargest", "loss\nat start", "loss\nat 
 
 
 def by_remedy(runs: Sequence[Run]) -> dict[str, list[Run]]:
-    """The runs of each remedy in the order of the table, those of the first seed first; not the order of arrival."""
+    """The runs of each remedy in the order of the table, the first seed first; not the order of arrival."""
     ordered = sorted(runs, key=lambda run: run.number)
     groups = {remedy.name: [run for run in ordered if run.remedy == remedy.name] for remedy in REMEDIES}
     return {name: group for name, group in groups.items() if group}

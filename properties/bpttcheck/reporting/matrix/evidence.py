@@ -1,4 +1,4 @@
-"""What a page shows of each target: sections, one a cell, in which every law has a place to link to."""
+"""The part of a page for each target: sections, one a cell, in which every law has a place to link to."""
 
 import itertools
 import re
@@ -55,7 +55,7 @@ class Section:
         return list(dict.fromkeys(dtype for by_dtype in self.by_law.values() for dtype in by_dtype))
 
     def status(self, law: str) -> Status | None:
-        """What must be seen first of all dtypes; None where the law was not asked."""
+        """The result that must be seen first of all dtypes; None if the law did not run."""
         return min((result.status for result in self.by_law.get(law, {}).values()), key=STATUSES.index, default=None)
 
     def place(self, law: str) -> str:
@@ -79,7 +79,7 @@ class Section:
 
     @property
     def notes(self) -> list[tuple[str, str, list[tuple[str, str, str]]]]:
-        """What is to be said of laws beside the rows: a label, a sentence, and each law with the dtypes, if not all,
+        """What is to be said of laws next to the rows: a label, a sentence, and each law with the dtypes, if not all,
         and with the id of its evidence, if that is here."""
         found: dict[tuple[str, str], dict[str, list[str]]] = {}
         for law, by_dtype in self.by_law.items():
@@ -89,7 +89,7 @@ class Section:
                 for remark in result.in_part:
                     found.setdefault(remark, {}).setdefault(law, []).append(dtype)
                 for warning in result.warnings:
-                    said = f"the subject warned: {warning}"
+                    said = f"the implementation warned: {warning}"
                     found.setdefault(("note", said), {}).setdefault(law, []).append(dtype)
         placed = set(self.rows)
         notes = []
@@ -101,7 +101,7 @@ class Section:
         return notes
 
     def command(self, result: Result | None = None) -> str:
-        """The line that judges the cell again, or one law of it."""
+        """The line that tests the cell again, or one law of it."""
         run, target = self.target.run, self.target.record.target
         one = f" --law {shlex.quote(result.law)} --dtype {shlex.quote(result.dtype)}" if result else ""
         same = f"--cell {shlex.quote(self.cell)} --seed {run.asked.seed} --examples {run.asked.examples}"

@@ -1,6 +1,6 @@
-"""What a study found: each contender's numbers over the seeds, and answers in words.
+"""The findings of a study: each contender's numbers over the seeds, and answers in words.
 
-The end of a training is the mean over its last quarter, since single points of plain gradient descent jump.
+The end of a training is the mean over its last quarter, because single points of plain gradient descent jump.
 Differences are paired: both sides of a seed start from the same parameters and see the same sequences. "Better" and
 "worse" mean by more than three standard errors.
 """
@@ -142,7 +142,8 @@ def _last_quarter(records: Array) -> Array:
 
 
 def root(square: Array) -> tuple[float, float]:
-    """From the estimate of a square and its standard error to those of the root; an estimate below zero counts as 0."""
+    """From the estimate of a square and its standard error to the estimate of the root; an estimate below zero
+    counts as 0."""
     value = float(np.sqrt(max(square[0], 0.0)))
     return value, float(square[1] / (2 * value)) if value else float(np.sqrt(square[1]))
 
