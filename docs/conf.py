@@ -43,6 +43,8 @@ CONTENTS = {
     "Reference": ["docs/api", "CHANGELOG"],
 }  # page titles are in the pages
 
+WRITTEN = ["side-by-side.html"]  # by `bpttcheck matrix`
+
 project = "bpttcheck"
 version = release = version_of("bpttcheck")
 extensions = ["myst_parser", "sphinx.ext.autodoc"]
@@ -98,9 +100,12 @@ def give_fields_a_line(app: Sphinx, what: str, name: str, of: Any, options: obje
         lines[:] = said.splitlines()
 
 
-def show_pictures(app: Sphinx, tree: Element, docname: str) -> None:
-    """A picture that links to itself is opened, not saved."""
+def open_files(app: Sphinx, tree: Element, docname: str) -> None:
+    """A picture that links to itself is opened, not saved, and so is a page that bpttcheck wrote."""
     for link in list(tree.findall(download_reference)):
+        if link["reftarget"] in WRITTEN:
+            address = relative_uri(app.builder.get_target_uri(docname), f"docs/{link['reftarget']}")
+            link.replace_self(reference("", "", *link.children, refuri=address, internal=True))
         for picture in link.findall(image):
             file = f"_images/{app.env.images[picture['uri']][1]}"
             address = relative_uri(app.builder.get_target_uri(docname), file)
@@ -127,10 +132,16 @@ def typeset(page: HTML5Translator, node: math | math_block) -> None:
     raise SkipNode
 
 
-def open_with_the_start_page(app: Sphinx, exception: Exception | None) -> None:
-    """Make it the page that a server shows for the folder."""
-    if not exception:
-        shutil.copy(Path(app.outdir) / f"{root_doc}.html", Path(app.outdir) / "index.html")
+def add_files(app: Sphinx, exception: Exception | None) -> None:
+    """The start page is also what a server shows for the folder; pages that bpttcheck wrote link to those of the site."""
+    if exception:
+        return
+    site = Path(app.outdir)
+    shutil.copy(site / f"{root_doc}.html", site / "index.html")
+    for name in WRITTEN:
+        page = (Path(app.srcdir) / "docs" / name).read_text(encoding="utf-8")
+        linked = re.sub(r'(href="[\w-]+)\.md([#"])', r"\1.html\2", page)
+        (site / "docs" / name).write_text(linked, encoding="utf-8")
 
 
 def setup(app: Sphinx) -> None:
@@ -140,5 +151,5 @@ def setup(app: Sphinx) -> None:
     app.connect("missing-reference", find_public_name)
     app.connect("autodoc-process-signature", name_functions)
     app.connect("autodoc-process-docstring", give_fields_a_line)
-    app.connect("doctree-resolved", show_pictures)
-    app.connect("build-finished", open_with_the_start_page)
+    app.connect("doctree-resolved", open_files)
+    app.connect("build-finished", add_files)

@@ -69,7 +69,7 @@ class Result:
     error over tolerance. seconds: that it took. reason: the sentence behind a status. case: the smallest that fails.
     worst: the comparison behind the margin. cut_short: whether the time was up before all smaller cases were tried.
     sees: how small an error it could have seen, where that is a matter of all cases. tried: all cases of the cell and
-    dtype.
+    dtype. known: the reason and the link of each known failure that covers it.
     died: whether the process of the subject was lost in a case of the law.
     """
 
@@ -93,6 +93,7 @@ class Result:
     cut_short: bool = False
     died: bool = False
     tried: Tried = field(default_factory=Tried)
+    known: tuple[tuple[str, str], ...] = ()
     worst: Comparison | None = field(default=None, repr=False)
 
     @property
