@@ -8,7 +8,7 @@ import numpy as np
 
 from bpttcheck import LAWS
 from bpttcheck.faults import CLASSES
-from bpttcheck.studies.pictures import new_figure
+from bpttcheck.studies.pictures import new_figure, shades
 
 
 def draw(smallest: Mapping[str, Mapping[str, float]], png: Path, panel: str | None) -> None:
@@ -27,9 +27,9 @@ def _by_class(classes: Mapping[str, list[str]], smallest: Mapping[str, Mapping[s
     share = seen / [len(faults) for faults in classes.values()]
     figure = new_figure(9, 14)
     axes = figure.subplots()
-    image = axes.imshow(np.where(seen, share, np.nan), cmap="viridis", vmin=0, vmax=1, aspect="auto")
+    image = axes.imshow(np.where(seen, share, np.nan), cmap=shades(), vmin=0, vmax=1, aspect="auto")
     for row, column in zip(*seen.nonzero(), strict=True):
-        colour = "white" if share[row, column] < 0.6 else "black"
+        colour = "white" if share[row, column] > 0.4 else "black"
         axes.text(column, row, seen[row, column], ha="center", va="center", color=colour, fontsize="small")
     names = [f"{name}: {len(faults)}" for name, faults in classes.items()]
     _label(axes, names, [law.id for law in LAWS])
@@ -48,7 +48,7 @@ def _of_one(faults: list[str], smallest: Mapping[str, Mapping[str, float]], name
     sizes = np.array([[np.log10(smallest[fault].get(law, np.nan)) for fault in faults] for law in laws])
     figure = new_figure(max(6.4, 2.5 + 0.3 * len(faults)), max(4, 2 + 0.2 * len(laws)), dpi=200)
     axes = figure.subplots()
-    image = axes.imshow(sizes, cmap="viridis", vmin=-6, vmax=0, aspect="auto")
+    image = axes.imshow(sizes, cmap=shades().reversed(), vmin=-6, vmax=0, aspect="auto")
     _label(axes, faults, laws)
     axes.set_title(f"faults of the class {name}, and the laws that see them")
     figure.colorbar(image, ax=axes, label="smallest size that is seen, log10")

@@ -133,7 +133,7 @@ def typeset(page: HTML5Translator, node: math | math_block) -> None:
 
 
 def add_files(app: Sphinx, exception: Exception | None) -> None:
-    """The start page is also what a server shows for the folder; pages that bpttcheck wrote link to those of the site."""
+    """The start page is what a server shows for the folder, too; pages that bpttcheck wrote link to the site's."""
     if exception:
         return
     site = Path(app.outdir)

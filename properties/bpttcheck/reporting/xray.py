@@ -6,7 +6,7 @@ import numpy as np
 from rich.console import Console
 
 from bpttcheck.explaining.xray import Xray
-from bpttcheck.studies.pictures import new_panels
+from bpttcheck.studies.pictures import new_panels, shades
 from bpttref import Strategy
 
 _COLUMNS = 80
@@ -30,13 +30,10 @@ def draw_xray(file: Path, name: str, asked: Strategy, seen: Xray, only: str | No
     """
     shown = {panel: M for panel in PANELS if (M := getattr(seen, panel)) is not None}
     figure, panels = new_panels([list(shown)], 3.4 * len(shown), 3.6, only)
-    from matplotlib import colormaps
-
-    colours = colormaps["viridis"].with_extremes(under="#dddddd")  # what is cut, but for rounding
     largest = max(1.0, *(float(np.nanmax(np.abs(M))) for M in shown.values()))
     for panel, axes in panels.items():
         lower = np.where(np.tri(len(shown[panel]), dtype=bool), shown[panel], np.nan)
-        image = axes.imshow(lower, cmap=colours, vmin=0.01, vmax=largest)
+        image = axes.imshow(lower, cmap=shades(), vmin=0.01, vmax=largest)
         title = panel if panel == "declared" else f"seen through {panel}"
         axes.set(title=title, xlabel="use at step s", ylabel="loss at step t")
         for axis in (axes.xaxis, axes.yaxis):

@@ -121,7 +121,9 @@ def _plain(array: Array | None) -> Any:
     return numbers.tolist()
 
 
-def draw_analyses(files: Sequence[Path], name: str, setting: Setting, analyses: Sequence[Analysis], panel: str | None) -> None:
+def draw_analyses(
+    files: Sequence[Path], name: str, setting: Setting, analyses: Sequence[Analysis], panel: str | None
+) -> None:
     """Draw dh_t/dh_s, contributions, gates (if a cell has them) and eigenvalues of J_t, or one ``panel`` of `PANELS`.
 
     The vertical axes follow what was measured; the legend says how far a bound leaves them. Raises ImportError

@@ -3,7 +3,10 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 if TYPE_CHECKING:
+    from matplotlib.colors import Colormap
     from matplotlib.figure import Figure
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -41,6 +44,15 @@ def new_panels(
         raise ValueError(f"there is no panel {only!r}; there are {', '.join(names)}")
     figure = new_figure(*SLIDE, dpi=250)
     return figure, figure.subplot_mosaic([[only]])
+
+
+def shades() -> "Colormap":
+    """From light to dark blue: more is darker, also for the colour-blind; zero and what is cut are nearly white."""
+    from matplotlib import colormaps
+    from matplotlib.colors import ListedColormap
+
+    blues = ListedColormap(colormaps["Blues"](np.linspace(0.35, 1, 256)))
+    return blues.with_extremes(under="#ebebeb")
 
 
 def explain_lines(figure: "Figure", columns: int) -> None:

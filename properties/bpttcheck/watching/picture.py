@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from bpttcheck.studies.pictures import COLOURS, SLIDE, new_figure
+from bpttcheck.studies.pictures import COLOURS, SLIDE, new_figure, shades
 from bpttcheck.watching.chunks import Row
 from bpttcheck.watching.record import Kind, Trace
 
@@ -31,10 +31,10 @@ def draw(file: Path, shown: list[tuple[Trace, list[Row]]], *, large: bool = Fals
             norms[line, row.steps[there]] = np.log10(row.norms[there])
             unknown = row.steps[(row.steps < end) & np.isnan(row.norms)]
             axes.plot(unknown, np.full(len(unknown), line), ",", color=COLOURS[0])
-        image = axes.imshow(norms, aspect="auto", cmap="viridis", interpolation="nearest")
+        image = axes.imshow(norms, aspect="auto", cmap=shades(), interpolation="nearest")
         figure.colorbar(image, ax=axes, label="norm of the gradient,\nlog10; grey: none")
         _mark_states(axes, trace, end)
-        axes.set(title=trace.title, xlabel="step", ylabel="call of backward", facecolor="0.93")
+        axes.set(title=trace.title, xlabel="step", ylabel="call of backward", facecolor="#f4f4f4")
         axes.set_yticks(range(len(some)), [str(row.number) for row in some])
         if len(some) > 12:
             axes.set_yticks(range(0, len(some), 5), [str(row.number) for row in some[::5]])

@@ -47,12 +47,14 @@ def _draw_place(axes: Any, column: int, row: int, results: Iterable[Result]) -> 
     from matplotlib.patches import Rectangle
 
     plain: list[Status] = ["failed" if r.status in BAD else r.status for r in results]
-    seen = [status if status in _LOOKS else "vacuous" for status in plain]
-    first = min(seen, key=STATUSES.index, default="skipped")
+    seen: list[Status] = [status if status in _LOOKS else "vacuous" for status in plain]
+    first: Status = min(seen, key=STATUSES.index) if seen else "skipped"
     colour, _ = _LOOKS[first]
     axes.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, facecolor=colour, edgecolor="#bbbbbb", linewidth=0.5))
     if first in ("passed", "failed", "known"):
-        broken = {"color": "white", "weight": "bold"} if first != "passed" else {"color": "#555555", "fontsize": "small"}
+        broken = (
+            {"color": "white", "weight": "bold"} if first != "passed" else {"color": "#555555", "fontsize": "small"}
+        )
         axes.text(column, row, seen.count(first), ha="center", va="center", **broken)
     return first
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bpttcheck.studies.pictures import COLOURS, explain_lines, new_figure, new_panels
+from bpttcheck.studies.pictures import COLOURS, explain_lines, new_figure, new_panels, shades
 from bpttcheck.studies.strategies.findings import Findings, root
 from bpttcheck.studies.strategies.quality import mean_and_error
 from bpttcheck.studies.strategies.report import SHOWN, cuts, triangles
@@ -28,7 +28,6 @@ _SEGMENTS = ("#cfe2f3", "#fce5cd")
 def draw_cuts(file: Path, text: Text, window: int, seed: int) -> Path:
     """How each strategy cuts the first characters of a text, and below the triangles M[t, s] that say so."""
     figure = new_figure(11, 6)  # before anything else of matplotlib: it says so if there is none
-    from matplotlib import colormaps
     from matplotlib.patches import Rectangle
 
     written, shown = text.written(SHOWN), triangles(window, seed)
@@ -44,10 +43,9 @@ def draw_cuts(file: Path, text: Text, window: int, seed: int) -> Path:
     strips.set_yticklabels(list(shown))
     strips.set_title(f"segments of {window} characters, exact (regular) or on average (random)")
     largest = max(float(M.max()) for M in shown.values())
-    colours = colormaps["viridis"].with_extremes(under="#dddddd")  # what is cut
     for axes, (kind, M) in zip(bottom.subplots(1, len(shown)), shown.items(), strict=True):
         lower = np.where(np.tri(SHOWN, dtype=bool), M[:, 1:], np.nan)
-        image = axes.imshow(lower, cmap=colours, vmin=0.99, vmax=largest)
+        image = axes.imshow(lower, cmap=shades(), vmin=0.99, vmax=largest)
         axes.set(title=kind, xlabel="use at step s", ylabel="loss at step t")
     bottom.colorbar(image, ax=bottom.axes, label="M[t, s]; grey: 0", shrink=0.8)
     figure.savefig(file)
@@ -137,7 +135,9 @@ def _draw_differences(axes: "Axes", found: Findings, window: int, *, at_equal_ti
         highest = max(highest, float((mean + error)[late].max()))
     axes.axhline(0, label="full", **_LOOKS["full"] | {"marker": ""})
     room = 0.08 * (highest - lowest)
-    axes.set(xlabel="CPU seconds of training" if at_equal_time else "step of training", ylim=(lowest - room, highest + room))
+    axes.set(
+        xlabel="CPU seconds of training" if at_equal_time else "step of training", ylim=(lowest - room, highest + room)
+    )
     axes.set(title=f"segments of {window} steps", ylabel="held-out loss minus full BPTT's, nats")
 
 
