@@ -18,7 +18,7 @@ def to_badge(run: Run) -> str:
         message, colour = "not finished", "lightgrey"
     elif status == FAILED:
         message, colour = f"{_many(len(broken))} broken" if broken else "known failures out of date", "red"
-    elif status != PASSED:
+    elif status != PASSED or not passed | known:
         message, colour = "not tested in full" if passed else "nothing proved", "lightgrey"
     elif known:
         message, colour = f"{_many(len(passed))} passed, {len(known)} known to fail", "yellow"

@@ -9,8 +9,8 @@ if TYPE_CHECKING:
     from matplotlib.colors import Colormap
     from matplotlib.figure import Figure
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-"""Colours that people with any form of colour blindness tell apart (Okabe and Ito, 2008)."""
+COLOURS = ("#0072B2", "#D55E00", "#CC79A7", "#56B4E9", "#E69F00", "#009E73")
+"""Colours that people with any form of colour blindness tell apart (Okabe and Ito, 2008), the most distinct first."""
 
 MARKERS = ("o", "s", "^", "D", "v", "P")
 """As many shapes, for prints without colours."""
