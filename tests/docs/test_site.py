@@ -62,3 +62,19 @@ def test_mathematics_is_typeset():
     numbers = re.findall(r'</math><span class="number">\((9\.7\.\d+)\)</span>', page)
     assert numbers == [f"9.7.{k}" for k in range(1, 17)]
     assert "$$" not in page and "\\frac" not in page
+
+
+def test_the_page_of_all_implementations_opens_by_a_click():
+    """A link to it is no download, and its own links lead to pages of the site."""
+    (link,) = re.findall(r'<a [^>]*href="side-by-side\.html"[^>]*>', (SITE / "docs" / "matrix.html").read_text())
+    assert "download" not in link
+    page = (SITE / "docs" / "side-by-side.html").read_text()
+    others = {address.partition("#")[0] for address in re.findall(r'href="([^":]+)"', page)} - {""}
+    assert others and all((SITE / "docs" / name).exists() for name in others), others
+
+
+def test_pictures_are_dark_on_dark_pages():
+    """By the style, for a reader's choice and for the system's."""
+    style = (SITE / "_static" / "site.css").read_text()
+    assert re.search(r'body\[data-theme="dark"\] article img {\s*filter: invert\(1\)', style)
+    assert re.search(r'body:not\(\[data-theme="light"\]\) article img {\s*filter: invert\(1\)', style)
