@@ -3,13 +3,17 @@
     python -m pip install ".[torch,plots]" jax chex autograd
     python asv_bench/detection.py --markdown docs/detection.md --png docs/detection.png
 
-A fault of size e is the reference plus e times (fault - reference), in outputs and gradients. Faults of subjects that
-own their loss, and those that are not a matter of size (overwritten arrays, wrong shapes), have size 1 alone. Size 1 is
-judged in both dtypes, the others in float64; one cell each.
+This page shows which laws see which planted faults, and down to which size of the fault. It compares this with other
+gradient checkers.
+
+A fault of size e is the reference plus e times (fault - reference), in outputs and gradients. Some faults have only
+size 1: faults of a loss that the implementation computes itself, and faults without a size, such as overwritten arrays
+and incorrect shapes. We test size 1 in both dtypes and the other sizes in float64, with one cell each.
 
 The other checkers get each fault as a function from all arrays to one vector, with the fault's pullback as its
-derivative, in float64, first order, reverse mode, else at their defaults, on the smallest case on which a law saw the
-fault, without truncation, of which none of them knows. An error that stops them counts as seen.
+derivative. They run in float64, first order, reverse mode, and otherwise with their defaults, on the smallest case on
+which a law saw the fault. The case has no truncation, because none of them supports it. An error that stops a checker
+counts as seen.
 """
 
 import os
@@ -305,15 +309,16 @@ def table(found: Sequence[Seen]) -> list[str]:
     if any(seen.names for seen in found):
         unnamed = [f"`{s.fault}`" for s in found if s.fault not in s.names]
         lines += [
-            f"The diagnosis names {len(found) - len(unnamed)} of them (not {', '.join(unnamed) or 'any other'}), and "
-            f"{sum(bool(s.wrong_names) for s in found)} wrongly once the right one is taken from its dictionary. Of "
-            f"{sum(bool(s.partly) for s in found)} it then says that another one, or two, explain the simplest problem "
-            "alone, and that more is wrong elsewhere.",
+            f"The diagnosis names {len(found) - len(unnamed)} of them (not {', '.join(unnamed) or 'any other'}). "
+            f"If the correct fault is removed from its list, it names {sum(bool(s.wrong_names) for s in found)} of "
+            f"them incorrectly. For {sum(bool(s.partly) for s in found)} of them it then says that one or two other "
+            "faults explain only the simplest problem, and that there are further mistakes.",
             "",
         ]
     accusers = false_alarms_of_peers()
     lines += [
-        f"None of the other checkers accuses the reference itself{' but ' * bool(accusers)}{', '.join(accusers)}.",
+        "None of the other checkers reports a failure of the reference itself"
+        f"{' except ' * bool(accusers)}{', '.join(accusers)}.",
         "",
     ]
     for peer in peers if asked else ():

@@ -1,6 +1,6 @@
 """The site: the Markdown files of the repository as they are, in the order of CONTENTS. `tox -e docs` builds it."""
 
-import inspect
+import ast
 import re
 import shutil
 from importlib.metadata import distribution
@@ -14,6 +14,7 @@ from docutils.utils.math.latex2mathml import tex2mathml
 from sphinx.addnodes import download_reference
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
+from sphinx.pycode import ModuleAnalyzer
 from sphinx.search.en import SearchEnglish
 from sphinx.util.logging import getLogger
 from sphinx.util.nodes import make_refnode
@@ -47,10 +48,13 @@ WRITTEN = ["side-by-side.html"]  # by `bpttcheck matrix`
 
 project = "bpttcheck"
 version = release = version_of("bpttcheck")
-extensions = ["myst_parser", "sphinx.ext.autodoc"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode", "sphinx_copybutton"]
 root_doc = "README"
+smartquotes = False  # they would change the apostrophes of formulas
 include_patterns = ["*.md", "docs/*.md", "asv_bench/README.md"]
 exclude_patterns = ["build", ".*"]
+
+copybutton_prompt_text = "$ "  # of a session the button copies the commands only
 
 myst_heading_anchors = 3
 myst_enable_extensions = ["dollarmath"]
@@ -59,7 +63,8 @@ nitpick_ignore = [("py:class", "collections.abc.Callable")]
 autodoc_mock_imports = ["torch", "jax"]
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
-autodoc_typehints = "none"  # shapes are in the docstrings
+autodoc_typehints = "none"  # types and shapes are in the docstrings
+napoleon_google_docstring = napoleon_use_param = napoleon_use_rtype = False
 add_module_names = False
 
 html_theme = "furo"
@@ -92,12 +97,23 @@ def name_functions(app: Sphinx, what: str, name: str, of: object, options: objec
     return (named, None) if named != (shown or "") else None
 
 
-def give_fields_a_line(app: Sphinx, what: str, name: str, of: Any, options: object, lines: list[str]) -> None:
-    """What a docstring says of each argument of a class, ``name: ...``, begins on a line of its own."""
-    if what == "class":
-        field = f"(?:{'|'.join(inspect.signature(of).parameters)})"
-        said = re.sub(rf"(?:^|(?<=[.)]) )({field}(?:, {field})*):(?=\s)", r"\n\n**\1**:", "\n".join(lines), flags=re.M)
-        lines[:] = said.splitlines()
+def constants(module: str) -> dict[str, tuple[str, int, int]]:
+    """The lines of the annotated constants of a module, such as LAWS."""
+    body = ast.parse(ModuleAnalyzer.for_module(module).code).body
+    named = [node for node in body if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)]
+    return {ast.unparse(node.target): ("other", node.lineno, node.end_lineno or node.lineno) for node in named}
+
+
+def stay_in_module(app: Sphinx, module: str, name: str) -> str | None:
+    """The source of a constant is in the module that is named, wherever the class of its value is."""
+    return module if name in constants(module) else None
+
+
+def find_source(app: Sphinx, module: str) -> tuple[str, dict[str, tuple[str, int, int]]]:
+    """The code of a module, with the lines of functions and classes, and of constants as well."""
+    analyzer = ModuleAnalyzer.for_module(module)
+    analyzer.find_tags()
+    return analyzer.code, {**analyzer.tags, **constants(module)}
 
 
 def open_files(app: Sphinx, tree: Element, docname: str) -> None:
@@ -150,6 +166,7 @@ def setup(app: Sphinx) -> None:
     app.connect("source-read", add_contents)
     app.connect("missing-reference", find_public_name)
     app.connect("autodoc-process-signature", name_functions)
-    app.connect("autodoc-process-docstring", give_fields_a_line)
+    app.connect("viewcode-follow-imported", stay_in_module)
+    app.connect("viewcode-find-source", find_source)
     app.connect("doctree-resolved", open_files)
     app.connect("build-finished", add_files)

@@ -87,7 +87,7 @@ def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Only laws whose tests were selected are judged."""
+    """Only laws whose tests were selected are tested."""
     for item in session.items:
         if isinstance(item, LawItem):
             item.check.sitting.laws.append(item.check.law.id)

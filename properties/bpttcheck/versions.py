@@ -26,7 +26,8 @@ def versions() -> dict[str, str]:
 
 
 def libraries(subject: Implementation) -> dict[str, str]:
-    """Versions of the distributions that the files of a subject's class and of its bases import from, but NumPy."""
+    """Versions of the distributions that the files of an implementation's class and of its bases import from, but
+    NumPy."""
     packages = set()
     for base in type(subject).__mro__:
         for value in vars(sys.modules.get(base.__module__, sys)).values():

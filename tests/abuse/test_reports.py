@@ -106,7 +106,7 @@ WRONG = {
     "two seeds": (["--seed", "3", "--derandomize"], "--derandomize is --seed 0: leave out one of them"),
     "somebody's program": (["--json", "mine.py"], "mine.py is there and is nothing that --json wrote"),
     "a report of another kind": (["--html", "old.json"], "old.json is there and is nothing that --html wrote"),
-    "the same file twice": (["--json", "a", "--junit", "a"], "ask for the same file"),
+    "the same file twice": (["--json", "a", "--junit", "a"], "name the same file"),
     "a folder": (["--json", "folder/v.json"], "No such file or directory"),
     "known failures: a number for a law": (["--known-failures", "law.toml"], "law must be a string"),
     "known failures: a number for a reason": (["--known-failures", "reason.toml"], "reason must be a string"),

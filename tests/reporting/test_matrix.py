@@ -122,11 +122,11 @@ def test_one_target_spoils_no_other(judged):
     assert done.returncode == 2 and not done.stderr
     said = words(done.stdout)
     for sentence in (
-        "NOT JUDGED raising.py:It: raising.py:It cannot be loaded: RuntimeError: no such :x: device",
+        "NOT TESTED raising.py:It: raising.py:It cannot be loaded: RuntimeError: no such :x: device",
         "ERROR mine.py:Killing, lstm: pullback-reference (float32, float64)",
         "ERROR mine.py:Leaving, gru-after: pullback-reference (float32, float64)",
         "FAILED fault:di-uses-i, lstm: pullback-reference (float32, float64)",
-        "Broken: fault:di-uses-i, mine.py:Killing, mine.py:Leaving; not judged, or not in full: raising.py:It.",
+        "Broken: fault:di-uses-i, mine.py:Killing, mine.py:Leaving; not tested, or not in full:  raising.py:It.",
     ):
         assert sentence in said, done.stdout
     assert "FAILED mine.py:Right" not in said and "rubbish" not in said
@@ -188,7 +188,7 @@ def test_what_hangs_is_stopped_and_a_file_joins(folder):
     done = command("matrix", "mine.py:Hanging", "both.json", "fault:di-uses-i", *few, "--timeout", "20", "-j", "2",
                "--html", "joined.html", cwd=folder)  # fmt: skip
     assert done.returncode == 2
-    assert "NOT JUDGED mine.py:Hanging: it was stopped after 20 s" in words(done.stdout)
+    assert "NOT TESTED mine.py:Hanging: it was stopped after 20 s" in words(done.stdout)
     page = Page(folder / "joined.html")
     page.check()
     results = from_json((folder / "both.json").read_text()).targets[0].results
@@ -253,7 +253,7 @@ def test_the_page_of_many_targets_is_small():
     def results(name):
         return [
             Result(name, cell.name, dtype, law.id, 1, "skipped" if k % 3 == 0 else "passed", 40, margin=0.0123,
-                   reason="window truncation is not declared" if k % 3 == 0 else "")
+                   reason="the implementation does not support window truncation" if k % 3 == 0 else "")
             for cell in CELLS for dtype in ("float32", "float64") for k, law in enumerate(LAWS)
         ]  # fmt: skip
 
@@ -300,8 +300,8 @@ def test_an_interruption_ends_the_processes_and_keeps_what_is_finished(sent, fol
         assert gone(int((tmp_path / "pid").read_text()))
     assert running.returncode == 130
     assert "interrupted: the matrix so far" in said
-    assert "NOT JUDGED mine.py:Hanging: interrupted" in said
-    assert "NOT JUDGED mine.py:Killing: interrupted before its turn" in said
+    assert "NOT TESTED mine.py:Hanging: interrupted" in said
+    assert "NOT TESTED mine.py:Killing: interrupted before its turn" in said
     marks = dict(Page(tmp_path / "m.html").marks)
     assert marks["#reference.lstm.pullback-reference"] == "passed"
 

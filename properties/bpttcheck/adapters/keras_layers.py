@@ -21,7 +21,7 @@ from bpttref import GRU, LSTM, RNN, Cell, Links, Regular
 
 
 class KerasLayers:
-    """Base of an adapter, beside that of its backend, which takes the ``options`` that are not explained here.
+    """Base of an adapter, next to that of its backend, which takes the ``options`` that are not explained here.
 
     layer: further arguments of Keras's layers, such as ``{"unroll": True}``. With ``{"go_backwards": True}`` they get
     the sequence reversed, which must make no difference. Raises ImportError where Keras has another backend.
@@ -49,7 +49,7 @@ class KerasLayers:
                 "update gate": "h' = z h + (1 - z) n",
                 "biases": "two for GRU(reset_after=True), else one",
                 "behind the end of a row": "zeros, by zero_output_for_mask=True",
-                "float64": "declared, since layers take dtype='float64'; operations promote it to float32",
+                "float64": "declared, because layers take dtype='float64'; operations promote it to float32",
             },
         )
 
@@ -114,7 +114,7 @@ def _keras_on(backend: str) -> Any:
     keras = importlib.import_module("keras")
     if keras.config.backend() != backend:
         raise ImportError(
-            f"Keras runs on {keras.config.backend()} in this process, and one process cannot judge it on two backends; "
-            "give each a command of its own"
+            f"Keras runs on {keras.config.backend()} in this process, and one process cannot test it on two backends; "
+            "run each in its own command"
         )
     return keras

@@ -35,7 +35,7 @@ class Process:
     def __init__(self, command: Sequence[str], folder: Path) -> None:
         """Raises AdapterError if it cannot be started."""
         if os.name != "posix":
-            raise AdapterError("programs are judged on Linux and macOS alone")
+            raise AdapterError("programs can be tested only on Linux and macOS")
         pipe = subprocess.PIPE
         try:
             self._running = subprocess.Popen(

@@ -20,6 +20,7 @@ from bpttcheck.command_line.verify import verify
 from bpttcheck.command_line.watch import watch
 from bpttcheck.command_line.xray import xray
 from bpttcheck.exit_status import AT_FAULT, INTERRUPTED
+from bpttcheck.misspelt import did_you_mean
 from bpttcheck.running.service import Unforeseen, unforeseen
 from bpttcheck.versions import own_version
 
@@ -32,6 +33,14 @@ class _Commands(click.Group):
             return super().make_context(*arguments, **more)
         except KeyboardInterrupt:
             _interrupted()
+
+    def resolve_command(
+        self, context: click.Context, words: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if words[0] not in self.commands and words[0].isidentifier():
+            near = did_you_mean(words[0], self.commands)
+            context.fail(f"there is no command {words[0]!r}{near}")
+        return super().resolve_command(context, words)
 
     def invoke(self, context: click.Context) -> Any:
         try:

@@ -13,6 +13,7 @@ from bpttcheck.command_line import completion, options
 from bpttcheck.command_line.ending import stop
 from bpttcheck.command_line.terminal import new_console
 from bpttcheck.exit_status import INTERRUPTED
+from bpttcheck.misspelt import did_you_mean
 from bpttcheck.reporting.files import check, write
 from bpttcheck.studies.pictures import new_figure
 from bpttcheck.studies.remedies import REMEDIES, Run, measure
@@ -55,7 +56,8 @@ def remedies(
     try:
         for name in names:
             if name not in known:
-                raise click.UsageError(f"there is no remedy {name!r}; there are {', '.join(known)}")
+                near = did_you_mean(name, known)
+                raise click.UsageError(f"there is no remedy {name!r}; there are {', '.join(known)}{near}")
         if pictures:
             new_figure(1, 1)
         check(json=json_file, png=png, svg=svg)

@@ -31,7 +31,7 @@ from bpttref import Blocks, Full, Last, Links, Random, Regular, Strategy, Window
               help="The cell; the target's first if it is not given.")  # fmt: skip
 @click.option("--strategy", type=click.Choice(["full", "regular", "window", "blocks", "last", "random", "links"]),
               default="regular", show_default=True, metavar="NAME",
-              help="Ask for full, regular, window, blocks, last, random or links.")  # fmt: skip
+              help="Request full, regular, window, blocks, last, random or links.")  # fmt: skip
 @click.option(
     "--tau",
     type=click.IntRange(1),
@@ -74,10 +74,10 @@ def xray(
 ) -> None:
     """Show what the truncation of TARGET really keeps.
 
-    That is the matrix M[t, s], from the loss at t to the use at s, seen through the gradients of inputs and through
-    those of parameters, beside the matrix that was asked for. A target that draws its own random links passes if each
-    is cut or multiplied by 1/pi, in all gradients alike. Exit status: 0 both are what was asked for; 1 one is not, or
-    full BPTT is wrong already; 2 the target or the command is at fault.
+    bpttcheck prints the matrix M[t, s], from the loss at t to the use at s, as the gradients of inputs and the
+    gradients of parameters show it, next to the requested matrix. A target that draws its own random links passes if
+    each is cut or multiplied by 1/pi, in all gradients alike. Exit status: 0 both equal the requested matrix; 1 one
+    does not, or full BPTT is incorrect already; 2 the target or the command has an error.
     """
     makers: dict[str, Callable[[], Strategy]] = {
         "full": Full,

@@ -10,7 +10,7 @@ from bpttref.arrays import Array
 
 FACTORS: Mapping[str, Callable[[int, int], float]] = {  # of the number of steps and of rows
     "zero": lambda T, B: 0,
-    "of the wrong sign": lambda T, B: -1,
+    "of the opposite sign": lambda T, B: -1,
     "twice as large": lambda T, B: 2,
     "half as large": lambda T, B: 1 / 2,
     "T times as large": lambda T, B: T,

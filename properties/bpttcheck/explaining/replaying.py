@@ -58,7 +58,8 @@ def _written(path: Path) -> dict[str, str]:
 
 
 def check_file(_: object, file: Path) -> tuple[str, str, str]:
-    """What is wrong at the case of a file, which loads a subject of its own, or nothing; and its cell and dtype.
+    """What is wrong at the case of a file, which loads an implementation of its own, or nothing; and its cell and
+    dtype.
 
     Raises ValueError if it is no file of ours, and what the file raises.
     """

@@ -184,7 +184,7 @@ _ROWS: tuple[tuple[Any, ...], ...] = (
     ),
     (
         "layer-not-detached",
-        "In a stack the states of the first layer alone are cut.",
+        "In a stack, only the states of the first layer are cut.",
         "https://github.com/NeuroTorch/NeuroTorch/pull/137",
         ("xray-regular", "regular-reference"),
         (RNN("tanh"), GRU("after")),
@@ -219,7 +219,7 @@ _ROWS: tuple[tuple[Any, ...], ...] = (
     ),
     (
         "gradient-of-detached-state",
-        "The gradient of the state from which the last k steps start is returned for that of the initial state.",
+        "The gradient of the state from which the last k steps start is returned as the gradient of the initial state.",
         "",
         ("last-reference", "pieces-alone"),
         (RNN("tanh"), LSTM()),

@@ -118,7 +118,7 @@ FAULTS = tuple(
         ),
         (
             "sigmoid-overflow",
-            "tanh is computed by exponentials that overflow.",
+            "tanh is computed with exponentials that overflow.",
             "",
             ("saturated-is-finite",),
             (RNN("tanh"),),

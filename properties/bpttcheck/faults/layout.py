@@ -134,7 +134,7 @@ FAULTS = tuple(
         ),
         (
             "rows-take-row-0",
-            "The initial states of all rows are those of row 0: the offset of the row is missing.",
+            "All rows start from the initial states of row 0: the offset of the row is missing.",
             "",
             ("forward-reference", "batch-independence"),
             (LSTM(), GRU("after")),

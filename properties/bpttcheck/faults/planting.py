@@ -46,7 +46,7 @@ class Fault:
 
 
 class Faulty:
-    """A fault as a subject; if ``scored``, behind the second door, also one that is planted behind the first.
+    """A fault as an implementation; if ``scored``, behind the second door, also one that is planted behind the first.
 
     right: what it is planted in.
     """

@@ -42,7 +42,7 @@ def _as_reverse(both: Named, H: int) -> Named:
 LAWS = (
     Law(
         "reverse-is-flipped",
-        "The reverse direction is a forward run over the flipped sequence, flipped back; its gradients, too.",
+        "The reverse direction equals a forward run over the flipped sequence, flipped back; so do its gradients.",
         "r(x) = flip(f(flip(x)))",
         "Schuster and Paliwal, Bidirectional recurrent neural networks, 1997",
         _reverse,

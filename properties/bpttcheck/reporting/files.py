@@ -46,7 +46,7 @@ class Reports:
         """
         asked = dict(self._asked())
         if len({file.absolute() for file in asked.values()}) < len(asked):
-            raise ValueError("--json, --junit, --html and --badge ask for the same file: give each a name of its own")
+            raise ValueError("--json, --junit, --html and --badge name the same file: give each its own name")
         check(**asked)
         if self.html_file is not None:
             blank_page("verdict")
@@ -94,7 +94,7 @@ def _is_regular(file: Path) -> bool:
 
 
 def check(**asked: Path | None) -> None:
-    """Look at the files that options ask for, by option.
+    """Look at the files that options name, by option.
 
     Raises OSError if one cannot be written, and ValueError if there is one that such an option did not write.
     """
@@ -110,7 +110,7 @@ def _check(option: str, file: Path) -> None:
     if not there:
         file.unlink()
     elif (begins := _beginning(file)) and not begins.startswith(_BEGINS[option]):
-        raise ValueError(f"{file} is there and is nothing that --{option} wrote: name another file, or remove it")
+        raise ValueError(f"{file} exists, and --{option} did not write it: name another file, or remove it")
 
 
 def _beginning(file: Path) -> str:

@@ -35,7 +35,7 @@ def from_json(text: str) -> Run:
         raise ValueError(f"it is not JSON: {error}") from error
     schema = written.get("schema") if isinstance(written, dict) else None
     if schema != SCHEMA:
-        raise ValueError(f"its schema is {schema!r}, and {SCHEMA} is what is read")
+        raise ValueError(f"its schema is {schema!r}; this version reads {SCHEMA}")
     try:
         records = {record["target"]: Record(**record) for record in written["targets"]}
         for row in written["results"]:

@@ -24,7 +24,7 @@ PANELS = ("declared", "inputs", "parameters")
 
 
 def draw_xray(file: Path, name: str, asked: Strategy, seen: Xray, only: str | None = None) -> None:
-    """Draw the declared matrix beside those that were seen through inputs and parameters. only: one of `PANELS`.
+    """Draw the declared matrix next to those that were seen through inputs and parameters. only: one of `PANELS`.
 
     Raises ImportError without matplotlib, and ValueError for a panel that was not seen.
     """

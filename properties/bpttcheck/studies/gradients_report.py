@@ -20,7 +20,7 @@ _GREY = "#666666"
 _LEGEND = """
 Norms of matrices are spectral. C[t, s] is the part of the parameters' gradient
 that flows from the loss at t to their use at s. ~: extrapolated by the fitted
-factor, since the lag lies beyond 3/4 of the sequence."""
+factor, because the lag lies beyond 3/4 of the sequence."""
 
 
 def print_analyses(console: Console, name: str, setting: Setting, analyses: Sequence[Analysis]) -> None:
@@ -62,7 +62,7 @@ def _rows(T: int, analyses: Sequence[Analysis]) -> Iterator[tuple[str, list[str]
     yield "  fitted to dh_t/dh_s", [f"{a.rate:.4f}" for a in analyses]
     gates = ["" if a.gate_rate is None else f"{a.gate} {a.gate_rate:.4f}" for a in analyses]
     bounds = ["" if a.bound is None else f"{a.bound:.4f}" for a in analyses]
-    yield from [("  through the gates alone", gates)] * any(gates)
+    yield from [("  through the gates only", gates)] * any(gates)
     yield from [("  bound, ||W_hh|| max|phi'|", bounds)] * any(bounds)
     yield "[bold]lags in float32[/]", []
     yield "  memory horizon", [_lag(a.horizon) for a in analyses]

@@ -1,6 +1,6 @@
 """The triangle of a function from inputs ``(T, ..)`` to losses or outputs ``(T, ..)``: a pullback for each row.
 
-Row t is the norm of the gradient of each input x_s from the output at t, taken with random cotangents, since a sum of
+Row t is the norm of the gradient of each input x_s from the output at t, taken with random cotangents, because a sum of
 outputs may be constant. Where T is large, some rows are sampled.
 """
 
@@ -20,8 +20,21 @@ _BITS = 24  # of the significand of float32
 
 @dataclass(frozen=True)
 class Triangle:
-    """What a function reaches. ``print(triangle)`` says it in words. rows: the output steps t that were taken. norms:
-    ``(rows, T)``, of the gradients of the inputs; exactly zero where none arrives."""
+    """The triangle that `reach` finds. ``print(triangle)`` describes it in words.
+
+    Parameters
+    ----------
+    rows : Array
+        The output steps t that were taken.
+    norms : Array
+        ``(rows, T)``, the norms of the gradients of the inputs; exactly zero if none arrives.
+
+    Examples
+    --------
+    >>> triangle = Triangle(np.arange(4), np.tril(np.ones((4, 4))))
+    >>> print(str(triangle).splitlines()[0])
+    Each output reaches all inputs before it: full BPTT.
+    """
 
     rows: Array
     norms: Array
@@ -30,16 +43,49 @@ class Triangle:
         return "\n".join([*self._words(), "", *self._lines()])
 
     def shows(self, strategy: Strategy) -> bool:
-        """Whether each output reaches the inputs that a truncation lets through, and no other."""
+        """Whether each output reaches exactly the inputs that a truncation lets through.
+
+        Parameters
+        ----------
+        strategy : Strategy
+            The truncation.
+
+        Returns
+        -------
+        bool
+            True if all rows agree.
+        """
         M = weights(strategy, self.norms.shape[1])[:, 1:]
         return bool(np.array_equal(self.norms != 0, M[self.rows] != 0))
 
     def is_blocks(self, tau: int) -> bool:
-        """Whether each output reaches the inputs of its block of ``tau``, and no other."""
+        """Whether each output reaches exactly the inputs of its block.
+
+        Parameters
+        ----------
+        tau : int
+            Steps of a block.
+
+        Returns
+        -------
+        bool
+            True if all rows agree.
+        """
         return bool(np.array_equal(self._first(), self.rows // tau * tau)) and not self._ahead()
 
     def png(self, file: str | PathLike[str]) -> None:
-        """Draw it into ``file``, whose ending says how: .png, .svg, .pdf. Raises ImportError without matplotlib."""
+        """Draw the triangle into a file.
+
+        Parameters
+        ----------
+        file : str or PathLike
+            Its ending is the format: .png, .svg, .pdf.
+
+        Raises
+        ------
+        ImportError
+            Without matplotlib.
+        """
         figure = new_figure(5.2, 4.2)
         axes = figure.subplots()
         shown = np.log10(np.where(self.norms > 0, self.norms, np.nan))

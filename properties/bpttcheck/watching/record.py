@@ -14,7 +14,7 @@ from bpttref.arrays import Array
 
 
 class Kind(StrEnum):
-    """What a given state is, beside the states that watched modules returned before."""
+    """What a given state is, next to the states that watched modules returned before."""
 
     UNSEEN = "unseen"  # the module is not known to take one
     ABSENT = "absent"  # none was given

@@ -26,8 +26,22 @@ from bpttref.cells.cell import State, Tape
 
 @dataclass(frozen=True)
 class GRU:
-    """Gated recurrent unit (Cho et al., 2014) with ``reset`` "after" or "before" the recurrent product; state ``h``,
-    gates ``r, z, n``. Raises ValueError for another place of the reset gate.
+    """The gated recurrent unit (Cho et al., 2014), with the state h.
+
+    Parameters
+    ----------
+    reset : str
+        Whether the reset gate acts "after" or "before" the recurrent product.
+
+    Raises
+    ------
+    ValueError
+        For another place of the reset gate.
+
+    Examples
+    --------
+    >>> GRU("before").name, GRU("before").gates
+    ('gru-before', ('r', 'z', 'n'))
     """
 
     reset: Literal["after", "before"] = "after"

@@ -87,12 +87,12 @@ def arguments_of(
     lies = ", ".join(f"{stream} {layout}" for stream, layout in one.x.items())
     if fitting:
         raise ValueError(
-            f"the rows may lie along several axes of {lies}, or of the states: say batch=, or let the example have a "
+            f"the rows may lie along several axes of {lies}, or of the states: pass batch=, or give the example a "
             "number of rows that no other axis has"
         )
     if batch != "find" or len(candidates) > 1:
         raise ValueError(
-            f"{name} raises with one row less ({reasons[0]}): say batch=None if {lies} is one sequence, batch=1 if "
+            f"{name} raises with one row less ({reasons[0]}): pass batch=None if {lies} is one sequence, batch=1 if "
             "axis 1 holds the rows, and sizes={'B': (4,)} if it takes no other number of them"
         )
     return one
@@ -139,9 +139,9 @@ def found(name: str, run: Callable[..., Any], arguments: Arguments, example: Arr
     T, B = example.T, example.B
     by_rows = any(layout.rows is not None for layout in arguments.x.values())
     if T < 2 and "T" not in fixed:
-        raise ValueError("the example has one step: let it have two or more, so that the axis of time can be found")
+        raise ValueError("the example has one step: give it two or more, so that the axis of time can be found")
     if by_rows and B < 2 and "B" not in fixed:
-        raise ValueError("the example has one row: let it have two or more, so that the axis of rows can be found")
+        raise ValueError("the example has one row: give it two or more, so that the axis of rows can be found")
 
     def called(what: str, steps: int, rows: int) -> Answer:
         given = arguments.given(example.first(steps, rows))
@@ -200,12 +200,12 @@ def _axis(what: str, size: int, whole: Any, less: Any, but: int | None = None) -
         raise ValueError(f"y has shape {shape}, and {other} with fewer {what}")
     axes = [axis for axis, n in enumerate(shape) if axis != but and (n == size if less is None else n != other[axis])]
     if len(axes) > 1:
-        raise ValueError(f"y has shape {shape}, of which several axes may be that of the {size} {what}")
+        raise ValueError(f"y has shape {shape}, in which several axes may hold the {size} {what}")
     return axes[0] if axes else None
 
 
 def _shape_of_y(returned: Any) -> tuple[int, ...]:
-    """Of what a function returned, (y, ..) or y alone; () of a loss."""
+    """Of what a function returned, (y, ...) or y alone; () of a loss."""
     return _shape(returned[0] if isinstance(returned, tuple) and returned else returned)
 
 

@@ -67,7 +67,7 @@ def gradients(answer: Any, arguments: Mapping[str, Mapping[str, Any]]) -> Sorted
     """The gradients in what a user returned, by argument and by name; those that are not there are left out.
 
     arguments: trees by "p", "x", "state", in the order in which the user's function takes them. The answer is a mapping
-    in which the gradient of W is called W, dW, .., or a tuple with a part for each argument, of which the last may be
+    in which the gradient of W is called W, dW, ..., or a tuple with a part for each argument, of which the last may be
     left out, or the gradients of the first argument alone.
     """
     if isinstance(answer, Sorted):

@@ -49,7 +49,7 @@ class OwnArrays:
         inputs = {"dense": True, "initial": arguments.of_states, "lengths": lengths, "resets": resets}
         outputs = {"y": y, "final": found.final and (y is None or y.time is not None)}
         if resets and y is not None and y.time is None:
-            raise ValueError("a function with resets must return an output for each step, not for the last alone")
+            raise ValueError("a function with resets must return an output for each step, not only for the last")
         usual: dict[str, Any] = {
             "dtypes": ("float64",),
             "inputs": tuple(kind for kind, there in inputs.items() if there),

@@ -50,7 +50,7 @@ def headline(runs: Sequence[Run]) -> str:
     bad = [record.target for record in records if any(result.status in BAD for result in record.results)]
     troubled = [record.target for record in records if record.errors or record.unproved]
     said = [f"broken: {', '.join(bad)}"] if bad else []
-    said += [f"not judged, or not in full: {', '.join(troubled)}"] if troubled else []
+    said += [f"not tested, or not in full: {', '.join(troubled)}"] if troubled else []
     if not any(result.status == "passed" for record in records for result in record.results):
         said.append("no law passed")
     known = [record.target for record in records if any(result.status == "known" for result in record.results)]

@@ -80,7 +80,7 @@ class Section:
 
     @property
     def notes(self) -> list[tuple[str, str, list[tuple[str, str, str]]]]:
-        """What is to be said of laws beside the rows: a label, a sentence, and each law with the dtypes, if not all,
+        """What is to be said of laws next to the rows: a label, a sentence, and each law with the dtypes, if not all,
         and with the id of its evidence, if that is here."""
         found: dict[tuple[str, str], dict[str, list[str]]] = {}
         for law, by_dtype in self.by_law.items():
@@ -90,7 +90,7 @@ class Section:
                 for remark in result.in_part:
                     found.setdefault(remark, {}).setdefault(law, []).append(dtype)
                 for warning in result.warnings:
-                    said = f"the subject warned: {warning}"
+                    said = f"the implementation warned: {warning}"
                     found.setdefault(("note", said), {}).setdefault(law, []).append(dtype)
         placed = set(self.rows)
         notes = []
@@ -102,7 +102,7 @@ class Section:
         return notes
 
     def command(self, result: Result | None = None) -> str:
-        """The line that judges the cell again, or one law of it."""
+        """The line that tests the cell again, or one law of it."""
         run, target = self.target.run, self.target.record.target
         one = f" --law {shlex.quote(result.law)} --dtype {shlex.quote(result.dtype)}" if result else ""
         same = f"--cell {shlex.quote(self.cell)} --seed {run.asked.seed} --examples {run.asked.examples}"

@@ -63,7 +63,7 @@ def _facts(runs: Sequence[Run]) -> str:
     together = {key: sorted({fact[key] for fact in facts if key in fact}) for key in keys}
     days = sorted({run.when.partition(" ")[0] for run in runs})
     said = [f"{key} {' and '.join(values)}" for key, values in together.items()]
-    return ", ".join([f"Judged on {' and '.join(days)}", *said])
+    return ", ".join([f"Tested on {' and '.join(days)}", *said])
 
 
 def _grouped(met: set[str]) -> dict[str, dict[str, Law | None]]:

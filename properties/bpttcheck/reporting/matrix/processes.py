@@ -1,4 +1,4 @@
-"""Each target judged by `bpttcheck verify` in a process of its own, whose JSON is the evidence; none spoils another."""
+"""Each target tested by `bpttcheck verify` in a process of its own, whose JSON is the evidence; none spoils another."""
 
 import asyncio
 import os
@@ -44,7 +44,7 @@ class Work:
 
 
 def judge(targets: Sequence[str], work: Work, jobs: int, finished: Callable[[Run], None]) -> None:
-    """Judge the targets, ``jobs`` at a time; ``finished`` gets the run of each, whatever became of its process.
+    """Test the targets, ``jobs`` at a time; ``finished`` gets the run of each, whatever became of its process.
 
     When this is interrupted the processes are ended, and ``finished`` gets what they knew. Raises KeyboardInterrupt.
     """

@@ -17,7 +17,7 @@ _WIDTH = 24  # of the names of targets
 
 
 def print_matrix(console: Console, runs: Sequence[Run]) -> None:
-    """Laws by cell and dtype, counted; then what is broken, by name, what could not be judged, and a sentence."""
+    """Laws by cell and dtype, counted; then what is broken, by name, what could not be tested, and a sentence."""
     records = [record for run in runs for record in run.targets]
     console.print("\nlaws by cell and dtype", highlight=False)
     console.print(_table(records))
@@ -28,7 +28,7 @@ def print_matrix(console: Console, runs: Sequence[Run]) -> None:
             console.print(Text.assemble((word, _style(status)), f" {record.target}, {cell}: {names}"))
         for sentence in (*record.errors, *record.unproved):
             said = sentence.removeprefix(f"{record.target}, ")
-            console.print(Text.assemble(("NOT JUDGED", _style("error")), f" {record.target}: {said}"))
+            console.print(Text.assemble(("NOT TESTED", _style("error")), f" {record.target}: {said}"))
     targets = f"{len(records)} target{'s' * (len(records) != 1)}"
     closing = f"{headline(runs)}. {targets}: {summary([r for record in records for r in record.results])}"
     console.print(f"\n{closing}", markup=False, highlight=False)
@@ -49,7 +49,7 @@ def _table(records: Sequence[Record]) -> Table:
             [f"[{_style(status)}]{word}[/]" for word in (status, *(counted.get(status, "") for counted in counts))]
             for status in met
         ]
-        judged = lines or [["[bold red]not judged[/]" if record.errors else "[dim]nothing asked[/]"]]
+        judged = lines or [["[bold red]not tested[/]" if record.errors else "[dim]nothing asked[/]"]]
         name = escape(f"{record.target} {version(record)}".strip())
         table.add_row(name, *("\n".join(column) for column in zip(*judged, strict=True)))
     return table

@@ -1,6 +1,6 @@
 """What a study found: each contender's numbers over the seeds, and answers in words.
 
-The end of a training is the mean over its last quarter, since single points of plain gradient descent jump.
+The end of a training is the mean over its last quarter, because single points of plain gradient descent jump.
 Differences are paired: both sides of a seed start from the same parameters and see the same sequences. "Better" and
 "worse" mean by more than three standard errors.
 """
