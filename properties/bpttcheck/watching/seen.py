@@ -31,7 +31,7 @@ class Seen:
     def png(self, file: str | PathLike[str], module: str | None = None) -> None:
         """Draw the triangles of all modules into ``file``, whose ending says how: .png, .svg, .pdf.
 
-        module: the name of one that is drawn alone, large enough for a slide. Raises ImportError without matplotlib,
+        module: the name of the only one that is drawn, large enough for a slide. Raises ImportError without matplotlib,
         and ValueError where it was not seen, or no call of backward.
         """
         traces = self.record.traces if module is None else [self._named(module)]
