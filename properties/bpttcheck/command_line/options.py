@@ -53,7 +53,7 @@ html = click.option(
 
 def panel(*names: str) -> Callable[[Decorated], Decorated]:
     """An option that chooses a panel of a picture."""
-    said = f"Draw this panel alone, large enough for a slide: {', '.join(names)}."
+    said = f"Draw only this panel, large enough for a slide: {', '.join(names)}."
     return click.option("--panel", type=click.Choice(names), metavar="NAME", help=said)
 
 

@@ -68,7 +68,7 @@ from bpttref import CELLS
 @click.option("--jobs", "-j", type=click.IntRange(1), default=os.cpu_count(), show_default="the cores",
               metavar="N", help="Processes.")  # fmt: skip
 @options.scheduler
-@click.option("--panel", metavar="NAME", help="Draw this panel alone, too, large enough for a slide.")
+@click.option("--panel", metavar="NAME", help="Also draw this panel on its own, large enough for a slide.")
 def strategies(
     file: Path | None,
     output: Path,

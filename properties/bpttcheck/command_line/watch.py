@@ -26,7 +26,7 @@ from bpttcheck.studies.pictures import new_figure
 )
 @click.option("--png", type=click.Path(dir_okay=False, path_type=Path), help="Draw the picture here; needs matplotlib.")
 @click.option("--svg", type=click.Path(dir_okay=False, path_type=Path), help="Draw the picture here; needs matplotlib.")
-@click.option("--panel", metavar="MODULE", help="Draw this module alone, large enough for a slide.")
+@click.option("--panel", metavar="MODULE", help="Draw only this module, large enough for a slide.")
 def watch(
     script: Path, arguments: tuple[str, ...], calls: int, png: Path | None, svg: Path | None, panel: str | None
 ) -> None:

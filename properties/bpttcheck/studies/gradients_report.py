@@ -191,9 +191,9 @@ def _draw_gates(axes: Any, a: Analysis, style: dict[str, Any]) -> None:
     assert a.gates is not None
     every = len(a.sizes.norms) // 8 or 1
     axes.plot(_visible(_spread(a.sizes.norms)[1]), **style, markevery=every)
-    alone = {**style, "label": "its gates alone: product of f or z", "linestyle": "--", "fillstyle": "none"}
+    alone = {**style, "label": "only its gates: product of f or z", "linestyle": "--", "fillstyle": "none"}
     axes.plot(_visible(_spread(a.gates)[1]), **alone, markevery=every)
-    axes.set(title=r"$\partial h_t/\partial h_s$, and its gates alone", ylabel="median over $t$")
+    axes.set(title=r"$\partial h_t/\partial h_s$, and only its gates", ylabel="median over $t$")
 
 
 def _draw_eigenvalues(axes: Any, a: Analysis, style: dict[str, Any]) -> None:

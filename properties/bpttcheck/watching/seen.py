@@ -43,7 +43,7 @@ class Seen:
         file : str or PathLike
             Its ending is the format: .png, .svg, .pdf.
         module : str, optional
-            The name of one that is drawn alone, large enough for a slide.
+            The name of the only one that is drawn, large enough for a slide.
 
         Raises
         ------
