@@ -2,10 +2,10 @@
 
 import pytest
 
-from .words import HABITS, ROOT, UNFINISHED, everywhere, habits_in, in_code, in_pages
+from .words import HABITS, ROOT, UNFINISHED, everywhere, habits_in, in_code, in_pages, in_templates
 
 MET = {
-    "Laws put shorter pieces to the case, and each is put to the reader.": "runs on",
+    "It puts each target of the run to all laws, and each case is put to it.": "runs on",
     "The subject is called again.": "implementation",
     "Cells are judged one after the other, and it judges them.": "test",
     "A trial begins.": "run",
@@ -92,3 +92,9 @@ def test_lint_runs_the_check():
     assert (
         "    python tests/words.py\n" in (ROOT / "tox.ini").read_text().split("[testenv:lint]")[1].split("[testenv")[0]
     )
+
+
+def test_words_of_templates_count(tmp_path):
+    page = tmp_path / "page.html.jinja"
+    page.write_text('<style>\n.subject { }\n</style>\n<p class="subject">{{ subject }} a <b>subject</b></p>\n')
+    assert [(habit.line, habit.words) for habit in in_templates([page])] == [(4, "subject")]

@@ -22,7 +22,7 @@ class Habit(NamedTuple):
 
 
 HABITS = (
-    Habit(r"\bput to\b|\bputs? (?:it|them|\w+ \w+) to (?:the |all )?laws?\b", "runs on, or is tested with"),
+    Habit(r"\bput to\b|\bputs? [^.;:]*\bto (?:the |all )?laws?\b", "runs on, or is tested with"),
     Habit(r"\bsubjects?\b(?! ?[=:)}]|, ?(?:$|\w+[,)]))", "implementation, or your implementation"),
     Habit(r"\bjudg(?:ed?|es|ing|ements?)\b", "test, check or compare"),
     Habit(r"(?<!: )\btrials?\b(?! ?[:.])", "run"),
@@ -135,12 +135,21 @@ def in_code(files: list[Path]) -> Iterator[Found]:
                         yield Found(file, node.lineno + text[:offset].count("\n"), words, instead)
 
 
+def in_templates(files: list[Path]) -> Iterator[Found]:
+    """Habits in the words of pages of HTML, without tags, styles, scripts and what is filled in."""
+    for file in files:
+        text = blanked(r"<(style|script)>.*?</\1>|\{[{%].*?[%}]\}|<[^>]*>", file.read_text(), re.DOTALL)
+        for offset, words, instead in habits_in(text):
+            yield Found(file, text[:offset].count("\n") + 1, words, instead)
+
+
 @cache
 def everywhere() -> list[Found]:
-    """All habits in the pages and in the code that users read."""
+    """All habits in the pages, in what becomes a page, and in the code that users read."""
     pages = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
     code = [file for folder in ("reference", "properties") for file in sorted((ROOT / folder).rglob("*.py"))]
-    found = [*in_pages(pages), *in_code(code)]
+    templates = sorted((ROOT / "properties").rglob("*.html.jinja"))
+    found = [*in_pages(pages), *in_code(code), *in_templates(templates)]
     return [habit._replace(file=habit.file.relative_to(ROOT)) for habit in found]
 
 

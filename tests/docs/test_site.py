@@ -78,3 +78,15 @@ def test_pictures_are_dark_on_dark_pages():
     style = (SITE / "_static" / "site.css").read_text()
     assert re.search(r'body\[data-theme="dark"\] article img {\s*filter: invert\(1\)', style)
     assert re.search(r'body:not\(\[data-theme="light"\]\) article img {\s*filter: invert\(1\)', style)
+
+
+def test_each_public_name_has_its_sections_and_a_link_to_its_source():
+    page = (SITE / "docs" / "api.html").read_text()
+    names = re.findall(r"^\.\. auto\w+:: ([\w.]+)$", (ROOT / "docs" / "api.md").read_text(), re.MULTILINE)
+    assert names
+    for name in names:
+        signature = page.split(f'id="{name}"')[1].split("</dt>")[0]
+        assert "viewcode-link" in signature, f"{name} has no link to its source"
+        link = re.search(r'href="\.\./(_modules/[\w/]+\.html)#(\w+)"', signature)
+        assert link and f'id="{link[2]}"' in (SITE / link[1]).read_text(), name
+    assert not re.search(r"<p>\s*(?:Parameters|Returns|Raises)\s*-{3,}", page)

@@ -51,7 +51,7 @@ def test_what_others_wrote_is_text(tmp_path):
                "--html", "v.html", cwd=tmp_path)  # fmt: skip
     assert done.returncode == 0, done.stderr
     text = (tmp_path / "v.html").read_text(encoding="utf-8")
-    assert "No law that was asked is broken" in text and "<script>" not in text and "&lt;script&gt;" in text
+    assert "No law that ran is broken" in text and "<script>" not in text and "&lt;script&gt;" in text
 
 
 @pytest.mark.parametrize("size", ["400,900", "1200,900"])

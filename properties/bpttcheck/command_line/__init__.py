@@ -69,10 +69,10 @@ def _interrupted() -> NoReturn:
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(own_version())
-@click.option("--no-settings", is_flag=True, help="Leave [tool.bpttcheck] of pyproject.toml aside.")
+@click.option("--no-settings", is_flag=True, help="Ignore [tool.bpttcheck] of pyproject.toml.")
 @click.pass_context
 def main(context: click.Context, no_settings: bool) -> None:
-    """Is this backpropagation through time right?"""
+    """Test implementations of backpropagation through time (BPTT)."""
     if context.invoked_subcommand == "verify" and not no_settings:
         try:
             context.default_map = {"verify": read_settings(verify, Path.cwd())}

@@ -15,7 +15,7 @@ from bpttcheck.reporting.catalogue import explain, faults_by_line, faults_in_mar
 @click.argument("law_id", metavar="[ID]", required=False, shell_complete=completion.law_ids)
 @click.option("--markdown", is_flag=True, help="Print the whole catalogue in Markdown.")
 def list_laws(law_id: str | None, markdown: bool) -> None:
-    """List the laws, or explain the one of this ID."""
+    """List the laws, or explain the law with this ID."""
     if markdown:
         click.echo(laws_in_markdown(), nl=False)
         return
@@ -35,7 +35,7 @@ def list_laws(law_id: str | None, markdown: bool) -> None:
 def list_faults(markdown: bool) -> None:
     """List the planted faults.
 
-    `bpttcheck verify fault:ID` tests one.
+    `bpttcheck verify fault:ID` tests a fault.
     """
     click.echo(faults_in_markdown() if markdown else "\n".join(faults_by_line()), nl=not markdown)
 

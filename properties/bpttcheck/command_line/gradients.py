@@ -33,7 +33,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 )
 @click.option("--units", type=int, metavar="N", default=_DEFAULT.units, show_default=True, help="Hidden units.")
 @click.option(
-    "--inputs", type=int, metavar="N", default=_DEFAULT.inputs, show_default=True, help="Features of an input."
+    "--inputs", type=int, metavar="N", default=_DEFAULT.inputs, show_default=True, help="Features of the input."
 )
 @click.option(
     "--scale",
@@ -41,7 +41,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     metavar="X",
     default=_DEFAULT.scale,
     show_default=True,
-    help="About the spectral radius of W_hh.",
+    help="Approximate spectral radius of W_hh.",
 )
 @click.option(
     "--gate-bias",
@@ -49,7 +49,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     metavar="X",
     default=_DEFAULT.gate_bias,
     show_default=True,
-    help="Added to the gate that keeps: f of LSTM, z of GRU.",
+    help="Added to the bias of the gate that keeps the state.",
 )
 @click.option(
     "--seed",
@@ -57,7 +57,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     default=_DEFAULT.seed,
     show_default=True,
     metavar="N",
-    help="Of weights and inputs.",
+    help="Seed of weights and inputs.",
 )
 @click.option("--png", type=_FILE, help="Draw the curves here; needs matplotlib.")
 @click.option("--svg", type=_FILE, help="Draw the curves here; needs matplotlib.")
@@ -81,8 +81,8 @@ def gradients(
 ) -> None:
     """Show how gradients vanish or explode with the lag.
 
-    TARGET is what `bpttcheck verify` takes, and the reference if it is not given. Norms, eigenvalues, the lag beyond
-    which float32 sees nothing, and what the gates have to do with it.
+    TARGET is a target of `bpttcheck verify`, or the reference if it is left out. bpttcheck prints norms, eigenvalues,
+    the lag beyond which float32 loses the gradient, and the effect of the gates.
     """
     pictures = [file for file in (png, svg) if file is not None]
     console = new_console()

@@ -60,13 +60,13 @@ def matrix(
     scheduler: str | None,
     timeout: float,
 ) -> None:
-    """Test each TARGET on its own, and show all side by side.
+    """Test each TARGET in its own process, and show all side by side.
 
-    Each has a process of its own. A TARGET is what `bpttcheck verify` takes, or a file NAME.json that
-    `bpttcheck verify --json` wrote, perhaps elsewhere. Without one: all built-in targets whose library is installed.
+    A TARGET is a target of `bpttcheck verify`, or a file NAME.json that `bpttcheck verify --json` wrote, perhaps on
+    another machine. Without one: all built-in targets whose library is installed.
 
     Exit status: 0 no law failed, except for known failures; 1 a law failed, or a known failure matches nothing; 2 a
-    target or the command is at fault; 3 the reference is in doubt; 130 interrupted.
+    target or the command has an error; 3 the reference is in doubt; 130 interrupted.
     """
     chosen = list(dict.fromkeys(targets or installed()))
     files = [target for target in chosen if target.endswith(".json")]
@@ -119,7 +119,7 @@ def _judge(console: Console, targets: Sequence[str], work: Work, jobs: int, runs
         (record,) = run.targets
         runs[record.target] = run
         said = " ".join([summary(record.results)] * bool(record.results) + record.errors)
-        console.print(f"{record.target}: {said or 'nothing was asked'}", markup=False, highlight=False)
+        console.print(f"{record.target}: {said or 'nothing ran'}", markup=False, highlight=False)
 
     try:
         said = f"{len(targets)} targets, seed {work.asked.seed}, {work.asked.cases}"

@@ -29,9 +29,9 @@ _File = click.Path(dir_okay=False, path_type=Path)
 @click.option(
     "--steps", type=click.IntRange(1), default=200, show_default=True, metavar="N", help="Steps of gradient descent."
 )
-@click.option("--seed", type=click.IntRange(0), metavar="N", help="Draw the same problem and networks again.")
+@click.option("--seed", type=click.IntRange(0), metavar="N", help="Generate the same problem and networks again.")
 @click.option("--jobs", "-j", type=click.IntRange(1), default=os.cpu_count(), show_default="the cores",
-              metavar="N", help="Processes.")  # fmt: skip
+              metavar="N", help="Number of processes.")  # fmt: skip
 @click.option("--json", "json_file", type=_File, help="Write every run here.")
 @click.option("--png", type=_File, help="Draw the learning curves here; needs matplotlib.")
 @click.option("--svg", type=_File, help="Draw the learning curves here; needs matplotlib.")

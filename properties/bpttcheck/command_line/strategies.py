@@ -29,11 +29,11 @@ from bpttref import CELLS
 @click.command()
 @click.argument("file", required=False, type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--output", type=click.Path(file_okay=False, path_type=Path), default=Path("bpttcheck-strategies"),
-              show_default=True, metavar="FOLDER", help="For results; a study that is there is continued.")  # fmt: skip
+              show_default=True, metavar="FOLDER", help="Folder for results; an existing study continues.")  # fmt: skip
 @click.option("--cell", type=click.Choice([c.name for c in CELLS]), default="gru-after", show_default=True,
               metavar="NAME", help="The cell that learns, e.g. lstm.")  # fmt: skip
 @click.option("--window", "windows", type=click.IntRange(2), multiple=True, default=(4, 16, 32), show_default=True,
-              metavar="N", help="Steps of a segment, exact or mean; repeat it.")  # fmt: skip
+              metavar="N", help="Steps of a segment, exact or mean; may be repeated.")  # fmt: skip
 @click.option(
     "--length", type=click.IntRange(4), default=64, show_default=True, metavar="N", help="T, steps of a sequence."
 )
@@ -42,7 +42,12 @@ from bpttref import CELLS
 )
 @click.option("--units", type=click.IntRange(1), default=64, show_default=True, metavar="N", help="H, hidden units.")
 @click.option(
-    "--steps", type=click.IntRange(1), default=200, show_default=True, metavar="N", help="Minibatches of a training."
+    "--steps",
+    type=click.IntRange(1),
+    default=200,
+    show_default=True,
+    metavar="N",
+    help="Minibatches of each training run.",
 )
 @click.option(
     "--rate",
@@ -51,7 +56,7 @@ from bpttref import CELLS
     help="Learning rate; 1 for an RNN, 4 if gated.",
 )
 @click.option(
-    "--seeds", type=click.IntRange(2), default=3, show_default=True, metavar="N", help="Trainings of each kind."
+    "--seeds", type=click.IntRange(2), default=3, show_default=True, metavar="N", help="Training runs of each kind."
 )
 @click.option(
     "--little",
@@ -66,7 +71,7 @@ from bpttref import CELLS
 )
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, metavar="N", help="The first seed.")
 @click.option("--jobs", "-j", type=click.IntRange(1), default=os.cpu_count(), show_default="the cores",
-              metavar="N", help="Processes.")  # fmt: skip
+              metavar="N", help="Number of processes.")  # fmt: skip
 @options.scheduler
 @click.option("--panel", metavar="NAME", help="Also draw this panel on its own, large enough for a slide.")
 def strategies(
@@ -89,9 +94,9 @@ def strategies(
 ) -> None:
     """Compare full and truncated BPTT on the text in FILE.
 
-    What do full, regularly and randomly truncated BPTT cost, and what do they learn? Without a FILE, on Python's own
-    documentation topics. Results go to the folder of --output as they come: after an interruption the same command
-    goes on.
+    bpttcheck measures the cost and the learning of full, regularly and randomly truncated BPTT. Without a FILE it uses
+    Python's own documentation topics. Results go to the folder of --output one by one: after an interruption, run the
+    same command to continue.
     """
     console = new_console()
     rate = rate or (1.0 if cell.startswith("rnn") else 4.0)

@@ -18,7 +18,7 @@ _WIDTH = 80
 
 @click.command()
 def targets() -> None:
-    """List what can be verified by name, and what each can do."""
+    """List the targets that have names, with the features of each."""
     click.echo("built in:")
     for name, (_, _, library) in BUILT_IN.items():
         click.echo(f"\n{name}: {_origin(library)}")

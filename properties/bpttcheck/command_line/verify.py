@@ -42,15 +42,15 @@ from bpttcheck.workers import Workers, workers
 @options.law
 @options.cell
 @options.dtype
-@click.option("--where-declared", is_flag=True, help="Leave out a cell or dtype that no target has, with no complaint.")
+@click.option("--where-declared", is_flag=True, help="Ignore a cell or dtype that no target has.")
 @options.examples
 @click.option("--budget", type=options.Seconds(), default=math.inf, metavar="SECONDS",
-              help="Go on with larger cases for so long, as 90, 10m or 2h; with --examples, stop by then.")  # fmt: skip
+              help="Continue with larger cases for this time: 90, 10m or 2h; with --examples, stop then.")  # fmt: skip
 @options.timeout
 @click.option(
-    "--in-process", is_flag=True, help="Load and call the targets in this process, for a debugger; nothing guards it."
+    "--in-process", is_flag=True, help="Run the targets in this process, for a debugger; a crash ends the command."
 )
-@click.option("--sizes", callback=lambda _, __, text: _sizes(text), metavar="T=N,..",
+@click.option("--sizes", callback=lambda _, __, text: _sizes(text), metavar="T=N[,N]",
               help="Only cases of these sizes, e.g. T=63,64,65,H=128; any of T, B, D, H.")  # fmt: skip
 @click.option(
     "--case",
@@ -62,26 +62,30 @@ from bpttcheck.workers import Workers, workers
               help="The target whose numbers are correct, in place of the reference.")  # fmt: skip
 @options.seed
 @click.option("--derandomize", is_flag=True, help="The same cases on every run: --seed 0, for CI.")
-@click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write every result here.")
+@click.option(
+    "--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write every result to this file."
+)
 @click.option(
     "--failures",
     type=click.Path(file_okay=False, path_type=Path),
     default=Path("bpttcheck-failures"),
     show_default=True,
-    help="Write each failure here, in a folder of its own.",
+    help="Write each failure to its own folder in this one.",
 )
 @click.option(
-    "--junit", "junit_file", type=click.Path(dir_okay=False, path_type=Path), help="Write the same as JUnit XML."
+    "--junit", "junit_file", type=click.Path(dir_okay=False, path_type=Path), help="Write the verdict as JUnit XML."
 )
 @options.html
 @click.option("--badge", "badge_file", type=click.Path(dir_okay=False, path_type=Path),
               help="Write JSON for a badge of shields.io here.")  # fmt: skip
 @options.known_failures
-@click.option("--jobs", "-j", type=click.IntRange(1), default=1, show_default=True, metavar="N", help="Processes.")
+@click.option(
+    "--jobs", "-j", type=click.IntRange(1), default=1, show_default=True, metavar="N", help="Number of processes."
+)
 @options.scheduler
 @click.option("--verbose", "-v", is_flag=True, help="List each law that was skipped, with the reason.")
 @click.option("--quiet", "-q", is_flag=True, help="Print only failures and the closing sentence.")
-@click.option("--traceback", is_flag=True, help="Show the traceback where a target or the command is at fault.")
+@click.option("--traceback", is_flag=True, help="Show the traceback if a target or the command has an error.")
 def verify(
     targets: tuple[str, ...],
     law_ids: tuple[str, ...],
@@ -109,13 +113,13 @@ def verify(
     quiet: bool,
     traceback: bool,
 ) -> None:
-    """Test TARGETS by the laws of right backpropagation.
+    """Test TARGETS by the laws of correct backpropagation.
 
     A target is a name of `bpttcheck targets`, package.module:object, path/to/file.py:object or "exec:command". Without
-    one, the built-in reference and every supported library that is installed are tested. The table [tool.bpttcheck] of
-    a pyproject.toml sets what the command line does not.
+    one, bpttcheck tests the built-in reference and every supported library that is installed. The table
+    [tool.bpttcheck] of a pyproject.toml sets the options that the command line leaves out.
 
-    Exit status: 0 all laws that ran passed; 1 a law failed; 2 a target or the command is at fault; 3 the reference is
+    Exit status: 0 all laws that ran passed; 1 a law failed; 2 a target or the command has an error; 3 the reference is
     in doubt; 130 interrupted.
     """
     reports, run = Reports(json_file, junit_file, html_file, badge_file), None

@@ -32,9 +32,9 @@ def watch(
 ) -> None:
     """Run a PyTorch SCRIPT and show how far back its gradients go.
 
-    The script is run as it is, with the ARGUMENTS that follow "--". All recurrent modules of torch.nn that it calls are
-    watched. Exit status: 0 something was seen; 2 the script failed, called no recurrent module or no backward, or the
-    command is at fault.
+    bpttcheck runs the script unchanged, with the ARGUMENTS after "--", and watches all recurrent modules of torch.nn
+    that it calls. Exit status: 0 it saw something; 2 the script failed, called no recurrent module or no backward, or
+    the command has an error.
     """
     console = new_console()
     try:

@@ -28,7 +28,7 @@ from bpttref import Blocks, Full, Last, Links, Random, Regular, Strategy, Window
 @click.command()
 @click.argument("target", shell_complete=completion.targets)
 @click.option("--cell", "cell_name", metavar="NAME", shell_complete=completion.cells,
-              help="The cell; the target's first if it is not given.")  # fmt: skip
+              help="The cell; the target's first cell if left out.")  # fmt: skip
 @click.option("--strategy", type=click.Choice(["full", "regular", "window", "blocks", "last", "random", "links"]),
               default="regular", show_default=True, metavar="NAME",
               help="Request full, regular, window, blocks, last, random or links.")  # fmt: skip
@@ -38,7 +38,7 @@ from bpttref import Blocks, Full, Last, Links, Random, Regular, Strategy, Window
     default=4,
     show_default=True,
     metavar="N",
-    help="Steps: tau, k2 of blocks, k of last.",
+    help="Steps: tau; k2 of blocks; k of last.",
 )
 @click.option("--k1", type=click.IntRange(1), default=2, show_default=True, metavar="N", help="Steps: k1 of blocks.")
 @click.option("--pi", type=float, default=0.5, show_default=True, metavar="P",

@@ -51,7 +51,7 @@ def _verdict(results: Sequence[Result], interrupted: bool) -> str:
     if not any(result.status in ("passed", "known") for result in results) and not bad:
         said = "Nothing was proved"
     else:
-        said = f"Broken: {', '.join(sorted(bad))}" if bad else "No law that was asked is broken"
+        said = f"Broken: {', '.join(sorted(bad))}" if bad else "No law that ran is broken"
         said += f"; correct, as far as was tested: {', '.join(sorted(good))}" if bad and good else ""
     return f"Interrupted. {said} so far" if interrupted else said
 

@@ -54,6 +54,6 @@ def headline(runs: Sequence[Run]) -> str:
     if not any(result.status == "passed" for record in records for result in record.results):
         said.append("no law passed")
     known = [record.target for record in records if any(result.status == "known" for result in record.results)]
-    said += [f"broken as is known: {', '.join(known)}"] if known else []
+    said += [f"known failures: {', '.join(known)}"] if known else []
     sentence = "; ".join(said) or "no law is broken"
     return sentence[0].upper() + sentence[1:]

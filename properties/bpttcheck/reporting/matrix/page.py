@@ -20,14 +20,14 @@ _MARKS: dict[Status, tuple[str, str]] = {
     "skipped": ("–", "s"),
 }  # and the class of the style
 _MEANINGS: dict[Status, str] = {
-    "passed": "no error above what is allowed",
+    "passed": "no error above the tolerance",
     "failed": "broken, with the smallest case that was found",
     "error": "the implementation raised",
     "unsure": "our own reference is in doubt",
     "known": "broken, and listed as a known failure",
-    "vacuous": "no case could show anything",
-    "unfinished": "not asked: a law that comes first was broken in every case, or the time was up",
-    "skipped": "not declared, so not asked",
+    "vacuous": "proved nothing: no case could show an error",
+    "unfinished": "not run: a law that comes first was broken in every case, or the time was up",
+    "skipped": "not supported, so not run",
 }
 
 

@@ -49,7 +49,7 @@ def _table(records: Sequence[Record]) -> Table:
             [f"[{_style(status)}]{word}[/]" for word in (status, *(counted.get(status, "") for counted in counts))]
             for status in met
         ]
-        judged = lines or [["[bold red]not tested[/]" if record.errors else "[dim]nothing asked[/]"]]
+        judged = lines or [["[bold red]not tested[/]" if record.errors else "[dim]nothing ran[/]"]]
         name = escape(f"{record.target} {version(record)}".strip())
         table.add_row(name, *("\n".join(column) for column in zip(*judged, strict=True)))
     return table
