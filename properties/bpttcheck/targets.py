@@ -38,9 +38,7 @@ class TargetError(Exception):
 def installed() -> list[str]:
     """The built-in targets whose library is there. Those for a device are left out: they are tested when named."""
     needed = {
-        name: (library, _KERAS_BACKENDS.get(name))
-        for name, (_, _, library) in BUILT_IN.items()
-        if not name.endswith("-cuda")
+        name: (library, _KERAS_BACKENDS.get(name)) for name, (_, _, library) in BUILT_IN.items() if "-cuda" not in name
     }
     return [name for name, them in needed.items() if all(importlib.util.find_spec(one) for one in them if one)]
 

@@ -345,3 +345,20 @@ def test_saturated_units_err_by_the_roundoff_of_their_value():
     for name, true in measured.values.items():
         assert np.all(np.abs(got[name] - true) <= FACTOR * (measured.spread[name] + 1e-7 * np.abs(true))), name
     assert np.abs(got["x"] - measured.values["x"]) > 0.5 * np.abs(measured.values["x"])
+
+
+def test_saturated_units_whose_difference_is_all_that_is_left():
+    """In single precision both are 1."""
+    cell = CustomCell("apart", parameters=lambda D, H: {"V": (H, D)}, states=lambda H: {})
+    case = Case(cell, "float32", (({"V": np.full((1, 1), 10, np.float32)},),), np.ones((1, 1, 1), np.float32))
+
+    def run(dtype):
+        def results(case, cotangents):
+            a = case.x.astype(dtype) @ case.parameters[0][0]["V"].astype(dtype).T
+            return {"y": np.tanh(a) - np.tanh(a + 1)}
+
+        return results
+
+    measured, got = measure_right(run(np.float64), case, Cotangents()), run(np.float32)(case, Cotangents())
+    assert measured.values["y"] < -2e-9 and got["y"] == 0
+    assert np.abs(measured.values["y"]) <= FACTOR * measured.spread["y"]

@@ -12,6 +12,7 @@ BUILT_IN = {
     "torch-cells": ("bpttcheck.adapters.torch_cells", "TorchCells", "torch"),
     "torch-16-bits": ("bpttcheck.adapters.torch", "TorchIn16Bits", "torch"),
     "torch-cuda": ("bpttcheck.adapters.torch", "TorchOnCuda", "torch"),
+    "torch-cuda-tf32": ("bpttcheck.adapters.torch", "TorchInTf32", "torch"),
     "equinox": ("bpttcheck.adapters.equinox", "EquinoxCells", "equinox"),
     "flax-linen": ("bpttcheck.adapters.flax_linen", "FlaxLinen", "flax"),
     "flax-nnx": ("bpttcheck.adapters.flax_nnx", "FlaxNnx", "flax"),

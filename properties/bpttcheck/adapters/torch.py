@@ -44,15 +44,20 @@ PROJECTED = CustomCell(
 
 
 class TorchLayers(ModuleSubject):
-    """``torch.nn``'s layers. batch_first: whether x and y are ``(B, T, ..)`` for the layer."""
+    """``torch.nn``'s layers. batch_first: whether x and y are ``(B, T, ..)`` for the layer. tf32: whether products of
+    matrices in float32 may be in TF32."""
 
     def __init__(
-        self, device: str = "cpu", batch_first: bool = False, dtypes: tuple[str, ...] = ("float32", "float64")
+        self,
+        device: str = "cpu",
+        batch_first: bool = False,
+        dtypes: tuple[str, ...] = ("float32", "float64"),
+        tf32: bool = False,
     ) -> None:
-        super().__init__(device)
-        self.batch_first, self._dtypes = batch_first, dtypes
+        super().__init__(device, tf32=tf32)
+        self.batch_first, self._dtypes, self._tf32 = batch_first, dtypes, tf32
         options = "-batch-first" * batch_first + f"-{device}" * (device != "cpu")
-        options += "-16-bits" * ("float32" not in dtypes)
+        options += "-16-bits" * ("float32" not in dtypes) + "-tf32" * tf32
         self.name = f"torch{options} {torch.__version__}"
 
     def capabilities(self) -> Capabilities:
@@ -67,10 +72,11 @@ class TorchLayers(ModuleSubject):
             padding="anything",
             selects=True,
             refuses=_refusal,
+            inside={"float32": "tf32"} if self._tf32 else {},
             conventions={
                 "reset gate": "after the recurrent product",
                 "biases": "two",
-                "float32": "TF32 is switched off",
+                "float32": f"TF32 is switched {'on' if self._tf32 else 'off'}",
                 "forward mode": "without oneDNN",
             },
         )
@@ -130,6 +136,7 @@ class TorchLayers(ModuleSubject):
 TorchBatchFirst = partial(TorchLayers, batch_first=True)
 TorchIn16Bits = partial(TorchLayers, dtypes=("bfloat16", "float16"))
 TorchOnCuda = partial(TorchLayers, device="cuda")
+TorchInTf32 = partial(TorchLayers, device="cuda", dtypes=("float32",), tf32=True)
 
 
 def _refusal(case: Case) -> str | None:

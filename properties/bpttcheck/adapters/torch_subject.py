@@ -44,20 +44,20 @@ class TorchSubject:
     """Base of an adapter.
 
     device: where it runs, such as "cuda". Elsewhere than on the CPU it offers no jvp, because the fused kernels there
-    have no forward mode. autocast: whether 16 bits mean tensors in float32 under ``torch.autocast``. Raises TargetError
-    where there is no such device.
+    have no forward mode. autocast: whether 16 bits mean tensors in float32 under ``torch.autocast``. tf32: whether
+    products of matrices in float32 may be in TF32, in this process. Raises TargetError where there is no such device.
     """
 
     name: str
 
-    def __init__(self, device: str = "cpu", autocast: bool = False) -> None:
+    def __init__(self, device: str = "cpu", autocast: bool = False, tf32: bool = False) -> None:
         self.device, self._autocast = torch.device(device), autocast
         if self.device.type == "cuda" and not torch.cuda.is_available():
             raise TargetError(f"device {device} was requested, but torch {torch.__version__} finds no CUDA device")
         if self.device.type != "cpu":
             self.jvp = None  # type: ignore[method-assign, assignment]
-        torch.backends.cudnn.allow_tf32 = False
-        torch.set_float32_matmul_precision("highest")
+        torch.backends.cudnn.allow_tf32 = tf32
+        torch.set_float32_matmul_precision("high" if tf32 else "highest")
         torch.set_num_threads(1)  # for problems as small as these, more threads only wait for each other
 
     def capabilities(self) -> Capabilities:

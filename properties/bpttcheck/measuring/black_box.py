@@ -32,8 +32,10 @@ def measure_black_box(run: _Run, case: Case, cotangents: Cotangents, judged: _Ru
         centre = values if judged is None else judged(case, cotangents)
         for name, rounding in _own_rounding(judged or run, case, cotangents, centre).items():
             spread[name] = spread[name] + rounding
-    floor, steepest = _of_saturation(case, cotangents, values), eps * _steepest(case, values)
-    for name in spread.keys() & case_arrays(case).keys():
+    of_gradients, steepest = _of_saturation(case, cotangents, values), eps * _steepest(case, values)
+    of_outputs = eps * _largest([array for name, array in values.items() if name not in case_arrays(case)], 1.0)
+    for name in spread:
+        floor = of_gradients if name in case_arrays(case) else of_outputs
         spread[name] = spread[name] + (floor if steepest > 1 else np.minimum(floor, steepest * _sizes(name, values)))
     return as_stored(Measured(values, spread), case.format)
 
@@ -88,7 +90,8 @@ def measure_right(run: _Run, case: Case, cotangents: Cotangents, judged: _Run | 
 
 
 def _of_saturation(case: Case, cotangents: Cotangents, values: Named) -> float:
-    """The roundoff times what it may be multiplied with on its way into a gradient.
+    """The roundoff times what it may be multiplied with on its way into a gradient. Into an output it is added: of the
+    difference of two saturated units nothing is left.
 
     The derivative of a saturated unit is mostly computed from the unit's value, as 1 - h^2 or (1 - z) dh, and errs by
     the roundoff of that, which no change of what goes in brings to light: the unit's value does not move.
