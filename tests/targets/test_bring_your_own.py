@@ -100,7 +100,7 @@ TRUNCATED = {
 def test_the_step_forward_only(tmp_path):
     edited(tmp_path, "numpy", *FORWARD, (",),)), pullback", ",),)), None"))
     done = verdict(tmp_path, "mine.py")
-    assert done.returncode == 0 and "nothing is said about its gradients" in done.stdout, done.stdout
+    assert done.returncode == 0 and "the verdict says nothing about gradients" in done.stdout, done.stdout
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
@@ -174,7 +174,7 @@ def test_an_adapter_imports_the_network_beside_it(tmp_path):
     words = "verify", "one/mine.py:MyRNN", "two/mine.py:MyRNN", *law
     assert command(*words, cwd=tmp_path).returncode == 0  # each has a process of its own
     both = without_the_folder(*words, "--in-process", cwd=tmp_path)
-    assert both.returncode == 2 and "are both called net: judge them in two commands" in both.stderr
+    assert both.returncode == 2 and "are both called net: test them in two commands" in both.stderr
 
 
 @pytest.fixture
