@@ -2,11 +2,14 @@
 
     python asv_bench/boundaries.py --seeds 20 --budget 60 --markdown docs/boundaries.md
 
-Each trial draws a cell, one of T, B, D and H, and a size from 17 to 300 beyond which a backward pass goes wrong, as
-tails of blocks do: the carry between stretches of so many steps is lost, or rows, features or units behind so many are
-left out. The rest is the reference. The second table is about a gradient whose error grows with all four sizes at once:
-in cases that are large in one or two of them it is too small to be seen, but the margin grows from case to case. Found
-by the search that has the margin as its target, and without it, by larger and larger cases alone.
+Some mistakes show only beyond a size, such as a backward pass that ignores the tail of a block. This page measures how
+long a run with `--budget` takes to find them. Each run chooses a cell, one of T, B, D and H, and a size from 17 to 300.
+Beyond this size the backward pass is incorrect: the gradient is not carried between stretches of so many steps, or all
+later rows, features or units are left out. Everything else is the reference.
+
+The second table is about a gradient whose error grows with all four sizes together. In cases that are large in only one
+or two of them the error is too small to be seen, but its ratio to the tolerance grows from case to case. The table
+compares a search for larger ratios with larger and larger cases without a search.
 """
 
 import itertools
@@ -141,19 +144,19 @@ def _no_search(*arguments: object) -> None:
 
 @click.command()
 @click.option("--seeds", default=20, show_default=True)
-@click.option("--budget", default=60.0, show_default=True, help="Seconds for each trial.")
+@click.option("--budget", default=60.0, show_default=True, help="Seconds for each run.")
 @click.option("--markdown", type=click.Path(path_type=Path), help="Write the page here.")
 def main(seeds: int, budget: float, markdown: Path | None) -> None:
-    """Run the trials."""
+    """Run them."""
     lines = []
     for line in itertools.chain(
-        trials(seeds, budget), ["", "## What the search is worth", ""], guided(max(1, seeds // 6), budget)
+        trials(seeds, budget), ["", "## The value of the search", ""], guided(max(1, seeds // 6), budget)
     ):
         click.echo(line)
         lines.append(line)
     if markdown:
         command = f"python asv_bench/boundaries.py --seeds {seeds} --budget {budget:g}"
-        head = ["# Mistakes beyond a size", "", *(__doc__ or "").split("\n\n")[2].splitlines(), ""]
+        head = ["# Mistakes beyond a size", "", (__doc__ or "").split("\n\n", 2)[2].strip(), ""]
         markdown.write_text("\n".join([*head, f"    $ {command}", "", *lines, ""]))
 
 

@@ -61,7 +61,7 @@ def told(names: tuple[str, ...]) -> tuple[str, str, str]:
 
 
 def judged(names: tuple[str, ...], diagnosis: str) -> str:
-    planted = re.search(r"those of (?:the planted fault|two planted faults,) (.*)", diagnosis)
+    planted = re.search(r"come from (?:the planted fault|two planted faults together,) (.*)", diagnosis)
     named = {name for name in BY_ID if planted and f"{name} (" in planted[1]}
     if not named:
         return "locates"

@@ -126,9 +126,10 @@ def markdown(lines: list[dict[str, Any]], command: str) -> str:
     return "\n".join([
         "# How small an error is seen in your own cell",
         "",
-        "A relative error of a gradient is seen in a case if it is larger than the tolerance there over the largest"
-        " number of the array. The smallest of all cases of a run counts. The table has the median of the runs and, in"
-        " brackets, the largest. A gradient that is declared to differ on purpose is not compared in float64.",
+        "A case shows a relative error of a gradient if the error is larger than the tolerance divided by the largest"
+        " number of the array. For each run we take the smallest such error of all cases. The table has the median of"
+        " the runs and, in brackets, the largest. A gradient that is meant to differ from the forward pass is not"
+        " compared in float64.",
         "",
         f"Made by `{command}`: cells of `tests/own_cells.py`, {seeds} seeds or more, {EXAMPLES} cases in each dtype."
         f" Of {len(planted)} runs in which one array had three times the error that is seen, {sum(planted)} failed."

@@ -1,6 +1,6 @@
 """The site: the Markdown files of the repository as they are, in the order of CONTENTS. `tox -e docs` builds it."""
 
-import inspect
+import ast
 import re
 import shutil
 from importlib.metadata import distribution
@@ -14,6 +14,7 @@ from docutils.utils.math.latex2mathml import tex2mathml
 from sphinx.addnodes import download_reference
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
+from sphinx.pycode import ModuleAnalyzer
 from sphinx.search.en import SearchEnglish
 from sphinx.util.logging import getLogger
 from sphinx.util.nodes import make_refnode
@@ -37,18 +38,24 @@ CONTENTS = {
     ],
     "Watch a training loop": ["docs/watch"],
     "Understand a verdict": ["docs/failures", "docs/honest-limits", "docs/reliability"],
-    "What is checked": ["docs/laws", "docs/faults", "docs/detection", "docs/boundaries", "docs/false-alarms"],
+    "Laws and faults": ["docs/laws", "docs/faults", "docs/detection", "docs/boundaries", "docs/false-alarms"],
     "Strategies and gradients": ["docs/chapter", "docs/gradients", "docs/remedies", "docs/strategies"],
     "Inside": ["docs/how-it-works", "docs/performance", "asv_bench/README", "CONTRIBUTING"],
     "Reference": ["docs/api", "CHANGELOG"],
 }  # page titles are in the pages
 
+WRITTEN = ["side-by-side.html"]  # by `bpttcheck matrix`
+
 project = "bpttcheck"
 version = release = version_of("bpttcheck")
-extensions = ["myst_parser", "sphinx.ext.autodoc"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode", "sphinx_copybutton"]
 root_doc = "README"
+smartquotes = False  # they would change the apostrophes of formulas
 include_patterns = ["*.md", "docs/*.md", "asv_bench/README.md"]
 exclude_patterns = ["build", ".*"]
+
+copybutton_prompt_text, copybutton_prompt_is_regexp = r"\$ |>>> |\.\.\. ", True  # of sessions only commands are copied
+copybutton_line_continuation_character = "\\"
 
 myst_heading_anchors = 3
 myst_enable_extensions = ["dollarmath"]
@@ -57,7 +64,8 @@ nitpick_ignore = [("py:class", "collections.abc.Callable")]
 autodoc_mock_imports = ["torch", "jax"]
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
-autodoc_typehints = "none"  # shapes are in the docstrings
+autodoc_typehints = "none"  # types and shapes are in the docstrings
+napoleon_google_docstring = napoleon_use_param = napoleon_use_rtype = False
 add_module_names = False
 
 html_theme = "furo"
@@ -90,17 +98,31 @@ def name_functions(app: Sphinx, what: str, name: str, of: object, options: objec
     return (named, None) if named != (shown or "") else None
 
 
-def give_fields_a_line(app: Sphinx, what: str, name: str, of: Any, options: object, lines: list[str]) -> None:
-    """What a docstring says of each argument of a class, ``name: ...``, begins on a line of its own."""
-    if what == "class":
-        field = f"(?:{'|'.join(inspect.signature(of).parameters)})"
-        said = re.sub(rf"(?:^|(?<=[.)]) )({field}(?:, {field})*):(?=\s)", r"\n\n**\1**:", "\n".join(lines), flags=re.M)
-        lines[:] = said.splitlines()
+def constants(module: str) -> dict[str, tuple[str, int, int]]:
+    """The lines of the annotated constants of a module, such as LAWS."""
+    body = ast.parse(ModuleAnalyzer.for_module(module).code).body
+    named = [node for node in body if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)]
+    return {ast.unparse(node.target): ("other", node.lineno, node.end_lineno or node.lineno) for node in named}
 
 
-def show_pictures(app: Sphinx, tree: Element, docname: str) -> None:
-    """A picture that links to itself is opened, not saved."""
+def stay_in_module(app: Sphinx, module: str, name: str) -> str | None:
+    """The source of a constant is in the module that is named, wherever the class of its value is."""
+    return module if name in constants(module) else None
+
+
+def find_source(app: Sphinx, module: str) -> tuple[str, dict[str, tuple[str, int, int]]]:
+    """The code of a module, with the lines of functions and classes, and of constants as well."""
+    analyzer = ModuleAnalyzer.for_module(module)
+    analyzer.find_tags()
+    return analyzer.code, {**analyzer.tags, **constants(module)}
+
+
+def open_files(app: Sphinx, tree: Element, docname: str) -> None:
+    """A picture that links to itself is opened, not saved, and so is a page that bpttcheck wrote."""
     for link in list(tree.findall(download_reference)):
+        if link["reftarget"] in WRITTEN:
+            address = relative_uri(app.builder.get_target_uri(docname), f"docs/{link['reftarget']}")
+            link.replace_self(reference("", "", *link.children, refuri=address, internal=True))
         for picture in link.findall(image):
             file = f"_images/{app.env.images[picture['uri']][1]}"
             address = relative_uri(app.builder.get_target_uri(docname), file)
@@ -127,10 +149,16 @@ def typeset(page: HTML5Translator, node: math | math_block) -> None:
     raise SkipNode
 
 
-def open_with_the_start_page(app: Sphinx, exception: Exception | None) -> None:
-    """Make it the page that a server shows for the folder."""
-    if not exception:
-        shutil.copy(Path(app.outdir) / f"{root_doc}.html", Path(app.outdir) / "index.html")
+def add_files(app: Sphinx, exception: Exception | None) -> None:
+    """The start page is what a server shows for the folder, too; pages that bpttcheck wrote link to the site's."""
+    if exception:
+        return
+    site = Path(app.outdir)
+    shutil.copy(site / f"{root_doc}.html", site / "index.html")
+    for name in WRITTEN:
+        page = (Path(app.srcdir) / "docs" / name).read_text(encoding="utf-8")
+        linked = re.sub(r'(href="[\w-]+)\.md([#"])', r"\1.html\2", page)
+        (site / "docs" / name).write_text(linked, encoding="utf-8")
 
 
 def setup(app: Sphinx) -> None:
@@ -139,6 +167,7 @@ def setup(app: Sphinx) -> None:
     app.connect("source-read", add_contents)
     app.connect("missing-reference", find_public_name)
     app.connect("autodoc-process-signature", name_functions)
-    app.connect("autodoc-process-docstring", give_fields_a_line)
-    app.connect("doctree-resolved", show_pictures)
-    app.connect("build-finished", open_with_the_start_page)
+    app.connect("viewcode-follow-imported", stay_in_module)
+    app.connect("viewcode-find-source", find_source)
+    app.connect("doctree-resolved", open_files)
+    app.connect("build-finished", add_files)

@@ -25,23 +25,23 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="append",
         default=[],
         metavar="TARGET",
-        help="Put this target of `bpttcheck verify` to the laws; may be repeated.",
+        help="Test this target of `bpttcheck verify` by the laws; may be repeated.",
     )
     group.addoption("--bpttcheck-examples", type=int, default=40, metavar="N", help="Cases per cell and dtype: 40.")
-    group.addoption("--bpttcheck-seed", type=int, default=0, metavar="N", help="Draw other cases: 0.")
+    group.addoption("--bpttcheck-seed", type=int, default=0, metavar="N", help="Another seed gives other cases: 0.")
     group.addoption(
         "--bpttcheck-budget",
         type=float,
         default=math.inf,
         metavar="SECONDS",
-        help="Stop drawing cases and shrinking failures after so long, in each cell and dtype.",
+        help="Stop generating cases and shrinking failures after this time, in each cell and dtype.",
     )
     group.addoption(
-        "--bpttcheck-timeout", type=float, default=300.0, metavar="SECONDS", help="Give up a call after so long: 300."
+        "--bpttcheck-timeout", type=float, default=300.0, metavar="SECONDS", help="Stop a call after this time: 300."
     )
-    group.addoption("--bpttcheck-known-failures", type=Path, metavar="FILE", help="Failures that are expected.")
+    group.addoption("--bpttcheck-known-failures", type=Path, metavar="FILE", help="Expected failures.")
     group.addoption(
-        "--bpttcheck-in-process", action="store_true", help="Load and call the targets in this process, for a debugger."
+        "--bpttcheck-in-process", action="store_true", help="Run the targets in this process, for a debugger."
     )
 
 
@@ -87,14 +87,14 @@ def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Only laws whose tests were selected are judged."""
+    """Only laws whose tests were selected are tested."""
     for item in session.items:
         if isinstance(item, LawItem):
             item.check.sitting.laws.append(item.check.law.id)
 
 
 class Targets(pytest.Directory):
-    """The root of all laws: a directory by its name alone, for ids that begin with ``bpttcheck::``."""
+    """The root of all laws: a directory only by its name, for ids that begin with ``bpttcheck::``."""
 
     def collect(self) -> Iterator[pytest.Collector]:
         from bpttcheck.reporting.checks import Sitting

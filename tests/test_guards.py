@@ -90,7 +90,7 @@ raising = SimpleNamespace(name="raising", capabilities=lambda: 1 / 0, vjp=right.
     ("mine.py:nameless", "mine.py:nameless has no name"),
     ("mine.py:odd", "capabilities of mine.py:odd are a dict; expected bpttcheck.Capabilities"),
     ("mine.py:raising", "capabilities of mine.py:raising raised ZeroDivisionError"),
-    ("mine.py", "mine.py needs the name of what is in it, too: mine.py:MyRNN"),
+    ("mine.py", "mine.py needs the name of an object in it: mine.py:MyRNN"),
     ("exec:", "exec:: it names no program"),
 ])  # fmt: skip
 def test_what_is_no_implementation_is_no_target(target, sentence, tmp_path):

@@ -13,21 +13,50 @@ from bpttref.network import AllParameters, ResetTo, States
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """One problem.
+    """One problem, which an implementation gets.
 
-    cell: of bpttref, or a `CustomCell`. dtype: the name of a format; the arrays have it. parameters, initial: by layer,
-    direction and name, ``parameters[0][0]["W_hh"]``; initial is None where no states are given: it starts from zeros,
-    or from what ``Capabilities.default_initial`` says. x: ``(T, B, D)``, or integer tokens ``(T, B)`` that stand for
-    one-hot vectors; of a cell with streams a mapping of arrays ``(T, B, ..)``. lengths: ``(B,)``, None where all rows
-    have T steps. truncation: the strategy to follow. objective: for `OneShot` subjects; it says all there is to say of
-    the loss, the reduction that is declared and rows that end earlier included. once: whether the pullback is called
-    once at most, so that it may free what it reads; an implementation may ignore it. wanted: which gradients are
-    wanted, of "x", "parameters" (with those of a readout) and "initial"; the others may be None, or anything. None
-    stands for all, and the empty set for the outputs alone: the pullback may then be None. It is None unless
-    ``Capabilities.selects``. chunk: in how many steps at once it is to be computed, of ``Capabilities.chunks``; None if
-    these are none. resets: flags ``(T, B)``, before which steps which rows start anew, from zeros or from their initial
-    states, as ``reset_to`` and ``Capabilities.resets_to`` say; None where none does. A reset replaces the link.
-    inside: the format of operations, where ``Capabilities.inside`` has another one for the dtype.
+    Parameters
+    ----------
+    cell : Cell or CustomCell
+        Of bpttref, or your own.
+    dtype : str
+        The name of a format; the arrays have it.
+    parameters : tuple
+        By layer, direction and name: ``parameters[0][0]["W_hh"]``.
+    x : Array or mapping of str to Array
+        ``(T, B, D)``, or integer tokens ``(T, B)`` that stand for one-hot vectors; of a cell with streams a mapping of
+        arrays ``(T, B, ...)``.
+    initial : tuple, optional
+        Initial states by layer, direction and name; without them a run starts from zeros, or as
+        ``Capabilities.default_initial`` says.
+    lengths : Array, optional
+        The steps of each row, ``(B,)``; None if all rows have T steps.
+    truncation : Strategy
+        How to truncate.
+    objective : Objective, optional
+        The loss, for a `OneShot` implementation, including its reduction and rows that end early.
+    once : bool
+        Whether the pullback is called only once, so that it may free what it reads; an implementation may ignore it.
+    wanted : frozenset of str, optional
+        The wanted gradients, of "x", "parameters" (with the readout's) and "initial"; the others may be None, or
+        anything. None stands for all. An empty set stands for only the outputs: the pullback may then be None. It is
+        None unless ``Capabilities.selects``.
+    chunk : int, optional
+        How many steps to compute at once, of ``Capabilities.chunks``.
+    resets : Array, optional
+        Flags ``(T, B)``: a row starts anew before a step. A reset replaces the link.
+    reset_to : str
+        "zeros" or "initial", as ``Capabilities.resets_to``.
+    inside : str
+        The format of operations, if ``Capabilities.inside`` names another one for the dtype.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bpttref import RNN
+    >>> p = {"W_hx": np.zeros((3, 2)), "W_hh": np.zeros((3, 3))}
+    >>> Case(RNN("tanh"), "float64", ((p,),), np.zeros((5, 4, 2))).sizes
+    {'T': 5, 'B': 4, 'D': 2, 'H': 3}
     """
 
     cell: Cell | CustomCell

@@ -1,6 +1,6 @@
-"""What an implementation of BPTT must offer to be judged, and the frozen data that it is given.
+"""The interface of an implementation of BPTT, and the frozen data that it is given.
 
-There are two doors, and an implementation has at least one of them:
+There are two interfaces, and an implementation has at least one of them:
 
     vjp(case)                  outputs now, a pullback for later: for layers and differentiable functions
     loss_and_gradients(case)   an objective and its gradients in one go: for training loops that own their loss
@@ -10,9 +10,9 @@ All arrays are NumPy arrays in the canonical layout of `bpttref`: sequences ``(T
 Parameters and states are tuples over layers of tuples over directions of mappings:
 ``case.parameters[0][0]["W_hh"]``.
 
-A cotangent that is None is zero. Each call gets arrays of its own; what is returned must not change when the subject is
-called again. A pullback is called more than once unless ``reusable=False``. Numbers that a truncation gives, such as
-``case.truncation.links(T)``, are float64 whatever the dtype of the case: multiply with care.
+A cotangent that is None is zero. Each call gets arrays of its own; what is returned must not change when the
+implementation is called again. A pullback is called more than once unless ``reusable=False``. Numbers that a truncation
+gives, such as ``case.truncation.links(T)``, are float64 whatever the dtype of the case: multiply with care.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -37,7 +37,7 @@ def states_of(declared: Collection[str], kind: str, states: Iterable[str]) -> tu
 
 
 def _beyond(declared: Collection[str], known: set[str]) -> list[str]:
-    """What is declared and is none of the ``known``, nor one of their states, such as "initial.h"."""
+    """The declared names that are not ``known``, nor one of their states, such as "initial.h"."""
     return [n for n in declared if n not in known and n.split(".")[0] not in known & {"initial", "final"}]
 
 
@@ -62,52 +62,96 @@ _REDUCTIONS = ("given", "sum", "mean-of-steps", "mean-of-rows", "mean")
 
 @dataclass(frozen=True, kw_only=True)
 class Capabilities:
-    """What an implementation can be asked for. What it does not declare is not asked, and listed as not judged.
+    """The features that an implementation supports. Other features are not tested, and are listed as skipped.
 
-    cells: of bpttref (``RNN("tanh")``, ``LSTM()``, ``GRU("after")``, ..) or `CustomCell`. dtypes: names, of
-    ``bpttcheck.dtypes.FORMATS``; arrays of a case in "bfloat16" are float32 arrays of bfloat16's numbers.
-    biases: how many vectors the parameters hold: 2 (``b_hx`` and ``b_hh``), 1 (``b_hx``) or 0.
-    layers: the deepest stack. bidirectional: whether it takes two directions.
-    inputs: of "dense" and "tokens" (what x may be), "initial" (states; without it, it starts from zeros), "lengths",
-    "resets". resets_to: from what a row starts that is reset: "zeros", or its "initial" states.
-    default_initial: from what it starts where it takes initial states and a case has none: "zeros", a function from the
-    case to the states, ``{"h": "h0"}`` for a state that is a parameter then, the same for all rows, or "none" if they
-    must be given. If it is left out and such a case raises, the law is skipped.
-    outputs: of "y" and "final", what it returns and takes cotangents of. "last" in place of "y" declares that y is that
-    of each row's last step alone, ``(B, features)``, and so is its cotangent; a loss is then one of that step.
-    gradients: of "x", "parameters" and "initial", what it returns; empty for a forward-only subject, whose ``vjp``
-    returns None for the pullback. Of several states some may be named: an LSTM that takes and returns h and no c
-    declares "initial.h" among the inputs, "final.h" among the outputs and "initial.h" among the gradients. The mappings
-    of states hold h alone then; c starts from zeros, or from where the cell of one's own starts, and has no cotangent.
-    truncations: the strategies it follows when the case asks for them, by class, e.g. ``(Regular, Links)``. `Links`
-    hands over the multipliers; `Random` leaves it to the subject to draw its own pattern from pi and the seed.
-    reusable: whether a pullback may be called twice. selects: whether it looks at ``case.wanted``.
-    padding: what may lie behind the end of a row that has lengths: "finite" numbers, or "anything", NaN included.
-    empty: whether it takes sequences without steps. streams: whether ``loss_and_gradients`` frees what lies before a
-    cut, so that its memory does not grow with T (measured with tracemalloc, which sees NumPy's arrays alone).
-    objectives: of "cross-entropy", "squared-error" and "linear", what ``loss_and_gradients`` takes. reduction: how it
-    scales the loss: "given" (by ``case.objective.scale``), "sum", "mean-of-steps" (1/T for each row), "mean-of-rows"
-    (1/B) or "mean" (1/(T B)). Of rows that have lengths only the steps that are there count: a mean divides by their
-    number, and one of steps by that of the row, which is nothing for a row without steps. padding_counts: whether all T
-    steps of a row count instead, those behind its end with outputs of zero. Without objectives the reduction is that of
-    the pullback: its gradients are those of the mean, over rows or steps, of what the cotangents stand for, those of
-    final states included. readout_bias: whether the readout has one: without it ``case.objective.b_q`` is None.
-    loss_weights: whether it takes weights for the loss, of steps ``(T,)``, or of the steps of each row ``(T, B)`` where
-    rows have lengths; those of padding are zero.
-    clips: how the backward loop clips the cotangent of each state at each step, and from what bound on: ``("value",
-    5.0)``, or ``("norm", 1.0)`` of each row. The numbers that are right are those of a loop in which nothing exceeds
-    it; and, if the reference knows the cell, those that are clipped either with the cotangent of y or without it.
-    chunks: numbers of steps that it can compute at once, as kernels do that work chunk by chunk: cases are drawn whose
-    lengths lie around their multiples, and ``case.chunk`` is one of them.
-    sizes: the sizes that it takes, e.g. ``{"T": (4, 8), "B": (2,)}`` for a compiler that is slow on new shapes; any
-    where nothing is said. refuses: called with a case, answers why it cannot be run, or None: ``T = 0``, say.
-    inside: of dtypes the format of operations, where it is another one. ``{"float32": "tf32"}``: a GPU rounds what goes
-    into a product of matrices. "mixed" for "bfloat16" and "float16": what goes into a product of matrices has 16 bits,
-    and sums, states and all other operations are in float32; "float32": that is, too. Tolerances are then as small as
-    that allows. Where nothing is said of 16 bits it is tried with float32 inside, and with 16 bits if a law fails.
-    conventions: declared choices, for the report.
+    Parameters
+    ----------
+    cells : tuple of Cell or CustomCell
+        Of bpttref, such as ``RNN("tanh")``, ``LSTM()``, ``GRU("after")``, or a `CustomCell`.
+    dtypes : tuple of str
+        Names in ``bpttcheck.dtypes.FORMATS``. Arrays of a case in "bfloat16" are float32 arrays of bfloat16's numbers.
+    biases : int
+        Vectors that the parameters hold: 2 (``b_hx`` and ``b_hh``), 1 (``b_hx``) or 0.
+    layers : int
+        The deepest stack.
+    bidirectional : bool
+        Whether it supports two directions.
+    inputs : collection of str
+        Of "dense" and "tokens" (kinds of x), "initial" (states; without it, a run starts from zeros), "lengths",
+        "resets".
+    default_initial : str, mapping or callable
+        The states from which it starts if a case has none: "zeros", a function from the case to the states, ``{"h":
+        "h0"}`` for a state that is then a parameter, the same for all rows, or "none" if they must be given. If this is
+        left out and such a case raises, the law is skipped.
+    outputs : collection of str
+        Of "y" and "final", which it returns, and takes cotangents of. "last" in place of "y" means that y is only the
+        output of each row's last step, ``(B, features)``, and so is its cotangent; a loss is then a loss of that step.
+    gradients : collection of str
+        Of "x", "parameters" and "initial", which it returns; empty if it has only a forward pass, whose ``vjp`` returns
+        None for the pullback. Single states may be named: an LSTM that takes and returns h but no c declares
+        "initial.h" among the inputs, "final.h" among the outputs and "initial.h" among the gradients. Mappings of
+        states then hold only h; c starts from zeros, or where a `CustomCell` starts, and has no cotangent.
+    truncations : tuple of strategy classes
+        The rules that it supports, such as ``(Regular, Links)``. A case with `Links` hands over the multipliers; with
+        `Random` the implementation draws its own pattern from pi and the seed.
+    reusable : bool
+        Whether a pullback may be called twice.
+    selects : bool
+        Whether it looks at ``case.wanted``.
+    padding : str
+        What padding may hold: "finite" numbers, or "anything", NaN included.
+    empty : bool
+        Whether it supports sequences without steps.
+    streams : bool
+        Whether ``loss_and_gradients`` frees everything before a cut, so that its memory does not grow with T (measured
+        with tracemalloc, which sees only NumPy's arrays).
+    objectives : collection of str
+        Of "cross-entropy", "squared-error" and "linear", for ``loss_and_gradients``.
+    reduction : str
+        How it scales the loss: "given" (by ``case.objective.scale``), "sum", "mean-of-steps" (1/T for each row),
+        "mean-of-rows" (1/B) or "mean" (1/(T B)). If rows have lengths only their own steps count: a mean divides by
+        their number, a mean of steps by the length of the row, and a row without steps adds nothing. Without objectives
+        this is the reduction of the pullback: its gradients are the gradients of the mean, over rows or steps, of the
+        losses that the cotangents stand for, including the cotangents of final states.
+    padding_counts : bool
+        Whether all T steps of a row count, with outputs of zero in the padding.
+    readout_bias : bool
+        Whether the readout has a bias; without it ``case.objective.b_q`` is None.
+    loss_weights : bool
+        Whether it takes weights for the loss, of steps ``(T,)``, or of the steps of each row ``(T, B)`` if rows have
+        lengths; weights of padding are zero.
+    resets_to : str
+        A row that is reset starts from "zeros", or from its "initial" states.
+    clips : tuple, optional
+        How the backward loop clips the cotangent of each state at each step, and at what bound: ``("value", 5.0)``, or
+        ``("norm", 1.0)`` of each row. The correct numbers are the numbers of a loop in which nothing exceeds it, or, if
+        the reference knows the cell, of a loop that clips either with the cotangent of y or without it.
+    chunks : collection of int
+        Numbers of steps that it can compute at once, as kernels do that work chunk by chunk. Cases have lengths around
+        their multiples, and ``case.chunk`` is one of them.
+    sizes : mapping of str to collection of int
+        The sizes that it supports, such as ``{"T": (4, 8), "B": (2,)}`` for a compiler that is slow on new shapes.
+    refuses : callable, optional
+        Called with a case, returns why it cannot be run, or None.
+    inside : mapping of str to str
+        By dtype, the format of operations, if it is another one. ``{"float32": "tf32"}``: a GPU rounds the inputs of
+        matrix products. "mixed" for "bfloat16" and "float16": the inputs of matrix products have 16 bits; sums, states
+        and all other operations are in float32. "float32": the inputs as well. Tolerances are then as small as that
+        allows. If a dtype of 16 bits is not named, it is tested with float32 inside, and with 16 bits if a law fails.
+    conventions : mapping of str to str
+        Other choices, for the report.
 
-    Raises ValueError, with a sentence that names the field, where a declaration makes no sense.
+    Raises
+    ------
+    ValueError
+        With a sentence that names the field, if a declaration makes no sense.
+
+    Examples
+    --------
+    >>> from bpttref import LSTM, Regular
+    >>> declared = Capabilities(cells=(LSTM(),), biases=1, truncations=(Regular,))
+    >>> declared.dtypes
+    ('float32', 'float64')
     """
 
     cells: tuple[Cell | CustomCell, ...]
@@ -156,9 +200,9 @@ class Capabilities:
             if not isinstance(rule, type):
                 raise ValueError(f"truncations must hold classes such as Regular; there is {rule!r}")
         if {"y", "last"} <= {*self.outputs}:
-            raise ValueError("outputs must hold y, of all steps, or last; there are both")
+            raise ValueError("outputs must hold y, of all steps, or last, not both")
         if not self.cells or not self.dtypes:
-            raise ValueError("cells and dtypes must hold at least one each")
+            raise ValueError("cells and dtypes must not be empty")
         if self.reduction not in _REDUCTIONS:
             raise ValueError(f"reduction must be one of {', '.join(_REDUCTIONS)}; it is {self.reduction!r}")
         default = self.default_initial
@@ -167,7 +211,7 @@ class Capabilities:
         if self.clips is not None and not _is_bound(self.clips):
             raise ValueError(f"clips must be 'value' or 'norm' and a positive number; they are {self.clips!r}")
         if self.clips is not None and self.objectives:
-            raise ValueError("clips are of a pullback: nothing is known of them in the gradients of an objective")
+            raise ValueError("clips describe a pullback: an implementation with objectives cannot declare them")
         if self.resets_to not in ("zeros", "initial"):
             raise ValueError(f"resets_to must be 'zeros' or 'initial'; it is {self.resets_to!r}")
         if self.biases not in (0, 1, 2):
@@ -184,7 +228,7 @@ class Capabilities:
                 raise ValueError(f"sizes must hold numbers from 1 to {LARGEST} for each name; {name} has {pool!r}")
         with_complex = [c.name for c in self.cells if isinstance(c, CustomCell) and complex in c.domains.values()]
         if with_complex and "float16" in self.dtypes:
-            raise ValueError(f"dtypes must not hold float16 beside {with_complex[0]}: it has no complex numbers")
+            raise ValueError(f"dtypes must not hold float16 together with {with_complex[0]}: it has no complex numbers")
         for pair in self.inside.items():
             if pair not in WITHIN:
                 raise ValueError(f"inside must be of {', '.join(f'{a!r}: {b!r}' for a, b in WITHIN)}; there is {pair}")
@@ -202,7 +246,7 @@ class Capabilities:
         return tuple(cell.shapes(*(min(self.sizes.get(name, (2,))) for name in "DH"))["states"])
 
     def at(self, sizes: Mapping[str, Sequence[int]]) -> "Capabilities":
-        """The same, of these sizes alone. Raises ValueError where one is not among those declared."""
+        """The same capabilities, restricted to these sizes. Raises ValueError if one is not supported."""
         for name, chosen in sizes.items():
             declared = self.sizes.get(name, chosen)
             if undeclared := sorted({*chosen} - {*declared}):
@@ -211,7 +255,7 @@ class Capabilities:
         return replace(self, sizes={**self.sizes, **sizes})
 
     def undeclared(self, case: Case) -> str | None:
-        """What a case has that is not declared; None if there is no such thing."""
+        """A feature of a case that is not declared; None if there is none."""
         tokens, truncation = not isinstance(case.x, Mapping) and case.x.ndim == 2, type(case.truncation)
         beyond = {
             f"the cell {case.cell.name}": case.cell.name not in {cell.name for cell in self.cells},
@@ -227,7 +271,7 @@ class Capabilities:
         return next((what for what, there in beyond.items() if there), None)
 
     def lacks(self, other: "Capabilities", cell: Cell | CustomCell) -> str | None:
-        """What another implementation has of the y of each step, and of the states of a cell, and this one has not."""
+        """A part of y or of the states of a cell that only the other implementation has; None if there is none."""
         if "last" in self.outputs and "y" in other.outputs:
             return "y of each step"
         for kind, own, its in (("initial", self.inputs, other.inputs), ("final", self.outputs, other.outputs)):
@@ -237,7 +281,7 @@ class Capabilities:
         return None
 
     def refusal(self, case: Case) -> str | None:
-        """Why this case is not put to the subject; None if it is."""
+        """Why the implementation does not take this case; None if it does."""
         for name, size in case.sizes.items():
             if name in self.sizes and size not in self.sizes[name]:
                 return f"{name} = {size} is not among the declared sizes"
@@ -246,39 +290,111 @@ class Capabilities:
 
 @runtime_checkable
 class Implementation(Protocol):
-    """An adapter: a name, what it can do, and one or more of the methods of `TwoPhase`, `OneShot`, `ForwardMode`."""
+    """An adapter: a name, its capabilities, and one or more of the methods of `TwoPhase`, `OneShot`, `ForwardMode`.
+
+    Examples
+    --------
+    >>> from bpttcheck.adapters.reference import Reference
+    >>> isinstance(Reference(), Implementation)
+    True
+    """
 
     @property
     def name(self) -> str:
-        """What reports call it."""
+        """The name in reports."""
 
     def capabilities(self) -> Capabilities:
-        """What it can be asked for, the same at every call."""
+        """The supported features, the same at every call.
+
+        Returns
+        -------
+        Capabilities
+            The features.
+        """
 
 
 @runtime_checkable
 class TwoPhase(Implementation, Protocol):
-    """The first door. The pullback may be called later and more than once; a forward-only subject returns None."""
+    """An implementation with a pullback, which may be called later and more than once.
+
+    Examples
+    --------
+    >>> from bpttcheck.adapters.reference import Reference
+    >>> isinstance(Reference(), TwoPhase)
+    True
+    """
 
     def vjp(self, case: Case) -> tuple[Outputs, Pullback | None]:
-        """Outputs now, and a pullback from `Cotangents` to `Gradients` for later."""
+        """Return outputs now, and a pullback for later.
+
+        Parameters
+        ----------
+        case : Case
+            The problem.
+
+        Returns
+        -------
+        outputs : Outputs
+            y and the final states.
+        pullback : callable or None
+            From `Cotangents` to `Gradients`; None if there is only a forward pass.
+        """
 
 
 @runtime_checkable
 class OneShot(Implementation, Protocol):
-    """The second door: ``Outputs.loss`` is the value of ``case.objective``, ``Gradients.readout`` has the gradients of
-    ``case.objective.readout``, by name."""
+    """An implementation that owns its loss, such as a training loop.
+
+    Examples
+    --------
+    >>> from bpttcheck.adapters.reference import Reference
+    >>> isinstance(Reference(), OneShot)
+    True
+    """
 
     def loss_and_gradients(self, case: Case) -> tuple[Outputs, Gradients]:
-        """The loss, as ``Outputs(None, None, loss)``, and its gradients."""
+        """Return a loss and its gradients together.
+
+        Parameters
+        ----------
+        case : Case
+            The problem; ``case.objective`` is the loss.
+
+        Returns
+        -------
+        outputs : Outputs
+            ``Outputs(None, None, loss)``.
+        gradients : Gradients
+            ``Gradients.readout`` has the gradients of ``case.objective.readout``, by name.
+        """
 
 
 @runtime_checkable
 class ForwardMode(Implementation, Protocol):
-    """An implementation that offers a pushforward, too: from tangents of the inputs to tangents of the outputs."""
+    """An implementation that also has a pushforward, from tangents of the inputs to tangents of the outputs.
+
+    Examples
+    --------
+    >>> from bpttcheck.adapters.reference import Reference
+    >>> isinstance(Reference(), ForwardMode)
+    True
+    """
 
     def jvp(self, case: Case, tangents: Gradients) -> Outputs:
-        """Tangents of the outputs, from tangents shaped as gradients are."""
+        """Return the tangents of the outputs.
+
+        Parameters
+        ----------
+        case : Case
+            The problem.
+        tangents : Gradients
+            Tangents of the inputs, shaped as gradients are.
+
+        Returns
+        -------
+        Outputs
+            Tangents of y and of the final states.
+        """
 
 
 __all__ = [

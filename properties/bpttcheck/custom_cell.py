@@ -19,11 +19,11 @@ Domain: TypeAlias = (
 )
 """Where the numbers of an array may lie.
 
-"unit norm": of each vector along the last axis. ``range(n)``, bool: whole numbers, flags; there is no gradient of them.
-complex: what is called gets complex arrays of the declared shape, and returns such; the loss changes by the real part
-of the sum of conj(g) dz, if g is the gradient, as in PyTorch, and cotangents are of that kind (those of JAX are their
-conjugates). Elsewhere they are pairs of numbers along one more axis. A function takes any numbers ``(.., *shape)`` to
-allowed ones, and leaves allowed ones as they are: ``np.tanh`` is none, ``lambda a: np.clip(a, -1, 1)`` is one.
+"unit norm": of each vector along the last axis. ``range(n)``, bool: whole numbers, flags; they have no gradient.
+complex: your function gets and returns complex arrays of the declared shape; the loss changes by the real part of the
+sum of conj(g) dz, if g is the gradient, as in PyTorch, and cotangents are of that kind (JAX has their conjugates).
+Elsewhere they are pairs of numbers along one more axis. A function maps any numbers ``(.., *shape)`` to allowed ones,
+and leaves allowed ones as they are: ``np.tanh`` does not, ``lambda a: np.clip(a, -1, 1)`` does.
 """
 
 _NAMED = ("positive", "negative", "(0, 1)", "unit norm")
@@ -36,30 +36,60 @@ def _nothing(D: int, H: int) -> Shapes:
 
 @dataclass(frozen=True)
 class CustomCell:
-    """A cell that bpttref does not know. It is judged against its own forward pass.
+    """A cell that bpttcheck does not know. It is tested against its own forward pass.
 
-    name: what ``--cell`` takes. parameters: from (D, H) to the shape of each parameter; none, if left out.
-    states: from (D, H), or from H alone, to the shape of each state of one row. width: from (D, H) or H to the features
-    of y in one direction. streams: from (D, H) to the shape of what comes in of each name, at each step of one row:
-    ``{"q": (4, D), "beta": (4,)}``; ``case.x`` is then a mapping of arrays ``(T, B, *shape)``, and so is
-    ``Gradients.x``. Without it there is one input, x, of shape ``(D,)``. Names have no dot, are none of x, y, loss,
-    W_qh and b_q, and those of parameters, states and streams differ.
+    Names of parameters, states and streams differ, have no dot, and are not x, y, loss, W_qh or b_q.
 
-    domains: by the name of a stream, state or parameter, where its numbers may lie, as ``bpttcheck.custom_cell.Domain``
-    says; any number where nothing is said. without_cotangent: states that are handed on but not differentiated by, such
-    as a stabiliser: their cotangents are zero, and their gradients are not looked at. surrogate: streams, states and
-    parameters of which gradients are meant to differ from the derivatives of the forward pass, and states of whose
-    cotangents that is so: those behind a spike, a straight-through estimator, a clipped gradient or a stabiliser that
-    is taken for constant. They are left out of what is compared with differences.
+    Parameters
+    ----------
+    name : str
+        The name for ``--cell``.
+    parameters : callable
+        From (D, H) to the shape of each parameter; none, if left out.
+    states : callable
+        From (D, H), or from H, to the shape of each state of one row.
+    width : callable
+        From (D, H), or from H, to the features of y in one direction.
+    streams : callable, optional
+        From (D, H) to the shape of each input at each step of one row: ``{"q": (4, D), "beta": (4,)}``; ``case.x`` is
+        then a mapping of arrays ``(T, B, *shape)``, and so is ``Gradients.x``. Without it there is one input, x, of
+        shape ``(D,)``.
+    domains : mapping of str to Domain
+        Where the numbers of a stream, state or parameter may lie, see ``bpttcheck.custom_cell.Domain``; anywhere, if
+        left out.
+    without_cotangent : collection of str
+        States that are handed on but not differentiated, such as a stabiliser: their cotangents are zero, and their
+        gradients are not compared.
+    surrogate : collection of str
+        Streams, states and parameters whose gradients differ on purpose from the derivatives of the forward pass, and
+        states whose cotangents do: behind a spike, a straight-through estimator, a clipped gradient, or a stabiliser
+        that is treated as constant. They are not compared with differences.
+    affine : mapping of str to collection of str
+        By the name of a state, the outputs ("y", and final states by name) that are affine in its initial value while
+        all other inputs stay: ``{"S": ("S", "y")}`` of linear attention. A mixture of two values must be a value, so
+        the domain of the state is convex; a domain that is a function is called with each mixture.
+    smooth : bool
+        Whether the outputs are smooth functions of all differentiated arrays, surrogates aside: no ReLU, maximum or
+        norm of a vector that may be 0.
+    saturates : collection of str
+        Streams, parameters and states that may be as large as 1e4 (each with its sign, in its domain), because they
+        enter units that saturate: outputs and gradients are then finite.
 
-    affine: by the name of a state, those outputs ("y", and final states by name) that are affine in its initial value
-    while all else that goes in stays: ``{"S": ("S", "y")}`` of linear attention. A mixture of two of its values must be
-    a value, so its domain is convex; a function is asked of each mixture. smooth: whether outputs are smooth functions
-    of all that is differentiated by, surrogates aside: there is no ReLU, maximum or norm of what may be 0.
-    saturates: streams, parameters and states that may be as large as 1e4 (each with its sign, in its domain), since
-    they go into units that saturate: outputs and gradients are then finite.
+    Raises
+    ------
+    ValueError
+        With a sentence, if a declaration makes no sense.
 
-    Raises ValueError, with a sentence, where a declaration makes no sense.
+    Examples
+    --------
+    >>> cell = CustomCell(
+    ...     "leaky",
+    ...     states=lambda H: {"v": (H,)},
+    ...     parameters=lambda D, H: {"decay": (H,)},
+    ...     domains={"decay": "(0, 1)"},
+    ... )
+    >>> cell.shapes(2, 3)["states"]
+    {'v': (3,)}
     """
 
     name: str
@@ -91,9 +121,9 @@ class CustomCell:
                 raise ValueError(f"saturates names {name}, whose domain {self.domains[name]} holds no large numbers")
 
     def shapes(self, D: int, H: int) -> dict[str, Shapes]:
-        """The shapes of "parameters", "states" and "streams", those of complex arrays with an axis of two at the end.
+        """The shapes of "parameters", "states" and "streams"; complex arrays have an axis of two at the end.
 
-        Raises ValueError where the names make no sense.
+        Raises ValueError if the names make no sense.
         """
         found = {
             "parameters": self.parameters(D, H),
@@ -116,7 +146,7 @@ class CustomCell:
                     raise ValueError(f"{what} of {self.name} names {name!r}, and there are two of that name")
         for name, domain in self.domains.items():
             if whole(domain) and name not in found["streams"]:
-                raise ValueError(f"{name} of {self.name} holds whole numbers or flags, which a stream alone may")
+                raise ValueError(f"{name} of {self.name} holds whole numbers or flags, which only a stream may hold")
         for what, of_states in (("without_cotangent", self.without_cotangent), ("affine", self.affine)):
             for name in of_states:
                 if name not in found["states"]:
@@ -172,7 +202,9 @@ def inside(domain: Domain | None, array: Array) -> Array:
     assert callable(domain)
     found = np.asarray(domain(array))
     if found.shape != array.shape or not np.all(np.isfinite(found)):
-        raise ValueError(f"a domain took numbers of shape {array.shape} to shape {found.shape}, or not to finite ones")
+        raise ValueError(
+            f"a domain turned numbers of shape {array.shape} into {found.shape}, or into numbers that are not finite"
+        )
     return found.astype(array.dtype)
 
 
@@ -219,7 +251,7 @@ def room(domain: Domain | None, array: Array) -> Array | float:
 
 
 def of_sizes(function: Callable[..., Any], D: int, H: int) -> Any:
-    """What a function says that takes D and H, or H alone."""
+    """The result of a function that takes D and H, or only H."""
     needed = [
         p
         for p in signature(function).parameters.values()

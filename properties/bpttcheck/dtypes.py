@@ -20,7 +20,7 @@ from bpttref.arrays import Array
 class Format:
     """eps: from 1 to the next number. storage: the NumPy dtype of its arrays. least: the smallest normal number. lost:
     what an operation may lose whose result is smaller than that: all of it, where processors flush such numbers to zero
-    for speed, but in float16 no more than rounding, since too much lies there. bits: of precision of the numbers that
+    for speed, but in float16 no more than rounding, because too much lies there. bits: of precision of the numbers that
     are given, where NumPy does not have the format. inside, operand: eps of operations, and of what goes into a product
     of matrices.
     """

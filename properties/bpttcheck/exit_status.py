@@ -7,7 +7,7 @@ PASSED, FAILED, AT_FAULT, UNSURE, INTERRUPTED = 0, 1, 2, 3, 130
 
 
 def how_it_ended(status: int) -> str:
-    """What became of a process whose ``returncode`` this is: "was killed by SIGSEGV"."""
+    """The end of a process with this ``returncode``: "was killed by SIGSEGV"."""
     names = {s.value: s.name for s in Signals}
     return f"was killed by {names.get(-status, -status)}" if status < 0 else f"ended with exit status {status}"
 

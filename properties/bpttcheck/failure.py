@@ -1,4 +1,4 @@
-"""A door for the replay files that version 0.1.0 wrote, which import ``again`` from here."""
+"""The interface for the replay files that version 0.1.0 wrote, which import ``again`` from here."""
 
 from bpttcheck.explaining.failure import again
 

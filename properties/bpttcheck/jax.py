@@ -1,4 +1,4 @@
-"""The door for JAX: ``from bpttcheck.jax import reach``."""
+"""The interface for JAX: ``from bpttcheck.jax import reach``."""
 
 from bpttcheck.watching.jax_reach import reach
 from bpttcheck.watching.reach import Triangle

@@ -16,6 +16,7 @@ from bpttcheck.adapters.program import Program
 from bpttcheck.contract import CustomCell, Implementation
 from bpttcheck.faults import FAULTS, Faulty
 from bpttcheck.measuring.calls import AdapterError, capabilities_of, message
+from bpttcheck.misspelt import did_you_mean
 from bpttcheck.printable import printable
 from bpttref import Cell
 
@@ -35,7 +36,7 @@ class TargetError(Exception):
 
 
 def installed() -> list[str]:
-    """The built-in targets whose library is there. Those for a device are left out: they are judged when named."""
+    """The built-in targets whose library is there. Those for a device are left out: they are tested when named."""
     needed = {
         name: (library, _KERAS_BACKENDS.get(name)) for name, (_, _, library) in BUILT_IN.items() if "-cuda" not in name
     }
@@ -43,7 +44,7 @@ def installed() -> list[str]:
 
 
 def offered() -> list[EntryPoint]:
-    """What installed libraries offer, by name."""
+    """The targets that installed libraries offer, by name."""
     return sorted(entry_points(group=GROUP), key=lambda entry: entry.name)
 
 
@@ -52,7 +53,7 @@ def load(target: str, folder: Path = Path()) -> Implementation:
     ``exec:command``, or for the name of an entry point, which built-in names hide.
 
     A class or a `functools.partial` is called without arguments. folder: where paths and commands start from. A file
-    may import what lies beside it, and a module be found in ``folder``. Raises TargetError.
+    may import what lies next to it, and a module be found in ``folder``. Raises TargetError.
     """
     if target.startswith("fault:"):
         return _fault(target.removeprefix("fault:"))
@@ -76,7 +77,7 @@ def load(target: str, folder: Path = Path()) -> Implementation:
 
 
 def object_of(target: str, folder: Path = Path()) -> tuple[Any, Mapping[str, Any]]:
-    """What a name stands for, as `load` takes it, and what its module holds. Raises TargetError."""
+    """The object that a name stands for, as `load` takes it, and the names of its module. Raises TargetError."""
     if target in BUILT_IN:
         module, name, _ = BUILT_IN[target]
     else:
@@ -84,9 +85,10 @@ def object_of(target: str, folder: Path = Path()) -> tuple[Any, Mapping[str, Any
         module, colon, name = place.rpartition(":")
         if not colon:
             if place.endswith(".py"):
-                raise TargetError(f"{place} needs the name of what is in it, too: {place}:MyRNN")
+                raise TargetError(f"{place} needs the name of an object in it: {place}:MyRNN")
             others = "package.module:object nor path/to/file.py:object nor exec:command"
-            raise TargetError(f"{place!r} is neither a name of `bpttcheck targets` nor {others}")
+            near = did_you_mean(place, [*BUILT_IN, *(entry.name for entry in offered())])
+            raise TargetError(f"{place!r} is neither a name of `bpttcheck targets` nor {others}{near}")
     with _in_words(target):
         imported = importlib.import_module(module) if target in BUILT_IN else _import(module, folder)
         return getattr(imported, name), vars(imported)
@@ -94,7 +96,7 @@ def object_of(target: str, folder: Path = Path()) -> tuple[Any, Mapping[str, Any
 
 @contextmanager
 def _in_words(target: str) -> Iterator[None]:
-    """What is raised while a target is imported or made is a TargetError."""
+    """Exceptions while a target is imported or made become a TargetError."""
     try:
         yield
     except (TargetError, KeyboardInterrupt):
@@ -120,30 +122,33 @@ def _look_in(folder: Path) -> None:
     for name, module in list(sys.modules.items()):
         file = Path(getattr(module, "__file__", None) or "")
         if file.parent in _FOLDERS - {folder} and file not in _FILES and (folder / file.name).is_file():
-            raise TargetError(f"{file} and {folder / file.name} are both called {name}: judge them in two commands")
+            raise TargetError(f"{file} and {folder / file.name} are both called {name}: test them in two commands")
     if folder not in _FOLDERS:
         sys.path.insert(0, str(folder))
         _FOLDERS.add(folder)
 
 
 def cell_named(subject: Implementation, name: str) -> Cell | CustomCell:
-    """The cell of a subject by its name. Raises TargetError."""
+    """The cell of an implementation by its name. Raises TargetError."""
     cells = {cell.name: cell for cell in capabilities_of(subject).cells}
     if name not in cells:
-        raise TargetError(f"{subject.name} has no cell {name!r}; there are {', '.join(cells)}")
+        raise TargetError(
+            f"{subject.name} has no cell {name!r}; there are {', '.join(cells)}{did_you_mean(name, cells)}"
+        )
     return cells[name]
 
 
 def _fault(fault_id: str) -> Implementation:
-    """A planted fault as a subject."""
+    """A planted fault as an implementation."""
     for fault in FAULTS:
         if fault.id == fault_id:
             return Faulty(fault)
-    raise TargetError(f"there is no fault {fault_id!r}; `bpttcheck faults` lists them")
+    near = did_you_mean(fault_id, [fault.id for fault in FAULTS])
+    raise TargetError(f"there is no fault {fault_id!r} in the list of `bpttcheck faults`{near}")
 
 
 def _program(target: str, folder: Path) -> Implementation:
-    """A program of any language as a subject."""
+    """A program of any language as an implementation."""
     try:
         return Program(target.removeprefix("exec:"), folder)
     except (AdapterError, TypeError, ValueError) as error:

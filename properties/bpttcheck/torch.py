@@ -1,4 +1,4 @@
-"""The door for PyTorch: ``from bpttcheck.torch import watch``."""
+"""The interface for PyTorch: ``from bpttcheck.torch import watch``."""
 
 from bpttcheck.watching.reach import Triangle
 from bpttcheck.watching.seen import Seen, assert_reach

@@ -13,7 +13,7 @@ _NAMED_ANYWAY = {"bpttcheck", "bpttref", "numpy"}
 
 
 def own_version() -> str:
-    """That of bpttcheck; words where it runs from a checkout that is not installed."""
+    """The version of bpttcheck; words if it runs from a checkout that is not installed."""
     try:
         return version("bpttcheck")
     except PackageNotFoundError:
@@ -21,12 +21,13 @@ def own_version() -> str:
 
 
 def versions() -> dict[str, str]:
-    """What takes part in every result, for the JSON of any command."""
+    """The versions that take part in every result, for the JSON of any command."""
     return {"bpttcheck": own_version(), "numpy": np.__version__, "python": platform.python_version()}
 
 
 def libraries(subject: Implementation) -> dict[str, str]:
-    """Versions of the distributions that the files of a subject's class and of its bases import from, but NumPy."""
+    """Versions of the distributions that the files of an implementation's class and of its bases import from, but
+    NumPy."""
     packages = set()
     for base in type(subject).__mro__:
         for value in vars(sys.modules.get(base.__module__, sys)).values():

@@ -1,4 +1,5 @@
-"""Where work is done beside this process: in processes of this machine, or by the workers of a Dask cluster."""
+"""The places where work is done outside this process: in processes of this machine, or by the workers of a Dask
+cluster."""
 
 import multiprocessing
 import os

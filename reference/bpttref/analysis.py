@@ -1,7 +1,7 @@
 """How gradients travel through time (D2L 9.7.1): what follows from the Jacobians of single steps.
 
     J_t = d s_t / d s_{t-1}, (n, n)          U_t = d s_t / d w, the direct use of the parameters at step t, (n, P)
-    d h_t / d s_s = [I 0] J_t J_{t-1} .. J_{s+1}          C[t, s] = <dy_t, d h_t / d s_s U_s>          (D2L 9.7.7)
+    d h_t / d s_s = [I 0] J_t J_{t-1} ... J_{s+1}          C[t, s] = <dy_t, d h_t / d s_s U_s>          (D2L 9.7.7)
 
 The first H of the n numbers of a state are h. Products of many Jacobians leave the range of float64, so they are kept
 as matrices times powers of two, which round nothing, and their sizes are given as base-2 logarithms. A *triangle*
@@ -56,7 +56,7 @@ def sizes(J: Array, U: Array, dy: Array) -> Sizes:
 
 def products(J: Array) -> tuple[Array, Array]:
     """Of the product of the last k of ``J (T, n, n)``, in row k - 1: base-2 logarithms of the singular values and of
-    the eigenvalues' moduli, ``(T, n)`` each, in descending order. What rounding hides is NaN."""
+    the eigenvalues' moduli, ``(T, n)`` each, in descending order; NaN where rounding hides them."""
     T, n, _ = J.shape
     singular, moduli = np.full((2, T, n), np.nan)
     product, exponent = np.eye(n), 0
@@ -71,8 +71,8 @@ def products(J: Array) -> tuple[Array, Array]:
 
 
 def gate_products(gates: Array) -> Array:
-    """The triangle of the largest, over units, product of ``gates (T, H)`` over the steps s+1 .. t: what the path
-    through the gates alone lets pass, the norm of a product of diagonal matrices."""
+    """The triangle of the largest, over units, product of ``gates (T, H)`` over the steps s+1 ... t: what the path
+    through only the gates lets pass, the norm of a product of diagonal matrices."""
     T = len(gates)
     triangle, logs = np.full((T, T), np.nan), _log2(gates)
     path = np.zeros_like(logs)

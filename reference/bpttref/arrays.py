@@ -57,7 +57,8 @@ def bias_gradient(da: Array) -> Array:
 
 
 def sigmoid(a: Array, out: Array) -> None:
-    """``out = 1 / (1 + exp(-a))``: accurate in both tails, since an ``exp`` that overflows gives the right limit 0."""
+    """``out = 1 / (1 + exp(-a))``: accurate in both tails, because an ``exp`` that overflows gives the right limit
+    0."""
     np.subtract(0, a, out=out)  # not np.negative: NumPy 2.4.6 gets it wrong on some strided columns
     np.exp(out, out=out)
     np.add(out, 1, out=out)

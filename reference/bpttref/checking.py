@@ -14,7 +14,7 @@ _Tree: TypeAlias = Sequence[Sequence[Mapping[str, Array]]]  # parameters or stat
 
 
 def check_links(strategy: LinkStrategy) -> None:
-    """That truncation is by links, since no other kind can be taken apart into pieces of time."""
+    """That truncation is by links, because no other kind can be taken apart into pieces of time."""
     if not isinstance(strategy, (Full, Regular, Random, Links)):
         raise ValueError(f"{strategy} does not cut links: use Full, Regular, Random or Links, or vjp")
 

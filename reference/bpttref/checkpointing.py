@@ -1,6 +1,6 @@
 """The same pullback from O(sqrt T) states: keep the states between pieces, run each piece again when it is needed.
 
-With pieces of about sqrt(T) steps the memory is that of sqrt(T) states and one piece's tape, for one more forward
+With pieces of about sqrt(T) steps the memory is sqrt(T) states and one piece's tape, for one more forward
 pass (Chen et al., 2016, "Training deep nets with sublinear memory cost", with one level of checkpoints).
 """
 
@@ -39,11 +39,38 @@ def checkpointed_vjp(
     resets: Array | None = None,
     reset_to: ResetTo = "zeros",
 ) -> tuple[Outputs, Pullback]:
-    """As `vjp` for a stack of one direction, with ``piece`` steps between checkpoints (sqrt(T) if None).
+    """As `vjp`, with the memory of O(sqrt T) states: the pullback runs each piece again (Chen et al., 2016).
 
-    cell, parameters, x, initial, lengths, strategy, resets, reset_to: as there; the strategy is one of links. The
-    pullback runs each piece forward again (Chen et al., 2016). Raises ValueError for two directions, for a strategy
-    that does not cut links, and where `vjp` does.
+    Parameters
+    ----------
+    cell, parameters, x, initial, lengths, resets, reset_to
+        As `vjp` takes them, for a stack of one direction.
+    strategy : Strategy
+        One that cuts links: `Full`, `Regular`, `Random` or `Links`.
+    piece : int, optional
+        Steps between checkpoints; about sqrt(T) if left out.
+
+    Returns
+    -------
+    outputs : Outputs
+        y and the final states.
+    pullback : callable
+        From `Cotangents` to `Gradients`.
+
+    Raises
+    ------
+    ValueError
+        For two directions, for a strategy that does not cut links, and where `vjp` raises it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bpttref import RNN, zero_states
+    >>> cell, layer = RNN("identity"), {"W_hx": np.ones((1, 1)), "W_hh": np.full((1, 1), 0.5)}
+    >>> start = zero_states(cell, ((layer,),), batch=1)
+    >>> _, pullback = checkpointed_vjp(cell, ((layer,),), np.ones((4, 1, 1)), start, piece=2)
+    >>> pullback(Cotangents(np.ones((4, 1, 1)))).parameters[0][0]["W_hx"]
+    array([[6.125]])
     """
     check_links(strategy)
     check_resets(parameters, x, resets, reset_to)

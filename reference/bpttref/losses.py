@@ -11,7 +11,7 @@ over the steps t and the rows b of the batch, with
 
 ``scale`` = 1/T is the book's mean over time (D2L 9.7.1). Rows of different lengths need no more: what lies behind the
 end of a row has the weight 0, and the scale says what a mean divides by. An objective works on any stretch of steps:
-the objective of the whole sequence is the sum of those of its chunks.
+the objective of the whole sequence is the sum of the objectives of its chunks.
 """
 
 from collections.abc import Mapping
@@ -24,8 +24,23 @@ from bpttref.arrays import Array, bias_gradient, project, weight_gradient
 
 
 class Evaluated(NamedTuple):
-    """An objective at some outputs: its value, the ``loss``; the cotangent ``dy``, shaped as they are; and the
-    gradients of the readout, ``W_qh (Q, directions*H)`` and, if it has a bias, ``b_q (Q,)``, by name."""
+    """An objective at some outputs: its value and its derivatives.
+
+    Parameters
+    ----------
+    loss : float
+        The value; with replicates an array of values.
+    dy : Array
+        The cotangent of the outputs, shaped as they are.
+    readout : dict of str to Array
+        The gradients of the readout by name: ``W_qh (Q, directions*H)`` and, if it has a bias, ``b_q (Q,)``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> Objective("linear", np.ones((2, 1, 1)))(np.full((2, 1, 1), 3.0)).loss
+    np.float64(6.0)
+    """
 
     loss: Any  # a number; with replicates an array of them
     dy: Array
@@ -34,13 +49,32 @@ class Evaluated(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Objective:
-    """What turns outputs into one number: ``scale * weights * l(W_qh y + b_q, targets)``, summed over steps and rows.
+    """A loss of the outputs: ``scale * weights * l(W_qh y + b_q, targets)``, summed over steps and rows.
 
-    kind: "cross-entropy", with integer targets ``(T, B)``; "squared-error", half of it, with targets ``(T, B, Q)``; or
-    "linear", the sum of targets ``(T, B, directions*H)`` times y, without a readout. W_qh ``(Q, directions*H)`` and b_q
-    ``(Q,)``: the readout; without b_q it has no bias. weights: of steps ``(T,)``, or of the steps of each row
-    ``(T, B)``; ones if None. A weight of 0 leaves a loss out, also an infinite one. scale: a number, or one for each
-    row ``(B,)``; 1/T is the mean over time of D2L, 9.7.1.
+    Parameters
+    ----------
+    kind : str
+        "cross-entropy", "squared-error" (half of the square), or "linear" (targets times y, without a readout).
+    targets : Array
+        Integers ``(T, B)`` for cross-entropy, ``(T, B, Q)`` for the squared error, ``(T, B, directions*H)`` if linear.
+    W_qh : Array, optional
+        The matrix of the readout, ``(Q, directions*H)``.
+    b_q : Array, optional
+        The bias of the readout, ``(Q,)``; it has none if this is left out.
+    weights : Array, optional
+        Weights of steps ``(T,)``, or of the steps of each row ``(T, B)``. A weight of 0 leaves out even an infinite
+        loss.
+    scale : float or Array
+        A number, or one for each row ``(B,)``. 1/T is the mean over time of D2L, 9.7.1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> y, targets = np.array([[[1.0]], [[2.0]]]), np.array([[[0.0]], [[5.0]]])
+    >>> objective = Objective("squared-error", targets, W_qh=np.array([[2.0]]), scale=1 / 2)
+    >>> value, dy, readout = objective(y)
+    >>> value, dy.ravel(), readout["W_qh"]
+    (np.float64(1.25), array([ 2., -1.]), array([[0.]]))
     """
 
     kind: Literal["cross-entropy", "squared-error", "linear"]
@@ -58,19 +92,44 @@ class Objective:
 
     @property
     def factors(self) -> Array:
-        """What the loss of each step and row is multiplied by, ``(T, B)``: scale times weight."""
+        """The factors of the losses, ``(T, B)``: scale times weight."""
         T, B = self.targets.shape[:2]
         return np.broadcast_to(self._factors(slice(None), T, B), (T, B))
 
     def with_readout(self, readout: Mapping[str, Array]) -> "Objective":
-        """The same objective with the parameters of the readout replaced, by name."""
+        """The same objective with other parameters of the readout.
+
+        Parameters
+        ----------
+        readout : mapping of str to Array
+            ``W_qh`` and, if there is a bias, ``b_q``.
+
+        Returns
+        -------
+        Objective
+            A new object.
+        """
         return replace(self, W_qh=readout.get("W_qh"), b_q=readout.get("b_q"))
 
     def __call__(self, y: Array, start: int = 0) -> Evaluated:
-        """Evaluate on ``y (L, ..., B, directions*H)``, the outputs of steps ``start <= t < start + L``.
+        """Evaluate the objective and its derivatives.
 
-        Raises ValueError without a readout, unless the objective is linear, and where targets, weights or scale do not
-        fit.
+        Parameters
+        ----------
+        y : Array
+            The outputs ``(L, ..., B, directions*H)`` of L steps.
+        start : int
+            The first of these steps.
+
+        Returns
+        -------
+        Evaluated
+            The value, the cotangent of the outputs, and the gradients of the readout.
+
+        Raises
+        ------
+        ValueError
+            Without a readout, unless the objective is linear, and if targets, weights or scale do not fit.
         """
         steps, replicates = slice(start, start + len(y)), y.ndim - 3
         w = self._factors(steps, len(y), y.shape[-2])
@@ -103,7 +162,7 @@ class Objective:
         return Evaluated(loss, project(do, self.W_qh), readout)
 
     def _factors(self, steps: slice, L: int, B: int) -> Array:
-        """What the losses of L steps are multiplied by: ``(L, B)``, or ``(L, 1)`` where it is the same for all rows."""
+        """The factors of the losses of L steps: ``(L, B)``, or ``(L, 1)`` where it is the same for all rows."""
         weights = np.ones(L) if self.weights is None else self.weights[steps]
         if weights.shape not in ((L,), (L, B)):
             raise ValueError(f"the loss takes weights {(L,)} or {(L, B)} for these steps, not {weights.shape}")

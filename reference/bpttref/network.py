@@ -28,8 +28,24 @@ AllParameters: TypeAlias = tuple[tuple[Parameters, ...], ...]
 
 
 class Outputs(NamedTuple):
-    """y: ``(T, B, directions*H)``, read-only. final: the states after each row's last step, by layer, direction and
-    name, ``(B, H)`` each. loss: of an objective."""
+    """What a forward pass returns.
+
+    Parameters
+    ----------
+    y : Array or None
+        The output of each step, ``(T, B, directions*H)``, read-only.
+    final : tuple or None
+        The states after the last step of each row, ``final[layer][direction]["h"]``, ``(B, H)`` each.
+    loss : float, optional
+        The value of an objective, if there is one.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> y = np.zeros((5, 2, 3))
+    >>> Outputs(y, (({"h": y[-1]},),)).final[0][0]["h"].shape
+    (2, 3)
+    """
 
     y: Array | None
     final: States | None
@@ -37,16 +53,46 @@ class Outputs(NamedTuple):
 
 
 class Cotangents(NamedTuple):
-    """What a caller hands a pullback: y and final, shaped as in the outputs; None stands for zeros."""
+    """The derivatives of a loss by the outputs of a network, from which a pullback starts.
+
+    Parameters
+    ----------
+    y : Array or None
+        Shaped as ``Outputs.y``; None stands for zeros.
+    final : tuple or None
+        Nested and shaped as ``Outputs.final``; None stands for zeros.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> Cotangents(np.ones((5, 2, 3))).final is None
+    True
+    """
 
     y: Array | None = None
     final: States | None = None
 
 
 class Gradients(NamedTuple):
-    """Gradients of x, parameters, initial states and the readout of an objective, shaped and keyed as these are.
+    """What a pullback returns: gradients that are shaped and nested as the arrays that they belong to.
 
-    ``x`` is None where the inputs are tokens.
+    Parameters
+    ----------
+    x : Array or None
+        The gradient of the inputs; None if these are tokens.
+    parameters : tuple or None
+        ``parameters[layer][direction]["W_hh"]``.
+    initial : tuple or None
+        The gradients of the initial states, ``initial[layer][direction]["h"]``.
+    readout : mapping of str to Array, optional
+        The gradients of an objective's readout, ``W_qh`` and ``b_q``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> gradients = Gradients(np.zeros((5, 2, 3)), (({"W_hh": np.zeros((4, 4))},),), None)
+    >>> gradients.parameters[0][0]["W_hh"].shape
+    (4, 4)
     """
 
     x: Array | None
@@ -66,8 +112,29 @@ to; None without resets."""
 
 
 def zero_states(cell: Cell, parameters: AllParameters, batch: int) -> States:
-    """Initial states of zeros for ``batch`` rows: by the layers and directions of ``parameters``, and by the names of
-    the states of ``cell``, arrays ``(..., B, H)``."""
+    """Initial states of zeros.
+
+    Parameters
+    ----------
+    cell : Cell
+        It knows the names of the states.
+    parameters : tuple
+        They show the layers, the directions and H.
+    batch : int
+        The number of rows B.
+
+    Returns
+    -------
+    tuple
+        ``states[layer][direction]["h"]``, arrays ``(..., B, H)``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bpttref import LSTM
+    >>> zero_states(LSTM(), (({"W_hh": np.ones((8, 2))},),), batch=1)
+    (({'h': array([[0., 0.]]), 'c': array([[0., 0.]])},),)
+    """
     return tuple(
         tuple({name: _zeros_before(p["W_hh"], batch) for name in cell.states} for p in directions)
         for directions in parameters
@@ -97,19 +164,55 @@ def vjp(
     resets: Array | None = None,
     reset_to: ResetTo = "zeros",
 ) -> tuple[Outputs, Callable[..., Gradients]]:
-    """Outputs now, gradients when asked.
-
-    parameters: by layer, direction and name, ``W_hx (G*H, D)``, ``W_hh (G*H, H)``, ``b_hx`` and ``b_hh (G*H,)``, as the
-    cell's equations use them. x: ``(T, B, D)``, or integer tokens ``(T, B)``. initial: states, zeros if None. lengths:
-    ``(B,)``, the steps of each row, T if None. strategy: how to truncate. pull_inputs: whether the gradient of ``x`` is
-    wanted. resets: flags ``(T, B)``: before a step a row starts anew, from zeros or, with ``reset_to`` "initial", from
-    its initial states, whose gradient is then the sum over all these starts. A reset replaces the link, whatever its
-    multiplier is. The pullback may be called any number of times, also with another strategy than this one, as
-    ``pullback(cotangents, strategy)``; it keeps the O(T) tape of the forward pass.
+    """Run a network forward, and return the outputs with a pullback for the gradients.
 
     Truncation and resets are defined forward in time: with two directions the strategy must be `Full`, without resets.
-    Raises ValueError where shapes, dtypes, tokens or the strategy do not fit; the pullback, where cotangents or its
-    strategy do not.
+
+    Parameters
+    ----------
+    cell : Cell
+        Its equations, such as ``LSTM()``.
+    parameters : tuple
+        ``parameters[layer][direction]`` with ``W_hx (G*H, D)``, ``W_hh (G*H, H)``, ``b_hx`` and ``b_hh (G*H,)``.
+    x : Array
+        Inputs ``(T, B, D)``, or integer tokens ``(T, B)``.
+    initial : tuple, optional
+        Initial states by layer, direction and name; zeros if left out.
+    lengths : Array, optional
+        The steps of each row, ``(B,)``; T if left out.
+    strategy : Strategy
+        How to truncate.
+    pull_inputs : bool
+        Whether the gradient of x is wanted.
+    resets : Array, optional
+        Flags ``(T, B)``: a row starts anew before a step. A reset replaces the link, whatever its multiplier is.
+    reset_to : str
+        "zeros", or "initial": the initial states, whose gradient is then the sum over all starts.
+
+    Returns
+    -------
+    outputs : Outputs
+        y and the final states.
+    pullback : callable
+        From `Cotangents` to `Gradients`, any number of times; ``pullback(cotangents, strategy)`` takes another
+        strategy. It keeps the O(T) tape of the forward pass.
+
+    Raises
+    ------
+    ValueError
+        If shapes, dtypes, tokens or the strategy do not fit; from the pullback, if cotangents or its strategy do not.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bpttref import RNN, Regular
+    >>> cell, layer = RNN("identity"), {"W_hx": np.ones((1, 1)), "W_hh": np.full((1, 1), 0.5)}
+    >>> outputs, pullback = vjp(cell, ((layer,),), np.ones((3, 1, 1)))
+    >>> outputs.y.ravel()
+    array([1.  , 1.5 , 1.75])
+    >>> last = Cotangents(np.array([0.0, 0.0, 1.0]).reshape(3, 1, 1))
+    >>> pullback(last).x.ravel(), pullback(last, Regular(2)).x.ravel()
+    (array([0.25, 0.5 , 1.  ]), array([0., 0., 1.]))
     """
     B = x.shape[1 if is_tokens(x) else -2]
     states = zero_states(cell, parameters, B) if initial is None else initial

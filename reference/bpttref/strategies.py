@@ -4,9 +4,9 @@ Let ``C[t, s]`` be the part of the gradient that flows from the loss at step t t
 s <= t. Every strategy computes ``sum over t >= s of M[t, s] C[t, s]`` and is defined by its ``M``:
 
     Full                 1
-    Regular(tau)         1 where t and s lie in the same segment [0, tau), [tau, 2 tau), ..
+    Regular(tau)         1 where t and s lie in the same segment [0, tau), [tau, 2 tau), ...
     Random(pi)           product of xi over the links (s, t], xi = 1/pi with probability pi, else 0 (D2L 9.7.1.3;
-                         Tallec and Ollivier, 2017); unbiased, since E[xi] = 1. Plain (not reweighted): xi = 0 or 1
+                         Tallec and Ollivier, 2017); unbiased, because E[xi] = 1. Plain (not reweighted): xi = 0 or 1
     Links(xi)            product of the given xi over (s, t]
     Blocks(k1, k2)       losses in blocks of k1 steps, e the block's last step: 1 where e - s < k2 (Williams and
                          Peng, 1990; Sutskever, 2013)
@@ -29,7 +29,14 @@ from bpttref.arrays import Array
 
 @dataclass(frozen=True)
 class Full:
-    """Every loss reaches every earlier step."""
+    """Full backpropagation through time: every loss reaches every earlier step.
+
+    Examples
+    --------
+    >>> weights(Full(), 2)
+    array([[1., 1., 0.],
+           [1., 1., 1.]])
+    """
 
     def links(self, stop: int, start: int = 0) -> Array:
         """The multipliers ``xi_t`` of the links into the steps ``start <= t < stop``."""
@@ -38,7 +45,25 @@ class Full:
 
 @dataclass(frozen=True)
 class Regular:
-    """Cut before steps tau, 2 tau, 3 tau, .. Raises ValueError unless ``tau >= 1``."""
+    """Regular truncation: cut before steps tau, 2 tau, 3 tau, ...
+
+    Parameters
+    ----------
+    tau : int
+        Steps of a segment.
+
+    Raises
+    ------
+    ValueError
+        Unless ``tau >= 1``.
+
+    Examples
+    --------
+    >>> weights(Regular(2), 3)
+    array([[1., 1., 0., 0.],
+           [1., 1., 1., 0.],
+           [0., 0., 0., 1.]])
+    """
 
     tau: int
 
@@ -53,11 +78,26 @@ class Regular:
 
 @dataclass(frozen=True)
 class Random:
-    """Keep each link with probability ``pi`` (a number, or one per step; the first belongs to the link from h0).
+    """Random truncation: keep each link with probability pi (Tallec and Ollivier, 2017).
 
-    The pattern is a function of ``seed``; the pattern for T steps is the beginning of that for more. Kept links are
-    multiplied by ``1/pi`` if ``reweighted``, which makes the gradient an unbiased estimate of the full one (Tallec and
-    Ollivier, 2017). Raises ValueError unless ``0 < pi <= 1``.
+    Parameters
+    ----------
+    pi : float or tuple of float
+        The probability: a number, or one per step. The first belongs to the link from the initial state.
+    seed : int
+        The pattern is a function of the seed. The pattern for T steps is the beginning of the pattern for more.
+    reweighted : bool
+        Whether kept links are multiplied by ``1/pi``, which makes the gradient an unbiased estimate of the full one.
+
+    Raises
+    ------
+    ValueError
+        Unless ``0 < pi <= 1``.
+
+    Examples
+    --------
+    >>> Random(0.5, seed=0).links(6)
+    array([1., 2., 2., 2., 0., 0.])
     """
 
     pi: float | tuple[float, ...]
@@ -88,9 +128,24 @@ class Random:
 
 @dataclass(frozen=True)
 class Links:
-    """The multipliers ``xi`` themselves, one per step; the first, of the link from h0, is 1, and all are finite.
+    """Truncation by the multipliers of the links, one per step.
 
-    Raises ValueError otherwise.
+    Parameters
+    ----------
+    xi : tuple of float
+        The multipliers. The first, of the link from the initial state, is 1.
+
+    Raises
+    ------
+    ValueError
+        If the first is not 1, or a multiplier is not finite.
+
+    Examples
+    --------
+    >>> weights(Links((1, 0.5, 0)), 3)
+    array([[1. , 1. , 0. , 0. ],
+           [0.5, 0.5, 1. , 0. ],
+           [0. , 0. , 0. , 1. ]])
     """
 
     xi: tuple[float, ...]
@@ -108,9 +163,27 @@ class Links:
 
 @dataclass(frozen=True)
 class Blocks:
-    """k1/k2 truncation: after every k1 steps, go back over k2 of them (Williams and Peng, 1990).
+    """k1/k2 truncation: after every k1 steps, go back over k2 steps (Williams and Peng, 1990).
 
-    Raises ValueError unless ``1 <= k1 <= k2``.
+    Parameters
+    ----------
+    k1 : int
+        Steps of a block, whose losses go back together.
+    k2 : int
+        Steps to go back over from the end of a block, the block included.
+
+    Raises
+    ------
+    ValueError
+        Unless ``1 <= k1 <= k2``.
+
+    Examples
+    --------
+    >>> weights(Blocks(2, 3), 4)[:, 1:]
+    array([[1., 0., 0., 0.],
+           [1., 1., 0., 0.],
+           [0., 1., 1., 0.],
+           [0., 1., 1., 1.]])
     """
 
     k1: int
@@ -125,7 +198,25 @@ class Blocks:
 
 @dataclass(frozen=True)
 class Window:
-    """Every loss reaches back over tau cells: t, t-1, .., t-tau+1. Raises ValueError unless ``tau >= 1``."""
+    """Windows: every loss reaches back over tau cells, t, t-1, ..., t-tau+1.
+
+    Parameters
+    ----------
+    tau : int
+        Steps of a window, its own step included.
+
+    Raises
+    ------
+    ValueError
+        Unless ``tau >= 1``.
+
+    Examples
+    --------
+    >>> weights(Window(2), 3)[:, 1:]
+    array([[1., 0., 0.],
+           [1., 1., 0.],
+           [0., 1., 1.]])
+    """
 
     tau: int
 
@@ -137,7 +228,22 @@ class Window:
 class Last:
     """Only the last k steps are differentiated; losses before them contribute nothing.
 
-    Raises ValueError unless ``k >= 1``.
+    Parameters
+    ----------
+    k : int
+        How many steps.
+
+    Raises
+    ------
+    ValueError
+        Unless ``k >= 1``.
+
+    Examples
+    --------
+    >>> weights(Last(2), 3)[:, 1:]
+    array([[0., 0., 0.],
+           [0., 1., 0.],
+           [0., 1., 1.]])
     """
 
     k: int
@@ -159,10 +265,27 @@ Strategy: TypeAlias = LinkStrategy | Blocks | Window | Last
 
 
 def weights(strategy: Strategy, T: int) -> Array:
-    """The triangle ``M (T, T+1)`` of a strategy: row t for the loss at t, column s + 1 for the use at step s.
+    """The triangle of weights that defines a strategy.
 
-    Column 0 is the use of the initial state. Raises ValueError where the strategy names its links, for fewer than T.
+    Parameters
+    ----------
+    strategy : Strategy
+        Any of the records of this module.
+    T : int
+        Steps of the sequence.
 
+    Returns
+    -------
+    Array
+        ``M (T, T+1)``: row t for the loss at t, column s + 1 for the use at step s; column 0 for the initial state.
+
+    Raises
+    ------
+    ValueError
+        If the strategy names the links of fewer than T steps.
+
+    Examples
+    --------
     >>> weights(Regular(2), 4)
     array([[1., 1., 0., 0., 0.],
            [1., 1., 1., 0., 0.],

@@ -4,7 +4,7 @@ The stream is cut into pieces, at the ends of chunks and at the cuts of the stra
 outputs go to the objective, and its pullback is kept until the next cut. There nothing that lies before can receive
 a gradient any more: the pieces since the last cut are pulled back, last first, and freed. So a truncated run over
 10^6 steps needs the memory of one segment, and the chunks may come from a generator or a memory-mapped file. Segments
-of a few rows share a piece, since small products are slow: the recursion cuts within a piece, too.
+of a few rows share a piece, because small products are slow: the recursion cuts within a piece, too.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -53,13 +53,50 @@ def streamed_gradients(
     resets: Array | None = None,
     reset_to: ResetTo = "zeros",
 ) -> tuple[float, Gradients, States]:
-    """The loss, its gradients, and the final states, for a stack of one direction.
+    """The gradients of an objective over a stream of chunks, in the memory of the longest segment.
 
-    cell, parameters: as `vjp` takes them. chunks: inputs ``(L, B, D)`` or tokens ``(L, B)``, of any lengths L, in order
-    of time. objective: called once per piece, in order; `Objective` or any function of its signature. initial: states,
-    e.g. `zero_states`. strategy: one of links. receive_dx: called with the first step and the ``dx`` of each piece.
-    resets: flags ``(T, B)`` of all steps, and reset_to, as `vjp` takes them.
-    ``Gradients.x`` is None. Raises ValueError for a strategy that does not cut links, and where `vjp` does.
+    Parameters
+    ----------
+    cell, parameters
+        As `vjp` takes them, for a stack of one direction.
+    chunks : iterable of Array
+        Inputs ``(L, B, D)`` or tokens ``(L, B)``, of any lengths L, in order of time.
+    objective : callable
+        Called once per piece, in order, with outputs and their first step; an `Objective`, or a function like it.
+    initial : tuple
+        Initial states, such as `zero_states` makes.
+    strategy : Strategy
+        One that cuts links: `Full`, `Regular`, `Random` or `Links`.
+    receive_dx : callable, optional
+        Called with the first step and the gradient of the inputs of each piece.
+    resets, reset_to
+        As `vjp` takes them; the flags ``(T, B)`` are of all steps.
+
+    Returns
+    -------
+    loss : float
+        The value of the objective.
+    gradients : Gradients
+        ``Gradients.x`` is None.
+    final : tuple
+        The final states.
+
+    Raises
+    ------
+    ValueError
+        For a strategy that does not cut links, and where `vjp` raises it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bpttref import RNN, Objective, Regular, zero_states
+    >>> cell, layer = RNN("identity"), {"W_hx": np.ones((1, 1)), "W_hh": np.full((1, 1), 0.5)}
+    >>> start = zero_states(cell, ((layer,),), batch=1)
+    >>> chunks = (np.ones((2, 1, 1)) for _ in range(3))
+    >>> total = Objective("linear", np.ones((6, 1, 1)))
+    >>> loss, gradients, _ = streamed_gradients(cell, ((layer,),), chunks, total, start, Regular(2))
+    >>> round(loss, 3), gradients.parameters[0][0]["W_hx"]
+    (np.float64(10.031), array([[7.5]]))
     """
     check_links(strategy)
     loss, readout, state, to = 0.0, None, initial, initial if reset_to == "initial" else None

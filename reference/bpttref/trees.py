@@ -34,5 +34,5 @@ def scale(a: Any, factor: float) -> Any:
 
 
 def copy(a: Any) -> Any:
-    """Arrays of one's own, in C order, instead of views of something larger, which can then be freed."""
+    """Own arrays, in C order, instead of views of something larger, which can then be freed."""
     return each(lambda array: array.copy(), a)

@@ -5,7 +5,7 @@ the cotangent of the state (D2L 9.7.2, eqs. 9.7.13-14),
 
     sbar_{t-1} = xi_t * J_t' sbar_t + ybar_{t-1},              J_t = d s_t / d s_{t-1},
 
-in which a strategy is nothing but the multipliers ``xi_t`` of the links: 1 everywhere is full BPTT, 0 is a cut,
+in which a strategy is only the multipliers ``xi_t`` of the links: 1 everywhere is full BPTT, 0 is a cut,
 ``1/pi`` with probability ``pi`` is randomized truncation. `sweep` runs the same recursion from many losses at once,
 each over its own window, for the truncations that are not links. The adjoints ``da_t`` of the pre-activations are
 stored for many steps, so that the gradients of the weights are large products over time and batch.
@@ -76,7 +76,7 @@ def forward(cell: Cell, parameters: Parameters, x: Array, initial: State, resets
 
 
 def _restarting(states: Iterable[State], restarted: Iterable[State], resets: Resets) -> Iterator[State]:
-    """What each step starts from, written into ``restarted``: the state before, but in rows that are reset."""
+    """The start of each step, written into ``restarted``: the state before, except in rows that are reset."""
     for state, start, rows in zip(states, restarted, resets.flags, strict=True):
         for whole, part, to in zip(start, state, resets.to, strict=True):
             np.copyto(whole, part)
@@ -85,8 +85,8 @@ def _restarting(states: Iterable[State], restarted: Iterable[State], resets: Res
 
 
 class Pulled(NamedTuple):
-    """What comes back to a layer. x: None for tokens, and where it is not wanted. initial: to the initial states.
-    reset: to the states that rows are reset to, summed over the resets; None where there are none."""
+    """The gradients that come back to a layer. x: None for tokens, and where it is not wanted. initial: to the
+    initial states. reset: to the states that rows are reset to, summed over the resets; None where there are none."""
 
     x: Array | None
     parameters: dict[str, Array]
@@ -160,7 +160,7 @@ def sweep(
     """Overlapping sweeps down a ``stack`` of layers with inputs ``xs``; per layer, what `backward` returns.
 
     The losses come in blocks of ``k1`` steps. Each block's sweep starts at its last step and goes back over
-    ``k2`` steps, those of the block included; k1 = 1 gives every loss a window of k2 cells of its own.
+    ``k2`` steps, the block included; k1 = 1 gives every loss a window of k2 cells of its own.
     ``incoming`` holds the cotangents of each layer's states at each step, bottom layer first. In a stack one loss
     must carry its window down through all layers, so a sweep takes every layer back by one step before the next.
 

@@ -194,7 +194,7 @@ def test_after_five_deaths_a_share_is_given_up(tmp_path):
     assert done.returncode == 2
     results = json.loads((tmp_path / "v.json").read_text())["results"]
     assert {result["status"] for result in results} == {"error", "skipped"}
-    assert "not judged to the end: 5 cases ended its process" in {result["reason"] for result in results}
+    assert "not tested to the end: 5 cases ended its process" in {result["reason"] for result in results}
 
 
 def test_what_dies_in_one_case_fails_in_that_case(tmp_path):

@@ -155,7 +155,7 @@ def last(p, x):
 
 @pytest.mark.parametrize(("function", "how", "said"), [
     (rnn, {"parameters": None, "x": None}, "pass an example of the arguments"),
-    (rnn, {"x": ZEROS((1, 4, 2))}, "the example has one step: let it have two or more"),
+    (rnn, {"x": ZEROS((1, 4, 2))}, "the example has one step: give it two or more"),
     (rnn, {"x": ZEROS((5, 4, 3))}, "rnn raised ValueError: matmul: .*, when it was called with the example"),
     (rnn, {"time": 3}, r"x has shape \(5, 4, 2\), in which there is no axis time=3"),
     (rnn, {"time": 1, "batch": 1}, "time and batch are the same axis of x"),
@@ -181,7 +181,7 @@ def test_code_for_one_number_of_rows():
     def rigid(p, x, h):
         return x.reshape(5, 4, 2) @ p["U"], lambda dy: p
 
-    with pytest.raises(ValueError, match="rigid raises with one row less .*: say batch=None if x"):
+    with pytest.raises(ValueError, match="rigid raises with one row less .*: pass batch=None if x"):
         bpttcheck.own_arrays(rigid, **RNN)
     sizes = {"T": (5,), "B": (4,)}
     declared = bpttcheck.own_arrays(rigid, **RNN, batch=1, sizes=sizes).capabilities()

@@ -162,7 +162,7 @@ def test_everything_is_made_on_the_device():
 def test_without_a_gpu_a_sentence():
     if torch.cuda.is_available():
         pytest.skip("there is a CUDA device")
-    with pytest.raises(TargetError, match=r"^device cuda was asked for, and torch .* finds no CUDA device$"):
+    with pytest.raises(TargetError, match=r"^device cuda was requested, but torch .* finds no CUDA device$"):
         load("torch-cuda")
 
 

@@ -256,14 +256,14 @@ def test_a_module_takes_streams_and_resets(slip):
     subject = TorchModule(factory, cell=POLICY, name="policy", dtypes=("float64",), **declared)
     found = wrong(subject, DERIVATIVE | RESETS, 6)
     assert "nothing-crosses-a-reset" in found if slip else not found
-    with pytest.raises(ValueError, match="policy is declared by a cell and by its width; a cell alone is enough"):
+    with pytest.raises(ValueError, match="policy is declared by a cell and by its width; the cell is enough"):
         TorchModule(factory, cell=POLICY, name="policy", width=lambda H: H)
 
 
 def test_a_module_is_no_function_and_no_factory():
     from bpttcheck.adapters.torch_module import TorchModule
 
-    with pytest.raises(ValueError, match="TorchFunction takes no module; Linear is one for TorchModule"):
+    with pytest.raises(ValueError, match="TorchFunction takes no module; Linear needs TorchModule"):
         operator(torch.nn.Linear(2, 2), cell=SUM)
     with pytest.raises(ValueError, match=r"from \(D, H\) to a module; this is a Linear"):
         TorchModule(torch.nn.Linear(2, 2))

@@ -31,6 +31,7 @@ def test_a_fault_exits_with_1_and_shows_a_case(tmp_path):
     assert done.returncode == 1
     assert "planted fault rnn-no-carry" in done.stdout.replace("\n", " ")
     assert len(list((tmp_path / "bpttcheck-failures").iterdir())) == 2
+    assert "about the law: bpttcheck laws pullback-reference" in done.stdout
     assert "smallest case found: T=1, B=1, D=1, H=1" in done.stdout.replace("\n", " ")
     assert len(list((tmp_path / "bpttcheck-failures").glob("*/case.npz"))) == 2
 
@@ -49,6 +50,22 @@ def test_a_mistake_is_one_sentence_and_exit_status_2(arguments, sentence):
     assert done.returncode == 2
     assert sentence in done.stderr and "Traceback" not in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(("arguments", "meant"), [
+    (["verify", "torhc"], "torch"),
+    (["verify", "fault:di-use-i"], "di-uses-i"),
+    (["verify", "reference", "--law", "causalty"], "causality"),
+    (["laws", "causalty"], "causality"),
+    (["verify", "reference", "--cell", "lstn"], "lstm"),
+    (["verify", "reference", "--dtype", "flaot32"], "float32"),
+    (["xray", "reference", "--cell", "lstn"], "lstm"),
+    (["remedies", "--remedy", "clip-nrom"], "clip-norm"),
+    (["verfy", "reference"], "verify"),
+])  # fmt: skip
+def test_a_misspelt_name_is_answered_with_the_nearest(arguments, meant):
+    done = command(*arguments)
+    assert done.returncode == 2 and f"; did you mean {meant!r}?" in done.stderr
 
 
 def test_an_adapter_that_raises_exits_with_2(tmp_path):
@@ -104,7 +121,9 @@ def test_a_derandomized_run_says_its_seed():
 
 def test_lists():
     assert "pullback-reference" in command("laws").stdout
-    assert "catches: " in command("laws", "causality").stdout and "kept since: " in command("laws", "causality").stdout
+    assert (
+        "catches: " in command("laws", "causality").stdout and "kept because: " in command("laws", "causality").stdout
+    )
     explained = command("laws", "xray-regular").stdout
     assert "M[t, s]" in explained and "T >= 3" in explained and "not-detached" in explained
     assert "dW-overwrite" in command("faults").stdout
@@ -194,4 +213,4 @@ def test_a_cell_that_no_target_has_may_be_left_out(tmp_path):
 
 def test_a_selection_that_asks_for_nothing_is_no_success(tmp_path):
     done = command("verify", "reference", "--cell", "rnn-relu", "--law", "taylor-remainder", cwd=tmp_path)
-    assert done.returncode == 2 and "nothing was judged" in done.stderr
+    assert done.returncode == 2 and "nothing was tested" in done.stderr

@@ -131,7 +131,7 @@ def test_a_custom_cell_has_no_bound_and_no_gates(tmp_path):
     done = gradients("leaky.py:Leaky", *SMALL, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert row(done, "fitted to dh_t/dh_s") == ["0.5000"] and row(done, "smallest singular value") == ["0.5"]
-    assert "bound" not in done.stdout and "gates alone" not in done.stdout
+    assert "bound" not in done.stdout and "gates only" not in done.stdout
 
 
 @pytest.mark.parametrize(("arguments", "sentence"), [

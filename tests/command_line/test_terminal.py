@@ -77,7 +77,21 @@ def test_quiet_is_the_closing_sentence_alone_if_nothing_failed(tmp_path):
     done = command("verify", "reference", *FEW, "--quiet", cwd=tmp_path)
     assert done.returncode == 0 and re.fullmatch(r"\nran [^\n]* passed\.\n", done.stdout)
     assert not re.search(r"[\x00-\x09\x0b-\x1f]", done.stdout)
-    assert "is judged" not in on_a_terminal(tmp_path, "verify", "reference", *FEW, "--quiet")
+    assert "so far" not in on_a_terminal(tmp_path, "verify", "reference", *FEW, "--quiet")
+
+
+def test_skipped_laws_are_one_line_unless_asked_for(tmp_path):
+    few = ("--law", "taylor-remainder", "--law", "affine-in-a-state", "--examples", "2", "--seed", "1")
+    arguments = ("verify", "reference", "--cell", "lstm", "--dtype", "float32", *few, "--law", "causality")
+    short, long = command(*arguments, cwd=tmp_path).stdout, command(*arguments, "--verbose", cwd=tmp_path).stdout
+    assert "skipped 2 laws on some or all cells; --verbose gives the reasons\n" in short
+    assert "taylor-remainder" not in short and "skipped taylor-remainder: only float64 shows it" in long
+    assert re.search("^taylor-remainder +skip$", long, re.MULTILINE)
+
+
+def test_progress_says_what_passed_so_far(tmp_path):
+    said = on_a_terminal(tmp_path, "verify", "reference", *FEW, "--cell", "lstm", "--cell", "rnn-tanh")
+    assert "so far 0 passed; reference" in said and "so far 2 passed; reference" in said
 
 
 def test_quiet_shows_what_failed(tmp_path):

@@ -15,7 +15,7 @@ from bpttcheck.targets import load
 from bpttref import RNN
 
 from ..programs import becomes_true, command
-from .pages import assert_prints, shown
+from .pages import ROOT, assert_prints, shown, snippets
 
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 
@@ -43,6 +43,10 @@ BUGS = {
 EXAMPLE = pytest.mark.parametrize("name", [
     pytest.param("rnn.c", marks=needs("cc")), pytest.param("lstm.mjs", marks=needs("node")),
 ])  # fmt: skip
+
+
+def test_the_start_page_shows_the_program_that_its_command_runs():
+    assert snippets(ROOT / "README.md")[0] == (EXAMPLES / "my_rnn.py").read_text()
 
 
 @EXAMPLE

@@ -57,8 +57,42 @@ def test_the_search_finds_the_chapter(words):
         assert any(chapter in (pages if isinstance(pages, list) else [pages]) for pages in found), word
 
 
+def test_blocks_have_a_button_that_copies_commands_without_their_prompts():
+    assert "copybutton.js" in (SITE / "README.html").read_text()
+    script = (SITE / "_static" / "copybutton.js").read_text()
+    assert r"'\\$ |>>> |\\.\\.\\. '" in script and "'\\\\'" in script
+
+
 def test_mathematics_is_typeset():
     page = (SITE / "docs" / "chapter.html").read_text()
     numbers = re.findall(r'</math><span class="number">\((9\.7\.\d+)\)</span>', page)
     assert numbers == [f"9.7.{k}" for k in range(1, 17)]
     assert "$$" not in page and "\\frac" not in page
+
+
+def test_the_page_of_all_implementations_opens_by_a_click():
+    """A link to it is no download, and its own links lead to pages of the site."""
+    (link,) = re.findall(r'<a [^>]*href="side-by-side\.html"[^>]*>', (SITE / "docs" / "matrix.html").read_text())
+    assert "download" not in link
+    page = (SITE / "docs" / "side-by-side.html").read_text()
+    others = {address.partition("#")[0] for address in re.findall(r'href="([^":]+)"', page)} - {""}
+    assert others and all((SITE / "docs" / name).exists() for name in others), others
+
+
+def test_pictures_are_dark_on_dark_pages():
+    """By the style, for a reader's choice and for the system's."""
+    style = (SITE / "_static" / "site.css").read_text()
+    assert re.search(r'body\[data-theme="dark"\] article img {\s*filter: invert\(1\)', style)
+    assert re.search(r'body:not\(\[data-theme="light"\]\) article img {\s*filter: invert\(1\)', style)
+
+
+def test_each_public_name_has_its_sections_and_a_link_to_its_source():
+    page = (SITE / "docs" / "api.html").read_text()
+    names = re.findall(r"^\.\. auto\w+:: ([\w.]+)$", (ROOT / "docs" / "api.md").read_text(), re.MULTILINE)
+    assert names
+    for name in names:
+        signature = page.split(f'id="{name}"')[1].split("</dt>")[0]
+        assert "viewcode-link" in signature, f"{name} has no link to its source"
+        link = re.search(r'href="\.\./(_modules/[\w/]+\.html)#(\w+)"', signature)
+        assert link and f'id="{link[2]}"' in (SITE / link[1]).read_text(), name
+    assert not re.search(r"<p>\s*(?:Parameters|Returns|Raises)\s*-{3,}", page)

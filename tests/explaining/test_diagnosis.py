@@ -87,7 +87,7 @@ def test_the_order_of_gates_is_named(cell, taken):
     ("times-steps", "W_hh", "T times as large"),
     ("divide-by-wrong-axis", "W_hx", "1/B times as large"),
     ("two-bias-double-step", "b_hh[gate f]", "twice as large"),
-    ("negated", "x", "of the wrong sign"),
+    ("negated", "x", "of the opposite sign"),
     ("second-bias-zero", "b_hh", "zero"),
 ])  # fmt: skip
 def test_a_simple_factor_is_named_without_the_fault(fault_id, block, factor):
@@ -233,7 +233,7 @@ def test_the_xray_sees_what_was_asked_for(cell, strategy):
     ("only-last-loss-travels", Window(3), "only the last loss travels, over 3"),
     ("cells-or-transitions", Window(3), "a band of 4: the window is counted in transitions"),
     ("segments-for-window", Window(3), "blocks of 3"),
-    ("window-from-the-end", Regular(3), "the last 3 steps alone"),
+    ("window-from-the-end", Regular(3), "only the last 3 steps"),
     ("setting-ignored", Regular(3), "full BPTT"),
 ])  # fmt: skip
 def test_the_xray_says_what_a_fault_does(fault_id, strategy, words):

@@ -67,10 +67,10 @@ def test_errors_come_last():
 @pytest.mark.parametrize(("fault_id", "said"), [
     ("clip-in-time-loop", "not linear in the cotangents: look for clipping"),
     ("bias-grad-accumulates", "look for buffers and states that are kept"),
-    ("segments-one-longer", "full BPTT is right: look at where the truncation cuts"),
-    ("p-instead-of-1/p", "full BPTT is right"),
-    ("gates-in-another-order", "the forward pass is that of another cell, and the gradients are its derivatives"),
-    ("di-uses-i", "the forward pass is right, and the gradients are not its derivatives"),
+    ("segments-one-longer", "full BPTT is correct: look at where the truncation cuts"),
+    ("p-instead-of-1/p", "full BPTT is correct"),
+    ("gates-in-another-order", "the forward pass belongs to another cell, and the gradients are its derivatives"),
+    ("di-uses-i", "the forward pass is correct, and the gradients are not its derivatives"),
     ("masked-by-multiplication", "look at what is done with the lengths of rows"),
 ])  # fmt: skip
 def test_what_laws_say_together(fault_id, said):

@@ -69,7 +69,7 @@ def test_the_message_of_each_fault_has_its_parts(fault, tmp_path):
 @pytest.mark.parametrize("columns", [80, 60, 10_000])
 def test_lines_are_wrapped_between_names(columns):
     blocks = [f"layer{k}.W_hh[gates f, g, i]" for k in range(9)]
-    lines = wrapped(f"    diagnosis: wrong: {', '.join(blocks)}", columns, 6 * " ").splitlines()
+    lines = wrapped(f"    diagnosis: incorrect: {', '.join(blocks)}", columns, 6 * " ").splitlines()
     assert all(len(line) <= columns for line in lines) and (len(lines) == 1) == (columns == 10_000)
     assert all(line.startswith(6 * " ") for line in lines[1:])
     assert all(any(block in line for line in lines) for block in blocks)

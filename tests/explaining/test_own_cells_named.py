@@ -89,9 +89,9 @@ def test_a_mistake_that_needs_no_equation_is_named(fault_id, declared):
 
 
 @pytest.mark.parametrize(("slip", "words"), [
-    ("half", "wrong: a (half as large); right: W, initial.s, x"),
-    ("with the state after", "with one step, wrong: a; right: W, initial.s, x"),
-    ("without the slope", "with one step, wrong: W, a, initial.s, x"),
+    ("half", "incorrect: a (half as large); correct: W, initial.s, x"),
+    ("with the state after", "with one step, incorrect: a; correct: W, initial.s, x"),
+    ("without the slope", "with one step, incorrect: W, a, initial.s, x"),
 ])  # fmt: skip
 def test_another_is_located(slip, words):
     found = diagnose(Leaky(slip), CELL, "float64", ())
@@ -110,7 +110,7 @@ class Scored(Leaky):
 
 def test_a_loss_that_is_all_there_is_has_right_numbers_too():
     found = diagnose(Scored("half"), CELL, "float64")
-    assert "wrong: a (half as large); right: W, initial.s, x" in found.sentence()
+    assert "incorrect: a (half as large); correct: W, initial.s, x" in found.sentence()
 
 
 def test_one_that_is_right_is_what_mistakes_are_planted_in():

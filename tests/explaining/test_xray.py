@@ -126,7 +126,7 @@ def test_a_mistake_that_full_bptt_has_as_well_does_not_hide(cell, part, number):
     """Held against its own full BPTT, the truncation would be perfect."""
     seen = xray(Split(part, of_steps(number), when=lambda case: True), cell, Regular(3), 8)
     assert not seen.as_declared and seen.full is not None
-    assert seen.full_in_words().startswith("full BPTT, with no truncation, is wrong already: ")
+    assert seen.full_in_words().startswith("full BPTT, with no truncation, is incorrect already: ")
     only_full = xray(Split(part, of_steps(number), when=lambda case: case.truncation == Full()), cell, Regular(3), 8)
     assert not only_full.as_declared and only_full.shows(only_full.declared)
 

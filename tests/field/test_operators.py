@@ -92,7 +92,7 @@ def test_the_derivatives_of_the_slow_operator_are_what_gradients_are_diagnosed_w
     with pytest.raises(AssertionError) as raised:
         bpttcheck.assert_op(partial(chunked, wrong="gate"), **example(), against=outputs, **FEW)
     said = " ".join(str(raised.value).split())
-    assert re.search(r"wrong: x.g \(twice as large\); right: final.S, initial.S, x.k, x.q, x.v, y", said), said
+    assert re.search(r"incorrect: x.g \(twice as large\); correct: final.S, initial.S, x.k, x.q, x.v, y", said), said
 
 
 def test_lengths_resets_and_dtypes_are_arguments():

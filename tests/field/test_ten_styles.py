@@ -132,7 +132,7 @@ STYLES = {
     training: r"loss-adds-up-over-rows on .* [UVW] is off by .* also broken: own-loss-derivative",
     gru: r"own-forward-derivative on .* (U|initial.h) is off by",
     stacked: r"own-forward-derivative on .* layers0/[UW] is off by",
-    truncated: r"full BPTT is right: look at where the truncation cuts",
+    truncated: r"full BPTT is correct: look at where the truncation cuts",
     in_c: r"own-forward-derivative on .* x\[t=0\] is off by",
 }
 

@@ -192,11 +192,11 @@ def test_who_must_be_given_states_says_so_or_raises():
 
     (result, *_) = judge(Given(), law, examples=8, seed=1, shrink=False)
     assert result.status == "skipped"
-    assert result.reason.startswith("where no initial states are given the subject raises TypeError: 'NoneType'")
+    assert result.reason.startswith("where no initial states are given the implementation raises TypeError: 'NoneType'")
     (result, *_) = judge(Layer(default_initial="none"), law, examples=8, seed=1, shrink=False)
     assert (result.status, result.reason) == (
         "skipped",
-        "the subject does not take initial states that may be left out",
+        "the implementation takes no initial states, or needs them in every call",
     )
 
 

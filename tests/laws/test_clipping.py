@@ -122,7 +122,7 @@ def test_a_cell_of_ones_own_is_far_below_its_bound(slip, dtype):
 
 def test_another_mistake_is_diagnosed():
     found = diagnose(Clipping(slip="twice"), RNN("tanh"), "float64", faults=())
-    assert "wrong: b_hx (twice as large)" in found.sentence()
+    assert "incorrect: b_hx (twice as large)" in found.sentence()
     assert "are right" in diagnose(Clipping(at="nowhere"), RNN("tanh"), "float64", faults=()).sentence()
 
 

@@ -92,7 +92,7 @@ def test_its_failure_is_on_file_and_named(tmp_path):
     (explanation,) = explain(Here(subject), "many", failed, tmp_path, Question(), TimeLimit(0))
     (file,) = explanation.files
     assert (
-        "wrong: x (twice as large)" in diagnose(subject, GRU("after"), "float64", faults=()).sentence()
+        "incorrect: x (twice as large)" in diagnose(subject, GRU("after"), "float64", faults=()).sentence()
         and "got = gradients.x[" in file.read_text()
     )
 
@@ -165,5 +165,5 @@ def test_a_loss_of_the_last_step(lengths):
 
 
 def test_both_kinds_of_y_are_refused():
-    with pytest.raises(ValueError, match="outputs must hold y, of all steps, or last; there are both"):
+    with pytest.raises(ValueError, match="outputs must hold y, of all steps, or last, not both"):
         Capabilities(cells=(GRU("after"),), outputs=("y", "last"))

@@ -187,7 +187,7 @@ def test_what_is_meant_to_differ_is_said_and_seen_in_nothing_else():
     law = "own-forward-derivative"
     found = judged(CELLS["slstm"](sizes=SMALL), law)[law]
     assert found.status == "passed" and found.left_out == ("c", "n")
-    assert "meant to differ" in judged(CELLS["spiking"](sizes=SMALL), law)[law].reason
+    assert "differ from the derivatives" in judged(CELLS["spiking"](sizes=SMALL), law)[law].reason
     for name in ("slstm", "spiking"):
         subject = CELLS[name](sizes=SMALL)
         undeclared = CustomCell(**{**vars(subject.cell), "surrogate": ()})
@@ -229,7 +229,7 @@ def test_numbers_stay_in_their_domain(domain):
     ({"domains": {"h": range(0)}}, "is empty"),
     ({"without_cotangent": "h"}, "must be a collection of names"),
     ({"domains": {"q": "positive"}}, "names 'q', which is no parameter, state or stream"),
-    ({"domains": {"h": bool}}, "which a stream alone may"),
+    ({"domains": {"h": bool}}, "which only a stream may"),
     ({"without_cotangent": ["W"]}, "which is no state"),
     ({"streams": lambda D, H: {}}, "declares streams, but there is none"),
     ({"streams": lambda D, H: {"a.b": ()}}, "must not be called 'a.b'"),

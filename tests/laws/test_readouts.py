@@ -59,5 +59,5 @@ def test_it_is_diagnosed_and_its_failure_is_on_file(tmp_path):
     failed = [result for result in judge(subject, laws, examples=8, seed=1) if result.status == "failed"]
     (explanation,) = explain(Here(subject), "unbiased", failed, tmp_path, Question(), TimeLimit(0))
     (file,) = explanation.files
-    assert "wrong: W_qh (twice as large)" in diagnose(subject, RNN("tanh"), "float64", faults=()).sentence()
+    assert "incorrect: W_qh (twice as large)" in diagnose(subject, RNN("tanh"), "float64", faults=()).sentence()
     assert "b_q=None" in file.read_text() and "W_qh is off by" in explanation.first.reason

@@ -96,7 +96,7 @@ def test_it_is_explained_and_its_case_is_read_again(tmp_path):
     (file,) = explanation.files
     assert (
         "initial.h" in explanation.first.reason
-        and "wrong: initial.h" in diagnose(subject, LSTM(), "float64", faults=()).sentence()
+        and "incorrect: initial.h" in diagnose(subject, LSTM(), "float64", faults=()).sentence()
     )
     assert "initial=(({'h': array(" in file.read_text()
     held = CaseFile(file.parent / "case.npz").holds(LSTM(), "float64", subject.capabilities())

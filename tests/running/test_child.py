@@ -110,8 +110,8 @@ def test_a_mistake_of_ours_is_told_with_its_place(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(("module", "start", "says"), [
-    (child_module, lambda: Child("reference"), "on Linux and macOS alone: add --in-process"),
-    (process_module, lambda: Process(["cat"], "."), "programs are judged on Linux and macOS alone"),
+    (child_module, lambda: Child("reference"), "only Linux and macOS run a target in its own process"),
+    (process_module, lambda: Process(["cat"], "."), "programs can be tested only on Linux and macOS"),
 ])  # fmt: skip
 def test_where_there_are_no_such_processes_a_sentence_says_so(module, start, says, monkeypatch):
     monkeypatch.setattr(module, "os", SimpleNamespace(name="nt"))

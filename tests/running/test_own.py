@@ -166,11 +166,11 @@ def test_laws_may_go_beyond_sizes_of_ones_own():
         (["--case", "text.npz"], "is not an .npz file of arrays"),
         (["--case", "odd.npz"], "does not hold W_hx, W_hh, b_hx, b_hh in shapes that fit rnn-tanh and x of 3 features"),
         (["--case", "no_x.npz"], "must hold x, (T, B, D) or tokens (T, B)"),
-        (["--case", "more.npz", "--cell", "lstm"], "has b_ho, which lstm has not"),
+        (["--case", "more.npz", "--cell", "lstm"], "has b_ho, which lstm does not have"),
         (["--case", "short.npz", "--cell", "lstm"], "has no initial.c, which lstm with H = 4 needs in shape (2, 4)"),
         (["--case", "wide.npz", "--cell", "lstm"], "initial.c in"),
         (["--against", "nothing"], "'nothing' is neither"),
-        (["--against", "leaky.py:right"], "which is to be right, has no cell rnn-tanh"),
+        (["--against", "leaky.py:right"], "which others are compared with, has no cell rnn-tanh"),
     ],
 )
 def test_what_does_not_fit_is_one_sentence_and_nothing_is_judged(leaky, arguments, said):
@@ -260,7 +260,7 @@ def test_against_on_the_command_line(leaky):
         invoke("verify", "leaky.py:AnotherLeaky", *options, "--failures", f"jobs-{jobs}", "-j", jobs) for jobs in (1, 2)
     )
     assert good.exit_code == 0 and "examples per cell and dtype, against the step leaky" in good.output
-    assert bad.exit_code == 1 and "initial.h (half as large); right: V, x" in " ".join(bad.output.split())
+    assert bad.exit_code == 1 and "initial.h (half as large); correct: V, x" in " ".join(bad.output.split())
     assert (two.exit_code, two.output.replace("jobs-2", "jobs-1")) == (bad.exit_code, bad.output)
     replays = sorted(Path("jobs-1").iterdir())
     assert [invoke("replay", folder).output[:6] for folder in replays] == ["FAILED"] * 2
@@ -292,7 +292,8 @@ def test_what_is_to_be_right_raises(leaky):
 
     found = list(judge(load("leaky.py:Leaky"), COMPARING, own=Own(against=StepFunction(odd, cell="leaky")), examples=2))
     assert any(
-        r.status == "error" and "the step odd, which is to be right: vjp raised OSError" in r.reason for r in found
+        r.status == "error" and "the step odd, which others are compared with: vjp raised OSError" in r.reason
+        for r in found
     )
 
 

@@ -51,7 +51,7 @@ def judged(targets, asked=ASKED):
 
 def test_a_target_that_refuses_everything_is_at_fault(refusing):
     run = judged([f"{refusing}:Refusing"])
-    said = "the subject declares that it takes no such case: it takes no such dtype"
+    said = "the implementation declares that it takes no such case: it takes no such dtype"
     assert run.errors == [f"{refusing}:Refusing: no law proved anything: {said}"]
     assert run.exit_status() == AT_FAULT
 
@@ -68,7 +68,7 @@ def test_so_it_is_beside_others(refusing, other):
 
 def test_so_is_each_cell_and_dtype(refusing):
     run = judged([f"{refusing}:InFloat32"])
-    assert [said.partition(": the subject")[0] for said in run.errors] == [
+    assert [said.partition(": the implementation")[0] for said in run.errors] == [
         f"{refusing}:InFloat32: no law proved anything on {cell} float32" for cell in ("lstm", "gru-after")
     ]
     assert run.exit_status() == AT_FAULT
@@ -79,7 +79,7 @@ def test_a_law_that_is_skipped_in_one_dtype_is_not_missed():
     run = judged(["reference"], replace(ASKED, laws=("taylor-remainder",)))
     assert {result.status for result in run.results} == {"skipped", "passed"} and run.errors == []
     run = judged(["reference"], replace(ASKED, laws=("taylor-remainder",), dtypes=("float32",)))
-    assert run.errors == ["reference: nothing was judged: what was selected asks for what is not declared"]
+    assert run.errors == ["reference: nothing was tested: all selected laws were skipped"]
 
 
 @pytest.mark.parametrize("status", ["passed", "failed", "known", "error", "unsure"])
@@ -119,7 +119,7 @@ def test_the_matrix_says_it(refusing):
     words = ("--cell", "lstm", "--law", "causality", "--examples", "2", "--html", "m.html")
     done = command("matrix", f"{refusing}:InFloat32", *words)
     said = "no law proved anything on lstm float32"
-    assert done.returncode == AT_FAULT and f"NOT JUDGED {refusing}:InFloat32: {said}" in " ".join(done.stdout.split())
+    assert done.returncode == AT_FAULT and f"NOT TESTED {refusing}:InFloat32: {said}" in " ".join(done.stdout.split())
     with open("m.html", encoding="utf-8") as file:
         assert said in file.read()
 

@@ -97,14 +97,14 @@ TRUNCATED = {
 }  # fmt: skip
 
 
-def test_the_rung_forward_only(tmp_path):
+def test_the_step_forward_only(tmp_path):
     edited(tmp_path, "numpy", *FORWARD, (",),)), pullback", ",),)), None"))
     done = verdict(tmp_path, "mine.py")
-    assert done.returncode == 0 and "nothing is said about its gradients" in done.stdout, done.stdout
+    assert done.returncode == 0 and "the verdict says nothing about gradients" in done.stdout, done.stdout
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
-def test_the_rung_truncation(tmp_path, library):
+def test_the_step_truncation(tmp_path, library):
     pytest.importorskip(library)
     laws = ("--law", "xray-regular", "--law", "pullback-reference")
     edited(tmp_path, library, *DECLARED)
@@ -114,7 +114,7 @@ def test_the_rung_truncation(tmp_path, library):
     assert done.returncode == 0 and "skipped" not in done.stdout, done.stdout
 
 
-def test_the_rung_lengths(tmp_path):
+def test_the_step_lengths(tmp_path):
     declared = ('("dense", "initial")', '("dense", "initial", "lengths")')
     done_so = (
         ("        p, y =", "        T, B, _ = case.x.shape\n"
@@ -130,7 +130,7 @@ def test_the_rung_lengths(tmp_path):
     assert verdict(tmp_path, "mine.py", "--law", "pullback-reference").returncode == 1, "declared, but not done"
     edited(tmp_path, "numpy", declared, *done_so)
     done = verdict(tmp_path, "mine.py")
-    assert done.returncode == 0 and "different lengths are not declared" not in done.stdout, done.stdout
+    assert done.returncode == 0 and "rows of different lengths" not in done.stdout, done.stdout
 
 
 WRONG = ('dp["W_hh"] += da.T @ h[t]', 'dp["W_hh"] += 2 * da.T @ h[t]')
@@ -174,7 +174,7 @@ def test_an_adapter_imports_the_network_beside_it(tmp_path):
     words = "verify", "one/mine.py:MyRNN", "two/mine.py:MyRNN", *law
     assert command(*words, cwd=tmp_path).returncode == 0  # each has a process of its own
     both = without_the_folder(*words, "--in-process", cwd=tmp_path)
-    assert both.returncode == 2 and "are both called net: judge them in two commands" in both.stderr
+    assert both.returncode == 2 and "are both called net: test them in two commands" in both.stderr
 
 
 @pytest.fixture

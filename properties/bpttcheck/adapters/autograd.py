@@ -1,6 +1,6 @@
 """HIPS autograd: RNN (tanh, ReLU), LSTM and GRU in autograd.numpy; stacked, two directions, rows of different lengths.
 
-The library has no layers: the cells are written here as its users write them, in the canonical layout. What is judged
+The library has no layers: the cells are written here as its users write them, in the canonical layout. What is tested
 is how it differentiates them, a loop over time and nested containers of arrays included, by make_vjp and make_jvp.
 
 Conventions: the sigmoid by tanh, which does not overflow; np.maximum, whose gradient is 1/2 where both are equal.

@@ -1,4 +1,4 @@
-"""Any recurrent function in JAX as a subject, judged against its own forward pass; no adapter to write."""
+"""Any recurrent function in JAX as an implementation, tested against its own forward pass; no adapter to write."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,20 +11,51 @@ from bpttref import Cell
 
 
 class JaxFunction(JaxSubject):
-    """``function(parameters, x, states) -> (y, states)``, with x ``(T, B, D)``, a mapping of parameters, and one of
-    states ``(B, ..)``; of a cell with streams ``function(parameters, q=.., k=.., states=..)``.
+    """Your own function in JAX as an implementation: ``function(parameters, x, states) -> (y, states)``.
 
-    function: run under jax.jit unless jit is False. If its states have a default it is called without them, too. It
-    gets ``lengths`` ``(B,)`` and ``resets`` ``(T, B)`` by name where these are among the inputs, or None where a case
-    has none, and ``chunk``, a number, where chunks are declared and it has a parameter of that name.
-    name: of the cell, that of the function if empty. parameters: from (D, H) to the shape of each parameter. states:
-    from (D, H) or H to the shape of each state of one row, h of shape ``(H,)`` if left out. width: from (D, H) or H to
-    the number of outputs a step, H if left out. cell: a `CustomCell` in place of these three, with streams and domains;
-    if it has no parameters the function gets none.
-    forward_mode: False where nobody is to ask for a ``jax.jvp``. declared: what else goes into its `Capabilities`.
-    Truncated, it is run step by step, and the states handed on.
+    x is ``(T, B, D)``; parameters and states are mappings, of states ``(B, ...)``. A cell with streams calls
+    ``function(parameters, q=.., k=.., states=..)``. Truncation runs it step by step, and hands on the states.
 
-    Raises ValueError where the function does not take what is declared.
+    Parameters
+    ----------
+    function : callable
+        Run under jax.jit. If its states have a default it is also called without them. It gets ``lengths`` ``(B,)`` and
+        ``resets`` ``(T, B)`` by name if these are among the inputs, or None if a case has none, and the number
+        ``chunk`` if chunks are declared and it has a parameter of that name.
+    parameters : callable, optional
+        From (D, H) to the shape of each parameter.
+    states : callable, optional
+        From (D, H), or from H, to the shape of each state of one row; h of shape ``(H,)`` if left out.
+    width : callable, optional
+        From (D, H), or from H, to the number of outputs of a step; H if left out.
+    cell : CustomCell, optional
+        In place of these three, with streams and domains. If it has no parameters, the function gets none.
+    name : str
+        The name of the cell; the function's name if empty.
+    jit : bool
+        Whether to use jax.jit.
+    forward_mode : bool
+        Whether ``jax.jvp`` works.
+    **declared
+        Other fields of `Capabilities`.
+
+    Raises
+    ------
+    ValueError
+        If the function does not take what is declared.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp
+    >>> def decay(parameters, x, states):
+    ...     h, y = states["h"], []
+    ...     for x_t in x:
+    ...         h = h * parameters["rate"] + x_t
+    ...         y.append(h)
+    ...     return jnp.stack(y), {"h": h}
+    >>> sizes = {"D": (3,), "H": (3,)}
+    >>> JaxFunction(decay, parameters=lambda D, H: {"rate": (H,)}, sizes=sizes).name
+    'decay'
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""What the adapters of the JAX family share: a forward pass becomes a subject by ``jax.vjp`` and ``jax.jvp``.
+"""The base of the adapters of the JAX family: a forward pass becomes an implementation by ``jax.vjp`` and ``jax.jvp``.
 
 An adapter gives ``unroll``, of one layer, from parameters and states in the canonical layout. Whatever it does to bring
 them into the library's layout is differentiated with the rest, so that gradients come back in the layout of the case.
@@ -45,7 +45,7 @@ QUICK = {
 
 
 class _Fixed(NamedTuple):
-    """What a program is compiled for, besides shapes."""
+    """The facts for which a program is compiled, in addition to shapes."""
 
     cell: Cell | CustomCell
     chunk: int | None
@@ -119,7 +119,7 @@ class JaxSubject:
     def refuses(self, case: Case) -> str | None:
         """For `Capabilities`: a stack takes twice as long to compile as a layer, and is not put in single rows, too."""
         if len(case.parameters) > 1 and case.B < max(self.sizes.get("B", (0,))):
-            return "stacks are compiled for the largest batch alone"
+            return "stacks are compiled only for the largest batch"
         return None
 
     def vjp(self, case: Case) -> tuple[Outputs, Pullback]:

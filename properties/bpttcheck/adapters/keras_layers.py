@@ -1,4 +1,4 @@
-"""Keras's layers, SimpleRNN (tanh, relu), LSTM and GRU; stacked, Bidirectional, masked. What its backends share.
+"""Keras's layers, SimpleRNN (tanh, relu), LSTM and GRU; stacked, Bidirectional, masked; the base of its backends.
 
 Conventions: batch-major; kernels (D, G*H) with gates i, f, c, o and z, r, h; states [h] or [h, c], those of a second
 direction behind those of the first; h' = z h + (1 - z) n. One bias, except for GRU(reset_after=True), which has two as
@@ -21,7 +21,7 @@ from bpttref import GRU, LSTM, RNN, Cell, Links, Regular
 
 
 class KerasLayers:
-    """Base of an adapter, beside that of its backend, which takes the ``options`` that are not explained here.
+    """Base of an adapter, next to that of its backend, which takes the ``options`` that are not explained here.
 
     layer: further arguments of Keras's layers, such as ``{"unroll": True}``. With ``{"go_backwards": True}`` they get
     the sequence reversed, which must make no difference. Raises ImportError where Keras has another backend.
@@ -49,7 +49,7 @@ class KerasLayers:
                 "update gate": "h' = z h + (1 - z) n",
                 "biases": "two for GRU(reset_after=True), else one",
                 "behind the end of a row": "zeros, by zero_output_for_mask=True",
-                "float64": "declared, since layers take dtype='float64'; operations promote it to float32",
+                "float64": "declared, because layers take dtype='float64'; operations promote it to float32",
             },
         )
 
@@ -75,7 +75,7 @@ class KerasLayers:
         return ops.swapaxes(y, 0, 1), tuple(final)
 
     def _directed(self, sequence: Any) -> Any:
-        """What a layer gets in place of a batch-major sequence: reversed, if the layer goes backwards."""
+        """The argument of a layer in place of a batch-major sequence: reversed, if the layer goes backwards."""
         return self._keras.ops.flip(sequence, axis=1) if self._backwards else sequence
 
     def _layer(self, cell: Cell, directions: Any, x: Any) -> Any:
@@ -114,7 +114,7 @@ def _keras_on(backend: str) -> Any:
     keras = importlib.import_module("keras")
     if keras.config.backend() != backend:
         raise ImportError(
-            f"Keras runs on {keras.config.backend()} in this process, and one process cannot judge it on two backends; "
-            "give each a command of its own"
+            f"Keras runs on {keras.config.backend()} in this process, and one process cannot test it on two backends; "
+            "run each in its own command"
         )
     return keras

@@ -17,7 +17,7 @@ _SHOWN = 60  # bytes of what is not a header
 
 
 class Malformed(Exception):
-    """What a program wrote is not a message; the sentence goes on after "the program"."""
+    """The output of a program is not a message; the sentence goes on after "the program"."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def decoded(line: bytes) -> tuple[dict[str, Any], list[Listed]]:
         raise Malformed(f"wrote {shown.decode(errors='replace')!r} where the header of an answer was expected")
     arrays = fields.pop("arrays", [])
     if not isinstance(arrays, list):
-        raise Malformed(f"listed as arrays {arrays!r}; expected [[name, dtype, shape], ..]")
+        raise Malformed(f"listed as arrays {arrays!r}; expected [[name, dtype, shape], ...]")
     return fields, [_listed(entry) for entry in arrays]
 
 

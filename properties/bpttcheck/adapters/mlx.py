@@ -1,4 +1,5 @@
-"""MLX's recurrent layers: nn.RNN (tanh, relu), nn.LSTM and nn.GRU, on the CPU, where alone MLX has float64.
+"""MLX's recurrent layers: nn.RNN (tanh, relu), nn.LSTM and nn.GRU, on the CPU, the only device on which MLX has
+float64.
 
 Conventions: weights (G*H, D) with gates i, f, g, o and r, z, n; batch-major; the GRU's reset gate after the recurrent
 product. One bias, and for the GRU's n another one inside the product with r. So of the canonical biases only b_hh of n

@@ -98,5 +98,5 @@ def _weights(p: Any) -> list[Array]:
 
 
 def _gradients(layer: Sequence[Any]) -> dict[str, Array]:
-    """What the tensors of a layer hold, in the layout of the case."""
+    """The numbers in the tensors of a layer, in the layout of the case."""
     return {name: np.concatenate([layer[3 * gate + k].grad.T for gate in _GATES]) for k, name in enumerate(_NAMES)}

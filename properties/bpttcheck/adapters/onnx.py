@@ -1,6 +1,6 @@
 """The ONNX reference evaluator: its operators RNN, LSTM and GRU in NumPy, forward only.
 
-Conventions: those of `onnx_graph`. The evaluator knows no Relu in RNN, and takes no sequence without steps. It is given
+Conventions: see `onnx_graph`. The evaluator knows no Relu in RNN, and takes no sequence without steps. It is given
 `sequence_lens` where rows differ, as any runtime is.
 """
 

@@ -66,7 +66,7 @@ class OnnxSubject:
         return Outputs(found["y"], final), None
 
     def _swapped(self, array: Array) -> Array:
-        """From the canonical layout to that of the operators, or back."""
+        """From the canonical layout to the layout of the operators, or back."""
         return np.ascontiguousarray(array.swapaxes(0, 1) if self._layout else array)
 
     def _nodes(self, directions: int) -> dict[str, slice]:
@@ -131,7 +131,7 @@ def _weights(cell: Cell, directions: Sequence[Parameters]) -> dict[str, Array]:
 
 
 def _attributes(cell: Cell, directions: int) -> dict[str, Any]:
-    """What makes the operator this cell."""
+    """The attributes that make the operator this cell."""
     if isinstance(cell, GRU):
         return {"linear_before_reset": int(cell.reset == "after")}
     if not isinstance(cell, RNN):

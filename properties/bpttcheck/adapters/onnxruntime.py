@@ -1,6 +1,6 @@
 """ONNX Runtime on the CPU: its operators RNN, LSTM and GRU, forward only.
 
-Conventions: those of `onnx_graph`. The runtime has no kernels for float64, casts float16 to float32 and back, and
+Conventions: see `onnx_graph`. The runtime has no kernels for float64, casts float16 to float32 and back, and
 refuses `layout` 1. Final states of a row
 without steps are zeros and not the initial ones, and a GRU without steps ends the process: rows have steps.
 """

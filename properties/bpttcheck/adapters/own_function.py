@@ -2,10 +2,10 @@
 
     function(x, states)                       a cell with one input at each step
     function(q=.., k=.., states=..)           a cell with streams, by their names
-    function(parameters, ..)                  a function of parameters has them first
-    function(.., lengths=.., resets=.., chunk=..)   by name, where they are declared
+    function(parameters, ...)                  a function of parameters has them first
+    function(..., lengths=.., resets=.., chunk=..)   by name, where they are declared
 
-It returns y and the final states, a mapping; y alone where there are no states to return.
+It returns y and the final states, a mapping; only y if there are no states to return.
 """
 
 import math
@@ -33,7 +33,7 @@ def cell_of(name: str, cell: CustomCell | None, **shapes: Callable[..., Any] | N
         states: Callable[[int], Shapes] = lambda H: {"h": (H,)}  # noqa: E731
         return CustomCell(name, **{"states": states, **given})
     if given:
-        raise ValueError(f"{name} is declared by a cell and by its {' and '.join(given)}; a cell alone is enough")
+        raise ValueError(f"{name} is declared by a cell and by its {' and '.join(given)}; the cell is enough")
     return cell
 
 
@@ -50,7 +50,7 @@ class OwnFunction:
         first: int,
         what: str = "it",
     ) -> None:
-        """given: fields of the capabilities; truncations, where there are none, are those of what runs in pieces.
+        """given: fields of the capabilities; truncations, where there are none, are the rules of what runs in pieces.
         first: how many arguments come before x. what: how a sentence calls what has the parameters.
 
         Raises ValueError, with a sentence, where the function does not take what is declared.
@@ -84,7 +84,7 @@ class OwnFunction:
         if states and "initial" in declared.inputs and not self._takes_states:
             raise ValueError(f"{name} has states, but {what} has no parameter for them; inputs=('dense',) says so")
         if odd := [one for one in self._streams if one in _BESIDE]:
-            raise ValueError(f"a stream of {name} must not be called {odd[0]!r}, which is an argument beside streams")
+            raise ValueError(f"a stream of {name} must not be called {odd[0]!r}, which is the name of another argument")
         self._beside += ["chunk"] if declared.chunks and takes("chunk") else []
 
     def __call__(self, function: Any, first: Sequence[Any], x: Any, states: Any, **beside: Any) -> tuple[Any, Any]:

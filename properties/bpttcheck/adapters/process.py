@@ -35,7 +35,7 @@ class Process:
     def __init__(self, command: Sequence[str], folder: Path) -> None:
         """Raises AdapterError if it cannot be started."""
         if os.name != "posix":
-            raise AdapterError("programs are judged on Linux and macOS alone")
+            raise AdapterError("programs can be tested only on Linux and macOS")
         pipe = subprocess.PIPE
         try:
             self._running = subprocess.Popen(
@@ -146,7 +146,7 @@ class Process:
             return "closed its standard output"
 
     def _last_words(self) -> str:
-        """What is still to be read of standard error is read; a pipe holds little."""
+        """Read the rest of standard error; a pipe holds little."""
         self._move(0)
         lines = [line.strip() for line in self._said.decode(errors="replace").splitlines()]
         said = " | ".join([line for line in lines if line][-_LINES:])

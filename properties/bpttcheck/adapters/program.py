@@ -1,4 +1,4 @@
-"""Any program as a subject, over its standard input and output; `docs/any-language.md` is the protocol.
+"""Any program as an implementation, over its standard input and output; `docs/any-language.md` is the protocol.
 
 The program keeps nothing from one request to the next: a pullback is a request that brings the whole case again. What
 goes wrong is an AdapterError, and the next request goes to a new process.
@@ -112,7 +112,7 @@ def declared(header: Mapping[str, Any]) -> Capabilities:
     fields: dict[str, Any] = {"cells": [], "truncations": [], **header}
     fields.pop("name", None)
     if unknown := fields.keys() - {*_LISTS, *_OTHERS}:
-        raise AdapterError(f"the program declares {', '.join(sorted(unknown))}, which no capability is called")
+        raise AdapterError(f"the program declares {', '.join(sorted(unknown))}, which is no capability")
     for name in _LISTS:
         if not isinstance(fields.get(name, []), list):
             raise AdapterError(f"the program declares for {name} {fields[name]!r}; expected a list")
@@ -144,7 +144,7 @@ def _cell(said: Any) -> Cell | CustomCell:
                 )
                 cell.shapes(1, 1)
                 return cell
-    raise AdapterError(f"the program declares the cell {said!r}; there are {', '.join(_CELLS)}, and own ones")
+    raise AdapterError(f"the program declares the cell {said!r}; there are {', '.join(_CELLS)}, and cells of your own")
 
 
 def _are_shapes(said: Any) -> bool:

@@ -1,4 +1,4 @@
-"""The built-in NumPy reference as a subject: needs no library, and shows what an adapter looks like."""
+"""The built-in NumPy reference as an implementation: needs no library, and shows what an adapter looks like."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -43,7 +43,7 @@ def with_loss(vjp: Callable[[Case], tuple[Outputs, Pullback]]) -> Callable[[Case
 
 
 class Reference:
-    """`bpttref` in the dtype of the case. What it is compared with ran in float64."""
+    """`bpttref` in the dtype of the case; the reference of a law runs in float64."""
 
     name = "reference"
 
@@ -98,7 +98,7 @@ class Reference:
         return Outputs(trees.each(imaginary, outputs.y), trees.each(imaginary, outputs.final))
 
     def loss_and_gradients(self, case: Case) -> tuple[Outputs, Gradients]:
-        """By streaming, where time runs one way and truncation cuts links; else through the first door."""
+        """By streaming, where time runs one way and truncation cuts links; else through ``vjp``."""
         assert not isinstance(case.cell, CustomCell) and case.objective is not None
         one_way = len(case.parameters[0]) == 1 and case.lengths is None
         if not one_way or isinstance(case.truncation, Window | Blocks | Last):

@@ -28,17 +28,41 @@ _TINY = 2.0**-100
 
 
 class StepFunction:
-    """``step(parameters, x, states) -> (y, states)`` for one step: x ``(B, D)``, y ``(B, ..)``, mappings of arrays; of
-    a cell with streams ``step(parameters, q=.., k=.., states=..)``.
+    """A step in NumPy as an implementation with correct gradients: ``step(parameters, x, states) -> (y, states)``.
 
-    The step is built of functions that NumPy has for complex numbers (``np.abs`` is not one: its derivative is lost,
-    and the pullback raises ValueError). cell: of bpttref, a `CustomCell` of real numbers, or the name of one's own;
-    then parameters is from (D, H) to the shape of each, and states from (D, H) or H to the shape of each state of one
-    row, h of shape ``(H,)`` if left out, width from (D, H) or H to the number of outputs a step, H if left out. A
-    `CustomCell` without parameters has none for the step either. Resets are made between steps, and are not the step's
-    concern. declared: what else goes into its `Capabilities`.
+    x is ``(B, D)`` and y ``(B, ...)``; parameters and states are mappings of arrays. A cell with streams calls
+    ``step(parameters, q=.., k=.., states=..)``. The derivatives come from the complex step, so all functions in it must
+    accept complex numbers: with ``np.abs``, which loses the derivative, the pullback raises ValueError. Resets happen
+    between steps.
 
-    Raises ValueError where the step does not take what is declared.
+    Parameters
+    ----------
+    step : callable
+        One step. If a `CustomCell` has no parameters, the step gets none.
+    cell : Cell, CustomCell or str
+        Of bpttref, a `CustomCell` of real numbers, or the name of your own cell with the three shapes below.
+    parameters : callable, optional
+        From (D, H) to the shape of each parameter.
+    states : callable, optional
+        From (D, H), or from H, to the shape of each state of one row; h of shape ``(H,)`` if left out.
+    width : callable, optional
+        From (D, H), or from H, to the number of outputs of a step; H if left out.
+    **declared
+        Other fields of `Capabilities`.
+
+    Raises
+    ------
+    ValueError
+        If the step does not take what is declared.
+
+    Examples
+    --------
+    >>> def decay(parameters, x, states):
+    ...     h = states["h"] * parameters["rate"] + x
+    ...     return h, {"h": h}
+    >>> sizes = {"D": (3,), "H": (3,)}
+    >>> StepFunction(decay, parameters=lambda D, H: {"rate": (H,)}, sizes=sizes).name
+    'the step decay'
     """
 
     def __init__(
@@ -55,7 +79,7 @@ class StepFunction:
         name = getattr(step, "__name__", "step")
         self.name = f"the step {name}"
         if "lengths" in declared.get("inputs", ()):
-            raise ValueError(f"{self.name} is one of single steps, which know nothing of the lengths of rows")
+            raise ValueError(f"{self.name} runs single steps, and cannot take the lengths of rows")
         own: Cell | CustomCell
         if isinstance(cell, str):
             own = cell_of(cell or name, None, parameters=parameters or (lambda D, H: {}), states=states, width=width)
@@ -180,13 +204,13 @@ class StepFunction:
         if abs(by_complex_step - narrow) > 1e-3 * abs(narrow) + 8 * abs(middle - narrow):
             raise ValueError(
                 f"the complex step gives {by_complex_step:.6g} where a difference gives {narrow:.6g}: {self.name} uses "
-                "a function that is not one of complex numbers, such as np.abs, or has a kink here"
+                "a function that does not support complex numbers, such as np.abs, or has a kink here"
             )
         chained = sum(np.sum(moves[name] * array) for name, array in named(gradients).items())
         aside = isinstance(case.cell, CustomCell) and case.cell.without_cotangent
         if not aside and abs(chained - by_complex_step) > 1e-3 * abs(narrow) + 8 * abs(middle - narrow):
             raise ValueError(
-                f"the derivatives of {self.name}, taken for each row alone, do not add up to that of all rows: "
+                f"the derivatives of {self.name}, taken row by row, do not add up to the derivative of all rows: "
                 "a row of what it returns must depend on the same row of what it is given, and on no other"
             )
 

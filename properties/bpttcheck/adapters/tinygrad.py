@@ -3,7 +3,7 @@
 Conventions: weights (4*H, D) with gates i, f, g, o; two biases; state (h, c). Truncation is by detach: where a case is
 truncated, the carried state is scaled in the backward pass alone, by the multiplier of the link, at every step.
 
-The device is that of the environment variable DEV. Without it, it is the CPU where there is a compiler, which tinygrad
+The environment variable DEV names the device. Without it, it is the CPU where there is a compiler, which tinygrad
 calls for every program: clang, or what CC names. Elsewhere it is tinygrad's interpreter, PYTHON, with smaller sizes.
 Each new shape is compiled: they are few, and cuts are data and not code. TinyJit captures what is compiled.
 """

@@ -1,7 +1,7 @@
 """PyTorch's recurrent layers: nn.RNN (tanh, relu), nn.LSTM, nn.GRU; stacked, bidirectional, packed sequences.
 
 Conventions: weights (G*H, D) with gates i, f, g, o and r, z, n, two biases, the GRU's reset gate after the recurrent
-product. An LSTM with ``proj_size`` is judged, too, against its own forward pass: its h, and so its y, is the product
+product. An LSTM with ``proj_size`` is tested, too, against its own forward pass: its h, and so its y, is the product
 of weight_hr (P, H) and what would be h without it, with P half of H here.
 """
 

@@ -1,4 +1,4 @@
-"""Any function of tensors as a subject: a functional kernel, an operator, with or without parameters."""
+"""Any function of tensors as an implementation: a functional kernel, an operator, with or without parameters."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,18 +12,43 @@ from bpttref import Cell
 
 
 class TorchFunction(TorchSubject):
-    """``function(q=.., k=.., states=..) -> (y, states)`` for a cell with streams q and k, each ``(T, B, ..)``, and a
-    mapping of states ``(B, ..)``; ``function(x, states)`` for one with a single input.
+    """Your own function of tensors as an implementation: ``function(x, states) -> (y, states)``.
 
-    function: a cell with parameters has a mapping of them as its first argument; a cell without states gives and takes
-    none. If the states have a default it is called without them, too. It gets ``lengths`` ``(B,)`` of int64 and
-    ``resets`` ``(T, B)`` of bool by name where these are among the inputs, or None where a case has none, and ``chunk``
-    where chunks are declared and it has a parameter of that name.
-    cell: a `CustomCell`. name: what reports call it, the function's own if empty. device: where it runs, such as
-    "cuda". autocast: whether 16 bits mean arrays in float32 under ``torch.autocast``. declared: what else goes into its
-    `Capabilities`.
+    x is ``(T, B, D)``; states is a mapping of tensors ``(B, ...)``. A cell with streams calls
+    ``function(q=.., k=.., states=..)``, each stream ``(T, B, ...)``.
 
-    Raises ValueError where the function is a module, or does not take what is declared.
+    Parameters
+    ----------
+    function : callable
+        If the cell has parameters it gets a mapping of them first; if the cell has no states it takes and returns none.
+        If its states have a default it is also called without them. It gets ``lengths`` ``(B,)`` of int64 and
+        ``resets`` ``(T, B)`` of bool by name if these are among the inputs, or None if a case has none, and ``chunk``
+        if chunks are declared and it has a parameter of that name.
+    cell : CustomCell
+        The cell that it computes.
+    name : str
+        The name in reports; the function's name if empty.
+    device : str
+        Where it runs, such as "cuda".
+    autocast : bool
+        Whether 16 bits mean arrays in float32 under ``torch.autocast``.
+    **declared
+        Other fields of `Capabilities`.
+
+    Raises
+    ------
+    ValueError
+        If the function is a module, or does not take what is declared.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from bpttcheck import CustomCell
+    >>> SUM = CustomCell("sum", streams=lambda D, H: {"v": (H,)})
+    >>> def run(v):
+    ...     return torch.cumsum(v, 0)
+    >>> TorchFunction(run, cell=SUM, outputs=("y",), name="sum").name
+    'sum'
     """
 
     def __init__(
@@ -38,7 +63,7 @@ class TorchFunction(TorchSubject):
     ) -> None:
         super().__init__(device, autocast)
         if isinstance(function, nn.Module):
-            raise ValueError(f"TorchFunction takes no module; {type(function).__name__} is one for TorchModule")
+            raise ValueError(f"TorchFunction takes no module; {type(function).__name__} needs TorchModule")
         self.name = name or getattr(function, "__name__", "function")
         self._function, self._has_parameters = function, cell.parameters is not CustomCell.parameters
         first = int(self._has_parameters)

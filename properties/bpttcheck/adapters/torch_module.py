@@ -1,4 +1,4 @@
-"""Any recurrent module in PyTorch as a subject, judged against its own forward pass; no adapter to write."""
+"""Any recurrent module in PyTorch as an implementation, tested against its own forward pass; no adapter to write."""
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
@@ -19,23 +19,52 @@ _SMALL = 64  # sizes that are all tried; of larger ones those that divide what i
 
 
 class TorchModule(ModuleSubject):
-    """``module(x, states) -> (y, states)``, with x ``(T, B, D)`` and a mapping of states ``(B, ..)``; of a cell with
-    streams ``module(q=.., k=.., states=..)``.
+    """Your own recurrent module in PyTorch as an implementation: ``module(x, states) -> (y, states)``.
 
-    A module whose states have a default is called without them, too. With "lengths" among the inputs
-    it is ``module(x, states, lengths=lengths)``, a tensor ``(B,)`` of int64 on the device of x, or None where all rows
-    have T steps; with "resets" it is given ``resets``, flags ``(T, B)`` or None, and where chunks are declared
-    ``chunk``, if it has a parameter of that name.
+    x is ``(T, B, D)``; states is a mapping of tensors ``(B, ...)``. A cell with streams calls
+    ``module(q=.., k=.., states=..)``. If the states have a default it is also called without them. It gets ``lengths``
+    ``(B,)`` of int64 and ``resets`` ``(T, B)`` of bool by name if these are among the inputs, or None if a case has
+    none, and ``chunk`` if chunks are declared and it has a parameter of that name.
 
-    factory: from (D, H) to a module, whose parameters are filled with those of the case; their names have a slash for a
-    dot: ``layer/weight``. states: from (D, H) or H to the shape of each state of one row, h of shape ``(H,)`` if left
-    out. width: from (D, H) or H to the number of outputs a step, H if left out. cell: a `CustomCell` in place of these
-    two, with streams and domains, but for its parameters, which are the module's. name: of the cell, that of the
-    factory if empty. device: where it runs, such as "cuda". autocast: whether 16 bits mean arrays in float32 under
-    ``torch.autocast``. forward_mode: False where nobody is to ask for a jvp. declared: what else goes into its
-    `Capabilities`.
+    Parameters
+    ----------
+    factory : callable
+        From (D, H) to a module, whose parameters are filled with the case's; their names have a slash in place of a
+        dot: ``layer/weight``.
+    states : callable, optional
+        From (D, H), or from H, to the shape of each state of one row; h of shape ``(H,)`` if left out.
+    width : callable, optional
+        From (D, H), or from H, to the number of outputs of a step; H if left out.
+    cell : CustomCell, optional
+        In place of these two, with streams and domains; the module has the parameters.
+    name : str
+        The name of the cell; the factory's name if empty.
+    device : str
+        Where it runs, such as "cuda".
+    autocast : bool
+        Whether 16 bits mean arrays in float32 under ``torch.autocast``.
+    forward_mode : bool
+        Whether forward-mode differentiation works.
+    **declared
+        Other fields of `Capabilities`.
 
-    Raises ValueError where ``forward`` has no parameter for what is declared, or the factory makes no module.
+    Raises
+    ------
+    ValueError
+        If ``forward`` has no parameter for what is declared, or the factory makes no module.
+
+    Examples
+    --------
+    >>> import torch
+    >>> class Mine(torch.nn.Module):
+    ...     def __init__(self, D, H):
+    ...         super().__init__()
+    ...         self.rnn = torch.nn.RNN(D, H)
+    ...     def forward(self, x, states):
+    ...         y, h = self.rnn(x, states["h"][None])
+    ...         return y, {"h": h[0]}
+    >>> TorchModule(Mine).name
+    'Mine'
     """
 
     def __init__(

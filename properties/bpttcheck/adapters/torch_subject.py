@@ -1,4 +1,4 @@
-"""What adapters on PyTorch share: a forward pass becomes a subject by torch.autograd, reverse and forward.
+"""The base of adapters on PyTorch: a forward pass becomes an implementation by torch.autograd, reverse and forward.
 
 A `TorchSubject` gives ``unroll``, from parameters and states in the canonical layout. Whatever it does to bring them
 into the library's layout is differentiated with the rest, so that gradients come back in the layout of the case. A
@@ -12,7 +12,8 @@ Truncation is by detach: ``unroll`` runs segment after segment, and the carried 
 the backward pass alone where a link has another multiplier.
 
 In float32 a GPU multiplies matrices in TF32, of 10 bits, where it may, as cuDNN's recurrent layers may unless they are
-told otherwise, and then no tolerance of float32 means anything. A subject switches it off, for the whole process.
+told otherwise, and then no tolerance of float32 means anything. An implementation switches it off, for the whole
+process.
 """
 
 import warnings
@@ -42,7 +43,7 @@ from bpttref.arrays import Array
 class TorchSubject:
     """Base of an adapter.
 
-    device: where it runs, such as "cuda". Elsewhere than on the CPU it offers no jvp, since the fused kernels there
+    device: where it runs, such as "cuda". Elsewhere than on the CPU it offers no jvp, because the fused kernels there
     have no forward mode. autocast: whether 16 bits mean tensors in float32 under ``torch.autocast``. tf32: whether
     products of matrices in float32 may be in TF32, in this process. Raises TargetError where there is no such device.
     """
@@ -52,7 +53,7 @@ class TorchSubject:
     def __init__(self, device: str = "cpu", autocast: bool = False, tf32: bool = False) -> None:
         self.device, self._autocast = torch.device(device), autocast
         if self.device.type == "cuda" and not torch.cuda.is_available():
-            raise TargetError(f"device {device} was asked for, and torch {torch.__version__} finds no CUDA device")
+            raise TargetError(f"device {device} was requested, but torch {torch.__version__} finds no CUDA device")
         if self.device.type != "cpu":
             self.jvp = None  # type: ignore[method-assign, assignment]
         torch.backends.cudnn.allow_tf32 = tf32
@@ -196,7 +197,7 @@ class TorchSubject:
             return self.unroll(at.cell, parameters, x, states, lengths, **beside)
 
     def _gradients(self, case: Case, at: Case, found: Mapping[str, Any]) -> Gradients:
-        """What was found for the tensors of a case, in arrays; None is zero."""
+        """The results for the tensors of a case, in arrays; None is zero."""
         like = _tensors(at)
         arrays: dict[str, Any] = {
             name: self._array(case, torch.zeros_like(like[name]) if gradient is None else gradient)
@@ -237,7 +238,7 @@ def _leaf(name: str, tensor: Any) -> Any:
 
 
 def _tensors(at: Case) -> dict[str, Any]:
-    """What is differentiated by, by name."""
+    """The differentiated tensors by name."""
     tensors: dict[str, Any] = named(
         Gradients(at.x, at.parameters, at.initial, at.objective.readout if at.objective else None)
     )
@@ -275,7 +276,7 @@ class ModuleSubject(TorchSubject):
         raise NotImplementedError
 
     def parameters(self, module: nn.Module, case: Case) -> Any:
-        """The module's own parameters, nested and named as those of the case."""
+        """The module's own parameters, nested and named as in the case."""
         raise NotImplementedError
 
     def held(self, case: Case, parameters: Any) -> tuple[Any, Any]:

@@ -1,6 +1,6 @@
 """Named arrays, and the blocks in which errors are compared.
 
-What has vanished is invisible beside what has not. So errors are never compared over a packed array, but per block:
+What has vanished is invisible next to what has not. So errors are never compared over a packed array, but per block:
 each gate's rows of a parameter, each time step of a sequence, each state.
 """
 
@@ -20,7 +20,8 @@ Named: TypeAlias = dict[str, Array]
 
 
 def named(result: Outputs | Cotangents | Gradients) -> Named:
-    """The arrays of a result by name: "y", "x" or, of streams, "x.q", "W_hh", "initial.h", "layer1.reverse.W_hx", .."""
+    """The arrays of a result by name: "y", "x" or, of streams, "x.q", "W_hh", "initial.h", "layer1.reverse.W_hx",
+    ..."""
     if isinstance(result, Gradients):
         arrays = streams(result.x)
         arrays |= _leaves(result.parameters, "") | _leaves(result.initial, "initial.")

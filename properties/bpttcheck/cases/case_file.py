@@ -1,8 +1,8 @@
 """A case of one's own: weights and inputs in an .npz file, named as in `bpttcheck.cases.blocks.named`.
 
-"x" ``(T, B, D)``, or the streams "x.q", .., and the parameters of the cell, such as "W_hx", "layer1.W_hh",
-"reverse.b_hx", must be there; "initial.h", .., "lengths" ``(B,)`` and the cotangents "cotangent.y",
-"cotangent.final.h", .. may. The folder of a failure holds such a file.
+"x" ``(T, B, D)``, or the streams "x.q", ..., and the parameters of the cell, such as "W_hx", "layer1.W_hh",
+"reverse.b_hx", must be there; "initial.h", ..., "lengths" ``(B,)`` and the cotangents "cotangent.y",
+"cotangent.final.h", ... may. The folder of a failure holds such a file.
 """
 
 import re
@@ -99,7 +99,7 @@ class CaseFile:
         given = any("cotangent." in name for name in arrays)
         cotangents = Cotangents(y, tree("cotangent.", "final.", ends) if given else None)
         if arrays:
-            raise ValueError(f"{self.path} has {', '.join(sorted(arrays))}, which {cell.name} has not")
+            raise ValueError(f"{self.path} has {', '.join(sorted(arrays))}, which {cell.name} does not have")
         if beyond := capabilities.undeclared(case):
             raise ValueError(f"{self.path} has {beyond}, which the target does not declare")
         return Held(case, cotangents, D, H)
@@ -112,7 +112,7 @@ class CaseFile:
             if array is None or array.ndim < 2 or not array.size or (array.dtype.kind in "iub") != holds_whole:
                 has = "none" if array is None else f"one of shape {array.shape} and {array.dtype}"
                 numbers = "whole numbers" if holds_whole else "floating numbers"
-                raise ValueError(f"{self.path} must hold x.{name}, (T, B, ..) and {numbers}; it has {has}")
+                raise ValueError(f"{self.path} must hold x.{name}, (T, B, ...) and {numbers}; it has {has}")
             found[name] = array if holds_whole else self._rounded(f"x.{name}", array, dtype)
         if len({array.shape[:2] for array in found.values()}) > 1:
             said = ", ".join(f"x.{name} {array.shape[:2]}" for name, array in found.items())
@@ -139,7 +139,7 @@ class CaseFile:
             if all(there.get(n) == s for n, s in {**found["streams"], **found["parameters"]}.items()):
                 return D, H
         said = ", ".join(f"{name} {shape}" for name, shape in there.items())
-        raise ValueError(f"{self.path} does not hold what {cell.name} takes in shapes that fit: {said}")
+        raise ValueError(f"the arrays in {self.path} do not fit {cell.name}: {said}")
 
     def _input(self, arrays: Named) -> Array:
         """The input, taken out of the arrays. Raises ValueError."""
@@ -149,8 +149,8 @@ class CaseFile:
             raise ValueError(f"{self.path} must hold x, (T, B, D) or tokens (T, B); it has {has}")
         if x.dtype.kind not in ("iu" if x.ndim == 2 else "f"):
             raise ValueError(
-                f"x in {self.path} has shape {x.shape} and holds {x.dtype}: tokens (T, B) are of an integer dtype,"
-                " and x (T, B, D) is of a floating one"
+                f"x in {self.path} has shape {x.shape} and holds {x.dtype}: tokens (T, B) need an integer dtype,"
+                " and x (T, B, D) needs a floating one"
             )
         if not x.size:
             raise ValueError(f"x in {self.path} has shape {x.shape}: there is nothing in it")
@@ -217,5 +217,5 @@ def _read(path: Path) -> Named:
     if odd := [name for name, array in arrays.items() if array.dtype.kind not in "biuf"]:
         raise ValueError(f"{', '.join(odd)} in {path} must hold real numbers")
     if odd := [name for name, array in arrays.items() if not np.all(np.isfinite(array))]:
-        raise ValueError(f"{', '.join(odd)} in {path} is not finite in each place")
+        raise ValueError(f"{', '.join(odd)} in {path} must be finite")
     return arrays

@@ -90,9 +90,9 @@ KINDS = ("plain", "stack", "large", "two directions", "ragged", "equal", "large"
 def draw_case(
     rng: np.random.Generator, capabilities: Capabilities, k: int, seed: int = 0, *, escalating: bool = False
 ) -> Draw:
-    """The k-th draw for a subject with these capabilities, of the kind `KINDS[k % 8]` as far as they allow it.
+    """The k-th draw for an implementation with these capabilities, of the kind `KINDS[k % 8]` as far as they allow it.
 
-    Sizes are distinct and above 1, but in some kinds: "equal" has equal ones, since a wrong shape may fit by chance;
+    Sizes are distinct and above 1, but in some kinds: "equal" has equal ones, because a wrong shape may fit by chance;
     "edge" has sizes of 1; "large" has some that are several times the others, and a long memory where T is large.
     "ragged", "equal" and "edge" mix depth, directions and lengths. Some of each kind but "large" have biases of zero.
 
@@ -157,7 +157,8 @@ def _far(rng: np.random.Generator, k: int) -> dict[str, int]:
 def _sizes(
     rng: np.random.Generator, capabilities: Capabilities, kind: str, growing: Mapping[str, int], chunk: int
 ) -> dict[str, int]:
-    """Sizes from the subject's own, where it declares them, else from small ranges, but for those that are ``growing``.
+    """Sizes from the implementation's own, where it declares them, else from small ranges, but for those that are
+    ``growing``.
 
     Of a sequence that is computed in chunks, the steps are such that there is one that is not full, full, or begun.
     """

@@ -1,4 +1,4 @@
-"""What is particular about a case beside its sizes, in words."""
+"""What is particular about a case next to its sizes, in words."""
 
 from collections.abc import Sequence
 
@@ -38,4 +38,4 @@ def facts(case: Case) -> list[str]:
 
 
 def _listed(numbers: Sequence[float]) -> str:
-    return ", ".join(f"{n:.6g}" for n in numbers[:_SHOWN]) + ", .." * (len(numbers) > _SHOWN)
+    return ", ".join(f"{n:.6g}" for n in numbers[:_SHOWN]) + ", ..." * (len(numbers) > _SHOWN)

@@ -15,7 +15,7 @@ from bpttref.inputs import is_tokens
 
 
 def near_kink(case: Case) -> bool:
-    """Whether a ReLU's pre-activation is so near to 0, beside its terms, that rounding may flip it.
+    """Whether a ReLU's pre-activation is so near to 0, next to its terms, that rounding may flip it.
 
     Beside the smallest number that is exact, too: where biases are zero, all terms may vanish, and of a pre-activation
     of 0 any derivative between 0 and 1 is right.

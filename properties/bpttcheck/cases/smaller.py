@@ -45,7 +45,7 @@ def smaller_draws(draw: Draw, capabilities: Capabilities) -> st.SearchStrategy[D
 
 
 def any_draws(capabilities: Capabilities) -> st.SearchStrategy[Draw]:
-    """Draws of small cases of any kind for a subject with these capabilities; the simplest first."""
+    """Draws of small cases of any kind for an implementation with these capabilities; the simplest first."""
     takes, chunk = capabilities.inputs, min(capabilities.chunks, default=0)
     most: dict[str, Any] = USUAL | ({"T": 2 * chunk + 1} if chunk else {})
     for name, declared in capabilities.sizes.items():

@@ -20,6 +20,7 @@ from bpttcheck.command_line.verify import verify
 from bpttcheck.command_line.watch import watch
 from bpttcheck.command_line.xray import xray
 from bpttcheck.exit_status import AT_FAULT, INTERRUPTED
+from bpttcheck.misspelt import did_you_mean
 from bpttcheck.running.service import Unforeseen, unforeseen
 from bpttcheck.versions import own_version
 
@@ -32,6 +33,14 @@ class _Commands(click.Group):
             return super().make_context(*arguments, **more)
         except KeyboardInterrupt:
             _interrupted()
+
+    def resolve_command(
+        self, context: click.Context, words: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if words[0] not in self.commands and words[0].isidentifier():
+            near = did_you_mean(words[0], self.commands)
+            context.fail(f"there is no command {words[0]!r}{near}")
+        return super().resolve_command(context, words)
 
     def invoke(self, context: click.Context) -> Any:
         try:
@@ -60,10 +69,10 @@ def _interrupted() -> NoReturn:
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(own_version())
-@click.option("--no-settings", is_flag=True, help="Leave [tool.bpttcheck] of pyproject.toml aside.")
+@click.option("--no-settings", is_flag=True, help="Ignore [tool.bpttcheck] of pyproject.toml.")
 @click.pass_context
 def main(context: click.Context, no_settings: bool) -> None:
-    """Is this backpropagation through time right?"""
+    """Test implementations of backpropagation through time (BPTT)."""
     if context.invoked_subcommand == "verify" and not no_settings:
         try:
             context.default_map = {"verify": read_settings(verify, Path.cwd())}

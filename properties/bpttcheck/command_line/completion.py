@@ -1,4 +1,4 @@
-"""What the shell proposes after a tab. No library under test is imported for it."""
+"""The names that the shell proposes after a tab. No library under test is imported for it."""
 
 from collections.abc import Callable, Iterable
 
@@ -14,7 +14,7 @@ Completer = Callable[[click.Context, click.Parameter, str], list[CompletionItem]
 
 
 def among(names: Iterable[str]) -> Completer:
-    """Those of the names that begin with what was typed."""
+    """The names that begin with the typed letters."""
     known = sorted(names)
     return lambda _, __, typed: [CompletionItem(name) for name in known if name.startswith(typed)]
 

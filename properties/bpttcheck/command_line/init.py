@@ -17,11 +17,12 @@ _SECONDS = 30.0  # for an import, and for a call
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--from", "source", default="numpy", show_default=True, metavar="LIBRARY|FILE.PY:NAME|MODULE:NAME",
-              help=f"Your code, or what it is written with: {', '.join(_LIBRARIES)}.")  # fmt: skip
+              help=f"Your code, or the library you use: {', '.join(_LIBRARIES)}.")  # fmt: skip
 def init(file: Path, source: str) -> None:
     """Write a file that tests your code, or an adapter to fill in.
 
-    That is test_mine.py --from mine.py:forward, or my_rnn.py. It runs as it stands. No file is ever overwritten.
+    Such as test_mine.py --from mine.py:forward, or my_rnn.py. The file runs as it is. bpttcheck never overwrites a
+    file.
     """
     try:
         if file.suffix != ".py":

@@ -12,9 +12,12 @@ from bpttcheck.command_line import completion, options
 from bpttcheck.command_line.catalogue import chosen_laws
 from bpttcheck.command_line.ending import stop
 from bpttcheck.command_line.terminal import new_console
+from bpttcheck.dtypes import FORMATS
 from bpttcheck.exit_status import INTERRUPTED, exit_status
+from bpttcheck.misspelt import did_you_mean
 from bpttcheck.reporting.files import check, write
 from bpttcheck.reporting.matrix.page import to_html
+from bpttcheck.reporting.matrix.picture import draw_matrix
 from bpttcheck.reporting.matrix.processes import Work, judge
 from bpttcheck.reporting.matrix.table import print_matrix
 from bpttcheck.reporting.page import blank_page
@@ -23,12 +26,15 @@ from bpttcheck.running.known_failures import read_known_failures
 from bpttcheck.running.question import Question
 from bpttcheck.running.results import summary
 from bpttcheck.running.run import Record, Run, unmet
+from bpttcheck.studies.pictures import new_figure
 from bpttcheck.targets import installed
+from bpttref import CELLS
 
 
 @click.command()
 @click.argument("targets", nargs=-1, metavar="[TARGET]...", shell_complete=completion.targets)
 @options.html
+@click.option("--png", type=click.Path(dir_okay=False, path_type=Path), help="Draw the picture here; needs matplotlib.")
 @options.law
 @options.cell
 @options.dtype
@@ -36,13 +42,14 @@ from bpttcheck.targets import installed
 @options.seed
 @options.known_failures
 @click.option("--jobs", "-j", type=click.IntRange(1), default=1, show_default=True, metavar="N",
-              help="Targets judged at a time.")  # fmt: skip
+              help="Targets tested at the same time.")  # fmt: skip
 @options.scheduler
 @click.option("--timeout", type=click.FloatRange(0, min_open=True), default=3600, show_default=True,
-              metavar="SECONDS", help="Stop judging a target after so long.")  # fmt: skip
+              metavar="SECONDS", help="Stop testing a target after this time.")  # fmt: skip
 def matrix(
     targets: tuple[str, ...],
     html_file: Path | None,
+    png: Path | None,
     law_ids: tuple[str, ...],
     cells: tuple[str, ...],
     dtypes: tuple[str, ...],
@@ -53,13 +60,13 @@ def matrix(
     scheduler: str | None,
     timeout: float,
 ) -> None:
-    """Judge each TARGET on its own, and show all side by side.
+    """Test each TARGET in its own process, and show all side by side.
 
-    Each has a process of its own. A TARGET is what `bpttcheck verify` takes, or a file NAME.json that
-    `bpttcheck verify --json` wrote, perhaps elsewhere. Without one: all built-in targets whose library is installed.
+    A TARGET is a target of `bpttcheck verify`, or a file NAME.json that `bpttcheck verify --json` wrote, perhaps on
+    another machine. Without one: all built-in targets whose library is installed.
 
-    Exit status: 0 no law failed but as is known; 1 a law failed, or a known failure matches nothing; 2 a target or the
-    command is at fault; 3 the reference is in doubt; 130 interrupted.
+    Exit status: 0 no law failed, except for known failures; 1 a law failed, or a known failure matches nothing; 2 a
+    target or the command has an error; 3 the reference is in doubt; 130 interrupted.
     """
     chosen = list(dict.fromkeys(targets or installed()))
     files = [target for target in chosen if target.endswith(".json")]
@@ -75,7 +82,9 @@ def matrix(
         runs = {file: _read(Path(file)) for file in files}
         if html_file is not None:
             blank_page("matrix/matrix")
-            check(html=html_file)
+        if png is not None:
+            new_figure(1, 1)
+        check(html=html_file, png=png)
     except (click.UsageError, OSError, ValueError, ImportError) as error:
         stop(error)
     to_judge = [target for target in chosen if target not in files]
@@ -88,6 +97,8 @@ def matrix(
     print_matrix(console, in_order)
     if html_file is not None:
         write(html_file, to_html(in_order))
+    if png is not None:
+        draw_matrix(png, in_order)
     if interrupted:
         sys.exit(INTERRUPTED)
     troubled = any(record.errors for record in records)
@@ -102,13 +113,13 @@ def matrix(
 
 
 def _judge(console: Console, targets: Sequence[str], work: Work, jobs: int, runs: dict[str, Run]) -> bool:
-    """Judge targets, whose runs are added to those that are there; whether that was interrupted."""
+    """Test targets, whose runs are added to those that are there; whether that was interrupted."""
 
     def finished(run: Run) -> None:
         (record,) = run.targets
         runs[record.target] = run
         said = " ".join([summary(record.results)] * bool(record.results) + record.errors)
-        console.print(f"{record.target}: {said or 'nothing was asked'}", markup=False, highlight=False)
+        console.print(f"{record.target}: {said or 'nothing ran'}", markup=False, highlight=False)
 
     try:
         said = f"{len(targets)} targets, seed {work.asked.seed}, {work.asked.cases}"
@@ -130,17 +141,17 @@ def _read(file: Path) -> Run:
         raise ValueError(f"{file} is no verdict: {error}") from error
     if run.interrupted:
         for record in run.targets:
-            record.errors.append("interrupted: not all of it was judged")
+            record.errors.append("interrupted: not all of it was tested")
     return run
 
 
 def _check_selection(records: Sequence[Record], cells: tuple[str, ...], dtypes: tuple[str, ...]) -> None:
-    """A selection that matches nothing has judged nothing, which must not look like success."""
+    """A selection that matches nothing has tested nothing, which must not look like success."""
     results = [result for record in records for result in record.results]
-    for what, chosen, met in (
-        ("cell", cells, {r.cell for r in results}),
-        ("dtype", dtypes, {r.dtype for r in results}),
+    for what, chosen, met, usual in (
+        ("cell", cells, {r.cell for r in results}, [cell.name for cell in CELLS]),
+        ("dtype", dtypes, {r.dtype for r in results}, FORMATS),
     ):
         for name in chosen:
             if name not in met:
-                stop(click.UsageError(f"no target has the {what} {name!r}"))
+                stop(click.UsageError(f"no target has the {what} {name!r}{did_you_mean(name, usual)}"))

@@ -33,12 +33,12 @@ examples = click.option(
     metavar="N",
     help="Cases per cell and dtype.",
 )
-seed = click.option("--seed", type=click.IntRange(0), metavar="N", help="Draw the same cases again.")
+seed = click.option("--seed", type=click.IntRange(0), metavar="N", help="Generate the same cases again.")
 known_failures = click.option(
     "--known-failures",
     "known_file",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Failures that are expected; known-failures.toml if it is there.",
+    help="Expected failures; known-failures.toml if it exists.",
 )
 scheduler = click.option(
     "--scheduler", metavar="ADDRESS", help="Run on this Dask cluster, e.g. tcp://host:8786; needs distributed."
@@ -47,8 +47,14 @@ html = click.option(
     "--html",
     "html_file",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Write the same as one page; needs jinja2.",
+    help="Write an HTML page; needs jinja2.",
 )
+
+
+def panel(*names: str) -> Callable[[Decorated], Decorated]:
+    """An option that chooses a panel of a picture."""
+    said = f"Draw only this panel, large enough for a slide: {', '.join(names)}."
+    return click.option("--panel", type=click.Choice(names), metavar="NAME", help=said)
 
 
 class Seconds(click.FloatRange):
@@ -78,5 +84,5 @@ timeout = click.option(
     default=OF_A_CALL,
     show_default=True,
     metavar="SECONDS",
-    help="Give up a call of a target after so long.",
+    help="Stop a call of a target after this time.",
 )

@@ -13,10 +13,11 @@ from bpttcheck.command_line import completion, options
 from bpttcheck.command_line.ending import stop
 from bpttcheck.command_line.terminal import new_console
 from bpttcheck.exit_status import INTERRUPTED
+from bpttcheck.misspelt import did_you_mean
 from bpttcheck.reporting.files import check, write
 from bpttcheck.studies.pictures import new_figure
 from bpttcheck.studies.remedies import REMEDIES, Run, measure
-from bpttcheck.studies.remedies_report import draw_remedies, print_remedies, to_json
+from bpttcheck.studies.remedies_report import PANELS, draw_remedies, print_remedies, to_json
 from bpttcheck.workers import workers
 
 _File = click.Path(dir_okay=False, path_type=Path)
@@ -28,12 +29,13 @@ _File = click.Path(dir_okay=False, path_type=Path)
 @click.option(
     "--steps", type=click.IntRange(1), default=200, show_default=True, metavar="N", help="Steps of gradient descent."
 )
-@click.option("--seed", type=click.IntRange(0), metavar="N", help="Draw the same problem and networks again.")
+@click.option("--seed", type=click.IntRange(0), metavar="N", help="Generate the same problem and networks again.")
 @click.option("--jobs", "-j", type=click.IntRange(1), default=os.cpu_count(), show_default="the cores",
-              metavar="N", help="Processes.")  # fmt: skip
+              metavar="N", help="Number of processes.")  # fmt: skip
 @click.option("--json", "json_file", type=_File, help="Write every run here.")
 @click.option("--png", type=_File, help="Draw the learning curves here; needs matplotlib.")
 @click.option("--svg", type=_File, help="Draw the learning curves here; needs matplotlib.")
+@options.panel(*PANELS)
 def remedies(
     names: tuple[str, ...],
     seeds: int,
@@ -43,6 +45,7 @@ def remedies(
     json_file: Path | None,
     png: Path | None,
     svg: Path | None,
+    panel: str | None,
 ) -> None:
     """Measure remedies for gradients that explode.
 
@@ -53,7 +56,8 @@ def remedies(
     try:
         for name in names:
             if name not in known:
-                raise click.UsageError(f"there is no remedy {name!r}; there are {', '.join(known)}")
+                near = did_you_mean(name, known)
+                raise click.UsageError(f"there is no remedy {name!r}; there are {', '.join(known)}{near}")
         if pictures:
             new_figure(1, 1)
         check(json=json_file, png=png, svg=svg)
@@ -83,5 +87,5 @@ def remedies(
     if json_file is not None:
         write(json_file, to_json(runs, {"seed": seed, "seeds": seeds, "steps": steps}) + "\n")
     if pictures:
-        draw_remedies(pictures, runs)
+        draw_remedies(pictures, runs, panel)
     sys.exit(INTERRUPTED if interrupted else 0)

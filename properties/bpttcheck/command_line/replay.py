@@ -15,10 +15,10 @@ from bpttcheck.running.child import Child, in_words
 @click.argument("path", type=click.Path(exists=True, path_type=Path))
 @options.timeout
 def replay(path: Path, timeout: float) -> None:
-    """Put a failure on file to its subject again.
+    """Run a recorded failure again.
 
-    PATH is a folder that verify wrote, or the replay.py in it. The answer is FIXED, FAILED (exit status 1) or ERROR
-    (exit status 2).
+    PATH is a folder that verify wrote, or the replay.py in it. bpttcheck prints FIXED, FAILED (exit status 1) or
+    ERROR (exit status 2).
     """
     file = path / "replay.py" if path.is_dir() else path
     try:

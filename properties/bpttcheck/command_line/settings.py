@@ -1,4 +1,4 @@
-"""What a project repeats: the table ``[tool.bpttcheck]`` of its pyproject.toml, as defaults of a command.
+"""The options that a project repeats: the table ``[tool.bpttcheck]`` of its pyproject.toml, as defaults of a command.
 
 A key is a long option without its dashes, or the name of the arguments. The nearest file upwards that has the table
 counts; files that it names are looked for from its folder.
@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import click
+
+from bpttcheck.misspelt import did_you_mean
 
 _TABLE = "[tool.bpttcheck]"
 
@@ -35,7 +37,8 @@ def _defaults(command: click.Command, table: dict[str, Any], folder: Path) -> di
     defaults = {}
     for key, value in table.items():
         if key not in parameters:
-            raise ValueError(f"there is no {key!r} in {_TABLE}, which takes {', '.join(sorted(parameters))}")
+            near = did_you_mean(key, parameters)
+            raise ValueError(f"there is no {key!r} in {_TABLE}, which takes {', '.join(sorted(parameters))}{near}")
         parameter = parameters[key]
         kind, name = _kind(parameter)
         if type(value) not in kind or (type(value) is list and not all(isinstance(item, str) for item in value)):

@@ -17,7 +17,7 @@ from bpttcheck.command_line.ending import stop
 from bpttcheck.command_line.terminal import new_console
 from bpttcheck.exit_status import INTERRUPTED
 from bpttcheck.studies.strategies.findings import findings
-from bpttcheck.studies.strategies.pictures import draw_cuts, draw_quality, draw_training
+from bpttcheck.studies.strategies.pictures import QUALITY, draw_cuts, draw_quality, draw_training, training_panels
 from bpttcheck.studies.strategies.report import print_answers, print_cuts, print_tables, write_json
 from bpttcheck.studies.strategies.study import Study
 from bpttcheck.studies.strategies.text import read_text
@@ -29,11 +29,11 @@ from bpttref import CELLS
 @click.command()
 @click.argument("file", required=False, type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--output", type=click.Path(file_okay=False, path_type=Path), default=Path("bpttcheck-strategies"),
-              show_default=True, metavar="FOLDER", help="For results; a study that is there is continued.")  # fmt: skip
+              show_default=True, metavar="FOLDER", help="Folder for results; an existing study continues.")  # fmt: skip
 @click.option("--cell", type=click.Choice([c.name for c in CELLS]), default="gru-after", show_default=True,
               metavar="NAME", help="The cell that learns, e.g. lstm.")  # fmt: skip
 @click.option("--window", "windows", type=click.IntRange(2), multiple=True, default=(4, 16, 32), show_default=True,
-              metavar="N", help="Steps of a segment, exact or mean; repeat it.")  # fmt: skip
+              metavar="N", help="Steps of a segment, exact or mean; may be repeated.")  # fmt: skip
 @click.option(
     "--length", type=click.IntRange(4), default=64, show_default=True, metavar="N", help="T, steps of a sequence."
 )
@@ -42,7 +42,12 @@ from bpttref import CELLS
 )
 @click.option("--units", type=click.IntRange(1), default=64, show_default=True, metavar="N", help="H, hidden units.")
 @click.option(
-    "--steps", type=click.IntRange(1), default=200, show_default=True, metavar="N", help="Minibatches of a training."
+    "--steps",
+    type=click.IntRange(1),
+    default=200,
+    show_default=True,
+    metavar="N",
+    help="Minibatches of each training run.",
 )
 @click.option(
     "--rate",
@@ -51,7 +56,7 @@ from bpttref import CELLS
     help="Learning rate; 1 for an RNN, 4 if gated.",
 )
 @click.option(
-    "--seeds", type=click.IntRange(2), default=3, show_default=True, metavar="N", help="Trainings of each kind."
+    "--seeds", type=click.IntRange(2), default=3, show_default=True, metavar="N", help="Training runs of each kind."
 )
 @click.option(
     "--little",
@@ -66,8 +71,9 @@ from bpttref import CELLS
 )
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, metavar="N", help="The first seed.")
 @click.option("--jobs", "-j", type=click.IntRange(1), default=os.cpu_count(), show_default="the cores",
-              metavar="N", help="Processes.")  # fmt: skip
+              metavar="N", help="Number of processes.")  # fmt: skip
 @options.scheduler
+@click.option("--panel", metavar="NAME", help="Also draw this panel on its own, large enough for a slide.")
 def strategies(
     file: Path | None,
     output: Path,
@@ -84,12 +90,13 @@ def strategies(
     seed: int,
     jobs: int,
     scheduler: str | None,
+    panel: str | None,
 ) -> None:
     """Compare full and truncated BPTT on the text in FILE.
 
-    What do full, regularly and randomly truncated BPTT cost, and what do they learn? Without a FILE, on Python's own
-    documentation topics. Results go to the folder of --output as they come: after an interruption the same command
-    goes on.
+    bpttcheck measures the cost and the learning of full, regularly and randomly truncated BPTT. Without a FILE it uses
+    Python's own documentation topics. Results go to the folder of --output one by one: after an interruption, run the
+    same command to continue.
     """
     console = new_console()
     rate = rate or (1.0 if cell.startswith("rnn") else 4.0)
@@ -101,6 +108,10 @@ def strategies(
             raise ValueError(f"--rate must be a number, not {rate}")
         if max(windows) >= length:
             raise ValueError(f"a window must be shorter than the sequences of {length} steps, not {max(windows)}")
+        in_training = [name for row in training_panels(study.windows) for name in dict.fromkeys(row)]
+        in_quality = [name for row in QUALITY for name in row]
+        if panel not in (None, *in_quality, *in_training):
+            raise ValueError(f"there is no panel {panel!r}; there are {', '.join(in_quality + in_training)}")
         text = read_text(file, length)
         if not length < little <= len(text.training):
             raise ValueError(
@@ -118,6 +129,9 @@ def strategies(
         write_json(output / "findings.json", found)
         _draw(console, lambda: draw_quality(output / "quality.png", found))
         _draw(console, lambda: draw_training(output / "training.png", found))
+        if panel is not None:
+            draw = draw_quality if panel in in_quality else draw_training
+            _draw(console, lambda: draw(output / f"{panel}.png", found, panel))
     except KeyboardInterrupt:
         console.print(f"interrupted: what is done is in {output}; the same command goes on", highlight=False)
         sys.exit(INTERRUPTED)

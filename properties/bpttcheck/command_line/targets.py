@@ -18,7 +18,7 @@ _WIDTH = 80
 
 @click.command()
 def targets() -> None:
-    """List what can be verified by name, and what each can do."""
+    """List the targets that have names, with the features of each."""
     click.echo("built in:")
     for name, (_, _, library) in BUILT_IN.items():
         click.echo(f"\n{name}: {_origin(library)}")
@@ -37,7 +37,7 @@ def targets() -> None:
 
 
 def _origin(library: str | None) -> str:
-    """Which version of its library a built-in target would judge, and the extra that installs it."""
+    """Which version of its library a built-in target would test, and the extra that installs it."""
     if library is None:
         return f"bpttcheck {own_version()}"
     extra = f"bpttcheck[{library}]"

@@ -30,7 +30,7 @@ from bpttcheck.reporting.text import print_failure, print_tried, print_verdict
 from bpttcheck.running.child import Died
 from bpttcheck.running.known_failures import read_known_failures
 from bpttcheck.running.question import Question
-from bpttcheck.running.results import BAD, summary
+from bpttcheck.running.results import BAD, so_far, summary
 from bpttcheck.running.run import Record, Run, unmet
 from bpttcheck.running.time_limit import TimeLimit
 from bpttcheck.targets import TargetError, installed
@@ -42,43 +42,50 @@ from bpttcheck.workers import Workers, workers
 @options.law
 @options.cell
 @options.dtype
-@click.option("--where-declared", is_flag=True, help="Leave out a cell or dtype that no target has, with no complaint.")
+@click.option("--where-declared", is_flag=True, help="Ignore a cell or dtype that no target has.")
 @options.examples
 @click.option("--budget", type=options.Seconds(), default=math.inf, metavar="SECONDS",
-              help="Go on with larger cases for so long, as 90, 10m or 2h; with --examples, stop by then.")  # fmt: skip
+              help="Continue with larger cases for this time: 90, 10m or 2h; with --examples, stop then.")  # fmt: skip
 @options.timeout
 @click.option(
-    "--in-process", is_flag=True, help="Load and call the targets in this process, for a debugger; nothing guards it."
+    "--in-process", is_flag=True, help="Run the targets in this process, for a debugger; a crash ends the command."
 )
-@click.option("--sizes", callback=lambda _, __, text: _sizes(text), metavar="T=N,..",
-              help="Cases of these sizes alone, e.g. T=63,64,65,H=128; any of T, B, D, H.")  # fmt: skip
+@click.option("--sizes", callback=lambda _, __, text: _sizes(text), metavar="T=N[,N]",
+              help="Only cases of these sizes, e.g. T=63,64,65,H=128; any of T, B, D, H.")  # fmt: skip
 @click.option(
     "--case",
     "case_file",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="This case alone: an .npz file with x and weights, and perhaps initial states, lengths, cotangents.",
+    help="Only this case: an .npz file with x and weights, and perhaps initial states, lengths, cotangents.",
 )
 @click.option("--against", metavar="TARGET", default="", shell_complete=completion.targets,
-              help="The target whose numbers are right, in place of the reference.")  # fmt: skip
+              help="The target whose numbers are correct, in place of the reference.")  # fmt: skip
 @options.seed
 @click.option("--derandomize", is_flag=True, help="The same cases on every run: --seed 0, for CI.")
-@click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write every result here.")
+@click.option(
+    "--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write every result to this file."
+)
 @click.option(
     "--failures",
     type=click.Path(file_okay=False, path_type=Path),
     default=Path("bpttcheck-failures"),
     show_default=True,
-    help="Write each failure here, in a folder of its own.",
+    help="Write each failure to its own folder in this one.",
 )
 @click.option(
-    "--junit", "junit_file", type=click.Path(dir_okay=False, path_type=Path), help="Write the same as JUnit XML."
+    "--junit", "junit_file", type=click.Path(dir_okay=False, path_type=Path), help="Write the verdict as JUnit XML."
 )
 @options.html
+@click.option("--badge", "badge_file", type=click.Path(dir_okay=False, path_type=Path),
+              help="Write JSON for a badge of shields.io here.")  # fmt: skip
 @options.known_failures
-@click.option("--jobs", "-j", type=click.IntRange(1), default=1, show_default=True, metavar="N", help="Processes.")
+@click.option(
+    "--jobs", "-j", type=click.IntRange(1), default=1, show_default=True, metavar="N", help="Number of processes."
+)
 @options.scheduler
-@click.option("--quiet", "-q", is_flag=True, help="Print failures and the closing sentence alone.")
-@click.option("--traceback", is_flag=True, help="Show the traceback where a target or the command is at fault.")
+@click.option("--verbose", "-v", is_flag=True, help="List each law that was skipped, with the reason.")
+@click.option("--quiet", "-q", is_flag=True, help="Print only failures and the closing sentence.")
+@click.option("--traceback", is_flag=True, help="Show the traceback if a target or the command has an error.")
 def verify(
     targets: tuple[str, ...],
     law_ids: tuple[str, ...],
@@ -98,26 +105,28 @@ def verify(
     failures: Path,
     junit_file: Path | None,
     html_file: Path | None,
+    badge_file: Path | None,
     known_file: Path | None,
     jobs: int,
     scheduler: str | None,
+    verbose: bool,
     quiet: bool,
     traceback: bool,
 ) -> None:
-    """Judge TARGETS by the laws of right backpropagation.
+    """Test TARGETS by the laws of correct backpropagation.
 
     A target is a name of `bpttcheck targets`, package.module:object, path/to/file.py:object or "exec:command". Without
-    one, the built-in reference and every supported library that is installed are judged. The table [tool.bpttcheck] of
-    a pyproject.toml sets what the command line does not.
+    one, bpttcheck tests the built-in reference and every supported library that is installed. The table
+    [tool.bpttcheck] of a pyproject.toml sets the options that the command line leaves out.
 
-    Exit status: 0 all laws that ran passed; 1 a law failed; 2 a target or the command is at fault; 3 the reference is
+    Exit status: 0 all laws that ran passed; 1 a law failed; 2 a target or the command has an error; 3 the reference is
     in doubt; 130 interrupted.
     """
-    reports, run = Reports(json_file, junit_file, html_file), None
+    reports, run = Reports(json_file, junit_file, html_file, badge_file), None
     try:
         reports.prepare()
         if in_process and (jobs > 1 or scheduler):
-            raise ValueError("--in-process judges in one process: leave out --jobs and --scheduler")
+            raise ValueError("--in-process runs in one process: leave out --jobs and --scheduler")
         asked = Question(
             laws=tuple(law.id for law in chosen_laws(law_ids)),
             cells=cells,
@@ -152,7 +161,7 @@ def verify(
     limit = TimeLimit(budget)
     still_failing = _judge(console, aside, run, failures, jobs, cluster, traceback)
     unwritten = "" if elsewhere else reports.write(run)  # before anything is printed that may go wrong
-    print_verdict(console, [result for result in run.results if result.status in BAD or not quiet])
+    print_verdict(console, [result for result in run.results if result.status in BAD or not quiet], verbose)
     if asked.examples is None:
         print_tried(aside, run.results)
     explained = [] if run.interrupted else _explained(console, run, failures, limit)
@@ -188,7 +197,7 @@ def _print_found_again(console: Console, aside: Console, run: Run, failures: Pat
 def _judge(
     console: Console, aside: Console, run: Run, failures: Path, jobs: int, cluster: Workers | None, traceback: bool
 ) -> bool:
-    """Judge all shares while the terminal shows where it is; whether a failure on file fails still."""
+    """Run all shares while the terminal shows what passed so far; whether a failure on file still fails."""
     asked, own = run.asked, next(iter(run.introduced.values())).own
     said = f"seed {asked.seed}, {asked.cases}{own}"
     still_failing = False
@@ -200,7 +209,7 @@ def _judge(
             task = bar.add_task("starting", total=None)
 
             def show(turns: Sequence[object]) -> None:
-                bar.update(task, description=escape("; ".join(map(str, turns))))
+                bar.update(task, description=escape("; ".join([f"so far {so_far(run.results)}", *map(str, turns)])))
 
             for _ in run.judge(jobs, show, workers=cluster, raising=traceback):
                 pass
@@ -234,7 +243,9 @@ def _close(console: Console, run: Run, unwritten: str, failing: bool) -> NoRetur
     """The closing sentences, and the exit status."""
     console.print(f"\n{summary(run.results)}", markup=False, highlight=False)
     if any(not said.gradients for said in run.introduced.values()):
-        console.print("[bold yellow]A forward-only subject was judged: nothing is said about its gradients.[/]")
+        console.print(
+            "[bold yellow]A forward-only implementation was tested: the verdict says nothing about gradients.[/]"
+        )
     if failing:
         console.print("Failures on file, or known failures that match nothing, make this run fail: see above.")
     for sentence in [*run.errors, *filter(None, [unwritten])]:
@@ -250,7 +261,7 @@ def _examples(examples: int, budget: float) -> int | None:
 
 
 def _seed(seed: int | None, derandomize: bool) -> int:
-    """What the command line says comes before settings. Raises ValueError if it says both."""
+    """The command line comes before settings. Raises ValueError if it has both options."""
     written = click.get_current_context().get_parameter_source
     if {written("seed"), written("derandomize")} == {ParameterSource.COMMANDLINE}:
         raise ValueError("--derandomize is --seed 0: leave out one of them")
@@ -260,7 +271,7 @@ def _seed(seed: int | None, derandomize: bool) -> int:
 
 
 def _sizes(text: str | None) -> dict[str, tuple[int, ...]]:
-    """What ``T=63,64,65,B=4`` says. Raises click.UsageError."""
+    """The sizes in ``T=63,64,65,B=4``. Raises click.UsageError."""
     said = re.findall(r"(?:^|,)([TBDH])=([1-9][0-9]*(?:,[1-9][0-9]*)*)(?=,[TBDH]=|$)", text or "")
     if text is not None and (",".join(map("=".join, said)) != text or len(dict(said)) < len(said) or not said):
         raise click.UsageError(

@@ -18,7 +18,7 @@ from bpttcheck.measuring.calls import AdapterError, Refused, capabilities_of
 from bpttcheck.measuring.comparisons import Violation
 from bpttcheck.printable import printable
 from bpttcheck.reporting.files import check
-from bpttcheck.reporting.xray import draw_xray, print_xray
+from bpttcheck.reporting.xray import PANELS, draw_xray, print_xray
 from bpttcheck.running.child import Child
 from bpttcheck.studies.pictures import new_figure
 from bpttcheck.targets import TargetError, cell_named
@@ -28,17 +28,17 @@ from bpttref import Blocks, Full, Last, Links, Random, Regular, Strategy, Window
 @click.command()
 @click.argument("target", shell_complete=completion.targets)
 @click.option("--cell", "cell_name", metavar="NAME", shell_complete=completion.cells,
-              help="The cell; the target's first if it is not given.")  # fmt: skip
+              help="The cell; the target's first cell if left out.")  # fmt: skip
 @click.option("--strategy", type=click.Choice(["full", "regular", "window", "blocks", "last", "random", "links"]),
               default="regular", show_default=True, metavar="NAME",
-              help="Ask for full, regular, window, blocks, last, random or links.")  # fmt: skip
+              help="Request full, regular, window, blocks, last, random or links.")  # fmt: skip
 @click.option(
     "--tau",
     type=click.IntRange(1),
     default=4,
     show_default=True,
     metavar="N",
-    help="Steps: tau, k2 of blocks, k of last.",
+    help="Steps: tau; k2 of blocks; k of last.",
 )
 @click.option("--k1", type=click.IntRange(1), default=2, show_default=True, metavar="N", help="Steps: k1 of blocks.")
 @click.option("--pi", type=float, default=0.5, show_default=True, metavar="P",
@@ -55,6 +55,7 @@ from bpttref import Blocks, Full, Last, Links, Random, Regular, Strategy, Window
 @click.option(
     "--svg", type=click.Path(dir_okay=False, path_type=Path), help="Draw the matrices here; needs matplotlib."
 )
+@options.panel(*PANELS)
 @options.timeout
 def xray(
     target: str,
@@ -68,14 +69,15 @@ def xray(
     length: int,
     png: Path | None,
     svg: Path | None,
+    panel: str | None,
     timeout: float,
 ) -> None:
     """Show what the truncation of TARGET really keeps.
 
-    That is the matrix M[t, s], from the loss at t to the use at s, seen through the gradients of inputs and through
-    those of parameters, beside the matrix that was asked for. A target that draws its own random links passes if each
-    is cut or multiplied by 1/pi, in all gradients alike. Exit status: 0 both are what was asked for; 1 one is not, or
-    full BPTT is wrong already; 2 the target or the command is at fault.
+    bpttcheck prints the matrix M[t, s], from the loss at t to the use at s, as the gradients of inputs and the
+    gradients of parameters show it, next to the requested matrix. A target that draws its own random links passes if
+    each is cut or multiplied by 1/pi, in all gradients alike. Exit status: 0 both equal the requested matrix; 1 one
+    does not, or full BPTT is incorrect already; 2 the target or the command has an error.
     """
     makers: dict[str, Callable[[], Strategy]] = {
         "full": Full,
@@ -95,7 +97,7 @@ def xray(
         name, seen = Child(target, timeout).ask(_seen, cell_name, asked, length)
         print_xray(console, name, asked, seen)
         for file in filter(None, (png, svg)):
-            draw_xray(file, name, asked, seen)
+            draw_xray(file, name, asked, seen, panel)
             console.print(f"drawn: {file}", highlight=False)
     except (TargetError, AdapterError, Refused, Violation, ValueError, OSError, ImportError, click.UsageError) as error:
         stop(error)

@@ -1,1 +1,1 @@
-"""What is wrong with an implementation that fails: a diagnosis, an X-ray, a file that shows it again."""
+"""The mistake in an implementation that fails: a diagnosis, an X-ray, a file that shows it again."""

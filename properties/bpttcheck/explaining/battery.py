@@ -47,7 +47,7 @@ def battery(subject: Implementation, cell: Cell | CustomCell, dtype: str) -> Ite
 
 
 def _sizes(capabilities: Capabilities, level: _Level) -> dict[str, int]:
-    """Small sizes, the nearest that are declared; 1 beside a large one."""
+    """Small sizes, the nearest that are declared; 1 next to a large one."""
     wanted = dict.fromkeys(_SMALL, 1) if max(map(int, level.draw.values()), default=0) > LONG else _SMALL
     declared = {name: capabilities.sizes.get(name, (size,)) for name, size in wanted.items()}
     return {name: min(declared[name], key=lambda n, size=size: abs(n - size)) for name, size in wanted.items()}  # type: ignore[misc]

@@ -1,8 +1,8 @@
-"""What is wrong: the name of a planted fault that gives the subject's numbers, or else where the error sits.
+"""The mistake: the name of a planted fault that gives the implementation's numbers, or else where the error sits.
 
-A battery of fresh problems, full and truncated, is put to the subject, to the reference and to the planted faults, and
-to the cell with its gates in each other order. A fault is named only if it repeats the subject's numbers, right and
-wrong ones, within tolerance on every problem.
+A battery of fresh problems, full and truncated, is put to the implementation, to the reference and to the planted
+faults, and to the cell with its gates in each other order. A fault is named only if it repeats the implementation's
+numbers, right and wrong ones, within tolerance on every problem.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,7 +32,7 @@ class Diagnosis:
     wrong, right: the arrays, by gate, in which it differs from the reference there, and in which it does not; of all
     problems where nothing is wrong.
     simplest: the simplest kind of fresh problem that is wrong. factors: what some of the wrong ones are multiplied by.
-    flags: what is wrong beside the numbers. clipped: by what gradients are clipped. lags: how far back the gradient of
+    flags: what is wrong next to the numbers. clipped: by what gradients are clipped. lags: how far back the gradient of
     x is right. moody: whether a problem, put again, had other numbers. cut: whether the time was up. own: whether what
     is right are the derivatives of the own forward pass.
     """
@@ -65,33 +65,33 @@ class Diagnosis:
         if self.moody and not self.names:
             return (
                 "the same problem has other numbers when it is put again: something is left behind by one call for the "
-                "next, and which arrays are wrong changes with it"
+                "next, and which arrays are incorrect changes with it"
             )
         if not self.wrong and not self.flags:
             right = "the gradients of fresh problems are the derivatives of the forward pass"
             if not self.right:
                 right = "nobody knows the numbers of a single call"
             elif not self.own:
-                right = "outputs and gradients of fresh problems are right"
+                right = "outputs and gradients of fresh problems are correct"
             return (
-                f"{right}: look at what the law does beside calling once, and at what the failing case has that they "
+                f"{right}: look at what the law does after the first call, and at what the failing case has that they "
                 "have not."
             )
         if self.names:
             statements = {fault.id: fault.statement.rstrip(".") for fault in FAULTS}
             named = [f"{name} ({statements[name]})" if name in statements else name for name in self.names]
             if self.more == 2:
-                both = f"those of two planted faults, {' and '.join(named)}"
-                return f"array by array the numbers are {both}: mend one, and run again; {self._where()}."
-            said = f"the numbers are those of the planted fault {' or '.join(named)}"
+                both = f"two planted faults together, {' and '.join(named)}"
+                return f"array by array the numbers come from {both}: mend one, and run again; {self._where()}."
+            said = f"the same numbers come from the planted fault {' or '.join(named)}"
             if self.more:
-                said = f"at the smallest case {said}, but more is wrong elsewhere: mend that, and run again"
+                said = f"at the smallest case {said}, but more is incorrect elsewhere: mend that, and run again"
             return f"{said}; {self._where()}."
         if self.clipped:
             return f"gradients are {self.clipped}; {self._where()}."
         lags = f" {self.lags}" if self.lags else ""
         right = ", ".join(in_short(self.right)) or "nothing"
-        return f"no planted fault gives these numbers; {self._where()}; right: {right}.{lags}"
+        return f"no planted fault gives these numbers; {self._where()}; correct: {right}.{lags}"
 
     def _where(self) -> str:
         by_factor: dict[str, list[str]] = {}
@@ -103,7 +103,7 @@ class Diagnosis:
         where = f"with {self.level}"
         if self.level == FAILED:
             where = f"at {FAILED}" + f", and at fresh problems from {self.simplest!r} on" * (self.simplest != FAILED)
-        return f"{where}, wrong: {'; '.join(parts)}"
+        return f"{where}, incorrect: {'; '.join(parts)}"
 
 
 def in_short(blocks: Sequence[str]) -> list[str]:
@@ -125,7 +125,7 @@ def _gates(own: Sequence[str]) -> int:
 
 def whose_numbers(subject: Implementation, cell: Cell | CustomCell, against: Implementation | None) -> Implementation:
     """Whose numbers are right: those of ``against`` or of the reference, and of an unknown cell the derivatives of the
-    forward pass of ``against``, if it has no other, or of the subject's own."""
+    forward pass of ``against``, if it has no other, or of the implementation's own."""
     if not isinstance(cell, CustomCell):
         return against or Reference()
     if against is not None and capabilities_of(against).gradients:
@@ -142,7 +142,7 @@ def diagnose(
     limit: TimeLimit | None = None,
     against: Implementation | None = None,
 ) -> Diagnosis | None:
-    """Diagnose a subject that broke a law; None if it always raises.
+    """Diagnose an implementation that broke a law; None if it always raises.
 
     against: whose numbers are right, see `whose_numbers`. failing: problems on which laws failed, which are looked at
     before the fresh ones. limit: a minute unless given; then problems and faults that are left are not tried. Raises

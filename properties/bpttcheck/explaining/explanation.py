@@ -1,4 +1,4 @@
-"""What is said of a cell that fails or raises: laws, the smallest case, a diagnosis, an X-ray, files that show it."""
+"""The message about a cell that fails or raises: laws, the smallest case, a diagnosis, an X-ray, files that show it."""
 
 import shlex
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -61,7 +61,7 @@ class Explanation:
         return self.broken[0]
 
     def cause(self) -> dict[str, str]:
-        """What was found out about the fault, by heading."""
+        """The facts that were found about the fault, by heading."""
         found = {"diagnosis": self.diagnosis} if self.diagnosis else {}
         if self.xray is not None:
             found[f"X-ray of {self.asked}"] = self.xray.triangles(self.asked)
@@ -88,6 +88,7 @@ class Explanation:
         yield from self.cause().items()
         if self.needs:
             yield "needs", self.needs
+        yield "about the law", f"bpttcheck laws {first.law}"
         if self.files:
             yield "reproduce", f"python {shlex.quote(str(self.files[0]))}"
         if len(self.files) > 1:
@@ -143,7 +144,7 @@ def explain_cell(
     undiagnosed: str | None = None,
 ) -> Explanation:
     """What is wrong with one cell. passed: laws that hold. undiagnosed: what is said in the place of a diagnosis, for
-    which the subject is then not called.
+    which the implementation is then not called.
 
     Each failure is written to a folder in ``failures``.
     """
@@ -230,7 +231,7 @@ def _needs(file: Path, written: Callable[[str], Sequence[Path]]) -> str:
         if on_its_own(file).startswith("FAILED"):
             return f"a call for {before} before it, which is in the file"
     written("")
-    return "the calls of a whole run before it: the file alone says FIXED; run verify again with the same seed"
+    return "the calls of a whole run before it: on its own the file says FIXED; run verify again with the same seed"
 
 
 def _diagnosis(
@@ -242,7 +243,7 @@ def _diagnosis(
     limit: TimeLimit,
     asked: Question,
 ) -> str:
-    """The sentence, or nothing where the subject does not even run, and a fresh one does not either.
+    """The sentence, or nothing where the implementation does not even run, and a fresh one does not either.
 
     It is of one that was not called before, if that can be loaded: what is kept from call to call has not begun.
     """
@@ -276,7 +277,7 @@ def _diagnosis(
 
 
 def _has_changed(target: str, subject: Implementation, problem: tuple[Case, Cotangents]) -> bool:
-    """Whether a subject that has been called has other numbers than one that is loaded anew, or raises."""
+    """Whether an implementation that has been called has other numbers than one that is loaded anew, or raises."""
     if not isinstance(subject, TwoPhase):
         return False
     try:

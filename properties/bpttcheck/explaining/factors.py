@@ -1,4 +1,4 @@
-"""What wrong gradients are of the right ones: a multiple, or clipped."""
+"""How incorrect gradients differ from the correct ones: by a factor, or clipped."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 
@@ -10,7 +10,7 @@ from bpttref.arrays import Array
 
 FACTORS: Mapping[str, Callable[[int, int], float]] = {  # of the number of steps and of rows
     "zero": lambda T, B: 0,
-    "of the wrong sign": lambda T, B: -1,
+    "of the opposite sign": lambda T, B: -1,
     "twice as large": lambda T, B: 2,
     "half as large": lambda T, B: 1 / 2,
     "T times as large": lambda T, B: T,

@@ -24,7 +24,7 @@ from bpttref import Cell
 
 _LONGEST = 120  # letters of a folder's name
 
-_FILE = '''"""{law} is broken by {subject} on {cell} {dtype}.
+_FILE = '''"""{subject} breaks {law} on {cell} {dtype}.
 
 {statement}    {equation}
 {reason}
@@ -104,13 +104,13 @@ _LOSS_AND_GRADIENTS = "    outputs, gradients = calls.score(case)"
 
 EARLIER: Mapping[str, Callable[[Case, Cotangents], tuple[Case, Cotangents]]] = {  # calls that may come before
     "another problem of the same shapes": lambda case, cotangents: (other_problem(case), cotangents),
-    "the first step alone": lambda case, cotangents: first_steps(case, cotangents, 1),
+    "only the first step": lambda case, cotangents: first_steps(case, cotangents, 1),
     "the same problem": lambda case, cotangents: (case, cotangents),
 }
 
 
 def call_before(what: str, subject: Implementation, case: Case, cotangents: Cotangents) -> None:
-    """Call a subject, through each door that it has, for one of the problems of `EARLIER`."""
+    """Call an implementation, through each interface that it has, for one of the problems of `EARLIER`."""
     calls, (other, given) = Calls(subject), EARLIER[what](case, cotangents)
     if isinstance(subject, TwoPhase):
         _, pullback = calls.run(other)
@@ -123,7 +123,7 @@ def call_before(what: str, subject: Implementation, case: Case, cotangents: Cota
 def again(
     law_id: str, subject: Implementation, case: Case, cotangents: Cotangents, against: Implementation | None = None
 ) -> Finding:
-    """Put one law to one case again. Raises AdapterError if the subject does."""
+    """Put one law to one case again. Raises AdapterError if the implementation does."""
     return evaluate(_law(law_id), Trial(subject, capabilities_of(subject), case, cotangents, against))
 
 
@@ -142,7 +142,7 @@ def write_failure(
 ) -> Path:
     """Write one failure into a folder of its own inside ``folder``; returns the file that shows it.
 
-    name: the subject's, as in the results.
+    name: the implementation's, as in the results.
     worst: the comparison that failed; the file holds its numbers, and compares with the right ones if the law looks at
     those of one call, or if they are ``direct``. against: the target that is right, if it is not the reference. before:
     the call of `EARLIER` that must come first, if there is one.

@@ -1,4 +1,4 @@
-"""Which planted faults give the subject's numbers, all of them or some."""
+"""Which planted faults give the implementation's numbers, all of them or some."""
 
 from collections.abc import Sequence
 from itertools import combinations
@@ -24,8 +24,8 @@ _MOST_NAMES = 3  # that are said of one mistake among several
 
 
 def gives(fault: Fault, right: Implementation, found: Sequence[Seen]) -> bool:
-    """Whether a fault gives the subject's numbers on each of these problems, put to it in the same order, and is wrong
-    where the subject is."""
+    """Whether a fault gives the implementation's numbers on each of these problems, put to it in the same order, and
+    is wrong where the implementation is."""
     planted = _planted(fault, right, found)
     for seen in found:
         numbers, results = _numbers(planted, seen), seen.results
@@ -51,7 +51,7 @@ def _planted(fault: Fault, right: Implementation, found: Sequence[Seen]) -> Faul
 
 
 def _numbers(planted: Faulty, seen: Seen) -> Named | None:
-    """What a fault gives on a problem; None where it does not run, or has other arrays than the subject."""
+    """The results of a fault on a problem; None where it does not run, or has other arrays than the implementation."""
     trial = seen.trial
     try:
         numbers = results_of(Trial(planted, plain(trial.capabilities), trial.case, trial.cotangents))
@@ -64,7 +64,7 @@ def _numbers(planted: Faulty, seen: Seen) -> Named | None:
 
 
 def _beside(numbers: Named, seen: Seen) -> tuple[Named, Measured]:
-    """The subject's numbers, and those of a fault with their scales of error, which grow with them."""
+    """The implementation's numbers, and those of a fault with their scales of error, which grow with them."""
     eps, true = FORMATS[seen.trial.case.dtype].eps, seen.true
     same = [n for n, s in true.spread.items() if alike(n, s, numbers)]
     scale = {n: 4 * _growth(numbers[n], true.values[n]) * true.spread[n] + eps * np.abs(numbers[n]) for n in same}
@@ -75,8 +75,9 @@ def _beside(numbers: Named, seen: Seen) -> tuple[Named, Measured]:
 def explain_some(
     candidates: Sequence[Fault], right: Implementation, found: Sequence[Seen], level: str
 ) -> tuple[list[str], int]:
-    """The faults of which each explains, array by array, all that is wrong at the problems of a level, or two that do
-    so together; and how many it takes. They are wrong at no problem where the subject is right, and explain most."""
+    """The faults of which each explains, array by array, all that is wrong at the problems of a level, or two that
+    do so together; and how many it takes. They are wrong at no problem where the implementation is right, and
+    explain most."""
     first = [seen for seen in found if seen.level == level and seen.bad]
     others = [seen for seen in found if not (seen.level == level and seen.bad)]
     explained: dict[str, list[set[str]]] = {}
@@ -104,7 +105,8 @@ def explain_some(
 
 
 def _overlap(fault: Fault, right: Implementation, seen: Seen) -> set[str] | None:
-    """The wrong blocks in which a fault gives the subject's numbers; None if it is wrong where the subject is right."""
+    """The wrong blocks in which a fault gives the implementation's numbers; None if it is wrong where the
+    implementation is right."""
     numbers = _numbers(_planted(fault, right, [seen]), seen)
     if numbers is None or any(not np.array_equal(numbers[n], seen.results[n]) for n in FLAGS & numbers.keys()):
         return None

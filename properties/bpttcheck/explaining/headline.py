@@ -30,8 +30,8 @@ def in_order(broken: Sequence[Result]) -> list[Result]:
 def also_broken(broken: Sequence[Result]) -> dict[str, list[str]]:
     """The other laws that fail, with their dtypes, but for the first, and those that fail by rounding alone.
 
-    Those compare numbers of the subject with each other, which are larger where they are wrong than the right ones,
-    from which their tolerance comes.
+    Those compare numbers of the implementation with each other, which are larger where they are wrong than the right
+    ones, from which their tolerance comes.
     """
     others: dict[str, list[str]] = {}
     for result in broken[1:]:
@@ -51,9 +51,9 @@ def together(broken: Sequence[Result], passed: Collection[str]) -> str:
     if ids & _LINEAR:
         return "the pullback is not linear in the cotangents: look for clipping, or for a guard against large numbers"
     if families == {"randomized"}:
-        return "truncation by a rule is right: look at how links are drawn and weighted"
+        return "truncation by a rule is correct: look at how links are drawn and weighted"
     if families <= {"truncation", "xray", "randomized"}:
-        return "full BPTT is right: look at where the truncation cuts, and at what crosses a cut"
+        return "full BPTT is correct: look at where the truncation cuts, and at what crosses a cut"
     if families == {"batch"}:
         return "rows are not kept apart"
     if families == {"padding"}:
@@ -62,10 +62,10 @@ def together(broken: Sequence[Result], passed: Collection[str]) -> str:
         return "look at the reverse direction"
     if "forward-reference" in ids and "own-forward-derivative" in passed:
         return (
-            "the forward pass is that of another cell, and the gradients are its derivatives: compare the conventions"
+            "the forward pass belongs to another cell, and the gradients are its derivatives: compare the conventions"
         )
     if "pullback-reference" in ids and "forward-reference" in passed:
-        return "the forward pass is right, and the gradients are not its derivatives"
+        return "the forward pass is correct, and the gradients are not its derivatives"
     return ""
 
 

@@ -26,7 +26,7 @@ class InSteps:
         self._calls = Calls(right, self._capabilities)
 
     def capabilities(self) -> Capabilities:
-        """Those of the implementation, with the plain pullback."""
+        """The capabilities of the implementation, with the plain pullback."""
         return plain(self._capabilities)
 
     def vjp(self, case: Case) -> tuple[Outputs, Any]:

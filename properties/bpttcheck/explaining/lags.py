@@ -18,7 +18,7 @@ from bpttref import Cell
 
 
 def lags_of(subject: Implementation, right: Implementation, cell: Cell | CustomCell, dtype: str) -> str:
-    """At which lags dx is wrong, for the loss at the last of many steps alone."""
+    """The lags at which dx is incorrect, for only the loss at the last of many steps."""
     capabilities = capabilities_of(subject)
     sizes: dict[str, Any] = {"T": LONG} | {
         n: min(capabilities.sizes.get(n, (size,))) for n, size in (("B", 2), ("D", 3), ("H", 4))
@@ -41,8 +41,8 @@ def lags_of(subject: Implementation, right: Implementation, cell: Cell | CustomC
     steps = [max((c for c in found if c.block.endswith(at)), key=lambda c: c.margin, default=None) for at in places]
     wrong = [lag for lag, step in enumerate(steps) if step and step.margin > 1]
     if not wrong:
-        return f"From the last loss dx is right at every lag up to {LONG - 1}."
+        return f"From the last loss dx is correct at every lag up to {LONG - 1}."
     zero = not any(np.any(step.got) for step in (steps[lag] for lag in wrong) if step and step.got is not None)
     seen = [lag for lag, step in enumerate(steps) if lag >= wrong[0] and step and (step.alive or step.margin > 1)]
     ends = "on" if wrong == seen else f"to {wrong[-1]}, not at each"
-    return f"From the last loss dx is {'zero' if zero else 'wrong'} from lag {wrong[0]} {ends}."
+    return f"From the last loss dx is {'zero' if zero else 'incorrect'} from lag {wrong[0]} {ends}."

@@ -1,4 +1,4 @@
-"""A problem put to the subject: what came back, what is right, which blocks are wrong."""
+"""A problem that the implementation ran: its results, the correct numbers, and the incorrect blocks."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -41,7 +41,7 @@ class Seen:
     alive: set[str]
 
     def gradients(self) -> tuple[Named, Named, set[str]]:
-        """The gradients that came back, the right ones, and the names of those in which something is wrong."""
+        """The gradients that came back, the correct ones, and the names of the incorrect ones."""
         names = [n for n in self.trial.expected() if n in self.results and n in self.true.values]
         wrong = {block.split("[")[0] for block in self.bad} & set(names)
         return {n: self.results[n] for n in names}, {n: self.true.values[n] for n in names}, wrong
@@ -55,8 +55,8 @@ def looked_at(
     failing: Sequence[tuple[Case, Cotangents]],
     limit: TimeLimit,
 ) -> Iterator[Seen]:
-    """The problems that failed and then those of the battery, put to the subject, but for those on which it raises, or
-    of which nobody knows what is right."""
+    """The problems that failed and then those of the battery, put to the implementation, but for those on which it
+    raises, or of which nobody knows what is right."""
     capabilities = capabilities_of(subject)
     known = [(FAILED, Trial(subject, capabilities, *problem)) for problem in failing]
     for level, trial in limit.within((*known, *battery(subject, cell, dtype))):
@@ -71,7 +71,7 @@ def looked_at(
 def number_by_number(
     subject: Implementation, right: Implementation, worst: Comparison | None, case: Case, cotangents: Cotangents
 ) -> Comparison | None:
-    """The array of an unknown cell in which a law found something wrong, beside the derivatives of a forward pass, if
+    """The array of an unknown cell in which a law found something wrong, next to the derivatives of a forward pass, if
     these are what is right; None where they cannot be had, or tell nothing."""
     if worst is None or worst.case is not None or not isinstance(right, OwnDerivatives):
         return None
@@ -102,7 +102,8 @@ def factors_of(seen: Seen) -> dict[str, set[str]]:
 
 
 def results_of(trial: Trial) -> Named:
-    """What the subject returns; a second pullback's gradients, after a call for another problem; what it overwrote."""
+    """What the implementation returns; a second pullback's gradients, after a call for another problem; what it
+    overwrote."""
     case = with_arrays(trial.case, lambda _, array: array.copy(order="K"))
     handed = trial.handed
     cotangents = Cotangents(*(trees.each(lambda array: array.copy(order="K"), part) for part in handed.cotangents))
@@ -159,18 +160,18 @@ def _given(case: Case, cotangents: Cotangents) -> list[Array]:
 
 
 def beside(trial: Trial, right: Implementation) -> Trial:
-    """The trial, judged against what is right."""
+    """The trial, compared with the correct numbers."""
     if not isinstance(right, OwnDerivatives | Reference):
         trial.against = right
     return trial
 
 
 def truth(trial: Trial, right: Implementation, case: Case, cotangents: Cotangents) -> Measured:
-    """What is right for a case, and the scales of error. Raises Refused where that cannot be found out."""
+    """The correct numbers of a case, and the scales of error. Raises Refused if they cannot be found."""
     if not isinstance(right, OwnDerivatives):
         return trial.measure(case, cotangents)[0] if isinstance(trial.subject, TwoPhase) else trial.scored_measured
     if case.truncation != Full():
-        raise Refused("the derivatives of the forward pass are those of full BPTT")
+        raise Refused("the derivatives of the forward pass belong to full BPTT")
     if isinstance(trial.subject, TwoPhase):
         own = measure_black_box(trial.results, case, cotangents).spread
     else:

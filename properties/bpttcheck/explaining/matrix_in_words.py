@@ -9,19 +9,19 @@ CLOSE = 1e-4  # entries are ratios of gradients in float64
 
 
 def said_of(M: Array, leak: float, asked: Strategy | None, cut: str) -> str:
-    """What a matrix is, in words, unless it is none. cut: what explains that."""
+    """A matrix in words, unless it is none. cut: what explains that."""
     if leak > CLOSE:
         return f"no weighting of full BPTT{f': {cut}' if cut else ''}"
     return in_words(M, asked)
 
 
 def in_words(M: Array, asked: Strategy | None = None) -> str:
-    """What a matrix is, in words; a window that is one longer than asked for is counted in transitions."""
+    """A matrix in words; a window that is one longer than requested is counted in transitions."""
     T = len(M)
     transitions = Window(asked.tau + 1) if isinstance(asked, Window) else None
     candidates: list[tuple[str, Array]] = [("full BPTT", weights(Full(), T))]
     candidates += [
-        (f"blocks of {tau}: cut before steps {tau}, {2 * tau}, ..", weights(Regular(tau), T)) for tau in range(1, T)
+        (f"blocks of {tau}: cut before steps {tau}, {2 * tau}, ...", weights(Regular(tau), T)) for tau in range(1, T)
     ]
     candidates += [
         (
@@ -35,7 +35,7 @@ def in_words(M: Array, asked: Strategy | None = None) -> str:
         )
         for tau in range(2, T)
     ]
-    candidates += [(f"the last {k} steps alone", weights(Last(k), T)) for k in range(1, T)]
+    candidates += [(f"only the last {k} steps", weights(Last(k), T)) for k in range(1, T)]
     candidates += [
         (f"losses in blocks of {k1}, going back over {k2} steps", weights(Blocks(k1, k2), T))
         for k1 in range(2, T)

@@ -1,4 +1,4 @@
-"""What an implementation would return whose gradients are the derivatives of its own forward pass, number by number.
+"""The results of an implementation if its gradients were the derivatives of its own forward pass, number by number.
 
 This is what is right of a cell that nobody else knows: planted faults are planted in it, and its numbers are those
 that are expected.
@@ -58,7 +58,7 @@ class OwnDerivatives:
         self._kept: dict[int, _Derivatives] = {}
 
     def capabilities(self) -> Capabilities:
-        """Those of the implementation, of full BPTT alone."""
+        """The capabilities of the implementation, with only full BPTT."""
         return replace(plain(self._own), truncations=(), reusable=True, selects=False)
 
     def vjp(self, case: Case) -> tuple[Outputs, Pullback]:

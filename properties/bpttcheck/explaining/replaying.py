@@ -16,7 +16,7 @@ from bpttcheck.running.time_limit import USUAL
 
 
 class Again(NamedTuple):
-    """What became of a failure on file. failing: whether it makes the run fail. died: whether the process was lost."""
+    """The outcome of a failure on file. failing: whether it makes the run fail. died: whether the process was lost."""
 
     path: Path
     said: str
@@ -58,7 +58,8 @@ def _written(path: Path) -> dict[str, str]:
 
 
 def check_file(_: object, file: Path) -> tuple[str, str, str]:
-    """What is wrong at the case of a file, which loads a subject of its own, or nothing; and its cell and dtype.
+    """What is wrong at the case of a file, which loads an implementation of its own, or nothing; and its cell and
+    dtype.
 
     Raises ValueError if it is no file of ours, and what the file raises.
     """

@@ -1,11 +1,11 @@
-"""The X-ray: which matrix M a subject's truncation really applies, seen from outside.
+"""The X-ray: which matrix M an implementation's truncation really applies, seen from outside.
 
 With a cotangent at one time t alone, the gradient for x_s is M[t, s] times its value in full BPTT: T calls of the
 pullback show the whole matrix. The parameters' gradient from the loss at t is the sum over s of M[t, s] C[t, s]: least
-squares show the matrix again, since some bugs truncate one and not the other.
+squares show the matrix again, because some bugs truncate one and not the other.
 
 Full BPTT is the contributions C of the reference's oracle, in which no pullback takes part. For a cell that it does not
-know it is the subject's own; what is wrong in that as well cannot be seen.
+know it is the implementation's own; what is wrong in that as well cannot be seen.
 """
 
 from collections.abc import Sequence
@@ -39,9 +39,12 @@ _VANISHED = 1e-9  # of the largest contribution: there rounding is as large
 
 @dataclass(frozen=True)
 class Seen:
-    """What gradients show. inputs, parameters: ``(T, T)``, the matrix seen through dx and through the parameters'
-    gradients, NaN where nothing can be seen; parameters is None for an unknown cell. leak, parameters_leak: the largest
-    part of a gradient, relative to full BPTT, that is no weighting of its contributions."""
+    """The matrices that gradients show.
+
+    inputs, parameters: ``(T, T)``, the matrix seen through dx and through the parameters' gradients, NaN where nothing
+    can be seen; parameters is None for an unknown cell. leak, parameters_leak: the largest part of a gradient, relative
+    to full BPTT, that is no weighting of its contributions.
+    """
 
     inputs: Array
     parameters: Array | None
@@ -57,8 +60,8 @@ class Seen:
 @dataclass(frozen=True)
 class Xray(Seen):
     """And what was asked for. declared: the matrix of it; for `Random`, of the pattern that was drawn. uncut: which
-    part of the state explains the leak. full: what the subject's own full BPTT shows, if that is wrong already. states:
-    how many the cell has."""
+    part of the state explains the leak. full: what the implementation's own full BPTT shows, if that is wrong
+    already. states: how many the cell has."""
 
     declared: Array = field(default_factory=lambda: np.zeros((0, 0)))
     uncut: str = ""
@@ -71,16 +74,16 @@ class Xray(Seen):
         return self.full is None and self.shows(self.declared)
 
     def in_words(self, asked: Strategy) -> str:
-        """What the matrix that is seen through the inputs is."""
+        """The matrix that the inputs show, in words."""
         partly = "a part of the state is cut and another is not" if self.states > 1 and not self.full else ""
         return said_of(self.inputs, self.leak, asked, self.uncut or partly)
 
     def parameters_in_words(self, asked: Strategy) -> str:
-        """What the matrix that is seen through the parameters is; nothing where none is seen."""
+        """The matrix that the parameters show, in words; nothing if they show none."""
         return "" if self.parameters is None else said_of(self.parameters, self.parameters_leak, asked, "")
 
     def triangles(self, asked: Strategy, columns: int = _COLUMNS) -> str:
-        """What was declared beside what is seen, as numbers and in words; below it, where that is too wide."""
+        """The declared matrix next to the seen ones, as numbers and in words; below it, if that is too wide."""
         seen = {"declared": (self.declared, in_words(self.declared)),
                 "seen through x": (self.inputs, self.in_words(asked))}  # fmt: skip
         if self.parameters is not None:
@@ -93,21 +96,21 @@ class Xray(Seen):
         return "\n".join([*words, *(["   ".join(row).rstrip() for row in rows] if beside else sum(grids, []))])
 
     def full_in_words(self) -> str:
-        """That the subject's full BPTT is wrong, and what it is; nothing if it is right."""
+        """That the implementation's full BPTT is wrong, and what it is; nothing if it is right."""
         if self.full is None:
             return ""
         seen = {"inputs": said_of(self.full.inputs, self.full.leak, None, "")}
         if self.full.parameters is not None:
             seen["parameters"] = said_of(self.full.parameters, self.full.parameters_leak, None, "")
-        return "full BPTT, with no truncation, is wrong already: " + ", ".join(
+        return "full BPTT, with no truncation, is incorrect already: " + ", ".join(
             f"through {what} {words}" for what, words in seen.items()
         )
 
 
 def xray(subject: Implementation, cell: Cell | CustomCell, strategy: Strategy, length: int) -> Xray:
-    """X-ray a subject in float64, on a sequence of ``length`` steps.
+    """X-ray an implementation in float64, on a sequence of ``length`` steps.
 
-    Raises ValueError if the subject does not offer what that takes.
+    Raises ValueError if the implementation does not offer what that takes.
     """
     require(subject, "be X-rayed", inputs=("dense",), outputs=("y",), gradients=("x",), truncation=type(strategy))
     capabilities = capabilities_of(subject)
@@ -133,8 +136,8 @@ def xray(subject: Implementation, cell: Cell | CustomCell, strategy: Strategy, l
 
 
 def _own_pattern(strategy: Random, M: Array) -> Array:
-    """The triangle of the pattern that a subject drew, if each of its links was cut or multiplied by 1/pi; else that of
-    the reference's own pattern."""
+    """The triangle of the pattern that an implementation drew, if each of its links was cut or multiplied by 1/pi;
+    else that of the reference's own pattern."""
     T = len(M)
     pi = np.broadcast_to(strategy.pi, T)[1:]
     kept = 1 / pi if strategy.reweighted else np.ones(T - 1)
@@ -202,7 +205,7 @@ def _contributions_to_inputs(case: Case, C: Array) -> list[Array]:
 
 
 def _uncut(case: Case, cotangents: Cotangents, rows: list[Named]) -> str:
-    """Which state crosses the cuts, if that alone gives the subject's numbers."""
+    """Which state crosses the cuts, if that alone gives the implementation's numbers."""
     explanations = {
         "the cell state is not cut": cell_state_not_cut,
         "the hidden state is not cut": hidden_state_not_cut,
@@ -237,7 +240,7 @@ def _by_parameters(case: Case, rows: list[Named], C: Array, least: float) -> tup
 def xray_of_a_rule(
     subject: Implementation, cell: Cell | CustomCell, laws: Sequence[str]
 ) -> tuple[Xray | None, Strategy]:
-    """An X-ray of a truncation that is wrong where full BPTT is right, and that truncation; None if there is none.
+    """An X-ray of a truncation that is wrong where full BPTT is correct, and that truncation; None if there is none.
 
     laws: those that are broken. Of the kinds that they name, or of all if no law of truncation names its kind.
     """

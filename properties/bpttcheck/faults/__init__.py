@@ -94,4 +94,7 @@ _BY_ID = {fault.id: fault for file in _FILES for fault in file.FAULTS}
 
 FAULTS: tuple[Fault, ...] = tuple(_BY_ID[name] for name in _ORDER)
 
-__all__ = ["FAULTS", "Fault", "Faulty", "gate_orders"]
+CLASSES = {file.__name__.rpartition(".")[2]: [fault.id for fault in file.FAULTS] for file in _FILES}
+"""The ids of the faults of each file."""
+
+__all__ = ["CLASSES", "FAULTS", "Fault", "Faulty", "gate_orders"]

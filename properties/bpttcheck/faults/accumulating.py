@@ -199,7 +199,7 @@ FAULTS = tuple(
         ),
         (
             "divided-by-steps-and-rows",
-            "The gradients of the parameters are 1/(T B) times as large: means are the loss's to take.",
+            "The gradients of the parameters are divided by T B, although only the loss should take a mean.",
             "",
             PULLBACK,
             (RNN("tanh"), LSTM()),

@@ -106,7 +106,7 @@ def state_not_carried(correct: Vjp) -> Vjp:
 
 
 def parameters_not_truncated(kind: type, correct: Vjp) -> Vjp:
-    """dx is truncated; the gradients of the parameters are those of full BPTT."""
+    """dx is truncated; the gradients of the parameters belong to full BPTT."""
 
     def faulty(case: Case) -> tuple[Outputs, Pullback]:
         outputs, pullback = correct(case)
@@ -119,7 +119,8 @@ def parameters_not_truncated(kind: type, correct: Vjp) -> Vjp:
 
 
 def gradient_of_detached_state(correct: Vjp) -> Vjp:
-    """The last k steps start from a detached state, and its gradient is returned for that of the initial state."""
+    """The last k steps start from a detached state, and its gradient is returned as the gradient of the initial
+    state."""
 
     def faulty(case: Case) -> tuple[Outputs, Pullback]:
         outputs, pullback = correct(case)
@@ -184,7 +185,7 @@ _ROWS: tuple[tuple[Any, ...], ...] = (
     ),
     (
         "layer-not-detached",
-        "In a stack the states of the first layer alone are cut.",
+        "In a stack, only the states of the first layer are cut.",
         "https://github.com/NeuroTorch/NeuroTorch/pull/137",
         ("xray-regular", "regular-reference"),
         (RNN("tanh"), GRU("after")),
@@ -219,7 +220,7 @@ _ROWS: tuple[tuple[Any, ...], ...] = (
     ),
     (
         "gradient-of-detached-state",
-        "The gradient of the state from which the last k steps start is returned for that of the initial state.",
+        "The gradient of the state from which the last k steps start is returned as the gradient of the initial state.",
         "",
         ("last-reference", "pieces-alone"),
         (RNN("tanh"), LSTM()),

@@ -111,7 +111,7 @@ FAULTS = tuple(
     for row in (
         (
             "initial-left-out-means-ones",
-            "Where no initial state is given it starts from ones.",
+            "If no initial state is given, the run starts from ones.",
             "https://github.com/uxlfoundation/oneDNN/issues/1436",
             ("initial-left-out",),
             (LSTM(), GRU("after")),
@@ -119,7 +119,7 @@ FAULTS = tuple(
         ),
         (
             "shared-state-overwritten",
-            "An initial state that is one row, viewed as many, is overwritten by the state after the last step.",
+            "One initial state that is broadcast to all rows is overwritten by the state after the last step.",
             "",
             ("one-state-for-all-rows",),
             (RNN("tanh"),),
@@ -127,7 +127,7 @@ FAULTS = tuple(
         ),
         (
             "shared-state-gradient-summed",
-            "Where one row is viewed as many, each row gets the gradient of all.",
+            "If one initial state is broadcast to all rows, each row gets the gradient of all.",
             "",
             ("one-state-for-all-rows",),
             (LSTM(),),
@@ -135,7 +135,7 @@ FAULTS = tuple(
         ),
         (
             "bias-zero-skips-gradient",
-            "The gradient of a bias is left at zero where the bias is.",
+            "The gradient of a bias stays zero where the bias is zero.",
             "",
             ("pullback-reference",),
             (RNN("tanh"), LSTM()),
@@ -151,7 +151,7 @@ FAULTS = tuple(
         ),
         (
             "outputs-alone-left-behind",
-            "A call for its outputs alone leaves the state that the next call starts from.",
+            "A call that wants only the outputs leaves a state behind, from which the next call starts.",
             "",
             ("outputs-alone-before",),
             (RNN("tanh"),),
@@ -159,7 +159,7 @@ FAULTS = tuple(
         ),
         (
             "zero-state-unless-wanted",
-            "The pullback takes the initial states for zeros unless their gradients are wanted.",
+            "The pullback treats the initial states as zeros unless their gradients are wanted.",
             "https://github.com/fla-org/flash-linear-attention/pull/568",
             ("some-wanted",),
             (LSTM(),),
@@ -167,7 +167,7 @@ FAULTS = tuple(
         ),
         (
             "not-carried-unless-dx-wanted",
-            "Where the gradient of x is not wanted, nothing is carried from step to step.",
+            "If the gradient of x is not wanted, nothing is carried from step to step.",
             "",
             ("some-wanted",),
             (RNN("tanh"),),

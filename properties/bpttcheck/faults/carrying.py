@@ -119,7 +119,7 @@ def long_sequences_stop(correct: Vjp) -> Vjp:
 
 
 def forgets_far_steps(correct: Vjp) -> Vjp:
-    """What lies more than 32 steps back gets no gradient."""
+    """Steps more than 32 steps back get no gradient."""
 
     def faulty(case: Case) -> tuple[Outputs, Pullback]:
         plain = case.truncation == Full() and case.lengths is None and len(case.parameters[0]) == 1
@@ -133,7 +133,7 @@ FAULTS = tuple(
     for row in (
         (
             "rnn-no-carry",
-            "dh_t = dy_t alone: the gradient of the next step is never added.",
+            "dh_t = dy_t: the gradient of the next step is never added.",
             "https://github.com/qixianbiao/RNN/issues/2",
             PULLBACK,
             (RNN("tanh"),),
@@ -221,7 +221,7 @@ FAULTS = tuple(
         ),
         (
             "forgets-after-32-steps",
-            "The gradient does not reach what lies more than 32 steps back.",
+            "The gradient reaches no further back than 32 steps.",
             "",
             ("pullback-reference",),
             (LSTM(), RNN("tanh")),

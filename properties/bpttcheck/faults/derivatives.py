@@ -212,7 +212,7 @@ FAULTS = tuple(
         ),
         (
             "tanh-prime-without-square",
-            "1 - h is taken for the derivative of tanh.",
+            "1 - h is used as the derivative of tanh.",
             "",
             PULLBACK,
             (RNN("tanh"),),

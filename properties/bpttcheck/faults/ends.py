@@ -31,7 +31,7 @@ def forgotten_without_steps(case: Case, outputs: Outputs) -> Outputs:
 
 
 def lost_without_steps(case: Case, pullback: Pullback, cotangents: Cotangents) -> Gradients:
-    """The loop's variables are those of step 0: without steps the cotangents of final states are lost."""
+    """The loop's variables keep the values of step 0: without steps the cotangents of final states are lost."""
     gradients = pullback(cotangents)
     return gradients if case.T else gradients._replace(initial=trees.scale(gradients.initial, 0))
 

@@ -1,4 +1,4 @@
-"""The forward pass is that of another cell."""
+"""The forward pass belongs to another cell."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -118,7 +118,7 @@ FAULTS = tuple(
         ),
         (
             "sigmoid-overflow",
-            "tanh is computed by exponentials that overflow.",
+            "tanh is computed with exponentials that overflow.",
             "",
             ("saturated-is-finite",),
             (RNN("tanh"),),

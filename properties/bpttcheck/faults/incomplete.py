@@ -1,4 +1,4 @@
-"""What comes back is complete in the plain case, and not where something else is asked for."""
+"""The results are complete in the plain case, and incomplete if a case has more features."""
 
 from collections.abc import Callable
 

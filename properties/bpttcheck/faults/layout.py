@@ -36,7 +36,7 @@ def in_the_order_of_the_loop(case: Case, pullback: Pullback, cotangents: Cotange
 
 
 def first_row_for_all(case: Case) -> Case:
-    """The initial states of all rows are those of the first."""
+    """All rows start from the initial states of the first row."""
     return replace(case, initial=trees.each(lambda a: np.repeat(a[:1], len(a), axis=0), case.initial))
 
 
@@ -134,7 +134,7 @@ FAULTS = tuple(
         ),
         (
             "rows-take-row-0",
-            "The initial states of all rows are those of row 0: the offset of the row is missing.",
+            "All rows start from the initial states of row 0: the offset of the row is missing.",
             "",
             ("forward-reference", "batch-independence"),
             (LSTM(), GRU("after")),

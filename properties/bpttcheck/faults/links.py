@@ -34,7 +34,7 @@ def applied_twice(strategy: Links, T: int) -> Array:
 
 
 def new_pattern_each_call(correct: Vjp) -> Vjp:
-    """The subject's generator is not seeded: every pullback draws a pattern of its own."""
+    """The implementation's generator is not seeded: every pullback draws a pattern of its own."""
     rng = np.random.default_rng(0)
 
     def faulty(case: Case) -> tuple[Outputs, Pullback]:
@@ -75,7 +75,7 @@ def all_links_together(correct: Vjp) -> Vjp:
 
 
 def own_links_weighted_by_pi(correct: Vjp) -> Vjp:
-    """A subject that draws its own links weights those that it keeps by pi instead of 1/pi."""
+    """An implementation that draws its own links weights those that it keeps by pi instead of 1/pi."""
 
     def faulty(case: Case) -> tuple[Outputs, Pullback]:
         rule, T = case.truncation, case.T
@@ -124,7 +124,7 @@ FAULTS = tuple(
         ),
         (
             "unseeded-pattern",
-            "The seed has no effect: every call draws a pattern of its own.",
+            "The seed has no effect: every call draws a new pattern.",
             "",
             ("random-pattern",),
             (RNN("tanh"),),
@@ -132,7 +132,7 @@ FAULTS = tuple(
         ),
         (
             "cut-with-probability-pi",
-            "pi is taken for the probability of a cut.",
+            "pi is used as the probability of a cut.",
             "",
             ("random-frequency",),
             (RNN("tanh"),),

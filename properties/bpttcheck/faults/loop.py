@@ -93,7 +93,7 @@ FAULTS = tuple(
         ),
         (
             "first-dx-dropped",
-            "The gradient of x at the first step is never written; the parameters' are right.",
+            "The gradient of x at the first step is never written; the parameters' gradients are correct.",
             "",
             PULLBACK,
             (RNN("tanh"), LSTM()),
@@ -101,7 +101,7 @@ FAULTS = tuple(
         ),
         (
             "previous-wraps-round",
-            "At step 0 the state before is read at index -1, which is the state after the last step.",
+            "At step 0 the previous state is read at index -1, which is the state after the last step.",
             "",
             PULLBACK,
             (RNN("tanh"), LSTM(), GRU("after")),
@@ -109,7 +109,7 @@ FAULTS = tuple(
         ),
         (
             "c-before-wraps-round",
-            "At step 0 the cell state before is read at index -1, which is that after the last step.",
+            "At step 0 the previous cell state is read at index -1, which is the one after the last step.",
             "",
             PULLBACK,
             (LSTM(),),
@@ -117,7 +117,7 @@ FAULTS = tuple(
         ),
         (
             "previous-is-own-at-0",
-            "At step 0 the state after the step is read for the state before it.",
+            "At step 0 the state after the step is read instead of the state before it.",
             "",
             PULLBACK,
             (RNN("tanh"), LSTM()),

@@ -45,7 +45,7 @@ FAULTS = tuple(
     for row in (
         (
             "padding-counts",
-            "Steps behind the end of a row count in the loss.",
+            "Steps after the end of a row count in the loss.",
             "https://github.com/ray-project/ray/issues/15523",
             ("loss-reference", "objective-gradient-reference", "loss-ignores-padding"),
             (LSTM(),),
@@ -63,7 +63,7 @@ FAULTS = tuple(
         ),
         (
             "row-mean-over-padding",
-            "The loss leaves out padding and divides that of each row by the number of all steps, padding included.",
+            "The loss leaves out padding and divides each row's loss by the number of all steps, padding included.",
             "",
             ("loss-reference", "objective-gradient-reference", "loss-ignores-padding"),
             (RNN("tanh"),),
@@ -72,7 +72,7 @@ FAULTS = tuple(
         ),
         (
             "gradient-not-masked",
-            "The loss leaves out padding, its gradient does not.",
+            "The loss leaves out padding, but its gradient does not.",
             "",
             ("objective-gradient-reference", "loss-ignores-padding"),
             (RNN("tanh"),),

@@ -46,7 +46,7 @@ FAULTS = tuple(
         ),
         (
             "nan-of-one-step",
-            "The gradients of the parameters are 0 / 0 where there is one step, as after a division by T - 1.",
+            "The gradients of the parameters are 0 / 0 if there is only one step, as after a division by T - 1.",
             "",
             ("ordinary-loss-is-finite", "objective-gradient-reference"),
             (RNN("tanh"),),

@@ -33,7 +33,7 @@ def lengths_forgotten(correct: Vjp) -> Vjp:
 
 
 def state_at_the_end(correct: Vjp) -> Vjp:
-    """Final states are those at T, not those at each row's length."""
+    """Final states are taken at T, not at each row's length."""
 
     def faulty(case: Case) -> tuple[Outputs, Pullback]:
         outputs, pullback = correct(case)
@@ -71,7 +71,7 @@ def final_at_padded_slot(case: Case, pullback: Pullback, cotangents: Cotangents)
 
 
 def masked_by_multiplication(case: Case, pullback: Pullback, cotangents: Cotangents) -> Gradients:
-    """What lies behind a row's end is multiplied by zero: that does not remove a NaN."""
+    """Padding is multiplied by zero, which does not remove a NaN."""
     gradients = pullback(cotangents)
     if gradients.x is None or is_tokens(case.x):
         return gradients
@@ -80,7 +80,7 @@ def masked_by_multiplication(case: Case, pullback: Pullback, cotangents: Cotange
 
 
 def longest_row_fills(correct: Vjp) -> Vjp:
-    """The longest row is taken to be as long as the padded array."""
+    """The longest row is treated as if it were as long as the padded array."""
 
     def faulty(case: Case) -> tuple[Outputs, Pullback]:
         n = case.lengths
@@ -112,7 +112,7 @@ FAULTS = tuple(
         ),
         (
             "mask-value-in-backward",
-            "Gradients behind a row's end hold the fill value instead of 0.",
+            "Gradients after a row's end hold the fill value instead of 0.",
             "https://github.com/apache/mxnet/pull/4986",
             ("pullback-reference",),
             (RNN("tanh"),),
@@ -128,7 +128,7 @@ FAULTS = tuple(
         ),
         (
             "last-state-at-T",
-            "Final states are those at T, not those at each row's length.",
+            "Final states are taken at T, not at each row's length.",
             "https://github.com/jax-ml/jax/pull/15169",
             ("forward-reference", "padding-ignored", "ragged-row-alone"),
             (LSTM(),),
@@ -136,7 +136,7 @@ FAULTS = tuple(
         ),
         (
             "uninitialised-padding",
-            "Outputs behind a row's end are never written.",
+            "Outputs after a row's end are never written.",
             "https://github.com/microsoft/onnxruntime/pull/1193",
             ("forward-reference",),
             (GRU("after"),),
@@ -152,7 +152,7 @@ FAULTS = tuple(
         ),
         (
             "masked-by-multiplication",
-            "What lies behind a row's end is multiplied by zero instead of being left out: NaN comes through.",
+            "Padding is multiplied by zero instead of being left out, so NaN comes through.",
             "https://github.com/pytorch/pytorch/issues/50192",
             ("padding-ignored",),
             (RNN("tanh"), LSTM()),
@@ -160,7 +160,7 @@ FAULTS = tuple(
         ),
         (
             "longest-row-taken-for-T",
-            "The longest row is taken to be as long as the padded array.",
+            "The longest row is treated as if it were as long as the padded array.",
             "",
             ("forward-reference", "ragged-row-alone"),
             (LSTM(),),

@@ -46,7 +46,7 @@ class Fault:
 
 
 class Faulty:
-    """A fault as a subject; if ``scored``, behind the second door, also one that is planted behind the first.
+    """A fault as an implementation; if ``scored``, behind the second door, also one that is planted behind the first.
 
     right: what it is planted in.
     """
@@ -87,7 +87,7 @@ class Altered:
 
 @dataclass(frozen=True)
 class Pulled:
-    """What is right with its pullback replaced by ``change``."""
+    """The correct implementation with its pullback replaced by ``change``."""
 
     change: Callable[[Case, Pullback, Cotangents], Gradients]
 
@@ -115,12 +115,12 @@ def with_parameters(gradients: Gradients, change: Callable[[int, int, str, Array
 
 
 def with_case(change: Callable[[Case], Case], correct: Vjp) -> Vjp:
-    """What is right, on a changed case."""
+    """The correct implementation, on a changed case."""
     return lambda case: correct(change(case))
 
 
 def with_outputs(change: Callable[[Case, Outputs], Outputs], correct: Vjp) -> Vjp:
-    """What is right with its outputs changed and its pullback left alone."""
+    """The correct implementation with its outputs changed and its pullback unchanged."""
 
     def faulty(case: Case) -> tuple[Outputs, Pullback]:
         outputs, pullback = correct(case)
@@ -136,7 +136,7 @@ def by_steps(
     order: Sequence[int],
     crossing: Callable[[int, Any], Any] = lambda t, states: states,
 ) -> tuple[Outputs, Pullback]:
-    """What is right, with a backward loop over calls of single steps.
+    """The correct implementation, with a backward loop over calls of single steps.
 
     step_of: the case of a step, from the state before it. order: in which the loop takes the steps. crossing: what
     cotangents of the state before a step become on their way to the step before.

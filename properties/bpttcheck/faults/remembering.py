@@ -166,7 +166,7 @@ FAULTS = tuple(
         ),
         (
             "reset-ineffective",
-            "The state is carried over although a fresh start was asked for.",
+            "The state is carried over although a fresh start was requested.",
             "https://github.com/soumith/cudnn.torch/issues/348",
             ("same-call-same-result",),
             (RNN("tanh"),),

@@ -47,7 +47,7 @@ def segments_one_longer(strategy: Regular, T: int) -> Array:
 
 
 def cuts_one_early(strategy: Regular, T: int) -> Array:
-    """Cuts before steps tau - 1, 2 tau - 1, .."""
+    """Cuts before steps tau - 1, 2 tau - 1, ..."""
     t = np.arange(T)
     return weights(Links(tuple(np.where((t > 0) & ((t + 1) % strategy.tau == 0), 0.0, 1.0).tolist())), T)
 
@@ -120,7 +120,7 @@ FAULTS = tuple(
         ),
         (
             "setting-ignored",
-            "The truncation asked for is ignored: full BPTT is run.",
+            "The requested truncation is ignored: full BPTT runs.",
             "https://github.com/Lightning-AI/pytorch-lightning/issues/8802",
             ("tau-one-has-no-temporal-term", "xray-regular", "regular-reference"),
             (RNN("tanh"), LSTM()),
@@ -128,7 +128,7 @@ FAULTS = tuple(
         ),
         (
             "tau-one-means-none",
-            "tau = 1 is taken for no truncation.",
+            "tau = 1 is treated as no truncation.",
             "https://github.com/rsokl/MyGrad/pull/7",
             ("tau-one-has-no-temporal-term",),
             (RNN("tanh"),),
@@ -136,7 +136,7 @@ FAULTS = tuple(
         ),
         (
             "rho-set-by-eval",
-            "A call on a short sequence shortens how far the next one goes back.",
+            "After a call on a short sequence, the next call goes back less far.",
             "https://github.com/Element-Research/rnn/issues/19",
             ("shapes-interleaved",),
             (RNN("tanh"), LSTM()),
@@ -168,7 +168,7 @@ FAULTS = tuple(
         ),
         (
             "window-reaches-initial",
-            "A window that ends at the first step reaches the initial state, too.",
+            "A window that ends at the first step also reaches the initial state.",
             "",
             ("window-reference", "pieces-alone"),
             (RNN("tanh"), LSTM()),
@@ -176,7 +176,7 @@ FAULTS = tuple(
         ),
         (
             "window-from-the-end",
-            "Segments were asked for; the last tau steps of the sequence are differentiated.",
+            "Segments were requested; the last tau steps of the sequence are differentiated.",
             "https://github.com/tensorflow/tensorflow/issues/107",
             ("xray-regular", "regular-reference"),
             (RNN("tanh"),),
@@ -184,7 +184,7 @@ FAULTS = tuple(
         ),
         (
             "window-for-segments",
-            "Segments were asked for; every loss gets a window of its own.",
+            "Segments were requested; every loss gets a window of its own.",
             "https://github.com/tensorflow/tensorflow/issues/107",
             ("xray-regular", "regular-reference"),
             (LSTM(),),
@@ -192,7 +192,7 @@ FAULTS = tuple(
         ),
         (
             "segments-for-window",
-            "Windows were asked for; the sequence is cut into segments.",
+            "Windows were requested; the sequence is cut into segments.",
             "https://github.com/tensorflow/tensorflow/issues/107",
             ("xray-window", "window-reference"),
             (LSTM(),),
@@ -208,7 +208,7 @@ FAULTS = tuple(
         ),
         (
             "early-losses-count",
-            "Losses before the last k steps contribute, although those steps alone were asked for.",
+            "Losses before the last k steps contribute, although only those steps were requested.",
             "",
             ("xray-last", "last-reference"),
             (RNN("tanh"),),
@@ -224,7 +224,7 @@ FAULTS = tuple(
         ),
         (
             "cuts-one-early",
-            "Cuts lie one step early: before steps tau - 1, 2 tau - 1, ..",
+            "Cuts lie one step early: before steps tau - 1, 2 tau - 1, ...",
             "",
             ("xray-regular", "regular-reference"),
             (RNN("tanh"),),
@@ -232,7 +232,7 @@ FAULTS = tuple(
         ),
         (
             "truncation-ignored-with-lengths",
-            "Where rows have lengths the truncation that was asked for is ignored.",
+            "If rows have lengths, the requested truncation is ignored.",
             "",
             ("regular-reference", "links-reference"),
             (RNN("tanh"), LSTM()),

@@ -1,4 +1,4 @@
-"""Faults of the other doors: of subjects that own their loss, and of pushforwards."""
+"""Faults of the other doors: of implementations that own their loss, and of pushforwards."""
 
 from dataclasses import replace
 from typing import Any
@@ -10,7 +10,7 @@ from bpttref import LSTM, RNN, Full, Last, Regular, trees
 
 
 def gradient_of_the_sum(correct: LossAndGradients) -> LossAndGradients:
-    """The loss is a mean over the steps, its gradient that of the sum."""
+    """The loss is a mean over the steps, but its gradient belongs to the sum."""
 
     def faulty(case: Case) -> tuple[Outputs, Gradients]:
         outputs, gradients = correct(case)
@@ -20,7 +20,7 @@ def gradient_of_the_sum(correct: LossAndGradients) -> LossAndGradients:
 
 
 def loss_of_the_sum(correct: LossAndGradients) -> LossAndGradients:
-    """The gradient is that of a mean over the steps, the loss reported is the sum."""
+    """The gradient belongs to a mean over the steps, the reported loss is the sum."""
 
     def faulty(case: Case) -> tuple[Outputs, Gradients]:
         outputs, gradients = correct(case)
@@ -122,7 +122,7 @@ def optimiser_steps_inside(correct: LossAndGradients) -> LossAndGradients:
 
 
 def parameters_not_truncated(correct: LossAndGradients) -> LossAndGradients:
-    """dx is truncated; the gradients of the parameters are those of full BPTT."""
+    """dx is truncated; the gradients of the parameters belong to full BPTT."""
 
     def faulty(case: Case) -> tuple[Outputs, Gradients]:
         outputs, gradients = correct(case)
@@ -146,7 +146,7 @@ FAULTS = tuple(
     for row in (
         (
             "loss-not-over-T",
-            "The loss is a mean over the steps, its gradient that of the sum.",
+            "The loss is a mean over the steps, but its gradient belongs to the sum.",
             "https://github.com/karpathy/char-rnn/issues/70",
             ("own-loss-derivative", "objective-gradient-reference"),
             (RNN("tanh"),),
@@ -155,7 +155,7 @@ FAULTS = tuple(
         ),
         (
             "norm-by-full-length",
-            "The loss is reported in another normalisation than asked for.",
+            "The loss is not normalised as requested.",
             "https://github.com/OpenNMT/OpenNMT-py/issues/648",
             ("loss-reference", "own-loss-derivative"),
             (LSTM(),),
@@ -164,7 +164,7 @@ FAULTS = tuple(
         ),
         (
             "zero-grad-inside",
-            "Gradients are zeroed at the start of each segment: the last one alone counts.",
+            "Gradients are zeroed at the start of each segment: only the last one counts.",
             "https://github.com/OpenNMT/OpenNMT-py/issues/891",
             ("objective-truncated-reference", "xray-losses"),
             (RNN("tanh"),),
@@ -209,7 +209,7 @@ FAULTS = tuple(
         ),
         (
             "loss-off-by-a-constant",
-            "The loss has a constant that was not asked for.",
+            "The loss has a constant that was not requested.",
             "",
             ("loss-reference",),
             (RNN("tanh"),),

@@ -74,7 +74,7 @@ def _outputs(trial: Trial) -> Iterator[Comparison]:
 
 
 def _gradients(trial: Trial) -> Iterator[Comparison]:
-    """Those of what is affine in the state alone."""
+    """The results that are affine in the state, and no others."""
     case, (y, final) = trial.case, trial.cotangents
     if not (mixture := _mixture(trial)):
         return
@@ -95,7 +95,7 @@ def _gradients(trial: Trial) -> Iterator[Comparison]:
 LAWS = (
     Law(
         "affine-in-a-state",
-        "Between two initial states, outputs that are declared to be affine in them lie between the outputs.",
+        "If outputs are affine in a state, a mixture of two initial states gives the same mixture of the outputs.",
         "f(a s + (1 - a) s') = a f(s) + (1 - a) f(s'), 0 < a < 1",
         "definition of an affine map; CustomCell.affine",
         _outputs,
@@ -105,8 +105,8 @@ LAWS = (
     ),
     Law(
         "affine-state-gradients",
-        "Where outputs are affine in an initial state, its gradient does not depend on it; others are affine in it.",
-        "P(s) = P(s') for s; P(a s + (1 - a) s') = a P(s) + (1 - a) P(s') for what else goes in",
+        "If outputs are affine in a state, its gradient does not depend on it, and other gradients are affine in it.",
+        "P(s) = P(s') for s; P(a s + (1 - a) s') = a P(s) + (1 - a) P(s') for all other inputs",
         "derivative of f(s; w) = A(w) s + b(w)",
         _gradients,
         (gradients, initial_states, affine_cell),

@@ -1,4 +1,4 @@
-"""The subject agrees with the reference."""
+"""The implementation agrees with the reference."""
 
 from collections.abc import Iterator
 
@@ -40,7 +40,7 @@ def _clipped(trial: Trial) -> Iterator[Comparison]:
 LAWS = (
     Law(
         "forward-reference",
-        "Outputs and final states are those of the cell's equations.",
+        "Outputs and final states follow the cell's equations.",
         "s_t = f(x_t, s_{t-1}; w)",
         "the equations at the top of bpttref/cells/*.py",
         _forward,
@@ -50,23 +50,23 @@ LAWS = (
     ),
     Law(
         "pullback-reference",
-        "Every gradient is that of the reference, for independent cotangents of all outputs.",
+        "Every gradient equals the reference's, for independent cotangents of all outputs.",
         "sbar_{t-1} = J_t' sbar_t + ybar_{t-1}",
         "Dive into Deep Learning, 9.7.2",
         _pullback,
         (right_numbers(), gradients),
         every_case=True,
         direct=True,
-        kept="it is the most sensitive law, and where it fails the right numbers are known",
+        kept="it is the most sensitive law, and where it fails the correct numbers are known",
     ),
     Law(
         "clipped-reference",
-        "Cotangents that exceed the declared bound in the backward loop are clipped there, and no others.",
+        "The backward loop clips the cotangents that exceed the declared bound, and no others.",
         "sbar_{t-1} = clip(J_t' clip(sbar_t) + ybar_{t-1}), with one of the two",
         "Pascanu, Mikolov and Bengio, On the difficulty of training recurrent neural networks, 2013",
         _clipped,
         (gradients, clips, known_cell),
         {"T": 2},
-        kept="other laws hand over what stays below the bound",
+        kept="other laws use cotangents below the bound",
     ),
 )

@@ -17,7 +17,7 @@ _FACTORS = (2.0**7, 2.0**40, 2.0**-60)  # powers of two scale without rounding
 
 
 def _linear(trial: Trial) -> Iterator[Comparison]:
-    """Each output's cotangent alone, the others absent: the gradients add up to those of all together.
+    """Each output's cotangent on its own, the others absent: the gradients add up to the gradients of all together.
 
     In a large problem those of final states are one.
     """
@@ -48,7 +48,7 @@ def _scaled(trial: Trial) -> Iterator[Comparison]:
 LAWS = (
     Law(
         "linear-in-cotangents",
-        "Gradients add up over the cotangents of y and of each final state; an absent cotangent is zero.",
+        "Gradients add up over the cotangents of y and of each final state; an absent cotangent counts as zero.",
         "P(u + v) = P(u) + P(v), P(0) = 0",
         "a pullback is a linear map",
         _linear,
@@ -56,7 +56,7 @@ LAWS = (
     ),
     Law(
         "scales-with-cotangents",
-        "Cotangents 2^7, 2^40 or 2^-60 times as large give gradients that are.",
+        "Cotangents that are 2^7, 2^40 or 2^-60 times as large give gradients that change by the same factor.",
         "P(a u) = a P(u)",
         "a pullback is a linear map; clipping inside the loop over time is not",
         _scaled,

@@ -72,7 +72,7 @@ def _sum_over_rows(trial: Trial) -> Iterator[Comparison]:
 LAWS = (
     Law(
         "batch-gradient-is-sum",
-        "The gradient of a parameter is the sum over the rows, each on its own, or over groups of them.",
+        "The gradient of a parameter is the sum over the rows, each run on its own, or over groups of rows.",
         "dw = sum over b of dw_b",
         "rows are independent",
         _sum_over_rows,
@@ -82,7 +82,7 @@ LAWS = (
     ),
     Law(
         "batch-permutation",
-        "Permuting the rows permutes outputs and gradients; gradients of parameters stay.",
+        "Permuting the rows permutes outputs and gradients in the same way; gradients of parameters stay the same.",
         "f(x[:, p]) = f(x)[:, p]",
         "rows are independent",
         _permutation,
@@ -91,7 +91,7 @@ LAWS = (
     ),
     Law(
         "batch-independence",
-        "A row on its own gives what it gives among others.",
+        "A row gives the same results on its own as in a batch.",
         "f(x)[:, b] = f(x[:, b])",
         "rows are independent",
         _one_row,

@@ -94,17 +94,17 @@ def _another(trial: Trial, case: Case) -> Trial | None:
 
 
 def _or_not_taken(trial: Trial, case: Case, how: str, *, copy: bool = True) -> Iterator[Comparison]:
-    """`_same`, where a subject that raises does not take such a call: nobody is obliged to."""
+    """`_same`, where an implementation that raises does not take such a call: nobody is obliged to."""
     trial.expect()
     try:
         yield from list(_same(trial, case, copy=copy))
     except AdapterError as error:
         cause = error.__cause__ or error
-        raise Refused(f"where {how} the subject raises {type(cause).__name__}: {cause}") from error
+        raise Refused(f"where {how} the implementation raises {type(cause).__name__}: {cause}") from error
 
 
 def _same(trial: Trial, case: Case, *, copy: bool = True) -> Iterator[Comparison]:
-    """What the call gives is what the trial's own gives, through each door that there is."""
+    """The call gives the same results as the trial's own call, through each interface that there is."""
     if isinstance(trial.subject, TwoPhase):
         outputs, pulling = trial.run(case, copy=copy)
         results = named(outputs)
@@ -149,7 +149,7 @@ def _arrays(states: Any) -> list[Array]:
 LAWS = (
     Law(
         "initial-left-out",
-        "Where no initial states are given it starts from zeros, or from the states that are declared.",
+        "If no initial states are given, a run starts from zeros, or from the states that you declared.",
         "f(x) = f(x, 0)",
         "bpttcheck.contract",
         _left_out,
@@ -159,7 +159,7 @@ LAWS = (
     ),
     Law(
         "one-state-for-all-rows",
-        "An initial state that is one row, viewed as many, is as good as copies of it, and is not written to.",
+        "One initial state that is broadcast to all rows gives the same results as copies, and is not written to.",
         "f(x, s) = f(x, copy(s))",
         "bpttcheck.contract",
         _one_for_all,
@@ -170,7 +170,7 @@ LAWS = (
     ),
     Law(
         "pulled-once",
-        "A pullback that is called once, and this is known, gives what one gives that is kept.",
+        "A pullback that is announced to be called only once gives the same gradients as one that is kept.",
         "P(u) = P(u)",
         "bpttcheck.contract",
         _pulled_once,
@@ -178,7 +178,7 @@ LAWS = (
     ),
     Law(
         "outputs-alone-before",
-        "A call of which only the outputs are wanted has the same outputs, and changes nothing for the next call.",
+        "A call that wants only the outputs returns the same outputs, and does not change the next call.",
         "f(a) after y(b) = f(a)",
         "bpttcheck.contract",
         _outputs_alone,
@@ -186,7 +186,7 @@ LAWS = (
     ),
     Law(
         "some-wanted",
-        "Gradients are the same where others are not wanted.",
+        "A gradient is the same whether or not the other gradients are wanted.",
         "dw = dw of (dw, dx, dh)",
         "bpttcheck.contract",
         _some_wanted,

@@ -1,4 +1,4 @@
-"""The subject returns what it declares: every array, in the right shape and dtype."""
+"""The implementation returns what it declares: every array, in the right shape and dtype."""
 
 from collections.abc import Iterator
 
@@ -29,7 +29,7 @@ def _there(arrays: Named) -> Iterator[Comparison]:
 LAWS = (
     Law(
         "outputs-complete",
-        "Outputs and final states are there, in the shapes of the case and in its dtype.",
+        "All outputs and final states are returned, in the shapes of the case and in its dtype.",
         "y: (T, B, directions*H), final states: (B, H)",
         "bpttcheck.contract",
         _outputs,
@@ -38,7 +38,7 @@ LAWS = (
     ),
     Law(
         "gradients-complete",
-        "Each array that is differentiated by has a gradient, of its own shape and dtype.",
+        "Each differentiated array has a gradient of the same shape and dtype.",
         "shape(dw) = shape(w)",
         "bpttcheck.contract",
         _gradients,
@@ -48,7 +48,7 @@ LAWS = (
     ),
     Law(
         "objective-complete",
-        "The gradients of an objective are there, the readout's included, in shape and dtype; and so is the loss.",
+        "The loss and all its gradients, including the readout's, are returned in the correct shapes and dtype.",
         "shape(dw) = shape(w)",
         "bpttcheck.contract",
         _scored,

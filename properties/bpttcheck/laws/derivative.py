@@ -1,4 +1,5 @@
-"""The pullback is the derivative of the subject's own forward pass. The reference lends scales of error, no value."""
+"""The pullback is the derivative of the implementation's own forward pass. The reference lends scales of error, no
+value."""
 
 import math
 from collections.abc import Iterator
@@ -126,7 +127,7 @@ def _duality(trial: Trial) -> Iterator[Comparison]:
 LAWS = (
     Law(
         "own-forward-derivative",
-        "The pullback is the derivative of the subject's own forward pass, by central differences.",
+        "The pullback is the derivative of the implementation's own forward pass, by central differences.",
         "<J'u, v> = d/de <u, f(w + e v)> at e = 0",
         "Richardson's extrapolation of central differences",
         _own_forward,
@@ -136,13 +137,13 @@ LAWS = (
     ),
     Law(
         "taylor-remainder",
-        "What the gradient leaves of a change of all arrays at once falls like the square of that change.",
+        "When all arrays change at once, the error of the gradient's prediction falls like the square of the change.",
         "f(w + e v) - f(w) - e <g, v> = O(e^2)",
         "Taylor's theorem; no step size and no difference quotient takes part",
         _remainder,
         (gradients, smooth_cell, float64),
         of_own_forward=True,
-        kept="as own-forward-derivative, but it chooses no step, and all arrays move at once",
+        kept="it needs no step size, unlike own-forward-derivative, and moves all arrays at once",
     ),
     Law(
         "forward-mode-duality",
@@ -156,7 +157,7 @@ LAWS = (
     ),
     Law(
         "own-loss-derivative",
-        "The gradients are those of the loss that the subject reports, by central differences.",
+        "The gradients are the derivatives of the loss that the implementation returns, by central differences.",
         "<dL, v> = d/de L(w + e v) at e = 0",
         "Richardson's extrapolation of central differences",
         _own_loss,

@@ -1,4 +1,4 @@
-"""Central differences of an implementation's own forward pass or loss, beside its gradients."""
+"""Central differences of an implementation's own forward pass or loss, next to its gradients."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -36,14 +36,14 @@ def differences(
 ) -> Iterator[Comparison]:
     """Central differences along one random direction in each of ``most`` blocks, at three widths.
 
-    They are few since each costs six passes; the cases are many. Richardson's extrapolation gives two estimates; their
-    distance, and that to the plain difference, bound the error of truncation. To it come the rounding of the outputs,
-    which the extrapolation multiplies by 12 at most (2/3 (8 * 2 + 2)), and the error allowed to the gradient itself. A
-    block that drowns in the sum proves nothing, and so does one in which the function has a kink. One at the centre
-    adds to each difference and to each bend alike; what is left of the bends without their second and fourth powers
-    says how much, so that a kink that is too small to be told from curvature is allowed for. Of a cell that nobody
-    knows the kinks are not known either: a shorter step is tried where a long one proves nothing, and before it is
-    accused, the gradients along the way are added up instead; if these leave it open, a shorter step is tried, too.
+    They are few because each costs six passes; the cases are many. Richardson's extrapolation gives two estimates;
+    their distance, and that to the plain difference, bound the error of truncation. To it come the rounding of the
+    outputs, which the extrapolation multiplies by 12 at most (2/3 (8 * 2 + 2)), and the error allowed to the gradient
+    itself. A block that drowns in the sum proves nothing, and so does one in which the function has a kink. One at the
+    centre adds to each difference and to each bend alike; what is left of the bends without their second and fourth
+    powers says how much, so that a kink that is too small to be told from curvature is allowed for. Of a cell that
+    nobody knows the kinks are not known either: a shorter step is tried where a long one proves nothing, and before it
+    is accused, the gradients along the way are added up instead; if these leave it open, a shorter step is tried, too.
     """
     objective, eps = slope.objective, FORMATS[trial.case.dtype].eps
     centre, size = objective(trial.case)
@@ -134,7 +134,7 @@ def _reaches(trial: Trial, name: str, direction: Array, gradients: Named, measur
     """The step up to which the gradient of a block changes by no more than itself.
 
     Rounding is another in each of T steps, so that it adds up to the root of T where a change of the array adds up to
-    T. The numbers that move count alone: a block that has vanished beside others of its array may change faster than
+    T. The numbers that move count alone: a block that has vanished next to others of its array may change faster than
     they do. A cell that nobody knows may have kinks anywhere: few of them lie within the second, short step.
     """
     yield min(_WIDEST, doubling(trial, name, gradients, measured, direction != 0) / math.sqrt(trial.case.T))
@@ -208,8 +208,8 @@ HARDLY = 0.02  # of the step that doubles a gradient: within it the gradient har
 def doubling(trial: Trial, name: str, gradients: Named, measured: Measured, moved: Array | bool = True) -> float:
     """The step that changes a gradient by as much as itself: how it answers to rounding says how to a step.
 
-    A gradient that the subject leaves at zero is as large as the reference says, if that knows the cell. If it does
-    not, a zero says nothing, and any step will do. moved: the numbers that count, a mask of the array's shape.
+    A gradient that the implementation leaves at zero is as large as the reference says, if that knows the cell. If it
+    does not, a zero says nothing, and any step will do. moved: the numbers that count, a mask of the array's shape.
     """
 
     def largest(found: Named) -> float:

@@ -34,7 +34,7 @@ def _reverse(trial: Trial) -> Iterator[Comparison]:
 
 
 def _as_reverse(both: Named, H: int) -> Named:
-    """What belongs to the second of two directions, named as if it were the only one."""
+    """The arrays of the second of two directions, named as if it were the only one."""
     second = {n.removeprefix("reverse."): a for n, a in both.items() if n.startswith("reverse.")}
     return second | {n: a[..., H:] if n == "y" else a for n, a in both.items() if has_steps(n)}
 
@@ -42,7 +42,7 @@ def _as_reverse(both: Named, H: int) -> Named:
 LAWS = (
     Law(
         "reverse-is-flipped",
-        "The reverse direction is a forward run over the flipped sequence, flipped back; its gradients, too.",
+        "The reverse direction equals a forward run over the flipped sequence, flipped back; so do its gradients.",
         "r(x) = flip(f(flip(x)))",
         "Schuster and Paliwal, Bidirectional recurrent neural networks, 1997",
         _reverse,

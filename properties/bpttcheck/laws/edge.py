@@ -89,7 +89,7 @@ def _layout(trial: Trial) -> Iterator[Comparison]:
 LAWS = (
     Law(
         "empty-sequence",
-        "Without steps the final states are the initial ones, and so are their cotangents; other gradients are zero.",
+        "Without steps, final states equal initial states, and so do their cotangents; all other gradients are zero.",
         "f(s) = s for T = 0",
         "the empty composition is the identity",
         _empty,
@@ -105,7 +105,7 @@ LAWS = (
     ),
     Law(
         "any-layout",
-        "The order in which the numbers lie in memory does not matter.",
+        "The memory layout of the arrays does not matter.",
         "f(x) is a function of values",
         "bpttcheck.contract",
         _layout,

@@ -61,13 +61,13 @@ def _average(numbers: Array, weights: Array) -> tuple[float, float]:
 LAWS = (
     Law(
         "factors-over-cases",
-        "No block of a gradient is off by a factor over all cases of a run, in 16 bits.",
+        "Over all cases of a run in 16 bits, no block of a gradient is too large or too small by a constant factor.",
         "sum w <got, true> / sum w <true, true> = 1",
         "weighted regression through the origin",
         _of_case,
         (right_numbers(), gradients, coarse_format),
         every_case=True,
         over_cases=_over_cases,
-        kept="it sees a factor that is within the rounding of each case",
+        kept="it finds a factor that the rounding of each single case hides",
     ),
 )

@@ -1,10 +1,11 @@
 """Numbers: what is finite by the equations is finite.
 
 An overflow is no mistake, so not every infinity is one. A value that is not finite is wrong where another computation
-of the same, the reference's, that of ``--against`` or the subject's own in float64, stays far within the format's
-range. Where there is none, or it is not finite either, the problem is made ordinary: nothing that goes in exceeds 3,
-and weights are of the root of their fan-in. What overflows grows: so the shortest sequence is looked for that gives
-such a value. If a step less gives numbers of which even fourth powers add up within the range, the value is wrong.
+of the same, the reference's, that of ``--against`` or the implementation's own in float64, stays far within the
+format's range. Where there is none, or it is not finite either, the problem is made ordinary: nothing that goes in
+exceeds 3, and weights are of the root of their fan-in. What overflows grows: so the shortest sequence is looked for
+that gives such a value. If a step less gives numbers of which even fourth powers add up within the range, the value is
+wrong.
 """
 
 from collections.abc import Callable, Iterator
@@ -52,7 +53,7 @@ def _finite(trial: Trial, got: Named, run: _Run, measured: Callable[[], Measured
 
 
 def _accuse(got: Named, right: Named, case: Case, why: str) -> None:
-    """Raises Violation for what is not finite where the right numbers are far within the range."""
+    """Raises Violation for numbers that are not finite where the correct ones are far within the range."""
     if _far_within_range(right, case):
         _raise_first({name: array for name, array in got.items() if name in right}, case, why)
 
@@ -111,7 +112,7 @@ def _raise_first(got: Named, case: Case, why: str) -> None:
 LAWS = (
     Law(
         "ordinary-is-finite",
-        "Outputs and gradients are finite where the same in float64, or another computation of them, is not large.",
+        "Outputs and gradients are finite where the same numbers in float64, or computed differently, are not large.",
         "|f(x)| < infinity",
         "steps of ordinary size do not overflow",
         _through_vjp,
@@ -121,7 +122,7 @@ LAWS = (
     ),
     Law(
         "ordinary-loss-is-finite",
-        "A loss and its gradients are finite where the same in float64, or another computation of them, is not large.",
+        "Loss and gradients are finite where the same numbers in float64, or computed differently, are not large.",
         "|L(x)| < infinity",
         "steps of ordinary size do not overflow",
         _through_loss,

@@ -1,4 +1,4 @@
-"""What a law is: data, and a predicate that yields comparisons."""
+"""A law: data, and a predicate that yields comparisons."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,16 +22,16 @@ from bpttcheck.measuring.trial import Trial, has_own_float64
 from bpttref import Cell, Full, Strategy
 
 _DOORS: Mapping[type, str] = {
-    TwoPhase: "the subject offers no vjp",
-    OneShot: "the subject offers no loss_and_gradients",
-    ForwardMode: "the subject offers no jvp",
+    TwoPhase: "the implementation has no vjp",
+    OneShot: "the implementation has no loss_and_gradients",
+    ForwardMode: "the implementation has no jvp",
 }
 
 
 # Reasons to keep a law although others catch what it catches.
-NO_REFERENCE = "it needs no reference, and so judges cells that bpttcheck does not know"
-RIGHT_NUMBERS = "where it fails the right numbers are known"
-SAYS_PLAINLY = "where it fails it says plainly what other laws show as odd numbers"
+NO_REFERENCE = "it needs no reference, so it also checks cells that bpttcheck does not know"
+RIGHT_NUMBERS = "where it fails, the correct numbers are known"
+SAYS_PLAINLY = "where it fails, its message names the cause that other laws show as odd numbers"
 
 
 class Asked(NamedTuple):
@@ -47,13 +47,13 @@ class Asked(NamedTuple):
 
     @property
     def place(self) -> tuple[Cell | CustomCell, str, Capabilities]:
-        """What cases are made for."""
+        """The cell, dtype and capabilities for which cases are made."""
         return self.cell, self.dtype, self.drawing
 
 
 @dataclass(frozen=True)
 class Need:
-    """Something that a law asks of a subject, and the sentence that says that it is lacking."""
+    """Something that a law asks of an implementation, and the sentence that says that it is lacking."""
 
     met: Callable[[Asked], object]
     lack: str
@@ -63,20 +63,49 @@ class Need:
 class Law:
     """A property that every correct implementation has.
 
-    id: never changes. statement: one sentence. equation, source: what it says in symbols, and where that comes from.
-    check: yields a ``Comparison`` per block looked at; none at all means that the case proved nothing. Raises
-    ``Violation`` where it is broken in a way that has no size. needs: without them it is skipped.
-    smallest: the sizes below which it proves nothing. door: the protocol that a subject must have.
-    decisive: no other law is put to a case on which it fails. every_case: whether it is put to each case that is drawn;
-    the other laws of a family take turns. in_chaos: whether it is put, too, to cases that rounding does not determine.
-    cost: how often another law has its turn for one of this.
-    direct: whether what is compared are the numbers of a single call, so that a failure can be shown without the law.
-    voluntary: whether a subject may decline what it asks by raising; the law is then skipped.
-    over_cases: makes of the comparisons of all cases in a dtype those that count; a single case then proves nothing.
-    of_own_forward: whether gradients are compared with derivatives of the forward pass, and so without those that are
-    meant to differ.
-    kept: why it is there, if other laws catch all that it catches. family: the file that it stands in.
-    ``bpttcheck.faults`` says which planted faults it catches.
+    Parameters
+    ----------
+    id : str
+        It never changes.
+    statement : str
+        One sentence.
+    equation, source : str
+        The statement in symbols, and where it comes from.
+    check : callable
+        Yields a ``Comparison`` for each block of a case; none if the case proves nothing. Raises ``Violation`` if the
+        law is broken in a way that has no size.
+    needs : tuple of Need
+        Without them the law is skipped.
+    smallest : mapping of str to int
+        The sizes below which it proves nothing.
+    door : type
+        The protocol that an implementation needs.
+    decisive : bool
+        Whether other laws leave out the cases on which it fails.
+    every_case : bool
+        Whether it runs on each case; other laws of a family alternate.
+    in_chaos : bool
+        Whether it also runs on cases that rounding does not determine.
+    cost : int
+        How often another law runs for each time that this one does.
+    direct : bool
+        Whether it compares the numbers of a single call, so that a failure can be shown without the law.
+    voluntary : bool
+        Whether an implementation may refuse the call by raising; the law is then skipped.
+    over_cases : callable or None
+        Turns the comparisons of all cases of a dtype into those that count; a single case then proves nothing.
+    of_own_forward : bool
+        Whether it compares gradients with derivatives of the forward pass, without the gradients that may differ.
+    kept : str
+        Why it is there, if other laws catch the same faults. ``bpttcheck.faults`` says which faults each law catches.
+    family : str
+        The file that holds it.
+
+    Examples
+    --------
+    >>> from bpttcheck import LAWS
+    >>> next(law for law in LAWS if law.id == "causality").equation
+    'd y_t / d x_s = 0 for s > t'
     """
 
     id: str
@@ -99,21 +128,21 @@ class Law:
     family: str = ""
 
     def unmet(self, asked: Asked) -> str | None:
-        """Why the law cannot be put to the subject; None if it can."""
+        """Why the law cannot run on the implementation; None if it can."""
         if not isinstance(asked.subject, self.door):
             return _DOORS[self.door]
         if self.door is OneShot and not asked.capabilities.objectives:
-            return "no objective is declared"
+            return "the implementation supports no objective"
         if self.door is Implementation and not (
             isinstance(asked.subject, TwoPhase)
             or (isinstance(asked.subject, OneShot) and asked.capabilities.objectives)
         ):
-            return "the subject offers no vjp, and no loss_and_gradients of an objective"
+            return "the implementation has no vjp, and no loss_and_gradients that supports an objective"
         if self.of_own_forward and isinstance(asked.cell, CustomCell) and not _followed(asked.cell, asked.drawing):
-            return "all gradients are meant to differ from the derivatives of the forward pass, as is declared"
+            return "you declared that all gradients differ from the derivatives of the forward pass"
         for name, least in self.smallest.items():
             if max(asked.capabilities.sizes.get(name, (least,))) < least:
-                return f"no case has {name} = {least} or more, as is declared"
+                return f"the implementation supports no case with {name} = {least} or more"
         return next((need.lack for need in self.needs if not need.met(asked)), None)
 
     def left_out(self, cell: Cell | CustomCell) -> tuple[str, ...]:
@@ -122,7 +151,7 @@ class Law:
 
 
 def _followed(cell: CustomCell, capabilities: Capabilities) -> set[str]:
-    """What has gradients that are the derivatives of the forward pass."""
+    """The arrays whose gradients are the derivatives of the forward pass."""
     shapes = of_own(cell, capabilities)
     kinds = {"parameters": "parameters", "states": "initial", "streams": "x"}
     names = {n for kind, part in shapes.items() for n in states_of(capabilities.gradients, kinds[kind], part)}
@@ -137,26 +166,27 @@ def of_own(cell: CustomCell, capabilities: Capabilities) -> dict[str, Shapes]:
 
 
 def outputs(name: str) -> Need:
-    lack = f"the output {name}{', of each step,' if name == 'y' else ''} is not declared"
+    lack = f"the implementation does not return {name}{' for each step' if name == 'y' else ''}"
     return Need(lambda asked: name in asked.capabilities.outputs, lack)
 
 
 some_output = Need(
     lambda asked: {"y", "last"} & {*asked.capabilities.outputs},
-    "neither the output y nor that of the last step is declared",
+    "the implementation returns neither y nor the output of the last step",
 )
 each_output = Need(
-    lambda asked: "last" not in asked.capabilities.outputs, "only the output of the last step is declared"
+    lambda asked: "last" not in asked.capabilities.outputs,
+    "the implementation returns only the output of the last step",
 )
 
 
 def truncation(strategy: type[Strategy]) -> Need:
-    lack = f"{strategy.__name__.lower()} truncation is not declared"
+    lack = f"the implementation does not support {strategy.__name__.lower()} truncation"
     return Need(lambda asked: strategy in asked.capabilities.truncations, lack)
 
 
 def right_numbers(strategy: type[Strategy] = Full) -> Need:
-    """The reference knows the cell, or there is another implementation to judge it against."""
+    """The reference knows the cell, or there is another implementation to test it against."""
 
     def there_are(asked: Asked) -> bool:
         if asked.against is None and isinstance(asked.cell, CustomCell):
@@ -167,11 +197,12 @@ def right_numbers(strategy: type[Strategy] = Full) -> Need:
         return strategy in (Full, *capabilities_of(asked.against).truncations)
 
     return Need(
-        there_are, "neither the reference nor a float64 of its own knows it, nor an implementation named by --against"
+        there_are,
+        "no correct numbers are known: the cell is not the reference's, has no float64, and --against is not used",
     )
 
 
-known_cell = Need(lambda asked: not isinstance(asked.cell, CustomCell), "the cell is not one of the reference's")
+known_cell = Need(lambda asked: not isinstance(asked.cell, CustomCell), "the reference does not have the cell")
 smooth_cell = Need(
     lambda asked: asked.cell.smooth if isinstance(asked.cell, CustomCell) else asked.cell.name != "rnn-relu",
     "the cell is not known to be smooth",
@@ -186,27 +217,32 @@ saturating_cell = Need(
 )
 affine_cell = Need(
     lambda asked: isinstance(asked.cell, CustomCell) and asked.cell.affine,
-    "the cell is not declared to be affine in a state",
+    "you did not declare that the cell is affine in a state",
 )
-float64 = Need(lambda asked: asked.dtype == "float64", "rounding hides it in other dtypes than float64")
-coarse_format = Need(lambda asked: FORMATS[asked.dtype].eps > 1e-5, "single cases show it in finer formats")
+float64 = Need(lambda asked: asked.dtype == "float64", "only float64 shows it: rounding hides it in other dtypes")
+coarse_format = Need(
+    lambda asked: FORMATS[asked.dtype].eps > 1e-5, "only 16 bits need it: single cases show it in finer formats"
+)
 fine_format = Need(lambda asked: FORMATS[asked.dtype].eps < 1e-5, "rounding hides differences in 16 bits")
 wide_range = Need(lambda asked: FORMATS[asked.dtype].most > 1e30, "the numbers are beyond the range of the format")
-gradients = Need(lambda asked: asked.capabilities.gradients, "the subject is declared forward-only")
-reusable = Need(lambda asked: asked.capabilities.reusable, "a pullback is declared to be usable once")
+gradients = Need(lambda asked: asked.capabilities.gradients, "the implementation supports no gradients")
+reusable = Need(lambda asked: asked.capabilities.reusable, "a pullback can be used only once")
 initial_states = Need(
-    lambda asked: declares(asked.capabilities.inputs, "initial"), "the subject does not take initial states"
+    lambda asked: declares(asked.capabilities.inputs, "initial"), "the implementation takes no initial states"
 )
 initial_states_left_out = Need(
     lambda asked: declares(asked.capabilities.inputs, "initial") and asked.capabilities.default_initial != "none",
-    "the subject does not take initial states that may be left out",
+    "the implementation takes no initial states, or needs them in every call",
 )
-several_chunks = Need(lambda asked: len({*asked.capabilities.chunks}) > 1, "chunks of several sizes are not declared")
-selects = Need(lambda asked: asked.capabilities.selects, "the subject does not look at which gradients are wanted")
+several_chunks = Need(
+    lambda asked: len({*asked.capabilities.chunks}) > 1, "the implementation does not support chunks of several sizes"
+)
+selects = Need(lambda asked: asked.capabilities.selects, "the implementation ignores which gradients are wanted")
 
 
 def _all_states(asked: Asked, declared: Collection[str]) -> bool:
-    """Whether all states of a cell are initial ones of what is declared, and final ones that the subject returns."""
+    """Whether all states of a cell are initial ones of what is declared, and final ones that the implementation
+    returns."""
     states, final = asked.drawing.states(asked.cell), asked.capabilities.outputs
     both = states_of(declared, "initial", states) == states_of(final, "final", states) == states
     return both and declares(declared, "initial") and declares(final, "final")
@@ -214,23 +250,30 @@ def _all_states(asked: Asked, declared: Collection[str]) -> bool:
 
 carried_states = Need(
     lambda asked: _all_states(asked, asked.capabilities.inputs),
-    "the subject does not take and return all states",
+    "the implementation does not take and return all states",
 )
 carried_cotangents = Need(
     lambda asked: _all_states(asked, asked.capabilities.gradients),
-    "the subject does not return gradients of all initial states and take cotangents of all final ones",
+    "the implementation does not return gradients of all initial states and take cotangents of all final states",
 )
 loss_weights = Need(
-    lambda asked: asked.capabilities.loss_weights, "the subject does not take a weight for the loss of each step"
+    lambda asked: asked.capabilities.loss_weights, "the implementation takes no weight for the loss of each step"
 )
 parameters = Need(
     lambda asked: not isinstance(asked.cell, CustomCell) or of_own(asked.cell, asked.drawing)["parameters"],
     "the cell has no parameters",
 )
-truncations = Need(lambda asked: asked.capabilities.truncations, "no truncation is declared")
-clips = Need(lambda asked: asked.capabilities.clips, "no clipping in the backward loop is declared")
-lengths = Need(lambda asked: "lengths" in asked.capabilities.inputs, "rows of different lengths are not declared")
-resets = Need(lambda asked: "resets" in asked.capabilities.inputs, "resets are not declared")
-two_directions = Need(lambda asked: asked.capabilities.bidirectional, "two directions are not declared")
-empty = Need(lambda asked: asked.capabilities.empty, "sequences without steps are not declared")
-streams = Need(lambda asked: asked.capabilities.streams, "memory that follows the segments is not declared")
+truncations = Need(lambda asked: asked.capabilities.truncations, "the implementation supports no truncation")
+clips = Need(lambda asked: asked.capabilities.clips, "you declared no clipping in the backward loop")
+lengths = Need(
+    lambda asked: "lengths" in asked.capabilities.inputs,
+    "the implementation does not support rows of different lengths",
+)
+resets = Need(lambda asked: "resets" in asked.capabilities.inputs, "the implementation does not support resets")
+two_directions = Need(
+    lambda asked: asked.capabilities.bidirectional, "the implementation does not support two directions"
+)
+empty = Need(lambda asked: asked.capabilities.empty, "the implementation does not support sequences without steps")
+streams = Need(
+    lambda asked: asked.capabilities.streams, "you did not declare that memory does not grow with the length (streams)"
+)

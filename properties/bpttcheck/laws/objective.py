@@ -1,4 +1,4 @@
-"""The second door: subjects that own their loss, such as training loops."""
+"""The second door: implementations that own their loss, such as training loops."""
 
 import tracemalloc
 from collections.abc import Iterator
@@ -117,7 +117,7 @@ masks = Need(lambda asked: not asked.capabilities.padding_counts, "padding count
 LAWS = (
     Law(
         "loss-reference",
-        "The loss is that of the objective: its kind, its scale, its readout.",
+        "The loss equals the reference's, with its kind, scale and readout.",
         "L = scale * sum over t of w_t l(o_t, target_t)",
         "Dive into Deep Learning, 9.7.1; bpttref.losses",
         _loss,
@@ -129,7 +129,7 @@ LAWS = (
     ),
     Law(
         "objective-gradient-reference",
-        "Every gradient of the objective is that of the reference, the readout's included.",
+        "Every gradient of the objective, including the readout's, equals the reference's.",
         "dL/dW_qh = sum over t of do_t h_t'",
         "Dive into Deep Learning, 9.7.2",
         _gradients,
@@ -149,7 +149,7 @@ LAWS = (
     ),
     Law(
         "loss-adds-up-over-rows",
-        "The loss and its gradients are the sum over the rows, each run on its own, or the mean if that is declared.",
+        "The loss and its gradients are the sum over the rows, each run on its own, or the mean if you declare so.",
         "L = sum over b of L_b",
         "rows are independent",
         _rows_add_up,
@@ -160,8 +160,8 @@ LAWS = (
     ),
     Law(
         "loss-ignores-padding",
-        "What lies behind the end of a row, and how much of it, changes neither the loss nor its gradients.",
-        "L depends on x[t, b] and target[t, b] for t < lengths[b] alone",
+        "Padding after the end of a row, whatever its values and length, changes neither the loss nor its gradients.",
+        "L depends only on x[t, b] and target[t, b] for t < lengths[b]",
         "definition of lengths",
         _padding,
         (lengths, masks),
@@ -170,9 +170,9 @@ LAWS = (
     ),
     Law(
         "memory-follows-segments",
-        "The memory of a truncated run, beyond its inputs and outputs, does not grow with the number of steps.",
+        "Apart from inputs and outputs, the memory of a truncated run does not grow with the number of steps.",
         "peak(4 T) - peak(T) < one state per step",
-        "D2L 9.7.1.2: what lies before a cut is not needed again",
+        "Dive into Deep Learning, 9.7.1.2: nothing before a cut is needed again",
         _flat,
         (gradients, truncation(Regular), streams),
         door=OneShot,

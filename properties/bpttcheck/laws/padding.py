@@ -59,8 +59,8 @@ def _row_alone(trial: Trial, b: int) -> Iterator[Comparison]:
 LAWS = (
     Law(
         "padding-ignored",
-        "What lies behind the end of a row changes no output and no gradient: rubbish, and NaN where that is declared.",
-        "f(x, lengths) depends on x[t, b] for t < lengths[b] alone",
+        "Padding after the end of a row changes no output and no gradient, whatever it holds (NaN if you declare so).",
+        "f(x, lengths) depends only on x[t, b] for t < lengths[b]",
         "definition of lengths",
         _ignored,
         (lengths,),
@@ -68,7 +68,7 @@ LAWS = (
     ),
     Law(
         "ragged-row-alone",
-        "A short row gives what it gives cut to its length, on its own; its final state is that of its last step.",
+        "A short row gives the same results as when it is cut to its length and run on its own, final state included.",
         "f(x, lengths)[:, b] = f(x[:lengths[b], b])",
         "definition of lengths",
         _rows_alone,

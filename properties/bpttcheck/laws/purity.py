@@ -1,4 +1,4 @@
-"""A call depends on its arguments alone, and leaves them as they were."""
+"""A call depends only on its arguments, and does not change them."""
 
 from collections.abc import Iterator
 
@@ -15,7 +15,7 @@ from bpttcheck.measuring.trial import Trial
 
 
 def _unchanged(trial: Trial) -> Iterator[Comparison]:
-    """The subject gets arrays that nobody else reads; the trial's own show what they were."""
+    """The implementation gets arrays that nobody else reads; the trial's own show what they were."""
     case, cotangents = with_arrays(trial.case, lambda _, array: array.copy()), _copied(trial.handed)
     outputs, pullback = trial.run(case, copy=False)
     returned = {name: np.array(array) for name, array in named(outputs).items()}
@@ -95,7 +95,7 @@ def _copied(given: Handed) -> Handed:
 LAWS = (
     Law(
         "nothing-overwritten",
-        "Inputs, parameters, cotangents and returned outputs stay as they were.",
+        "Inputs, parameters, cotangents and returned outputs are not overwritten.",
         "arguments are read-only",
         "bpttcheck.contract",
         _unchanged,
@@ -111,7 +111,7 @@ LAWS = (
     ),
     Law(
         "pullback-twice",
-        "A pullback called again gives the gradients of what it is given, also in the arrays that it was given before.",
+        "A pullback that is called again gives the gradients for its new cotangents, even in the same arrays.",
         "P(u), then P(-u) = -P(u)",
         "bpttcheck.contract",
         _pulled_twice,
@@ -120,7 +120,7 @@ LAWS = (
     ),
     Law(
         "results-stay",
-        "Outputs and gradients, once returned, and the arguments that were given are not overwritten by the next call.",
+        "The next call overwrites neither the outputs and gradients of an earlier call nor its arguments.",
         "f(a) stays after f(b)",
         "bpttcheck.contract",
         _results_stay,
@@ -128,7 +128,7 @@ LAWS = (
     ),
     Law(
         "shapes-interleaved",
-        "A call for a shorter sequence and fewer rows in between leaves the next one as it was.",
+        "A call with a shorter sequence and fewer rows does not change the next call.",
         "f(a) after f(b) = f(a)",
         "bpttcheck.contract",
         _interleaved,
@@ -137,7 +137,7 @@ LAWS = (
     ),
     Law(
         "two-pullbacks-alive",
-        "A call for another problem, and its pullback, do not disturb the pullback of an earlier one.",
+        "A call with another problem, and its pullback, do not change the pullback of an earlier call.",
         "P_a after f_b = P_a",
         "bpttcheck.contract",
         _two_alive,

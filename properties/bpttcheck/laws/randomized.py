@@ -1,4 +1,5 @@
-"""Randomized truncation: right on average, for every pattern of links; a subject's own patterns are what it says."""
+"""Randomized truncation: right on average, for every pattern of links; an implementation's own patterns are what it
+says."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -68,8 +69,8 @@ def _plus(total: Named, more: Named, factor: float) -> Named:
 def _own_pattern(trial: Trial) -> Iterator[Comparison]:
     """One call shows the pattern, link by link; a second one, with the same seed, must be truncated by its products.
 
-    The pattern is seen through dx. Then all gradients are compared, where the right ones are known or the subject takes
-    the links themselves. Only the first steps are run: too little passes through many links.
+    The pattern is seen through dx. Then all gradients are compared, where the right ones are known or the
+    implementation takes the links themselves. Only the first steps are run: too little passes through many links.
     """
     if not trial.even:
         return
@@ -158,7 +159,7 @@ LAWS = (
     ),
     Law(
         "random-unbiased",
-        "The mean of randomly truncated gradients over all patterns, by their probabilities, is the full gradient.",
+        "The mean of randomly truncated gradients over all patterns, weighted by probability, is the full gradient.",
         "E[xi_t] = pi * 1/pi = 1",
         "Dive into Deep Learning, 9.7.1.3; Tallec and Ollivier, 2017",
         _unbiased,
@@ -168,7 +169,7 @@ LAWS = (
     ),
     Law(
         "random-pattern",
-        "A subject that draws its own links uses one pattern per seed, and the products of its multipliers.",
+        "An implementation that draws its own links uses one pattern per seed, and multiplies along each path.",
         "M[t, s] = product of xi over (s, t], xi = 1/pi or 0",
         "Tallec and Ollivier, 2017",
         _own_pattern,
@@ -177,7 +178,7 @@ LAWS = (
     ),
     Law(
         "random-frequency",
-        "A subject that draws its own links keeps each with probability pi, independently (a statistical test).",
+        "An implementation that draws its own links keeps each with probability pi, independently (statistically).",
         "P(xi_t > 0) = pi, P(xi_s > 0 and xi_t > 0) = pi^2",
         "binomial distribution, six standard deviations",
         _frequency,

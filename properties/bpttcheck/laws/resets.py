@@ -123,7 +123,7 @@ def _before(trial: Trial, gradients: Named, t: int, b: int) -> Named:
 LAWS = (
     Law(
         "reset-is-a-new-row",
-        "A row that is reset gives what its stretches between the resets give, each as a row of its own.",
+        "A row with resets gives the same results as its parts between the resets, each run as a row of its own.",
         "M[t, s] = 0 if there is a reset in (s, t]",
         "definition of a reset",
         _separate,
@@ -134,7 +134,7 @@ LAWS = (
     ),
     Law(
         "no-reset-is-none",
-        "Flags of which none is set change nothing.",
+        "Reset flags that are all off change nothing.",
         "f(x; r = 0) = f(x)",
         "definition of a reset",
         _none,
@@ -143,7 +143,7 @@ LAWS = (
     ),
     Law(
         "reset-at-each-step",
-        "With a reset before each step a sequence is as many rows of one step.",
+        "With a reset before each step, a sequence gives the same results as separate rows of one step.",
         "M = identity",
         "definition of a reset",
         _each_step,
@@ -153,7 +153,7 @@ LAWS = (
     ),
     Law(
         "nothing-crosses-a-reset",
-        "No gradient of a later loss reaches what came in before a reset.",
+        "No gradient of a later loss reaches anything before a reset.",
         "d L_t / d x_s = 0 if there is a reset in (s, t]",
         "definition of a reset",
         _nothing_crosses,

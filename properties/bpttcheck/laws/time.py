@@ -152,7 +152,7 @@ def _first(trial: Trial, k: int) -> Measured:
 LAWS = (
     Law(
         "split-resume-states",
-        "Two halves, the second started from the first's final states, give the outputs of the whole.",
+        "Two halves, the second started from the final states of the first, give the outputs of the whole.",
         "f(x[0:T], s) = f(x[k:T], f(x[0:k], s))",
         "composition of the steps",
         _states,
@@ -162,7 +162,7 @@ LAWS = (
     ),
     Law(
         "split-resume-pullback",
-        "The halves' pullbacks, chained through the state between them, give the gradients of the whole.",
+        "The pullbacks of two halves, chained through the state between them, give the gradients of the whole.",
         "P_whole = P_first after P_second",
         "chain rule",
         _pullbacks,
@@ -172,7 +172,7 @@ LAWS = (
     ),
     Law(
         "tied-gradient-is-sum",
-        "Run step by step, or in many pieces, with the state handed on, the gradients add up to the whole.",
+        "The gradients of single steps, or of pieces that pass on the state, add up to the gradient of the whole.",
         "dw = sum over t of dw_t",
         "Dive into Deep Learning, 9.7.2: the parameters are shared by all steps",
         _tied,
@@ -182,7 +182,7 @@ LAWS = (
     ),
     Law(
         "causality",
-        "No output depends on a later input, and no cotangent reaches one.",
+        "No output depends on a later input, and no cotangent reaches a later input.",
         "d y_t / d x_s = 0 for s > t",
         "definition of a recurrence",
         _causality,
@@ -192,7 +192,7 @@ LAWS = (
     ),
     Law(
         "chunk-size-does-not-matter",
-        "In how many steps at once a sequence is computed changes nothing.",
+        "The number of steps that are computed at once changes nothing.",
         "f(x; C) = f(x; C')",
         "composition of the steps",
         _other_chunks,

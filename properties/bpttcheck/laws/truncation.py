@@ -1,4 +1,4 @@
-"""Truncation leaves the forward pass alone, and its gradients are those of the rule."""
+"""Truncation does not change the forward pass, and its gradients follow the rule."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
@@ -158,7 +158,7 @@ def _by_pieces(trial: Trial) -> Iterator[tuple[Strategy, list[Piece]]]:
 
 
 def _pieces_alone(trial: Trial) -> Iterator[Comparison]:
-    """Each piece starts from the states that the subject returns there, in the rows that have not ended."""
+    """Each piece starts from the states that the implementation returns there, in the rows that have not ended."""
     case, unit = trial.case, trial.unit
     if not trial.one_way or resets_far(case) or (case.lengths is not None and not case.lengths.all()):
         return
@@ -213,7 +213,7 @@ of_pieces = Need(
 LAWS = (
     Law(
         "tau-covers-is-full",
-        "A truncation that is longer than the sequence is full BPTT; so is a random one that keeps every link.",
+        "Truncation longer than the sequence is full BPTT; so is random truncation that keeps every link.",
         "M[t, s] = 1 for all s <= t",
         "Dive into Deep Learning, 9.7.1.2",
         _covers,
@@ -233,7 +233,7 @@ LAWS = (
     ),
     Law(
         "tau-one-has-no-temporal-term",
-        "With tau = 1 a loss reaches the input of its own step alone.",
+        "With tau = 1, a loss reaches only the input of its own step.",
         "M = identity",
         "Dive into Deep Learning, 9.7.1.2",
         _no_temporal_term,
@@ -243,21 +243,21 @@ LAWS = (
     *(
         Law(
             f"{kind.__name__.lower()}-reference",
-            f"Every gradient of {kind.__name__.lower()} truncation is that of the reference.",
+            f"Every gradient under {kind.__name__.lower()} truncation equals the reference's.",
             "gradient = sum of M[t, s] C[t, s]",
             "bpttref.strategies",
             _reference(kind),
             (gradients, truncation(kind), right_numbers(kind)),
             {"T": 2},
             direct=True,
-            kept="it sees the gradients of parameters and states; an X-ray sees those of the inputs",
+            kept="it checks the gradients of parameters and states; an X-ray checks the gradients of the inputs",
         )
         for kind in (Regular, Window, Blocks, Last, Links)
     ),
     Law(
         "pieces-alone",
         "A truncated gradient is the sum of the full gradients of the pieces that the rule keeps, each run on its own; "
-        "initial states get those of the pieces that go back to them.",
+        "an initial state gets the gradients of the pieces that reach back to it.",
         "gradient = sum over pieces of full BPTT from the states where they begin",
         "Dive into Deep Learning, 9.7.1.2",
         _pieces_alone,
@@ -268,7 +268,7 @@ LAWS = (
     ),
     Law(
         "objective-truncated-reference",
-        "Truncation changes no loss, and every truncated gradient of the objective is that of the reference.",
+        "Truncation changes no loss, and every truncated gradient of the objective equals the reference's.",
         "gradient = sum of M[t, s] C[t, s]",
         "bpttref.strategies",
         _objective,

@@ -1,4 +1,4 @@
-"""The X-ray of a truncation: a gradient from one loss alone is M[t, s] times its value in full BPTT."""
+"""The X-ray of a truncation: the gradient of a single loss is M[t, s] times its value in full BPTT."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -75,10 +75,10 @@ def _weighted_losses(trial: Trial) -> Iterator[Comparison]:
 
 
 _MEANS = {
-    Regular: "cuts before steps tau, 2 tau, .. and nowhere else, also where tau does not divide T",
+    Regular: "cuts before steps tau, 2 tau, ... and nowhere else, even if tau does not divide T",
     Window: "lets the loss at t reach back to step t - tau + 1 and no further",
     Blocks: "takes losses in blocks of k1 and goes back over k2 steps from each block's end",
-    Last: "differentiates the last k steps alone",
+    Last: "differentiates only the last k steps",
     Links: "multiplies what crosses each link by the number given for it",
 }
 
@@ -98,7 +98,7 @@ LAWS = (
     ),
     Law(
         "xray-losses",
-        "The gradient of the loss at t alone is M[t, s] times its value in full BPTT.",
+        "The gradient of a single loss, at step t, is M[t, s] times its value in full BPTT.",
         "dx_s from the loss at t = M[t, s] times its value in full BPTT",
         "bpttref.strategies",
         _weighted_losses,

@@ -55,7 +55,7 @@ class Answers:
         return gradients
 
     def score(self, case: Case, *, copy: bool = True) -> Named:
-        """The subject's gradients for the case's objective by name, and its value as "loss".
+        """The implementation's gradients for the case's objective by name, and its value as "loss".
 
         Raises Violation unless they are complete.
         """
@@ -82,17 +82,17 @@ class Answers:
 
     @property
     def handed(self) -> Handed:
-        """The cotangents as the subject gets them, for laws that look at the arrays themselves."""
+        """The cotangents as the implementation gets them, for laws that look at the arrays themselves."""
         return self.calls.handed(self.case, self.cotangents)
 
     @property
     def returned(self) -> Named:
-        """All that the subject returned: outputs and, unless it is forward-only, gradients."""
+        """All that the implementation returned: outputs and, unless it is forward-only, gradients."""
         return self.outputs | self.gradients if self.capabilities.gradients else self.outputs
 
     @cached_property
     def scored(self) -> Named:
-        """The subject's loss and gradients for the case's objective."""
+        """The implementation's loss and gradients for the case's objective."""
         return self.score(self.case)
 
     def expect(self) -> None:
@@ -103,15 +103,15 @@ class Answers:
             _ = self.scored
 
     def results(self, case: Case, cotangents: Cotangents) -> Named:
-        """The subject's outputs and gradients for another case."""
+        """The implementation's outputs and gradients for another case."""
         outputs, pullback = self.run(case)
         results = self._declared(outputs)
         return results | self.pull(pullback, cotangents) if self.capabilities.gradients else results
 
     def gradients_of(self, case: Case, cotangents: Cotangents) -> Named:
-        """The subject's gradients for another case."""
+        """The implementation's gradients for another case."""
         return self.pull(self.run(case)[1], cotangents)
 
     def expected(self) -> Named:
-        """The arrays that the subject must return gradients for, the readout aside."""
+        """The arrays that the implementation must return gradients for, the readout aside."""
         return declared(case_arrays(replace(self.case, objective=None)), self.capabilities)

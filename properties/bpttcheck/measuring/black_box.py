@@ -46,7 +46,7 @@ def _own_rounding(run: _Run, case: Case, cotangents: Cotangents, values: Named) 
     A logarithm of what a state has decayed to, or a sum over all steps, errs by more than what goes in, and where small
     weights hide that from it no rounding of what goes in brings it to light. So all is moved by the root of the
     roundoff, this way and that way, and twice as far: powers up to the third cancel in what is taken of these results.
-    It is no mistake as long as it is not many times the roundoff of the largest number beside it, as where a coarser
+    It is no mistake as long as it is not many times the roundoff of the largest number next to it, as where a coarser
     format is used inside. In 16 bits no way is straight.
     """
     eps = FORMATS[case.dtype].eps
@@ -72,7 +72,7 @@ def _moved(run: _Run, case: Case, cotangents: Cotangents, by: float, seed: int) 
 
 
 def _sizes(name: str, values: Named) -> Array:
-    """The largest number beside each: of its step in a sequence, else of its array."""
+    """The largest number next to each: of its step in a sequence, else of its array."""
     size = np.abs(values[name].astype(float))
     largest: Array = size.max(axis=tuple(range(has_steps(name), size.ndim)), initial=0, keepdims=True)
     return largest

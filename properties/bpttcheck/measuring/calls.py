@@ -29,11 +29,11 @@ _Result = TypeVar("_Result", Outputs, Gradients)
 
 
 class AdapterError(Exception):
-    """The subject itself raised, or its adapter says what is wrong with it."""
+    """The implementation itself raised, or its adapter says what is wrong with it."""
 
 
 class Refused(Exception):
-    """The subject declares that it does not take a case; the message says why."""
+    """The implementation declares that it does not take a case; the message says why."""
 
 
 class Pulling(NamedTuple):

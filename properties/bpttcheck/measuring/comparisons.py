@@ -1,4 +1,4 @@
-"""Errors beside what is allowed, block by block."""
+"""Errors next to what is allowed, block by block."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field

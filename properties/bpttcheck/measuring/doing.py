@@ -16,7 +16,7 @@ _LONGEST = 8000  # bytes of a draw
 
 class Doing(ctypes.Structure):
     """call: what an implementation was called for. steps, rows: of the case that it was given; -1 if there was none.
-    since: when, in seconds of `time.monotonic`; 0 if no call is under way. law: its id. drawn: a draw, pickled.
+    because: when, in seconds of `time.monotonic`; 0 if no call is under way. law: its id. drawn: a draw, pickled.
     """
 
     _fields_ = (

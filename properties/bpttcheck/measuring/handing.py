@@ -37,7 +37,7 @@ def received(capabilities: Capabilities, case: Case, outputs: Outputs) -> Output
     if "last" not in capabilities.outputs or outputs.y is None:
         return outputs
     if outputs.y.ndim != 2 or len(outputs.y) != case.B:
-        expected = f"({case.B}, features), those of the last step alone"
+        expected = f"({case.B}, features), only for the last step"
         raise Violation(f"the output y has shape {outputs.y.shape}; expected {expected}")
     return outputs._replace(y=only_ends(case, np.broadcast_to(outputs.y, (case.T, *outputs.y.shape))))
 

@@ -18,8 +18,8 @@ def require(
     gradients: Collection[str],
     truncation: type[Strategy] = Full,
 ) -> None:
-    """Raise ValueError, with a sentence, unless a subject has a vjp in float64 that can be pulled back repeatedly and
-    declares what is listed, named as in `Capabilities`. ``purpose``: what it is wanted for."""
+    """Raise ValueError, with a sentence, unless an implementation has a vjp in float64 that can be pulled back
+    repeatedly and declares what is listed, named as in `Capabilities`. ``purpose``: what it is wanted for."""
     declared = capabilities_of(subject)
     lacks = {
         "has no vjp": not isinstance(subject, TwoPhase),

@@ -3,7 +3,7 @@
 The reference runs in float64, and again with every operation perturbed at random by the unit roundoff of the dtype
 under test (Monte-Carlo arithmetic; Parker, 1997). The largest deviation is the scale.
 
-More replicates only ever find more error. So `FEW` are enough to pass, and an error that is large beside what they
+More replicates only ever find more error. So `FEW` are enough to pass, and an error that is large next to what they
 allow is compared again with what `REPLICATES` allow, which decide.
 """
 

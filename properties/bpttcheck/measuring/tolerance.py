@@ -28,7 +28,7 @@ def allowed(scale: float, size: float, format: Format, operations: int, terms: i
 
     A result is rounded at least once; and each operation may lose a number that is too small. To add the same number
     again and again errs in one direction, by at most 2/3 of a roundoff each time, which no noise shows: noise says how
-    much of a sum may be so, since it averages to the less the more of its terms are alike.
+    much of a sum may be so, because it averages to the less the more of its terms are alike.
     """
     rounding = format.inside * size
     ratio = min(2.5 * rounding / scale, terms) if scale else terms

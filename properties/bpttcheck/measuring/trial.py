@@ -37,7 +37,7 @@ _NO_TANH = (RNN("relu"), RNN("identity"))
 
 
 def has_own_float64(cell: Cell | CustomCell, dtype: str, capabilities: Capabilities) -> bool:
-    """Whether what a subject gives in a dtype is compared with its own float64: nobody else knows the cell."""
+    """Whether what an implementation gives in a dtype is compared with its own float64: nobody else knows the cell."""
     return isinstance(cell, CustomCell) and dtype != "float64" and "float64" in capabilities.dtypes
 
 
@@ -55,9 +55,9 @@ class Trial(Answers):
         kinks: bool = False,
         replicates: int = REPLICATES,
     ) -> None:
-        """against: whose numbers are right, in the place of the reference's; of an unknown cell it is the subject's own
-        float64 in other dtypes, where there is one. kinks: whether the case lies at one. replicates: perturbed runs by
-        which scales of error are measured."""
+        """against: whose numbers are right, in the place of the reference's; of an unknown cell it is the
+        implementation's own float64 in other dtypes, where there is one. kinks: whether the case lies at one.
+        replicates: perturbed runs by which scales of error are measured."""
         super().__init__(subject, capabilities, case, cotangents)
         self.replicates = replicates
         self._kinks = kinks
@@ -74,7 +74,7 @@ class Trial(Answers):
 
         Where it does not, in chaos, nothing can be said of gradients: errors no longer grow in proportion to rounding.
         In a format that itself rounds to a thousandth it is but for a few roundings. Nor is it chaos where outputs that
-        are small beside 1 move by the roundoff of tanh, which is relative to 1.
+        are small next to 1 move by the roundoff of tanh, which is relative to 1.
         """
         if isinstance(self.case.cell, CustomCell) and not isinstance(self.subject, TwoPhase):
             return True
@@ -162,7 +162,7 @@ class Trial(Answers):
 
     def _beside_another(self, case: Case, cotangents: Cotangents) -> Measured:
         """What the other implementation gives of an unknown cell; where it returns no gradients, the scales of error
-        of these are the subject's own."""
+        of these are the implementation's own."""
         assert self.against is not None
         if {*self.capabilities.gradients} <= {*capabilities_of(self.against).gradients}:
             return measure_right(self._right, case, cotangents, self.results)
@@ -170,7 +170,7 @@ class Trial(Answers):
         return Measured(right.values, {name: s + right.spread.get(name, 0) for name, s in own.spread.items()})
 
     def _right(self, case: Case, cotangents: Cotangents) -> Named:
-        """What the implementation that the subject is judged against gives for a case, in float64."""
+        """The numbers of the implementation named by ``against`` for a case, in float64."""
         assert self.against is not None
         exact, given = in_float64(case, cotangents)
         if self.against is not self.subject:
@@ -182,9 +182,13 @@ class Trial(Answers):
         except Refused as error:
             if self.against is self.subject:
                 raise
-            raise AdapterError(f"{self.against.name}, which is to be right: {error}") from error
+            raise AdapterError(f"{self.against.name}, which others are compared with: {error}") from error
         except (AdapterError, Violation) as error:
-            who = "its own float64" if self.against is self.subject else f"{self.against.name}, which is to be right"
+            who = (
+                "its own float64"
+                if self.against is self.subject
+                else f"{self.against.name}, which others are compared with"
+            )
             raise AdapterError(f"{who}: {error}") from error
 
     def error_of_product(self) -> float:
@@ -201,7 +205,8 @@ class Trial(Answers):
         return self._measure(case, objective=True)[0]
 
     def beside(self, case: Case, cotangents: Cotangents | None = None) -> "Trial":
-        """The same subject, in the same calls, with another case and, unless others are given, the same cotangents."""
+        """The same implementation, in the same calls, with another case and, unless others are given, the same
+        cotangents."""
         problem = self.subject, self.capabilities, case, cotangents or self.cotangents, self.against
         other = Trial(*problem, replicates=self.replicates)
         other.calls, other.rng = self.calls, self.rng
@@ -222,7 +227,7 @@ class Trial(Answers):
         return self._measured_otherwise(replace(self.case, inside=""), self.replicates) if coarse else self
 
     def _measured_otherwise(self, case: Case, replicates: int) -> "Trial":
-        """The same trial, and what the subject has answered, with other scales of error."""
+        """The same trial, and the implementation's answers, with other scales of error."""
         problem = self.subject, self.capabilities, case, self.cotangents, self.against
         other = Trial(*problem, kinks=self._kinks, replicates=replicates)
         other.calls, other.rng = self.calls, self.rng

@@ -1,4 +1,4 @@
-"""Laws as checks for a test runner: a call answers for one law on one cell of a subject in one dtype."""
+"""Laws as checks for a test runner: a call answers for one law on one cell of an implementation in one dtype."""
 
 import shlex
 from collections.abc import Callable, Collection, Sequence
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 
 @dataclass
 class Sitting:
-    """A share of a subject: its laws are judged at the first check, together, on the same cases.
+    """A share of an implementation: its laws are tested at the first check, together, on the same cases.
 
-    name: the subject's. judged: judges them. can_be_asked: the ids of the laws that the subject can be asked. laws:
-    the ids of those that will be judged. target: all sittings of the subject, this one included. object: whether the
-    subject is one of the test's own objects, which no command can name.
+    name: the implementation's. judged: tests them. can_be_asked: the ids of the laws that the implementation can be
+    asked. laws: the ids of those that will be tested. target: all sittings of the implementation, this one included.
+    object: whether the implementation is one of the test's own objects, which no command can name.
     """
 
     name: str
@@ -47,14 +47,14 @@ class Sitting:
 
     @cached_property
     def results(self) -> dict[str, Result]:
-        """What became of each law, known failures settled."""
+        """The outcome of each law, known failures settled."""
         results = self.judged(self.share, replace(self.asked, laws=tuple(self.laws)))
         settle(results, self.share.target, self.asked.known)
         return {result.law: result for result in results}
 
     @cached_property
     def _silent(self) -> bool:
-        """Whether no law that will be judged is one that the subject can be asked."""
+        """Whether no law that will be tested is one that the implementation can be asked."""
         return not set(self.laws) & set(self.can_be_asked)
 
     def unproved(self, law: str) -> str:
@@ -120,12 +120,37 @@ def parametrize_with_laws(
     examples: int = 40,
     seed: int = 0,
 ) -> "pytest.MarkDecorator":
-    """A decorator for a test function with the argument ``check``: a test per implementation, cell, dtype and law.
+    """Make a test for each implementation, cell, dtype and law, as a decorator for a test function.
 
-    implementations: objects, not classes. laws: all, or those chosen from `LAWS`. examples, seed: as `judge` takes
-    them. ``check()`` raises AssertionError with what is wrong, or skips the test with the reason for which the law says
-    nothing. Where no law proved anything on a cell and dtype, one test says so and fails. A cell and dtype is judged at
-    its first test, by all ``laws``. Raises ImportError without pytest.
+    The test function has the argument ``check``. ``check()`` raises AssertionError with the mistake, or skips the test
+    with the reason. If no law proved anything on a cell and dtype, one test fails with this sentence.
+
+    Parameters
+    ----------
+    implementations : sequence of Implementation
+        Objects, not classes.
+    laws : sequence of Law
+        All of `LAWS`, or some. The first test of a cell and dtype runs them all.
+    examples, seed : int
+        As `judge` takes them.
+
+    Returns
+    -------
+    pytest.MarkDecorator
+        The decorator.
+
+    Raises
+    ------
+    ImportError
+        Without pytest.
+
+    Examples
+    --------
+    >>> from bpttcheck import parametrize_with_laws
+    >>> from bpttcheck.adapters.reference import Reference
+    >>> @parametrize_with_laws([Reference()], examples=5)
+    ... def test_reference(check):
+    ...     check()
     """
     import pytest
 

@@ -33,11 +33,24 @@ _NONE = "There is no backward pass: nothing is said about gradients."
 
 @dataclass(frozen=True)
 class Verdict:
-    """What `check` found.
+    """The outcome of `check`. ``print(verdict)`` prints the same as ``bpttcheck verify``, without skipped laws.
 
-    implementation: what the laws ran on. results: of each law, as `judge` yields them. examples, seed: of the run.
-    against: whose numbers were taken for the correct ones.
-    ``print(verdict)`` prints what ``bpttcheck verify`` does, without the laws that are skipped.
+    Parameters
+    ----------
+    implementation : Implementation
+        What the laws ran on.
+    results : sequence of Result
+        One for each law, as `judge` yields them.
+    examples, seed : int
+        Of the run.
+    against : Implementation or None
+        The implementation whose numbers are the correct ones.
+
+    Examples
+    --------
+    >>> from bpttcheck.adapters.reference import Reference
+    >>> Verdict(Reference(), [], examples=0, seed=0).broken
+    []
     """
 
     implementation: Implementation
@@ -79,7 +92,7 @@ class Verdict:
         return _text(printed)
 
     def _understood(self) -> str:
-        """How the example was understood, and what was not tested since it did not come back."""
+        """How the example was understood, and what was not tested because it did not come back."""
         declared = capabilities_of(self.implementation)
         lies = ", ".join(f"{name} {how}" for name, how in declared.conventions.items())
         kinds = ", ".join(name for kind, name in _GRADIENTS.items() if kind in declared.gradients)
@@ -87,7 +100,7 @@ class Verdict:
 
     @property
     def failure(self) -> str:
-        """What is wrong, without the table of laws; empty if nothing is."""
+        """The mistake in words, without the table of laws; empty if there is none."""
         return "" if self.passed else _text(self._print_failures)
 
     def _print_failures(self, console: Console) -> None:
@@ -105,7 +118,7 @@ class Verdict:
             console.print(f"\nNothing was proved: {sentence}", markup=False, highlight=False)
 
     def _explained(self, broken: list[Result], passed: Collection[str]) -> Explanation:
-        """What is wrong with a cell, of which these laws failed and those passed."""
+        """The mistake in a cell, for which some laws failed and others passed."""
         first, problem = broken[0], self._problem(broken[0])
         cell, limit = problem[0].cell, TimeLimit(_SECONDS)
         found = diagnose(self.implementation, cell, first.dtype, failing=[problem], limit=limit, against=self.against)
@@ -134,13 +147,47 @@ def check(
 ) -> Verdict:
     """Run all laws on a backward pass that you wrote by hand, in your own names and shapes.
 
-    function, backward, example: what `own_arrays` takes, or an implementation. against: a function of the same
-    arguments, or an implementation, whose numbers are taken for the correct ones. examples: how many problems are
-    generated for each dtype. seed: other problems for another one. raises: whether a law that fails is an
-    AssertionError. The verdict is returned, and prints like ``bpttcheck verify``.
+    Parameters
+    ----------
+    function : callable or Implementation
+        Your function, as `own_arrays` takes it, or an implementation.
+    backward : callable, optional
+        As `own_arrays` takes it.
+    against : callable or Implementation, optional
+        A function of the same arguments, or an implementation, whose numbers are the correct ones.
+    examples : int
+        Problems for each dtype.
+    seed : int
+        Another seed gives other problems.
+    raises : bool
+        Whether a law that fails raises AssertionError.
+    **example
+        An example of your arrays, and all other arguments of `own_arrays`.
 
-    Raises ValueError, with a sentence, where the example does not say what must be known, and AssertionError with what
-    is wrong, or that nothing was proved.
+    Returns
+    -------
+    Verdict
+        It prints like ``bpttcheck verify``.
+
+    Raises
+    ------
+    AssertionError
+        With the mistake, or if nothing was proved.
+    ValueError
+        With a sentence, if the example does not show enough.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> def run(p, x):
+    ...     y = np.cumsum(x * p["w"], axis=0)
+    ...     def pullback(dy):
+    ...         dx = np.cumsum(dy[::-1], axis=0)[::-1]
+    ...         return {"dw": np.sum(dx * x, axis=(0, 1)), "dx": dx * p["w"]}
+    ...     return y, pullback
+    >>> verdict = check(run, parameters={"w": np.ones(3)}, x=np.ones((4, 2, 3)), examples=5)
+    >>> verdict.passed
+    True
     """
     __tracebackhide__ = True
     subject = function if isinstance(function, Implementation) else own_arrays(function, backward, **example)
@@ -170,17 +217,49 @@ def assert_op(
     seed: int = 0,
     **said: Any,
 ) -> None:
-    """Assert that an operator on whole sequences follows all laws, and gives the numbers of another.
+    """Assert that an operator on whole sequences follows all laws, and gives the same numbers as another operator.
 
-    op: ``op(**streams, **state, **parameters) -> y, final state, pullback``, called by its own keywords; y alone, or
-    without a pullback, of a forward pass. ``pullback(dy, dstate)`` returns gradients by these keywords. Or an
-    implementation, which needs no example. streams, state, parameters: an example of each argument. against: a slow
-    operator that is correct, called in the same way. through: from an operator of another library to one on NumPy's
-    arrays, which is used on both. time, batch: the axes of the streams. chunk: how many steps it computes at once, a
-    number or several; an operator with an argument ``chunk`` or ``chunk_size`` is given one of them. said: what else
-    `own_arrays` takes, such as domains, dtypes, lengths, resets. examples, seed: as in `check`.
+    Parameters
+    ----------
+    op : callable or Implementation
+        ``op(**streams, **state, **parameters) -> y, final state, pullback``, called by its own keywords; only y, or no
+        pullback, for a forward pass. ``pullback(dy, dstate)`` returns gradients by these keywords.
+    streams, state, parameters : mapping of str to Array, optional
+        An example of each argument. An implementation needs no example.
+    against : callable or Implementation, optional
+        A slow operator that is correct, called in the same way.
+    through : callable, optional
+        From an operator of another library to an operator on NumPy's arrays; used on both.
+    time, batch : int
+        The axes of the streams.
+    chunk : int or collection of int
+        Steps that the operator computes at once; its argument ``chunk`` or ``chunk_size`` gets one of them.
+    examples, seed : int
+        As in `check`.
+    **said
+        Other arguments of `own_arrays`, such as domains, dtypes, lengths, resets.
 
-    Raises AssertionError with what is wrong, and ValueError, with a sentence, where the example does not do.
+    Raises
+    ------
+    AssertionError
+        With the mistake.
+    ValueError
+        With a sentence, if the example does not fit.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> def decay(v, s):
+    ...     y = [s := s / 2 + v_t for v_t in np.moveaxis(v, 1, 0)]
+    ...     def pullback(dy, ds):
+    ...         dv = np.zeros_like(v)
+    ...         for t in reversed(range(v.shape[1])):
+    ...             ds = ds + dy[:, t]
+    ...             dv[:, t], ds = ds, ds / 2
+    ...         return {"v": dv, "s": ds}
+    ...     return np.stack(y, axis=1), s, pullback
+    >>> v, s = np.ones((2, 3, 4)), np.ones((2, 4))
+    >>> assert_op(decay, streams={"v": v}, state={"s": s}, examples=5)
     """
     __tracebackhide__ = True
     if isinstance(op, Implementation):

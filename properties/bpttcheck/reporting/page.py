@@ -1,4 +1,4 @@
-"""A verdict as one page that needs no network, for a person; the template is `verdict.html.jinja` beside this file."""
+"""A verdict as one page that needs no network, for a person; the template is `verdict.html.jinja` next to this file."""
 
 from collections.abc import Sequence
 from importlib.resources import files
@@ -31,7 +31,7 @@ def blank_page(name: str) -> "Template":
 
 
 def to_html(run: Run, explained: Sequence[Explanation]) -> str:
-    """The page: a sentence, each failure with what shows it, a table a subject, and what was not judged."""
+    """The page: a sentence, each failure with what shows it, a table an implementation, and what was not tested."""
     results = run.results
     subjects = list(dict.fromkeys(result.subject for result in results))
     return blank_page("verdict").render(
@@ -51,13 +51,13 @@ def _verdict(results: Sequence[Result], interrupted: bool) -> str:
     if not any(result.status in ("passed", "known") for result in results) and not bad:
         said = "Nothing was proved"
     else:
-        said = f"Broken: {', '.join(sorted(bad))}" if bad else "No law that was asked is broken"
-        said += f"; right, as far as was asked: {', '.join(sorted(good))}" if bad and good else ""
+        said = f"Broken: {', '.join(sorted(bad))}" if bad else "No law that ran is broken"
+        said += f"; correct, as far as was tested: {', '.join(sorted(good))}" if bad and good else ""
     return f"Interrupted. {said} so far" if interrupted else said
 
 
 def _table(results: Sequence[Result]) -> dict[str, object]:
-    """A subject's results: a caption, the dtypes by cell, and by law a result for each of them or None.
+    """An implementation's results: a caption, the dtypes by cell, and by law a result for each of them or None.
 
     Laws that were skipped throughout are left to the reasons.
     """

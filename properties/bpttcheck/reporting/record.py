@@ -28,14 +28,14 @@ def to_json(run: Run) -> str:
 
 
 def from_json(text: str) -> Run:
-    """A run as it was written, but for the numbers of the worst comparisons. Raises ValueError, with a sentence."""
+    """A run as it was written, except for the numbers of the worst comparisons. Raises ValueError, with a sentence."""
     try:
         written: Any = json.loads(text)
     except ValueError as error:
         raise ValueError(f"it is not JSON: {error}") from error
     schema = written.get("schema") if isinstance(written, dict) else None
     if schema != SCHEMA:
-        raise ValueError(f"its schema is {schema!r}, and {SCHEMA} is what is read")
+        raise ValueError(f"its schema is {schema!r}; this version reads {SCHEMA}")
     try:
         records = {record["target"]: Record(**record) for record in written["targets"]}
         for row in written["results"]:
@@ -64,4 +64,5 @@ def _result(row: dict[str, Any]) -> Result:
         case = replace(case, file=CaseFile(Path(row["case"]["file"]["path"])))
     tuples = {name: tuple(row.get(name, ())) for name in ("dead", "left_out", "warnings")}
     tried = Tried(**row.get("tried", {}))
+    tuples["known"] = tuple((reason, link) for reason, link in row.get("known", ()))
     return Result(**row | tuples | {"case": case, "worst": None, "margin": float(row["margin"]), "tried": tried})

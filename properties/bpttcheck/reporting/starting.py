@@ -26,7 +26,8 @@ _D, _H = 2, 3  # with which a class of modules is tried: numbers that can be tol
 
 
 class Code(NamedTuple):
-    """What is tested: from which module it is imported, its name there, the thing itself, and what lies beside it."""
+    """The tested object: from which module it is imported, its name there, the thing itself, and what lies next to
+    it."""
 
     module: str
     name: str
@@ -93,7 +94,7 @@ def _of_arrays(code: Code, variables: Mapping[str, str]) -> str:
             role: "{" + ", ".join(f'"{n}": {variables[n]}' for n in roles if roles[n] == role) + "}"
             for role in dict.fromkeys(roles.values())
         }
-        axes = "time=1,  # Yours: the axis of each stream along which the steps lie; batch=0 is that of the rows"
+        axes = "time=1,  # Yours: the axis of each stream along which the steps lie; batch=0 is the axis of the rows"
         return _test(code, "assert_op", [], variables.values(), given, axes)
     roles = _roles(code.name, variables)
     called = {role: code.beside[variable] for role, variable in roles.items()}
@@ -156,7 +157,7 @@ def _of_tensors(code: Code, library: str, variables: Mapping[str, str]) -> str:
     if not flat or len({tuple(a.shape[:2]) for a in streams.values()}) > 1 or ("x" in streams and len(streams) > 1):
         raise ValueError(
             f"{adapter} hands {code.name} a mapping of parameters, streams (T, B, ...) by name, of which none is x, or "
-            "x alone, and a mapping `states` of arrays (B, ...); write a function around it that takes these"
+            "only x, and a mapping `states` of arrays (B, ...); write a function around it that takes these"
         )
     sizes = f', sizes={{"D": ({streams["x"].shape[2]},)}}' if "x" in streams else ""
     shapes = {
@@ -214,7 +215,7 @@ def _called(name: str, made: Any, sizes: list[int]) -> tuple[dict[str, tuple[int
             f"{name} returns its states as a {type(states).__name__}: TorchModule takes y and a mapping of arrays "
             "(B, ...), such as {'h': h}; write a module around it that returns this"
         )
-    raise ValueError(f"{name} cannot be called with x alone, (T, B, D): {'; '.join(reasons)}")
+    raise ValueError(f"{name} cannot be called with only x, (T, B, D): {'; '.join(reasons)}")
 
 
 def _adapter(code: Code, adapter: str, cell: str, body: str) -> str:

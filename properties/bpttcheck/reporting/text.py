@@ -27,19 +27,27 @@ _MARKS = {
 _PLAIN: dict[str, Any] = {"markup": False, "highlight": False}
 
 
-def print_verdict(console: Console, results: Sequence[Result]) -> None:
-    """Tables of laws by cell, one per subject and dtype, and below what was not judged and what was noticed."""
+def print_verdict(console: Console, results: Sequence[Result], verbose: bool = False) -> None:
+    """Print a table of laws by cell for each implementation and dtype, and the remarks below it.
+
+    verbose: whether laws that were skipped have a row, and a line with the reason; else they are only counted.
+    """
     for subject in dict.fromkeys(result.subject for result in results):
         chosen = [result for result in results if result.subject == subject]
         for dtype in dict.fromkeys(result.dtype for result in chosen):
             alike = [result for result in chosen if result.dtype == dtype]
             console.print(f"\n[bold]{escape(subject)}, {dtype}[/]: worst error / tolerance", highlight=False)
-            console.print(_table(alike))
+            console.print(_table(alike, verbose))
             for inside in sorted({result.inside for result in alike} - {""}):
                 cells = dict.fromkeys(result.cell for result in alike if result.inside == inside)
                 console.print(f"operations of {', '.join(cells)} are as precise as in {inside}", **_PLAIN)
         for reason in reasons(chosen):
-            console.print(reason, **_PLAIN)
+            if verbose or not reason.startswith("skipped "):
+                console.print(reason, **_PLAIN)
+        skipped = {result.law for result in chosen if result.status == "skipped"}
+        if skipped and not verbose:
+            number = f"{len(skipped)} law{'s' * (len(skipped) > 1)}"
+            console.print(f"skipped {number} on some or all cells; --verbose gives the reasons", **_PLAIN)
 
 
 def print_tried(console: Console, results: Sequence[Result]) -> None:
@@ -78,8 +86,8 @@ def wrapped(text: str, columns: int, indent: str) -> str:
     return "\n".join(lines).replace("\0", " ")
 
 
-def _table(results: Sequence[Result]) -> Table:
-    """Laws by cells, narrow enough for 80 columns with six cells."""
+def _table(results: Sequence[Result], verbose: bool) -> Table:
+    """Laws by cells, narrow enough for 80 columns with six cells; without the laws that all cells skip."""
     cells = list(dict.fromkeys(result.cell for result in results))
     by_place = {(result.law, result.cell): result for result in results}
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 0, 0, 1), pad_edge=False)
@@ -88,6 +96,8 @@ def _table(results: Sequence[Result]) -> Table:
         table.add_column(escape(cell.replace("-", "\n")), justify="right", no_wrap=True)
     for law in dict.fromkeys(result.law for result in results):
         places = [by_place.get((law, cell)) for cell in cells]
+        if not verbose and all(result is None or result.status == "skipped" for result in places):
+            continue
         table.add_row(law, *("" if result is None else _mark(result) for result in places))
     return table
 
@@ -100,7 +110,8 @@ def _mark(result: Result) -> str:
 
 
 def reasons(results: Sequence[Result]) -> Iterator[str]:
-    """Each reason for which laws of a subject were not judged, once, and what was noticed beside the verdict."""
+    """Each reason for which laws of an implementation were not tested, once, and what was noticed next to the
+    verdict."""
     groups: dict[tuple[str, str], dict[str, set[str]]] = {}
     for result in results:
         if result.status in ("known", "skipped", "vacuous", "unfinished"):
@@ -110,7 +121,9 @@ def reasons(results: Sequence[Result]) -> Iterator[str]:
         for remark in result.in_part:
             groups.setdefault(remark, {}).setdefault(result.law, set()).add(result.cell)
         for warning in result.warnings:
-            groups.setdefault(("note", f"the subject warned: {warning}"), {}).setdefault("", set()).add(result.cell)
+            groups.setdefault(("note", f"the implementation warned: {warning}"), {}).setdefault("", set()).add(
+                result.cell
+            )
     cells = {result.cell for result in results}
     for (status, reason), laws in groups.items():
         names = ", ".join(sorted(law for law in laws if law))

@@ -3,8 +3,9 @@
     child = Child("my_rnn.py:MyRNN")
     declared = child.ask(capabilities_of)
 
-It is asked for work: a function of the subject and of what is handed over, all of which can be pickled. A process that
-is lost is replaced at the next question. `Here` does the same work in this process, where nothing is guarded.
+It is asked for work: a function of the implementation and of what is handed over, all of which can be pickled. A
+process that is lost is replaced at the next question. `Here` does the same work in this process, where nothing is
+guarded.
 """
 
 import os
@@ -36,7 +37,7 @@ _GRACE = 2.0  # seconds in which a process that is to end may do so by itself
 
 
 class Died(AdapterError):
-    """The process of a target ended, or was ended since it did not answer."""
+    """The process of a target ended, or was ended because it did not answer."""
 
     def __init__(self, lost: Lost) -> None:
         super().__init__(lost.said)
@@ -75,7 +76,7 @@ class Child:
         implementation may take. folder: where it works, this process's own if left out. Raises OSError where there are
         no such processes."""
         if os.name != "posix":
-            raise OSError("a target has a process of its own on Linux and macOS alone: add --in-process")
+            raise OSError("only Linux and macOS run a target in its own process: add --in-process")
         self._target = target
         self._seconds = seconds
         self._folder = folder

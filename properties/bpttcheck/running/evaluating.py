@@ -20,9 +20,9 @@ from bpttcheck.measuring.trial import Trial
 @dataclass(frozen=True)
 class Finding:
     """One law on one case: the worst comparison, or the sentence of a violation, or neither if it proved nothing,
-    perhaps since the subject refused the case. alive: for each array compared, whether a wrong number would show.
-    sample: the comparisons, where those of all cases count. sees: how small an error of each array it sees, beside the
-    array's largest number."""
+    perhaps because the implementation refused the case. alive: for each array compared, whether a wrong number would
+    show. sample: the comparisons, where those of all cases count. sees: how small an error of each array it sees,
+    next to the array's largest number."""
 
     worst: Comparison | None = None
     violation: str = ""
@@ -51,9 +51,9 @@ class Finding:
 
 
 def evaluate(law: Law, trial: Trial) -> Finding:
-    """Put one law to one trial. Raises AdapterError if the subject does.
+    """Put one law to one trial. Raises AdapterError if the implementation does.
 
-    An error that is large beside what few replicates allow is measured by many before it counts.
+    An error that is large next to what few replicates allow is measured by many before it counts.
     """
     trial = trial if law.direct else trial.of_several_calls
     finding = _evaluate(law, trial)
@@ -76,7 +76,7 @@ def _evaluate(law: Law, trial: Trial) -> Finding:
         return Finding(violation=str(violation))
     except (ValueError, IndexError, KeyError, TypeError, AttributeError, AssertionError) as error:
         said = f"{type(error).__name__}: {error}"
-        return Finding(violation=f"what the subject returned does not fit together: {said}")
+        return Finding(violation=f"what the implementation returned does not fit together: {said}")
     except Refused as refusal:
         return Finding(refused=str(refusal))
     if law.over_cases is not None:

@@ -46,6 +46,6 @@ def elsewhere(name: str) -> CustomCell:
     """A cell whose functions are in another process."""
 
     def unknown(*sizes: int) -> NoReturn:
-        raise TypeError(f"the shapes of {name} are known in the process of its target alone")
+        raise TypeError(f"the shapes of {name} are known only in the process of its target")
 
     return CustomCell(name, unknown, unknown, unknown)

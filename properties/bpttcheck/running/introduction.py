@@ -1,4 +1,4 @@
-"""What a target says of itself before it is judged."""
+"""What a target says of itself before it is tested."""
 
 import os
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ class Introduction:
     """What a target says of itself.
 
     name: as it calls itself. libraries: their versions, if they were asked for. conventions: as declared. cells,
-    dtypes: all of them. shares: what there is to judge, in the order of a verdict, with the ids of the laws that can be
+    dtypes: all of them. shares: what there is to test, in the order of a verdict, with the ids of the laws that can be
     asked there. unfit: why the user's own will not do for other shares. own: what that is, in words. gradients: whether
     it declares any. on_gpu: whether it holds one.
     """
@@ -45,9 +45,9 @@ def introduce(subject: Implementation, target: str, asked: Question, in_detail: 
     """
     declared, own = capabilities_of(subject), asked.own()
     if own.sizes and own.case:
-        raise ValueError("--case has sizes of its own: leave out --sizes")
+        raise ValueError("--case has its own sizes: leave out --sizes")
     if own.against:
-        require(own.against, "be what others are judged against", inputs=(), outputs=(), gradients=())
+        require(own.against, "be what others are compared with", inputs=(), outputs=(), gradients=())
     fitting, unfit = {}, []
     for share in shares(target, declared, asked):
         cell = cell_named(subject, share.cell)
@@ -56,9 +56,9 @@ def introduce(subject: Implementation, target: str, asked: Question, in_detail: 
             if own.case is not None:
                 own.case.holds(cell, share.dtype, drawing)
             if own.against and cell.name not in {other.name for other in capabilities_of(own.against).cells}:
-                raise ValueError(f"{own.against.name}, which is to be right, has no cell {cell.name}")
+                raise ValueError(f"{own.against.name}, which others are compared with, has no cell {cell.name}")
             if own.against and (less := capabilities_of(own.against).lacks(declared, cell)):
-                raise ValueError(f"{own.against.name}, which is to be right, has not {less} of {cell.name}")
+                raise ValueError(f"{own.against.name}, which others are compared with, lacks {less} of {cell.name}")
         except ValueError as error:
             unfit.append(str(error))
             continue
@@ -79,7 +79,7 @@ def introduce(subject: Implementation, target: str, asked: Question, in_detail: 
 
 
 def shares(target: str, declared: Capabilities, asked: Question) -> list[Share]:
-    """What is judged of one target, in the order of a verdict."""
+    """What is tested of one target, in the order of a verdict."""
     cells = [cell.name for cell in declared.cells if not asked.cells or cell.name in asked.cells]
     dtypes = [dtype for dtype in declared.dtypes if not asked.dtypes or dtype in asked.dtypes]
     return [Share(target, cell, dtype) for cell in cells for dtype in dtypes]

@@ -29,6 +29,7 @@ from packaging.markers import UndefinedComparison, UndefinedEnvironmentName
 from packaging.requirements import InvalidRequirement, Requirement
 
 from bpttcheck.laws import LAWS
+from bpttcheck.misspelt import did_you_mean
 from bpttcheck.running.results import Result
 
 _USUAL = Path("known-failures.toml")
@@ -53,7 +54,7 @@ class KnownFailure:
         return all(own in (None, given) for own, given in wanted) and self.applies
 
     def is_met_by(self, target: str, result: Result) -> bool:
-        """Whether it speaks of a result that was judged."""
+        """Whether it speaks of a result that was tested."""
         return result.status != "skipped" and self.covers(target, result.cell, result.dtype, result.law)
 
     @property
@@ -64,7 +65,7 @@ class KnownFailure:
     def concerns(
         self, targets: Collection[str], laws: Collection[str], cells: Collection[str], dtypes: Collection[str]
     ) -> bool:
-        """Whether a run judges what it speaks of. cells, dtypes: what the run is restricted to, if there are any."""
+        """Whether a run tests what it speaks of. cells, dtypes: what the run is restricted to, if there are any."""
         chosen = self.law in laws and self.target in {None, *targets}
         filters = ((self.cell, cells), (self.dtype, dtypes))
         return chosen and self.applies and all(not only or own in (None, *only) for own, only in filters)
@@ -86,7 +87,7 @@ def read_known_failures(file: Path | None) -> list[KnownFailure]:
         raise ValueError(f"{file} is not TOML: {error}") from error
     entries: Any = written.pop("known-failure", [])
     if written:
-        raise ValueError(f"{file} has {', '.join(written)}; there is nothing in it but [[known-failure]]")
+        raise ValueError(f"{file} has {', '.join(written)}; it may hold only [[known-failure]]")
     return [entry for k, table in enumerate(entries, 1) for entry in _entries(file, k, table)]
 
 
@@ -101,10 +102,11 @@ def settle(results: Sequence[Result], target: str, known: Sequence[KnownFailure]
         untrue = [str(entry) for entry in speaking if entry.strict]
         if speaking and result.status == "failed":
             result.status, result.reason = "known", f"{'; '.join(map(str, speaking))}: {result.reason}"
+            result.known = tuple((entry.reason, entry.link) for entry in speaking)
         elif untrue and result.status == "passed":
             remove = "the entry" if len(untrue) == 1 else "the entries"
             result.status = "failed"
-            result.reason = f"it passes, though a failure is expected, since {'; '.join(untrue)}: remove {remove}"
+            result.reason = f"it passes, although a failure is expected ({'; '.join(untrue)}): remove {remove}"
 
 
 def _entries(file: Path, number: int, entry: Any) -> Iterator[KnownFailure]:
@@ -123,9 +125,11 @@ def _entries(file: Path, number: int, entry: Any) -> Iterator[KnownFailure]:
             said = "a string, or a list of strings" if several else "a string"
             raise ValueError(f"{where}: {name} must be {said}; it is {value!r}")
     places = {name: _listed(entry[name]) for name in ("law", "target", "cell", "dtype") if name in entry}
+    ids = {law.id for law in LAWS}
     for law in places["law"]:
-        if law not in {known.id for known in LAWS}:
-            raise ValueError(f"{where}: there is no law {law!r}; `bpttcheck laws` lists them")
+        if law not in ids:
+            near = did_you_mean(law, ids)
+            raise ValueError(f"{where}: there is no law {law!r} in the list of `bpttcheck laws`{near}")
     try:
         requires = tuple(str(Requirement(text)) for text in _listed(entry.get("requires", [])))
         for text in requires:

@@ -1,4 +1,4 @@
-"""Before a subject is accused the reference is tried: complex step, differences and forward mode vote on it."""
+"""Before an implementation is accused the reference is tried: complex step, differences and forward mode vote on it."""
 
 import math
 from typing import Any

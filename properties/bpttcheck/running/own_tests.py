@@ -20,12 +20,39 @@ def cases(
 ) -> st.SearchStrategy[Trial]:
     """A Hypothesis strategy of small problems for an implementation, for your own ``@given`` tests.
 
-    cell, dtype: by name; the first that is declared, if left out. against: whose numbers are taken for the correct
-    ones. Each value has ``case`` and ``cotangents``, the ``outputs`` and ``gradients`` of the implementation by name,
-    and ``results(case, cotangents)``, its outputs and gradients for another case. Problems whose outputs rounding alone
-    changes visibly are left out. Failures shrink to few steps, rows and units, and to multiples of 1/4.
+    Failures shrink to few steps, rows and units, and to multiples of 1/4. Problems whose outputs change visibly only by
+    rounding are left out.
 
-    Raises ValueError where there is no such cell or dtype.
+    Parameters
+    ----------
+    implementation : Implementation
+        The problems are such that it supports them.
+    cell, dtype : str
+        By name; the first that it has, if left out.
+    against : Implementation, optional
+        The implementation whose numbers are the correct ones.
+
+    Returns
+    -------
+    hypothesis.strategies.SearchStrategy
+        Each value has ``case`` and ``cotangents``, the ``outputs`` and ``gradients`` of the implementation by name, and
+        ``results(case, cotangents)``, its outputs and gradients for another case.
+
+    Raises
+    ------
+    ValueError
+        If there is no such cell or dtype.
+
+    Examples
+    --------
+    >>> from hypothesis import given, settings
+    >>> from bpttcheck.adapters.reference import Reference
+    >>> @settings(max_examples=5, derandomize=True)
+    ... @given(cases(Reference(), cell="lstm", dtype="float64"))
+    ... def test_twice(trial):
+    ...     again = trial.results(trial.case, trial.cotangents)
+    ...     assert margin(trial, again, {**trial.outputs, **trial.gradients}) <= 1
+    >>> test_twice()
     """
     capabilities = capabilities_of(implementation)
     try:
@@ -45,11 +72,31 @@ def cases(
 
 
 def margin(trial: Trial, got: Mapping[str, Array], expected: Mapping[str, Array]) -> float:
-    """The largest error over tolerance of arrays that should be equal, by their names in ``outputs`` and ``gradients``.
+    """The largest error over tolerance of arrays that should be equal. A law holds if it is at most 1.
 
-    A law holds where it is at most 1. ``hypothesis.target(margin)`` looks for problems that come near to breaking it.
-    Both sides may err by what the implementation itself errs by at this problem. Raises ValueError where nothing is
-    compared, since no name is on both sides.
+    Both sides may err by as much as the implementation itself at this problem. ``hypothesis.target(margin)`` looks for
+    problems that come near to breaking a law.
+
+    Parameters
+    ----------
+    trial : Trial
+        A value of `cases`.
+    got, expected : mapping of str to Array
+        Arrays by their names in ``outputs`` and ``gradients``.
+
+    Returns
+    -------
+    float
+        0 if all are equal.
+
+    Raises
+    ------
+    ValueError
+        If no name is on both sides.
+
+    Examples
+    --------
+    See `cases`.
     """
     if not got.keys() & expected.keys():
         raise ValueError(

@@ -1,4 +1,4 @@
-"""What every target is asked, and the shares in which it answers: each cell and dtype is judged on its own."""
+"""What every target is asked, and the shares in which it answers: each cell and dtype is tested on its own."""
 
 import math
 from collections.abc import Mapping
@@ -49,7 +49,7 @@ class Question:
 
 
 class Share(NamedTuple):
-    """What is judged at a time."""
+    """What is tested at a time."""
 
     target: str
     cell: str

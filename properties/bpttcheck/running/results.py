@@ -14,9 +14,10 @@ BAD: tuple[Status, ...] = ("error", "failed", "unsure")
 
 @dataclass(frozen=True)
 class Lost:
-    """What the process of a subject died of. said: how, in words. hung: whether it was ended since it did not answer.
+    """What the process of an implementation died of. said: how, in words. hung: whether it was ended because it did not
+    answer.
 
-    law, draw: what was being judged; empty and None if nothing was.
+    law, draw: what was being tested; empty and None if nothing was.
     """
 
     law: str
@@ -48,7 +49,7 @@ class Tried:
             sizes[name] = min(least, size), max(most, size)
 
     def __str__(self) -> str:
-        """As "40 cases: 22 small, T=1..7, B=1..4, D=1..5, H=1..6; 10 large, ..": the frequent kinds first."""
+        """As "40 cases: 22 small, T=1..7, B=1..4, D=1..5, H=1..6; 10 large, ...": the frequent kinds first."""
         parts = []
         for kind, number in sorted(self.kinds.items(), key=lambda item: -item[1]):
             sizes = ", ".join(f"{n}={a}..{b}" if a < b else f"{n}={a}" for n, (a, b) in self.sizes[kind].items())
@@ -58,19 +59,56 @@ class Tried:
 
 @dataclass
 class Result:
-    """What became of one law on one cell of a subject in one dtype, by their names and ids.
+    """The outcome of one law on one cell of an implementation in one dtype.
 
-    status: "passed", "failed", "skipped" (not asked), "vacuous" (no case could prove anything), "error" (the subject
-    raised), "unsure" (the reference is in doubt), "unfinished" (the time was up) or "known" (failed as was known).
-    seed: of the run. examples: cases in which the law compared something; vacuous: cases that proved nothing; drawn:
-    cases that were drawn for the cell and dtype, of which a law that takes turns with others sees some. dead: arrays
-    that were looked at and in no case above the tolerance. left_out: what is declared to be no matter of this law.
-    warnings: what the subject warned of. margin: the largest
-    error over tolerance. seconds: that it took. reason: the sentence behind a status. case: the smallest that fails.
-    worst: the comparison behind the margin. cut_short: whether the time was up before all smaller cases were tried.
-    inside: the format of operations, where it is another one. sees: how small an error it could have seen, where that
-    is a matter of all cases. tried: all cases of the cell and dtype.
-    died: whether the process of the subject was lost in a case of the law.
+    Parameters
+    ----------
+    subject, cell, dtype, law : str
+        Names, and the id of the law.
+    seed : int
+        The seed of the run.
+    status : str
+        "passed", "failed", "skipped", "vacuous" (no case could prove anything), "error" (the implementation raised),
+        "unsure" (the reference is in doubt), "unfinished" (the time was up) or "known" (a known failure).
+    examples, vacuous : int
+        Cases in which the law compared something, and cases that proved nothing.
+    drawn : int
+        Cases of the cell and dtype. Some laws alternate, and run on some of these.
+    dead : tuple of str
+        Arrays that were compared, and above the tolerance in no case.
+    left_out : tuple of str
+        Arrays that the declarations exempt from this law.
+    warnings : tuple of str
+        Warnings of the implementation.
+    margin : float
+        The largest error over tolerance.
+    seconds : float
+        The time that the law took.
+    reason : str
+        The sentence behind the status.
+    case : Draw or None
+        The smallest case that fails.
+    inside : str
+        The format of operations, if it is not the dtype.
+    sees : str
+        The smallest error that the law would have seen, if that depends on all cases.
+    cut_short : bool
+        Whether the time was up before all smaller cases were tried.
+    died : bool
+        Whether the process of the implementation was lost in a case of the law.
+    tried : Tried
+        All cases of the cell and dtype.
+    known : tuple of (str, str)
+        The reason and the link of each known failure that covers it.
+    worst : Comparison or None
+        The comparison behind the margin.
+
+    Examples
+    --------
+    >>> result = Result("mine", "lstm", "float64", "causality", seed=0)
+    >>> result.examples, result.vacuous = 38, 2
+    >>> result.proved
+    '38 of 40'
     """
 
     subject: str
@@ -94,6 +132,7 @@ class Result:
     cut_short: bool = False
     died: bool = False
     tried: Tried = field(default_factory=Tried)
+    known: tuple[tuple[str, str], ...] = ()
     worst: Comparison | None = field(default=None, repr=False)
 
     @property
@@ -103,12 +142,12 @@ class Result:
 
     @property
     def in_part(self) -> list[tuple[str, str]]:
-        """What of the arrays was not judged: a label and a sentence each."""
+        """The parts that were not tested, each with a label and a sentence."""
         found = []
         if self.status == "passed" and self.dead:
             found.append(("in part vacuous", f"nothing above rounding was seen in {', '.join(self.dead)}"))
         if self.status not in ("skipped", "unfinished") and self.left_out:
-            said = f"gradients of {', '.join(self.left_out)} are meant to differ, as is declared, and are left out"
+            said = f"gradients of {', '.join(self.left_out)} differ on purpose, as you declared, and are left out"
             found.append(("in part", said))
         if self.status == "passed" and self.sees:
             found.append(("in part", f"errors below {self.sees} would not have been seen"))
@@ -121,7 +160,7 @@ class Result:
 
     @property
     def heading(self) -> str:
-        """What its case is: known failures are shown on the case that was drawn."""
+        """The heading of its case: known failures are shown on the case as it was generated."""
         if self.status not in BAD or self.died:
             return "case"
         return "smallest case found before the time was up" if self.cut_short else "smallest case found"
@@ -131,7 +170,7 @@ def unproved(results: Sequence[Result]) -> list[str]:
     """A sentence for a target of which nothing was proved, or for each cell and dtype in which laws ran in vain."""
     asked = [result for result in results if result.status != "skipped"]
     if results and not asked:
-        return ["nothing was judged: what was selected asks for what is not declared"]
+        return ["nothing was tested: all selected laws were skipped"]
     if asked and not _prove(asked):
         return [f"no law proved anything: {_usual_reason(asked)}"]
     shares: dict[tuple[str, str], list[Result]] = {}
@@ -157,10 +196,11 @@ def summary(results: Sequence[Result]) -> str:
     """One closing sentence over all results."""
     count = Counter(result.status for result in results)
     ran = len(results) - count["skipped"] - count["unfinished"]
-    parts = [f"ran {ran} of {len(results)} laws by cell and dtype", f"{count['passed']} passed"]
-    parts += [
-        f"{count[s]} {s}"
-        for s in ("failed", "known", "unsure", "error", "vacuous", "skipped", "unfinished")
-        if count[s]
-    ]
-    return ", ".join(parts) + "."
+    return f"ran {ran} of {len(results)} laws by cell and dtype, {so_far(results)}."
+
+
+def so_far(results: Sequence[Result]) -> str:
+    """How many laws passed, and how many have each other status: "180 passed, 2 failed"."""
+    count = Counter(result.status for result in results)
+    others: tuple[Status, ...] = ("failed", "known", "unsure", "error", "vacuous", "skipped", "unfinished")
+    return ", ".join([f"{count['passed']} passed", *(f"{count[s]} {s}" for s in others if count[s])])

@@ -5,7 +5,7 @@
         print(*share)
     print(summary(run.results), run.exit_status())
 
-`verify` is this with a terminal around it; `matrix` puts several side by side, and pytest judges one share by share.
+`verify` is this with a terminal around it; `matrix` puts several side by side, and pytest tests one share by share.
 Each target is loaded and called in a process of its own.
 """
 
@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 
 from bpttcheck.exit_status import INTERRUPTED, exit_status
 from bpttcheck.measuring.calls import AdapterError
+from bpttcheck.misspelt import did_you_mean
 from bpttcheck.running.child import Child, Here, Place
 from bpttcheck.running.cluster import judge_on
 from bpttcheck.running.introduction import Introduction, introduce
@@ -33,7 +34,7 @@ class Record:
     """What there is to say of a target.
 
     name: as it calls itself; none where it could not be loaded. libraries: their versions. conventions: as declared.
-    diagnoses: of cells that fail, by cell and heading. errors: why something could not be judged.
+    diagnoses: of cells that fail, by cell and heading. errors: why something could not be tested.
     """
 
     target: str
@@ -77,7 +78,7 @@ class Run:
         in_process: bool = False,
         raising: bool = False,
     ) -> "Run":
-        """The run of some targets, before anything is judged.
+        """The run of some targets, before anything is tested.
 
         where_declared: whether a cell or dtype that no target has is left out with no complaint. in_detail: whether the
         records name the libraries, which takes a moment. in_process: whether the targets are loaded in this process.
@@ -115,7 +116,7 @@ class Run:
 
     @property
     def shares(self) -> list[Share]:
-        """What there is to judge, in the order of a verdict."""
+        """What there is to test, in the order of a verdict."""
         return [share for said in self.introduced.values() for share in said.shares]
 
     def judge(
@@ -126,7 +127,7 @@ class Run:
         workers: Workers | None = None,
         raising: bool = False,
     ) -> Iterator[Share]:
-        """Judge all shares, so many at a time, and yield each when it is in the records, known failures settled.
+        """Test all shares, so many at a time, and yield each when it is in the records, known failures settled.
 
         show: called with what is under way. workers: of a cluster, where it is done there. raising: whether what spoils
         a share is raised instead of noted.
@@ -165,7 +166,7 @@ class Run:
 
     @property
     def errors(self) -> list[str]:
-        """Why something could not be judged, and of which targets, cells and dtypes nothing was proved."""
+        """Why something could not be tested, and of which targets, cells and dtypes nothing was proved."""
         return [
             sentence
             for record in self.targets
@@ -173,8 +174,8 @@ class Run:
         ]
 
     def exit_status(self, *, at_fault: bool = False, failing: bool = False) -> int:
-        """That of the command. at_fault, failing: whether something beside the results is at fault, or fails. A failure
-        on file that fails again says more than that nothing new was proved."""
+        """That of the command. at_fault, failing: whether something next to the results is at fault, or fails. A
+        failure on file that fails again says more than that nothing new was proved."""
         if self.interrupted:
             return INTERRUPTED
         statuses = {result.status for result in self.results}
@@ -184,7 +185,7 @@ class Run:
 
 
 def unmet(asked: Question, records: Sequence[Record]) -> list[KnownFailure]:
-    """The known failures that concern some targets and speak of nothing that was judged."""
+    """The known failures that concern some targets and speak of nothing that was tested."""
     targets = [record.target for record in records]
     return [
         entry
@@ -201,4 +202,5 @@ def _check_selection(introduced: Collection[Introduction], asked: Question) -> N
     for what, chosen, known in (("cell", asked.cells, known_cells), ("dtype", asked.dtypes, known_dtypes)):
         for name in chosen:
             if name not in known:
-                raise ValueError(f"no target has the {what} {name!r}; there are {', '.join(known)}")
+                near = did_you_mean(name, known)
+                raise ValueError(f"no target has the {what} {name!r}; there are {', '.join(known)}{near}")

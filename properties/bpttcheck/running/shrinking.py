@@ -37,9 +37,9 @@ def shrink(
 ) -> None:
     """Make the failing case of a result small: one of ``smallest``, which others led to, or what Hypothesis finds.
 
-    A case on which the subject raised is made small in the same way, as long as the same exception comes of the same
-    call. What is found is added to ``smallest``. When the time is up the result has the smallest case so far, and says
-    so. fatal: draws of which the process of the subject dies.
+    A case on which the implementation raised is made small in the same way, as long as the same exception comes of the
+    same call. What is found is added to ``smallest``. When the time is up the result has the smallest case so far, and
+    says so. fatal: draws of which the process of the implementation dies.
     """
     assert result.case is not None
     raised = result.reason.split(":")[0] if result.status == "error" else None

@@ -1,6 +1,6 @@
-"""Shares judged one after another in a place of each target, or several at a time in children, to the same end.
+"""Shares tested one after another in a place of each target, or several at a time in children, to the same end.
 
-A target that raises spoils its own share and no other. Where its process dies the share is judged again without the
+A target that raises spoils its own share and no other. Where its process dies the share is tested again without the
 case that it died of.
 """
 
@@ -26,7 +26,7 @@ _MOST = 8  # deaths of one share, those after it was given up included
 def judge_share(
     subject: Implementation, share: Share, asked: Question, seconds: float = math.inf, lost: Sequence[Lost] = ()
 ) -> list[Result]:
-    """The results of one share of a subject; in ``seconds`` for drawing cases and making failures small."""
+    """The results of one share of an implementation; in ``seconds`` for drawing cases and making failures small."""
     results = judge(
         subject,
         [law for law in LAWS if law.id in asked.laws],
@@ -43,7 +43,7 @@ def judge_share(
 
 
 class Turn:
-    """A share that is being judged in a place."""
+    """A share that is being tested in a place."""
 
     def __init__(self, place: Place, share: Share, asked: Question, seconds: float) -> None:
         self.place = place
@@ -85,8 +85,8 @@ def judge_all(
 ) -> Iterator[tuple[Share, Outcome]]:
     """Each share with its results, or with what went wrong, as they come: so many at a time, in places of their target.
 
-    A target with several shares at a time gets more children. alone: targets of which one share is judged at a time,
-    since all of them would have the same device. show: called with what is under way, several times a second.
+    A target with several shares at a time gets more children. alone: targets of which one share is tested at a time,
+    because all of them would have the same device. show: called with what is under way, several times a second.
     """
     waiting, turns = list(todo), list[Turn]()
     free = {target: [place] for target, place in places.items()}

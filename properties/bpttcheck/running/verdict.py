@@ -1,6 +1,6 @@
 """The engine: draw a case once, run every law that applies on it, and settle what became of each.
 
-Cells and dtypes are judged one after the other. The first pass draws cases and evaluates all laws on each, sharing
+Cells and dtypes are tested one after the other. The first pass draws cases and evaluates all laws on each, sharing
 outputs, reference and tolerance. A law that fails is then run alone, on smaller cases (`bpttcheck.running.shrinking`).
 """
 
@@ -34,7 +34,7 @@ _EARLY = 4  # cases, in which a law waits for its turn
 _BETWEEN = 64  # cases, after which Hypothesis looks on
 _OF_ALL = 2  # times what one perturbed run allows is about what the largest of eight allows
 _DEATHS, _HANGS = 5, 2  # after which a subject is not asked any more in a cell and dtype
-_DECLINED = "the subject declares that it takes no such case: "
+_DECLINED = "the implementation declares that it takes no such case: "
 
 
 def judge(
@@ -52,16 +52,55 @@ def judge(
     lost: Sequence[Lost] = (),
     progress: Callable[[Result], None] = lambda result: None,
 ) -> Iterator[Result]:
-    """Judge a subject by laws: yields a `Result` per cell, dtype and law, skipped ones included.
+    """Run laws on an implementation, and yield a result for each cell, dtype and law.
 
-    cells, dtypes: restrict what the subject declares, by name. examples: cases drawn for a cell and dtype; None: as
-    many as the time allows, larger and larger ones, until a law fails. seconds: for drawing them, of which there is one
-    at least, and for making failures small, of which each has a minute at most. seed: other cases for another one. Laws
-    to which none could prove anything by then are "unfinished". shrink: whether to look for the smallest case of each
-    failure, but for those of the laws ``as_drawn``, by id. own: what the user asks for instead of what is drawn and
-    known here. lost: what the process of the subject died of when this was asked before: it is an error of the law that
-    put the case, which is put to no law again. progress: called with a result each time it has changed. Raises
-    ValueError where the sizes of ``own`` are not declared.
+    Parameters
+    ----------
+    subject : Implementation
+        What is tested.
+    laws : sequence of Law
+        Such as `LAWS`.
+    cells, dtypes : sequence of str
+        Only these of the ones that the implementation has, by name; all if empty.
+    examples : int or None
+        Cases for each cell and dtype; None: as many as the time allows, larger and larger, until a law fails.
+    seconds : float
+        For all cases, at least one, and for the smallest case of each failure, a minute at most. After this time the
+        laws that proved nothing are "unfinished".
+    seed : int
+        Another seed gives other cases.
+    shrink : bool
+        Whether to look for the smallest case of each failure.
+    as_drawn : collection of str
+        Ids of laws whose failures are not made smaller.
+    own : Own
+        Your own sizes, case, or implementation with the correct numbers, in place of what bpttcheck generates and
+        knows.
+    lost : sequence of Lost
+        What the process of the implementation died of before: an error of the law that ran, and no law runs on that
+        case.
+    progress : callable
+        Called with each result that has changed.
+
+    Yields
+    ------
+    Result
+        One for each cell, dtype and law, including skipped laws.
+
+    Raises
+    ------
+    ValueError
+        If the implementation does not support the sizes of ``own``.
+
+    Examples
+    --------
+    >>> from bpttcheck import LAWS, judge
+    >>> from bpttcheck.adapters.reference import Reference
+    >>> laws = [law for law in LAWS if law.id == "causality"]
+    >>> for result in judge(Reference(), laws, cells=["lstm"], examples=5):
+    ...     print(result.dtype, result.status)
+    float32 passed
+    float64 passed
     """
     capabilities = capabilities_of(subject)
     for cell, dtype in itertools.product(capabilities.cells, capabilities.dtypes):
@@ -159,7 +198,7 @@ class _Verdict:
         return self._margin
 
     def _note_lost(self, draw: Draw) -> None:
-        """The process of the subject died of a draw: an error of the law that put it."""
+        """The process of the implementation died of a draw: an error of the law that put it."""
         for one in self._lost:
             result = self._results[one.law]
             if one.draw == draw and result.status not in ("failed", "error"):
@@ -171,7 +210,7 @@ class _Verdict:
         """Put a case to the law of a family that has waited longest and to which it proves something; if it is late, to
         all to which none did.
 
-        Whether that is the end of it, since a decisive law was broken.
+        Whether that is the end of it, because a decisive law was broken.
         """
         waiting = [(law.cost * self._results[law.id].examples, rng.random(), law) for law in family]
         proved = False
@@ -264,7 +303,7 @@ class _Verdict:
                 result.warnings = tuple(sorted({*result.warnings, *said}))
             if self._stopped and not self._settled(law):
                 result.status = "error"
-                result.reason = f"not judged to the end: {len(self._lost)} cases ended its process"
+                result.reason = f"not tested to the end: {len(self._lost)} cases ended its process"
             if result.status == "failed" and result.case is not None:
                 _confirm(result, stands)
             elif result.status not in ("failed", "error") and (result.examples or not self._out_of_time):
@@ -292,7 +331,7 @@ def _close(result: Result, law: Law, broken: Sequence[str]) -> None:
     if result.examples:
         result.status = "passed"
     elif broken:
-        result.reason = f"not asked, since {broken[0]} was broken in every case"
+        result.reason = f"not run, because {broken[0]} was broken in every case"
     elif law.voluntary and result.reason:
         result.status, result.reason = "skipped", result.reason.removeprefix(_DECLINED)
     else:

@@ -1,10 +1,10 @@
 """A problem on which the gradient explodes: recall what came T steps ago, from a recurrent matrix that is too large.
 
-The first input carries a number, the others only noise; the loss is (o_T - number)^2 / 2, at the last step alone, a
+The first input carries a number, the others only noise; the loss is (o_T - number)^2 / 2, only at the last step, a
 mean over the batch. To answer 0 costs 1/6. A tanh network with spectral radius far above 1 is chaotic (Sompolinsky,
 Crisanti and Sommers, 1988): its states stay bounded and its gradient grows exponentially on the way back.
 
-All parameters of a network lie in one vector, so that norms, angles and steps are those of vectors. Networks come as
+All parameters of a network lie in one vector, so norms, angles and steps are the ones of vectors. Networks come as
 replicates ``(R, P)``, trained side by side on the same batches.
 """
 

@@ -1,7 +1,7 @@
-"""How gradients travel through time in any subject (D2L 9.7.1), measured from outside.
+"""How gradients travel through time in any implementation (D2L 9.7.1), measured from outside.
 
-The subject runs step by step, each from the states that it returned for the step before. One pullback of each unit
-cotangent of the final states gives a row of J_t (the gradient of the initial states) and of U_t (that of the
+The implementation runs step by step, each from the states that it returned for the step before. One pullback of each
+unit cotangent of the final states gives a row of J_t (the gradient of the initial states) and of U_t (that of the
 parameters). The rest is `bpttref.analysis`.
 """
 
@@ -52,7 +52,7 @@ class Setting:
 
 @dataclass(frozen=True, eq=False)
 class Analysis:
-    """What was measured for one cell; sizes, products and gates are base-2 logarithms, see `bpttref.analysis`.
+    """The measurements for one cell; sizes, products and gates are base-2 logarithms, see `bpttref.analysis`.
 
     singular, eigenvalues: ``(T, n)``, of J_t, the largest first. products: singular values and eigenvalues' moduli of
     the products of the last k. rate: of dh_t/dh_s per step. bound: ||W_hh||, which no plain RNN's rate exceeds.
@@ -75,9 +75,9 @@ class Analysis:
 
 
 def analyse(subject: Implementation, cell: Cell | CustomCell, setting: Setting) -> Analysis:
-    """Measure one cell of a subject, in float64.
+    """Measure one cell of an implementation, in float64.
 
-    Raises ValueError if the subject does not offer what that takes, or if its numbers leave float64.
+    Raises ValueError if the implementation does not offer what that takes, or if its numbers leave float64.
     """
     case = problem(subject, cell, setting)
     J, U = jacobians(subject, case)
@@ -107,9 +107,9 @@ def analyse(subject: Implementation, cell: Cell | CustomCell, setting: Setting) 
 
 
 def problem(subject: Implementation, cell: Cell | CustomCell, setting: Setting) -> Case:
-    """The case of a setting. Its inputs are the same for all cells, and the beginning of those of a longer case.
+    """The case of a setting. Its inputs are the same for all cells, and the beginning of the inputs of a longer case.
 
-    Raises ValueError if the subject cannot be analysed.
+    Raises ValueError if the implementation cannot be analysed.
     """
     require(
         subject,
@@ -138,8 +138,9 @@ def problem(subject: Implementation, cell: Cell | CustomCell, setting: Setting) 
 def jacobians(subject: Implementation, case: Case) -> tuple[Array, Array]:
     """``J (T, n, n)`` and ``U (T, n, P)`` of a case with one row, one pullback of ``subject`` per row of J_t.
 
-    States and parameters are flattened in the order of their names in the case. Raises Violation where the subject does
-    not return all arrays, ValueError where numbers leave float64 or would not fit into memory, and as `Calls` does.
+    States and parameters are flattened in the order of their names in the case. Raises Violation where the
+    implementation does not return all arrays, ValueError where numbers leave float64 or would not fit into memory, and
+    as `Calls` does.
     """
     assert case.initial is not None
     parameters, like = dict(case.parameters[0][0]), dict(case.initial[0][0])

@@ -18,7 +18,7 @@ Result: TypeAlias = Mapping[str, Array]
 
 
 class Job(Protocol):
-    """Something to do once; the name is that of its file."""
+    """Something to do once; the name is its file's."""
 
     @property
     def name(self) -> str: ...

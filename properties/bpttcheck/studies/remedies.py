@@ -1,4 +1,4 @@
-"""Remedies for gradients that explode, each put to the same problem (*Dive into Deep Learning*, exercise of 9.7).
+"""Remedies for gradients that explode, each on the same problem (*Dive into Deep Learning*, exercise of 9.7).
 
 A remedy is a record: how the network starts, its cell, how the gradient is truncated, what is done to the gradient,
 and what is done to the recurrent matrix after a step. `train` knows nothing else of it. All remedies of one seed see

@@ -1,12 +1,12 @@
 """My recurrent network as bpttcheck sees it:  bpttcheck verify my_rnn.py:MyRNN
 
-This file passes as it stands, with a plain tanh RNN in PyTorch. Replace what is marked "Yours", a rung at a time:
+This file passes as it stands, with a plain tanh RNN in PyTorch. Replace what is marked "Yours", one step at a time:
 
 1. Forward: gradients=() in the capabilities, and None in place of pullback.
-2. Gradients: as below. gradients=("parameters",) asks for these alone.
-3. Truncation: truncations=(Regular, Links), both from bpttref, and the line "Rung 3". What flows back from step t to
-   the state before it is multiplied by xi[t], 0 where it is cut: xi = case.truncation.links(T).astype(case.dtype).
-4. Rows of different lengths: "lengths" among the inputs, and the line "Rung 4". case.lengths is (B,), or None where all
+2. Gradients: as below. With gradients=("parameters",) only these are needed.
+3. Truncation: truncations=(Regular, Links), both from bpttref, and the line "Step 3". The cotangent from step t to the
+   state before it is multiplied by xi[t], 0 where it is cut: xi = case.truncation.links(T).astype(case.dtype).
+4. Rows of different lengths: "lengths" among the inputs, and the line "Step 4". case.lengths is (B,), or None where all
    rows have T steps; live[t] is t < lengths, as (B, 1). Behind its end y is 0, and the state stays what it was.
 
 `python -m pydoc bpttcheck.Capabilities` has more: other biases, layers, two directions, tokens, a loss of its own.
@@ -43,9 +43,9 @@ class MyRNN:
         # Yours: copy p into the weights of your module, which replace p in `by`, and run it.
         h, y = h0, []
         for x_t in x:
-            # Rung 3: h = h.detach() + xi[t] * (h - h.detach()).
+            # Step 3: h = h.detach() + xi[t] * (h - h.detach()).
             new = torch.tanh(x_t @ p["W_hx"].T + p["b_hx"] + h @ p["W_hh"].T + p["b_hh"])
-            h = new  # Rung 4: torch.where(live[t], new, h), and live[t] * new below.
+            h = new  # Step 4: torch.where(live[t], new, h), and live[t] * new below.
             y.append(new)
         outputs, by = [torch.stack(y), h], [tensor for tensor in (x, h0, *p.values()) if tensor.requires_grad]
 

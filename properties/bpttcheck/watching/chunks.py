@@ -17,9 +17,9 @@ _FAINT = 1e6  # times the smallest normal number: a gradient behind one as small
 
 @dataclass(frozen=True)
 class Row:
-    """What a call of backward reaches of one module. number: of the call, from 1. own: its forward calls, by their
-    positions in the trace. own_steps: the steps of these. steps, norms: where a gradient arrives, zeros included.
-    least: the smallest normal number that a gradient can be."""
+    """The steps of one module that a call of backward reaches. number: of the call, from 1. own: its forward calls,
+    by their positions in the trace. own_steps: the steps of these. steps, norms: where a gradient arrives, zeros
+    included. least: the smallest normal number that a gradient can be."""
 
     number: int
     own: tuple[int, ...]

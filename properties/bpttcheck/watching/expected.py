@@ -1,4 +1,4 @@
-"""Which steps each call of backward reaches under a truncation, beside those that it was seen to reach.
+"""Which steps each call of backward reaches under a truncation, next to those that it was seen to reach.
 
 A call has a loss at each of its own steps t. It should reach the steps s with ``M[t, s] != 0``. It was seen to reach
 those with a gradient, but from t only as far as the last step before which the state was cut. Steps count from the
@@ -29,7 +29,7 @@ class Reach:
 
 
 def seen_reach(trace: Trace, rows: list[Row]) -> Reach:
-    """What calls did."""
+    """The steps that calls reached."""
     calls = [trace.calls[i] for i in _own(rows)] if trace.sees_state else []
     return Reach(
         [row.reached for row in rows],
@@ -38,7 +38,7 @@ def seen_reach(trace: Trace, rows: list[Row]) -> Reach:
 
 
 def expected_reach(trace: Trace, rows: list[Row], strategy: Strategy) -> Reach:
-    """What a truncation makes of the same calls. Steps whose gradient underflows are not expected."""
+    """The steps that a truncation would reach in the same calls. Steps whose gradient underflows are not expected."""
     reached: list[list[Array]] = [[np.zeros(0, int)] for _ in rows]
     cut: set[int] = set()
     for i, start, t, M in _sequences(trace, rows, strategy):
@@ -68,7 +68,7 @@ def _sequences(trace: Trace, rows: list[Row], strategy: Strategy) -> Iterator[tu
     for start, stop in pairwise(sorted({0, *starts, trace.steps})):
         own = [row.own_steps[(row.own_steps >= start) & (row.own_steps < stop)] - start for row in rows]
         if stop - start > _LONGEST and any(map(len, own)):
-            raise ValueError(f"a sequence of {stop - start} steps is too long to judge: watch fewer calls, calls=20")
+            raise ValueError(f"a sequence of {stop - start} steps is too long to check: watch fewer calls, calls=20")
         M = weights(strategy, stop - start)[:, 1:] != 0 if any(map(len, own)) else np.zeros((0, 0), bool)
         yield from ((i, start, t, M) for i, t in enumerate(own) if len(t))
 

@@ -13,11 +13,30 @@ from bpttcheck.watching.reach import Triangle, triangle_of
 def reach(f: Callable[[Any], Any], x: Any, *, rows: int | None = None) -> Triangle:
     """See which inputs each output of a function reaches.
 
-    f: from inputs ``(T, ..)`` to losses ``(T,)`` or outputs ``(T, ..)``, a JAX function with everything else bound; a
-    training loss before its sum over steps. x: the inputs, floating; embed tokens first. rows: how many outputs to
-    take, spread over the T; all up to T = 128, and 32 beyond, if None.
+    Parameters
+    ----------
+    f : callable
+        From inputs ``(T, ...)`` to losses ``(T,)`` or outputs ``(T, ...)``: a JAX function with everything else bound,
+        such as a training loss before its sum over steps.
+    x : Array
+        The inputs, floating; embed tokens first.
+    rows : int, optional
+        How many outputs to take, spread over the T; if left out, all up to T = 128, and 32 beyond.
 
-    Raises ValueError where x is not floating, or the outputs are not as many as the inputs.
+    Returns
+    -------
+    Triangle
+        It describes itself in words.
+
+    Raises
+    ------
+    ValueError
+        If x is not floating, or there are not as many outputs as inputs.
+
+    Examples
+    --------
+    >>> print(str(reach(jnp.cumsum, jnp.ones(4))).splitlines()[0])
+    Each output reaches all inputs before it: full BPTT.
     """
     x = jnp.asarray(x)
     if not jnp.issubdtype(x.dtype, jnp.floating):

@@ -1,4 +1,4 @@
-"""What single outputs showed, in sentences: how far they reach, and whether they reach across a boundary."""
+"""The findings of single outputs, in sentences: how far they reach, and whether they reach across a boundary."""
 
 from collections.abc import Iterator
 

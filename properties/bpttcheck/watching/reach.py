@@ -1,6 +1,6 @@
 """The triangle of a function from inputs ``(T, ..)`` to losses or outputs ``(T, ..)``: a pullback for each row.
 
-Row t is the norm of the gradient of each input x_s from the output at t, taken with random cotangents, since a sum of
+Row t is the norm of the gradient of each input x_s from the output at t, taken with random cotangents, because a sum of
 outputs may be constant. Where T is large, some rows are sampled.
 """
 
@@ -10,7 +10,7 @@ from os import PathLike
 
 import numpy as np
 
-from bpttcheck.studies.pictures import new_figure
+from bpttcheck.studies.pictures import new_figure, shades
 from bpttref import Strategy, weights
 from bpttref.arrays import Array
 
@@ -20,8 +20,21 @@ _BITS = 24  # of the significand of float32
 
 @dataclass(frozen=True)
 class Triangle:
-    """What a function reaches. ``print(triangle)`` says it in words. rows: the output steps t that were taken. norms:
-    ``(rows, T)``, of the gradients of the inputs; exactly zero where none arrives."""
+    """The triangle that `reach` finds. ``print(triangle)`` describes it in words.
+
+    Parameters
+    ----------
+    rows : Array
+        The output steps t that were taken.
+    norms : Array
+        ``(rows, T)``, the norms of the gradients of the inputs; exactly zero if none arrives.
+
+    Examples
+    --------
+    >>> triangle = Triangle(np.arange(4), np.tril(np.ones((4, 4))))
+    >>> print(str(triangle).splitlines()[0])
+    Each output reaches all inputs before it: full BPTT.
+    """
 
     rows: Array
     norms: Array
@@ -30,25 +43,58 @@ class Triangle:
         return "\n".join([*self._words(), "", *self._lines()])
 
     def shows(self, strategy: Strategy) -> bool:
-        """Whether each output reaches the inputs that a truncation lets through, and no other."""
+        """Whether each output reaches exactly the inputs that a truncation lets through.
+
+        Parameters
+        ----------
+        strategy : Strategy
+            The truncation.
+
+        Returns
+        -------
+        bool
+            True if all rows agree.
+        """
         M = weights(strategy, self.norms.shape[1])[:, 1:]
         return bool(np.array_equal(self.norms != 0, M[self.rows] != 0))
 
     def is_blocks(self, tau: int) -> bool:
-        """Whether each output reaches the inputs of its block of ``tau``, and no other."""
+        """Whether each output reaches exactly the inputs of its block.
+
+        Parameters
+        ----------
+        tau : int
+            Steps of a block.
+
+        Returns
+        -------
+        bool
+            True if all rows agree.
+        """
         return bool(np.array_equal(self._first(), self.rows // tau * tau)) and not self._ahead()
 
     def png(self, file: str | PathLike[str]) -> None:
-        """Draw it into ``file``, whose ending says how: .png, .svg, .pdf. Raises ImportError without matplotlib."""
+        """Draw the triangle into a file.
+
+        Parameters
+        ----------
+        file : str or PathLike
+            Its ending is the format: .png, .svg, .pdf.
+
+        Raises
+        ------
+        ImportError
+            Without matplotlib.
+        """
         figure = new_figure(5.2, 4.2)
         axes = figure.subplots()
         shown = np.log10(np.where(self.norms > 0, self.norms, np.nan))
-        image = axes.imshow(shown, aspect="auto", cmap="viridis", interpolation="nearest")
-        figure.colorbar(image, ax=axes, label="log10 of the norm")
-        axes.set(xlabel="input at step s", ylabel="output at step t", facecolor="0.96")
+        image = axes.imshow(shown, aspect="auto", cmap=shades(), interpolation="nearest")
+        figure.colorbar(image, ax=axes, label="norm of the gradient, log10; grey: none")
+        axes.set(xlabel="input at step s", ylabel="output at step t", facecolor="#f4f4f4")
         some = np.unique(np.linspace(0, len(self.rows) - 1, min(len(self.rows), 9)).astype(int))
         axes.set_yticks(some, [str(self.rows[i]) for i in some])
-        figure.savefig(file, dpi=120)
+        figure.savefig(file)
 
     def _first(self) -> Array:
         """The earliest input that each row reaches; T where it reaches none."""

@@ -1,4 +1,4 @@
-"""What is seen of a training loop: forward calls of recurrent modules, and the steps that each call of backward
+"""The record of a training loop: forward calls of recurrent modules, and the steps that each call of backward
 reaches.
 
 Steps of a module count from 0, in the order in which its forward calls compute them. Rows are calls of backward,
@@ -14,7 +14,7 @@ from bpttref.arrays import Array
 
 
 class Kind(StrEnum):
-    """What a given state is, beside the states that watched modules returned before."""
+    """The kind of a given state, compared with the states that watched modules returned before."""
 
     UNSEEN = "unseen"  # the module is not known to take one
     ABSENT = "absent"  # none was given

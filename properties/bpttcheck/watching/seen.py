@@ -1,4 +1,4 @@
-"""What `watch` gives: the words, the triangle, the picture, and what a test may expect."""
+"""The result of `watch`: the words, the triangle, the picture, and what a test may expect."""
 
 from os import PathLike
 from pathlib import Path
@@ -13,9 +13,16 @@ from bpttref import Regular, Strategy
 
 
 class Seen:
-    """What `watch` saw. ``print(seen)`` says it in words.
+    """The record of a training loop that `watch` makes. ``print(seen)`` describes it in words.
 
-    record: the calls and the norms themselves.
+    Parameters
+    ----------
+    record : Record
+        The calls, and the norms themselves.
+
+    Examples
+    --------
+    See `watch`.
     """
 
     def __init__(self, record: Record) -> None:
@@ -28,34 +35,91 @@ class Seen:
             f"\n\n{note}" for note in self._notes()
         )
 
-    def png(self, file: str | PathLike[str]) -> None:
-        """Draw the triangles of all modules into ``file``, whose ending says how: .png, .svg, .pdf.
+    def png(self, file: str | PathLike[str], module: str | None = None) -> None:
+        """Draw the triangles of all modules into a file.
 
-        Raises ImportError without matplotlib, and ValueError where no call of backward was seen.
+        Parameters
+        ----------
+        file : str or PathLike
+            Its ending is the format: .png, .svg, .pdf.
+        module : str, optional
+            The name of the only one that is drawn, large enough for a slide.
+
+        Raises
+        ------
+        ImportError
+            Without matplotlib.
+        ValueError
+            If the module was not seen, or no call of backward.
         """
-        shown = [(trace, rows_of(self.record, trace)) for trace in self.record.traces]
-        draw(Path(file), [(trace, rows) for trace, rows in shown if rows])
+        traces = self.record.traces if module is None else [self._named(module)]
+        shown = [(trace, rows_of(self.record, trace)) for trace in traces]
+        draw(Path(file), [(trace, rows) for trace, rows in shown if rows], large=module is not None)
 
     def shows(self, strategy: Strategy, module: str | None = None) -> bool:
-        """Whether each call of backward reaches the steps that a truncation lets through, such as ``Blocks(10, 20)``.
-        module: its name; needed where several were seen.
+        """Whether each call of backward reaches exactly the steps that a truncation lets through.
 
-        Raises ValueError where the state was not seen, or no call of backward, or a sequence has thousands of steps.
+        Parameters
+        ----------
+        strategy : Strategy
+            The truncation, such as ``Blocks(10, 20)``.
+        module : str, optional
+            The name of a module; needed if several were seen.
+
+        Returns
+        -------
+        bool
+            True if all calls agree.
+
+        Raises
+        ------
+        ValueError
+            If the state or a call of backward was not seen, or a sequence has thousands of steps.
         """
         trace, rounds = self._judged(module)
         return agrees(trace, rounds, strategy)
 
     def is_blocks(self, tau: int, module: str | None = None) -> bool:
-        """Whether each call of backward reaches the steps of its block of ``tau``, and no other. module: as in `shows`.
+        """Whether each call of backward reaches exactly the steps of its block.
 
-        Raises ValueError where the state was not seen, or no call of backward.
+        Parameters
+        ----------
+        tau : int
+            Steps of a block.
+        module : str, optional
+            As in `shows`.
+
+        Returns
+        -------
+        bool
+            True if all calls agree.
+
+        Raises
+        ------
+        ValueError
+            If the state or a call of backward was not seen.
         """
         return self.shows(Regular(tau), module)
 
     def beside(self, strategy: Strategy, module: str | None = None) -> str:
-        """The triangle in text as a truncation makes it, and the one that was seen. module: as in `shows`.
+        """Two triangles in text: the one that a truncation makes, and the one that was seen.
 
-        Raises ValueError as `shows` does.
+        Parameters
+        ----------
+        strategy : Strategy
+            The truncation.
+        module : str, optional
+            As in `shows`.
+
+        Returns
+        -------
+        str
+            Several lines.
+
+        Raises
+        ------
+        ValueError
+            Where `shows` raises it.
         """
         trace, rounds = self._judged(module)
         both = {"expected": expected_reach(trace, rounds, strategy), "seen": seen_reach(trace, rounds)}
@@ -63,19 +127,23 @@ class Seen:
             "\n".join([f"{title}:", *triangle(rounds, reach.cut, reach.reached)]) for title, reach in both.items()
         )
 
-    def _judged(self, module: str | None) -> tuple[Trace, list[Row]]:
-        """A module, and its calls of backward. Raises ValueError where there is nothing to judge."""
+    def _named(self, module: str | None) -> Trace:
+        """The module of this name, or the only one. Raises ValueError, with the names that there are."""
         found = [trace for trace in self.record.traces if module in (None, trace.name)]
         if len(found) != 1:
             names = ", ".join(trace.name for trace in self.record.traces) or "none"
             which = f"no module {module!r} was seen" if module else "say which module"
             raise ValueError(f"{which}: those that were seen are {names}")
-        trace = found[0]
+        return found[0]
+
+    def _judged(self, module: str | None) -> tuple[Trace, list[Row]]:
+        """A module, and its calls of backward. Raises ValueError where there is nothing to test."""
+        trace = self._named(module)
         rows = rows_of(self.record, trace)
         if not rows:
             raise ValueError(f"no call of backward was seen that reaches {trace.name}")
         if not trace.sees_state:
-            raise ValueError(f"the state of {trace.name} was not seen, so that nobody knows where it is cut")
+            raise ValueError(f"the state of {trace.name} was not seen, so it is unknown where it is cut")
         return trace, rounds_of(rows)
 
     def _alike(self) -> list[list[Trace]]:
@@ -96,7 +164,7 @@ class Seen:
         return [*lines, "", *(f"  {line}" for line in triangle(rows, seen_reach(trace, rows).cut))] if rows else lines
 
     def _notes(self) -> list[str]:
-        """What is to be said of the watch as a whole."""
+        """Remarks about the watch as a whole."""
         record, notes = self.record, []
         for reason, count in record.left_out.items():
             notes.append(f"{many(count, 'forward call')} {_LEFT_OUT[reason]}, and {is_(count)} not counted.")
@@ -124,13 +192,28 @@ _LEFT_OUT = {
 
 
 def assert_reach(seen: Seen, strategy: Strategy, module: str | None = None) -> None:
-    """Fail a test if calls of backward do not reach the steps that a truncation lets through.
+    """Fail a test if calls of backward do not reach exactly the steps that a truncation lets through.
 
-    seen: what `watch` gave. strategy: the truncation, such as ``Regular(35)``, ``Blocks(10, 20)`` or ``Full()`` of
-    bpttref. Steps count from the last start of a sequence. module: its name; needed where several were seen.
+    Parameters
+    ----------
+    seen : Seen
+        The record that `watch` made.
+    strategy : Strategy
+        The truncation, such as ``Regular(35)``, ``Blocks(10, 20)`` or ``Full()``. Steps count from the last start of a
+        sequence.
+    module : str, optional
+        The name of a module; needed if several were seen.
 
-    Raises AssertionError, with both triangles, if they differ, and ValueError where the state was not seen, or no call
-    of backward.
+    Raises
+    ------
+    AssertionError
+        With both triangles, if they differ.
+    ValueError
+        If the state or a call of backward was not seen.
+
+    Examples
+    --------
+    See `watch`.
     """
     __tracebackhide__ = True
     if not seen.shows(strategy, module):

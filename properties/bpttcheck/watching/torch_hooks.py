@@ -115,7 +115,7 @@ class Hooks:
         return x.register_hook(arrived)
 
     def known(self, module: nn.Module) -> Watched | None:
-        """What is known of a module; None if it is not watched."""
+        """The record of a module; None if it is not watched."""
         known = self._met.get(id(module))
         if known and known.module() is module:
             return known

@@ -69,7 +69,7 @@ def norms_of_calls(calls: list[Call]) -> Array:
 
 
 def _of_steps(gradients: list[Tensor]) -> list[Tensor]:
-    """Of gradients that are one step each; those of one shape are measured together."""
+    """Of gradients that are one step each; gradients of one shape are measured together."""
     norms = []
     for _, alike in groupby(gradients, attrgetter("shape")):
         while piece := list(islice(alike, _TOGETHER)):

@@ -12,10 +12,30 @@ from bpttcheck.watching.reach import Triangle, triangle_of
 def reach(f: Callable[[Tensor], Tensor], x: Tensor, *, rows: int | None = None) -> Triangle:
     """See which inputs each output of a function reaches.
 
-    f: from inputs ``(T, ..)`` to losses ``(T,)`` or outputs ``(T, ..)``. x: the inputs, floating; embed tokens first.
-    rows: how many outputs to take, spread over the T; all up to T = 128, and 32 beyond, if None.
+    Parameters
+    ----------
+    f : callable
+        From inputs ``(T, ...)`` to losses ``(T,)`` or outputs ``(T, ...)``.
+    x : Tensor
+        The inputs, floating; embed tokens first.
+    rows : int, optional
+        How many outputs to take, spread over the T; if left out, all up to T = 128, and 32 beyond.
 
-    Raises ValueError where x is not floating, or the outputs are not as many as the inputs.
+    Returns
+    -------
+    Triangle
+        It describes itself in words.
+
+    Raises
+    ------
+    ValueError
+        If x is not floating, or there are not as many outputs as inputs.
+
+    Examples
+    --------
+    >>> triangle = reach(lambda x: torch.cumsum(x, 0), torch.ones(4))
+    >>> print(str(triangle).splitlines()[0])
+    Each output reaches all inputs before it: full BPTT.
     """
     if not x.is_floating_point():
         raise ValueError(f"inputs of {x.dtype} have no gradient: give what is computed from them, such as an embedding")

@@ -1,4 +1,4 @@
-"""What a state is that a PyTorch module is given: the state that one returned before, cut or not, or another.
+"""The kind of a state that a PyTorch module is given: the state that one returned before, cut or not, or another.
 
 Storage tells in most cases: a carried state is the returned tensor, and ``detach`` shares its storage. Where it was
 copied or changed on the way, rows of the batch are compared by value.
@@ -40,7 +40,7 @@ class Returned:
         self._last[name, with_gradient] = _Returned([*map(_content, parts)], [*map(Tensor.detach, parts)], layers)
 
     def describe(self, name: str, parts: list[Tensor], layers: bool) -> State:
-        """What the state is that a module of this name is given."""
+        """The kind of the state that a module of this name is given."""
         last = self._last.get((name, True))
         if last and last.contents == [*map(_content, parts)]:
             return _returned(name, tuple(map(has_graph, parts)))  # as in most calls

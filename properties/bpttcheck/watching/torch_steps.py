@@ -25,7 +25,8 @@ class Layout:
     last: bool = False
 
     def axis(self, name: str, x: Tensor) -> int | None:
-        """That of time; ``torch.nn`` puts it first where there is no batch. Raises ValueError if an input has none."""
+        """The axis of time; ``torch.nn`` puts it first where there is no batch. Raises ValueError if an input has
+        none."""
         if self.time_axis is None:
             return None
         if not (self.layers or -x.ndim <= self.time_axis < x.ndim):

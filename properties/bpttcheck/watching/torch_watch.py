@@ -24,18 +24,50 @@ def watch(
     probe: int = 0,
     starts: ArrayLike | None = None,
 ) -> Iterator[Seen]:
-    """See how far back the gradients of a training loop go, and where its state is cut. The loop computes the same bits
-    as without.
+    """See how far back the gradients of a training loop go, and where its state is cut.
 
-    watched: the model, in which all recurrent modules of ``torch.nn`` are watched; or a tensor of floating-point
-    inputs. module: the module, or modules, of the model to watch instead, such as your own cell, which takes the input
-    first and then the state. time_axis: the axis of time of the input of such a module, or None if a call is one step;
-    modules of ``torch.nn`` know theirs. calls: after how many calls of backward to stop; None for never.
-    probe: how many single outputs to differentiate besides, in the first two calls of backward; each takes up to the
-    time of a training step. starts: flags ``(steps, rows)``, True where a document or an episode begins in a row, for
-    the first steps: outputs that are probed should not reach across them.
+    The loop computes the same bits as without it.
 
-    Yields `Seen`. Raises ValueError where there is nothing to watch, or nobody says where time is.
+    Parameters
+    ----------
+    watched : Module or Tensor
+        The model, in which all recurrent modules of ``torch.nn`` are watched, or a tensor of floating-point inputs.
+    module : Module or iterable of Module, optional
+        Modules of the model to watch instead, such as your own cell, which takes the input first and then the state.
+    time_axis : int or None
+        The axis of time of the input of such a module, or None if a call is one step; modules of ``torch.nn`` know
+        theirs.
+    calls : int, optional
+        Stop after so many calls of backward.
+    probe : int
+        How many single outputs to differentiate in addition, in the first two calls of backward; each takes up to the
+        time of a training step.
+    starts : Array, optional
+        Flags ``(steps, rows)``, True where a document or an episode begins in a row, for the first steps: outputs that
+        are probed should not reach across them.
+
+    Yields
+    ------
+    Seen
+        The record.
+
+    Raises
+    ------
+    ValueError
+        If there is nothing to watch, or the axis of time is unknown.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from bpttcheck.torch import assert_reach, watch
+    >>> from bpttref import Regular
+    >>> model, h = torch.nn.RNN(2, 3), None
+    >>> with watch(model) as seen:
+    ...     for x in torch.ones(3, 4, 1, 2):
+    ...         y, h = model(x, h)
+    ...         y.sum().backward()
+    ...         h = h.detach()
+    >>> assert_reach(seen, Regular(4))
     """
     record = Record(limit=calls, starts=None if starts is None else np.asarray(starts, bool))
     if record.starts is not None and (record.starts.ndim != 2 or not probe):

@@ -1,4 +1,4 @@
-"""What was seen of a module, in sentences: how far calls of backward reach, and where its state is cut."""
+"""The findings about a module, in sentences: how far calls of backward reach, and where its state is cut."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -96,7 +96,7 @@ def _beyond(rows: list[Row], failed: int | None) -> str:
 
 
 def _state(trace: Trace, rows: list[Row]) -> list[str]:
-    """What the state is at the first forward call of each chunk, and inside of chunks."""
+    """The kind of state at the first forward call of each chunk, and inside of chunks."""
     if not trace.sees_state:
         return ["Its state was not seen, so nothing is said of where it is cut."]
     chunks = list(dict.fromkeys(row.own for row in rows if row.own))
@@ -169,7 +169,7 @@ def _counted(trace: Trace, calls: Sequence[ForwardCall]) -> Counter[str]:
 
 
 def _said(trace: Trace, call: ForwardCall) -> str:
-    """What a forward call was given."""
+    """The arguments of a forward call."""
     state = call.state
     if len(set(state.kinds)) > 1:
         names = trace.parts if len(trace.parts) == len(state.kinds) else tuple(map(str, range(len(state.kinds))))

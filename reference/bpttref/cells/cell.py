@@ -1,4 +1,4 @@
-"""What a cell is: one step's map, the derivatives along a tape, and one step's pullback.
+"""A cell: one step's map, the derivatives along a tape, and one step's pullback.
 
 A cell owns its equations and nothing else. `bpttref.unrolling` owns time: it projects all inputs at once, walks
 the steps, and turns the adjoints ``da`` of the pre-activations into gradients, for every cell in the same way.
@@ -18,7 +18,7 @@ class Tape:
 
     gates: ``(T, ..., B, G*H)``, the activated gates; of a cell with one gate they are its states 1 to T.
     states: per state ``(T+1, ..., B, H)``; index 0 is the initial state, index t+1 the state after step t.
-    kept: ``(T, ..., B, H)``, one more array that the cell asks for, or None.
+    kept: ``(T, ..., B, H)``, one more array that the cell needs, or None.
     restarted: per state ``(T, ..., B, H)``, what each step starts from where resets replace some of the states before;
     None where nothing is replaced.
     """
@@ -46,7 +46,14 @@ class Tape:
 
 
 class Cell(Protocol):
-    """A frozen record of a cell's options, with its equations as methods."""
+    """A cell: a frozen record of its options, with its equations as methods.
+
+    Examples
+    --------
+    >>> from bpttref import CELLS
+    >>> [cell.name for cell in CELLS if len(cell.states) == 2]
+    ['lstm']
+    """
 
     @property
     def name(self) -> str: ...
@@ -64,7 +71,18 @@ class Cell(Protocol):
         """Whether the tape holds the array ``kept``."""
 
     def input_bias(self, b_hh: Array) -> Array:
-        """The part of ``b_hh (..., G*H)`` that may be added to the input projection before the loop."""
+        """The part of the recurrent bias that may be added to the input projection before the loop.
+
+        Parameters
+        ----------
+        b_hh : Array
+            ``(..., G*H)``.
+
+        Returns
+        -------
+        Array
+            Of the same shape.
+        """
 
     def step(
         self,
@@ -77,24 +95,75 @@ class Cell(Protocol):
         b_hh: Array | None,
         work: Array,
     ) -> None:
-        """One step, in place.
+        """Run one step, in place.
 
-        a: ``(..., B, G*H)``, on entry the input's share of the pre-activations, on exit the activated gates; gates:
-        the parts of ``a`` by gate, as views ``(..., B, H)``. With one gate ``a`` is the state at t itself.
-        before, after: the states at t-1 (read) and t (written). kept: written if the cell keeps something.
-        W: ``W_hh'``, ``(..., H, G*H)``. work: scratch of the shape of ``a``.
+        Parameters
+        ----------
+        a : Array
+            ``(..., B, G*H)``: the input's share of the pre-activations on entry, the activated gates on exit. With one
+            gate it is the state at t itself.
+        gates : tuple of Array
+            The parts of ``a`` by gate, as views ``(..., B, H)``.
+        before, after : tuple of Array
+            The states at t-1, which are read, and at t, which are written.
+        kept : Array or None
+            Written if the cell keeps something.
+        W : Array
+            ``W_hh'``, ``(..., H, G*H)``.
+        b_hh : Array or None
+            The recurrent bias.
+        work : Array
+            Scratch of the shape of ``a``.
         """
 
     def linearise(self, tape: Tape) -> tuple[Array, ...]:
-        """Local derivatives of all steps of the tape, each with time as its first axis."""
+        """The local derivatives of all steps.
+
+        Parameters
+        ----------
+        tape : Tape
+            What the forward pass left behind.
+
+        Returns
+        -------
+        tuple of Array
+            Each with time as its first axis.
+        """
 
     def pull(self, local: tuple[Array, ...], ds: State, W: Array, da: Array) -> State:
-        """One step's pullback. From ``ds``, the cotangent of the state at t, to that of the state at t-1.
+        """Pull back through one step. The arrays of ``ds``, and the arrays that `linearise` made, may be overwritten.
 
-        local: `linearise` at step t. W: ``W_hh (..., G*H, H)``. da: ``(..., B, G, H)``, receives the adjoints of
-        the pre-activations as the input sees them. The arrays of ``ds``, and those that `linearise` made, may be
-        overwritten.
+        Parameters
+        ----------
+        local : tuple of Array
+            `linearise` at step t.
+        ds : tuple of Array
+            The cotangent of the state at t.
+        W : Array
+            ``W_hh (..., G*H, H)``.
+        da : Array
+            ``(..., B, G, H)``; it receives the adjoints of the pre-activations as the input sees them.
+
+        Returns
+        -------
+        tuple of Array
+            The cotangent of the state at t-1.
         """
 
     def recurrent_gradient(self, da: Array, tape: Tape) -> tuple[Array, Array]:
-        """``dW_hh (..., G*H, H)`` and ``db_hh (..., G*H)`` from the adjoints ``da (T, ..., B, G*H)``."""
+        """The gradients of the recurrent parameters.
+
+        Parameters
+        ----------
+        da : Array
+            The adjoints ``(T, ..., B, G*H)`` of the pre-activations.
+        tape : Tape
+            What the forward pass left behind.
+
+        Returns
+        -------
+        dW_hh : Array
+            ``(..., G*H, H)``.
+        db_hh : Array
+            ``(..., G*H)``.
+        """

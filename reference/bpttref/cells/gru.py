@@ -5,7 +5,7 @@
     before:  q = r * h_{t-1}                     n = tanh(W_hx[n] x_t + b_hx[n] + W_hh[n] q + b_hh[n])
     h_t = n + z * (h_{t-1} - n)
 
-"Before" is the original paper's form, "after" that of Chung et al. (2014) and of cuDNN. Pullback:
+"Before" is the original paper's form, "after" is the form of Chung et al. (2014) and of cuDNN. Pullback:
 
     da_n = dh_t * (1-z)(1-n^2)                   da_z = dh_t * (h_{t-1} - n) * z(1-z)
     after:   da_r = da_n * q * r(1-r)            dh_{t-1} = z * dh_t + W_hh' [da_r, da_z, r * da_n]
@@ -26,8 +26,22 @@ from bpttref.cells.cell import State, Tape
 
 @dataclass(frozen=True)
 class GRU:
-    """Gated recurrent unit (Cho et al., 2014) with ``reset`` "after" or "before" the recurrent product; state ``h``,
-    gates ``r, z, n``. Raises ValueError for another place of the reset gate.
+    """The gated recurrent unit (Cho et al., 2014), with the state h.
+
+    Parameters
+    ----------
+    reset : str
+        Whether the reset gate acts "after" or "before" the recurrent product.
+
+    Raises
+    ------
+    ValueError
+        For another place of the reset gate.
+
+    Examples
+    --------
+    >>> GRU("before").name, GRU("before").gates
+    ('gru-before', ('r', 'z', 'n'))
     """
 
     reset: Literal["after", "before"] = "after"

@@ -25,7 +25,13 @@ from bpttref.cells.cell import State, Tape
 
 @dataclass(frozen=True)
 class LSTM:
-    """Long short-term memory (Hochreiter and Schmidhuber, 1997); states ``h`` and ``c``, gates ``i, f, g, o``."""
+    """Long short-term memory (Hochreiter and Schmidhuber, 1997), with the states h and c.
+
+    Examples
+    --------
+    >>> LSTM().states, LSTM().gates
+    (('h', 'c'), ('i', 'f', 'g', 'o'))
+    """
 
     name: ClassVar[str] = "lstm"
     gates: ClassVar[tuple[str, ...]] = ("i", "f", "g", "o")

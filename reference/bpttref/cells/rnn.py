@@ -20,9 +20,22 @@ from bpttref.cells.cell import State, Tape
 
 @dataclass(frozen=True)
 class RNN:
-    """Plain recurrent cell (Elman, 1990) with ``activation`` "tanh", "relu" or "identity"; state ``h``, one gate.
+    """The plain recurrent cell (Elman, 1990), with the state h and one gate.
 
-    Raises ValueError for another activation.
+    Parameters
+    ----------
+    activation : str
+        "tanh", "relu" or "identity".
+
+    Raises
+    ------
+    ValueError
+        For another activation.
+
+    Examples
+    --------
+    >>> RNN("relu").name, RNN("relu").states
+    ('rnn-relu', ('h',))
     """
 
     activation: Literal["tanh", "relu", "identity"] = "tanh"

@@ -2,7 +2,7 @@
 
     s_t = f(x_t, s_{t-1}; w)        F_t = d s_t / d s_{t-1},   U_t = d s_t / d w (its direct use at step t)
 
-    C[t, s] = <dy_t, F_t F_{t-1} .. F_{s+1} U_s>               C[t, -1] = <dy_t, F_t .. F_0> for the initial state
+    C[t, s] = <dy_t, F_t F_{t-1} ... F_{s+1} U_s>               C[t, -1] = <dy_t, F_t ... F_0> for the initial state
     RTRL:     S_t = F_t S_{t-1} + U_t                          gradient = sum over t of <dy_t, S_t>
 
 (D2L 9.7.4 and 9.7.7; Williams and Zipser, 1989.) The Jacobians are complex steps of one step's forward pass, so

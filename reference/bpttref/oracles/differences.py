@@ -1,6 +1,6 @@
 """Gradients by central differences with one Richardson extrapolation, and an estimate of their error.
 
-D(h) = (f(w + h) - f(w - h)) / 2h has error c h^2 + ..; (4 D(h/2) - D(h)) / 3 removes c. Only the forward pass takes
+D(h) = (f(w + h) - f(w - h)) / 2h has error c h^2 + ...; (4 D(h/2) - D(h)) / 3 removes c. Only the forward pass takes
 part.
 """
 

@@ -13,7 +13,7 @@ from bpttref.network import AllParameters, Cotangents, Outputs, States, vjp
 
 @dataclass(frozen=True)
 class Problem:
-    """What a gradient is a function of: a stack of one direction, its input ``x (T, B, D)``, states, cotangents."""
+    """The arguments of a gradient: a stack of one direction, its input ``x (T, B, D)``, states, cotangents."""
 
     cell: Cell
     parameters: AllParameters
@@ -44,7 +44,7 @@ Directions: TypeAlias = Mapping[tuple[Any, ...], Array]
 def objective_of_moved(problem: Problem, path: tuple[Any, ...], step: complex, along: Directions | None) -> Array:
     """``<cotangents, outputs>`` where the array at ``path`` is moved by ``step``.
 
-    Without ``along`` for each of its numbers alone, in the array's shape; else for each of K directions ``(K, size)``
+    Without ``along`` for each single number, in the array's shape; else for each of K directions ``(K, size)``
     from ``along`` by path, ``(K,)``.
     """
     array = array_at(problem, path)

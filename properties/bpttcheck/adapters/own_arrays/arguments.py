@@ -110,7 +110,7 @@ class Arguments:
         return {name: inside(self.domains.get(name), array) for name, array in arrays.items()}
 
     def given(self, arrays: Arrays) -> list[Any]:
-        """What the user's function is called with."""
+        """The arguments of the user's function."""
         found = []
         if self.parameters is not None:
             found.append(rebuilt(self.parameters, (arrays.p[name] for name in self.names("p"))))
@@ -126,7 +126,7 @@ class Arguments:
         return rebuilt(self.states, (self.of_states[name].given(states[name]) for name in self.names("state")))
 
     def steps(self, x: Any) -> list[Any]:
-        """What the user's step is given of x, step by step."""
+        """The part of x that the user's step gets, step by step."""
         if self.single:
             return self.x["x"].steps(x)
         by_name = {name: layout.steps(x[name]) for name, layout in self.x.items()}

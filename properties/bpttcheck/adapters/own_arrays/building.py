@@ -41,31 +41,64 @@ def own_arrays(
     name: str = "",
     **declared: Any,
 ) -> Implementation:
-    """An implementation from functions on arrays of your own names and shapes; `bpttcheck.check` runs the laws on it.
+    """Make an implementation from functions on arrays of your own names and shapes; `check` runs the laws on it.
 
-    function: one of::
+    The function is one of::
 
         run(p, x, states) -> y, final states, pullback     pullback(dy, dfinal) -> gradients
         run(p, x, states) -> y, final states, cache        backward(dy, dfinal, cache) -> gradients
         step(p, x_t, states) -> y_t, states, cache         step_back(dy_t, dstates, cache) -> gradients
         loss(p, x, states) -> value, gradients
 
-    where p, x and states are left out if you pass none, and final states (with their cotangent) if none are returned.
-    Gradients are a mapping in which the gradient of W is called W or dW, or a tuple in the order of the arguments. A y
-    without an axis of time is the output of the last step.
-    parameters, x, states: one example of the arguments, with at least two steps and, of a batch, two rows. x is an
-    array, a list of steps, or a mapping of several; parameters and states are arrays, mappings, lists or tuples. D and
-    H stay as they are in the example; T and B vary.
-    time, batch: the axes of x. batch is found by leaving out a row; it is None where x is one sequence.
-    truncation: by keyword of your function, the rule whose number of steps it takes: ``{"tau": Regular}``.
-    clip, rate: of a loss, the bound at which it clips gradients, and the rate of an optimiser's step that is inside:
-    the gradient is then the change of the parameters, in place or returned in the place of gradients, over the rate.
-    domains, without_cotangent, surrogate, affine, smooth, saturates: as in `CustomCell`. lengths, resets: the keyword
-    by which your function takes them: integers ``(B,)``, and flags that lie as x does. loss_weights: the keyword by
-    which a loss takes a weight for each step, ``(T,)``; it must have a default. name: of the cell. declared: of the
-    `Capabilities`, such as dtypes (float64, if left out), sizes, chunks.
+    Leave out p, x or states, if you pass none, and final states with their cotangent, if none are returned. Gradients
+    are a mapping in which the gradient of W is called W or dW, or a tuple in the order of the arguments. A y without an
+    axis of time is the output of the last step.
 
-    Raises ValueError, with a sentence, where the example does not say what must be known.
+    Parameters
+    ----------
+    function : callable
+        One of the four.
+    backward, step_back : callable, optional
+        The backward pass of a run that returns a cache, or of a step.
+    parameters, x, states : optional
+        One example of the arguments, with at least two steps and two rows of a batch. x is an array, a list of steps,
+        or a mapping of several; parameters and states are arrays, mappings, lists or tuples. D and H stay as in the
+        example; T and B vary.
+    time, batch : int
+        The axes of x. batch is found by leaving out a row; None if x is one sequence.
+    truncation : mapping of str to strategy, optional
+        By keyword of your function, the rule whose number of steps it takes: ``{"tau": Regular}``.
+    clip, rate : float, optional
+        Of a loss: the bound at which it clips gradients, and the rate of an optimiser's step inside it. The gradient is
+        then the change of the parameters, in place or returned as gradients, divided by the rate.
+    domains, without_cotangent, surrogate, affine, smooth, saturates : optional
+        As in `CustomCell`.
+    lengths, resets : str
+        The keyword by which your function takes them: integers ``(B,)``, and flags with the axes of x.
+    loss_weights : str
+        The keyword by which a loss takes a weight for each step, ``(T,)``; it must have a default.
+    name : str
+        The name of the cell.
+    **declared
+        Fields of `Capabilities`, such as dtypes (float64, if left out), sizes, chunks.
+
+    Returns
+    -------
+    Implementation
+        It has one cell, and the capabilities that the example shows.
+
+    Raises
+    ------
+    ValueError
+        With a sentence, if the example does not show enough.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> def run(x):
+    ...     return np.cumsum(x, axis=0), lambda dy: (np.cumsum(dy[::-1], axis=0)[::-1],)
+    >>> own_arrays(run, x=np.ones((4, 2, 3)), batch=1).name
+    'run'
     """
     name = name or name_of(function)
     of_run = bool(truncation or lengths or resets)
@@ -86,11 +119,11 @@ def own_arrays(
     if step_back is None and backward is None and (rate is not None or _is_loss(name, run, arguments, example)):
         cell = cell_of(name, arguments, example, None, domains or {}, **said)
         if lengths or resets:
-            raise ValueError("lengths and resets are not handed to a loss: test the run below it")
+            raise ValueError("a loss takes no lengths and no resets: test the run inside it")
         how = {"clip": clip, "rate": rate, "knobs": truncation or {}, "weights": loss_weights}
         return OwnLoss(cell, run, arguments, example, **how, **declared)
     if clip is not None or rate is not None or loss_weights:
-        raise ValueError("clip, rate and loss_weights go with a loss; this function returns none")
+        raise ValueError("clip, rate and loss_weights belong to a loss; this function returns no loss")
     returned = found(name, run, arguments, example, fixed)
     cell = cell_of(name, arguments, example, returned.y, domains or {}, **said)
     how = {"knobs": truncation or {}, "lengths": lengths, "resets": resets}
@@ -100,8 +133,8 @@ def own_arrays(
 def _contradictions(
     backward: Any, step_back: Any, parameters: Any, x: Any, states: Any, of_run: bool
 ) -> dict[str, bool]:
-    """What may be wrong with the arguments, in a sentence, and whether it is. of_run: whether there is what a step
-    knows nothing of."""
+    """Possible mistakes in the arguments, each as a sentence, and whether it is there. of_run: whether there is what
+    a step knows nothing of."""
     either = backward is not None or step_back is not None
     return {
         "pass an example of the arguments: parameters=, x=, or both": x is None and parameters is None,
@@ -128,13 +161,13 @@ def _with_cache(forward: Callable[..., Any], backward: Callable[..., Any]) -> Ca
 
 
 def name_of(function: Callable[..., Any]) -> str:
-    """What a function is called, under what is wrapped around it."""
+    """The name of a function, below its wrappers."""
     function = unwrap(function.func if isinstance(function, partial) else function)
     return str(getattr(function, "__name__", type(function).__name__)).strip("<>")
 
 
 def _called(function: Callable[..., Any], parameters: Any, x: Any) -> dict[str, str]:
-    """What the function itself calls its parameters and states."""
+    """The function's own names of its parameters and states."""
     try:
         names = [p.name for p in signature(function).parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
     except (TypeError, ValueError):

@@ -1,7 +1,8 @@
-"""What calling a user's function says: which axis holds the rows, how its outputs lie, which gradients it returns.
+"""The facts that calls of a user's function show: which axis holds the rows, how its outputs lie, which gradients it
+returns.
 
-It is called with the example, with one step less, and with one row less: the axes that follow are those of time and of
-the rows.
+It is called with the example, with one step less, and with one row less: the axes that follow are the axes of time and
+of the rows.
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -19,7 +20,7 @@ Rows = int | None | Literal["find"]
 
 
 class Answer(NamedTuple):
-    """What a run returned: outputs, final states or None, and a pullback or None where it is forward-only."""
+    """The results of a run: outputs, final states or None, and a pullback or None where it is forward-only."""
 
     y: Any
     final: Any
@@ -38,7 +39,7 @@ def answer(returned: Any) -> Answer:
 
 
 def tried(name: str, what: str, function: Callable[..., Any], *given: Any) -> Any:
-    """What a user's function returns. Raises ValueError, with a sentence, where it raises."""
+    """The result of a user's function. Raises ValueError, with a sentence, where it raises."""
     try:
         return function(*given)
     except Exception as error:
@@ -87,12 +88,12 @@ def arguments_of(
     lies = ", ".join(f"{stream} {layout}" for stream, layout in one.x.items())
     if fitting:
         raise ValueError(
-            f"the rows may lie along several axes of {lies}, or of the states: say batch=, or let the example have a "
+            f"the rows may lie along several axes of {lies}, or of the states: pass batch=, or give the example a "
             "number of rows that no other axis has"
         )
     if batch != "find" or len(candidates) > 1:
         raise ValueError(
-            f"{name} raises with one row less ({reasons[0]}): say batch=None if {lies} is one sequence, batch=1 if "
+            f"{name} raises with one row less ({reasons[0]}): pass batch=None if {lies} is one sequence, batch=1 if "
             "axis 1 holds the rows, and sizes={'B': (4,)} if it takes no other number of them"
         )
     return one
@@ -139,9 +140,9 @@ def found(name: str, run: Callable[..., Any], arguments: Arguments, example: Arr
     T, B = example.T, example.B
     by_rows = any(layout.rows is not None for layout in arguments.x.values())
     if T < 2 and "T" not in fixed:
-        raise ValueError("the example has one step: let it have two or more, so that the axis of time can be found")
+        raise ValueError("the example has one step: give it two or more, so that the axis of time can be found")
     if by_rows and B < 2 and "B" not in fixed:
-        raise ValueError("the example has one row: let it have two or more, so that the axis of rows can be found")
+        raise ValueError("the example has one row: give it two or more, so that the axis of rows can be found")
 
     def called(what: str, steps: int, rows: int) -> Answer:
         given = arguments.given(example.first(steps, rows))
@@ -175,7 +176,7 @@ def _returned(name: str, whole: Answer, arguments: Arguments, final: bool) -> Re
 
 
 def differentiated(name: str, returned: Any, arguments: Arguments) -> Returned:
-    """What there are gradients of. Raises ValueError where there is none of the parameters."""
+    """The names of the arrays that have gradients. Raises ValueError where there is none of the parameters."""
     by_argument = gradients(returned, arguments.trees)
     there = frozenset(argument for argument, own in by_argument.items() if own)
     if not there or ("p" in arguments.trees and "p" not in there):
@@ -200,12 +201,12 @@ def _axis(what: str, size: int, whole: Any, less: Any, but: int | None = None) -
         raise ValueError(f"y has shape {shape}, and {other} with fewer {what}")
     axes = [axis for axis, n in enumerate(shape) if axis != but and (n == size if less is None else n != other[axis])]
     if len(axes) > 1:
-        raise ValueError(f"y has shape {shape}, of which several axes may be that of the {size} {what}")
+        raise ValueError(f"y has shape {shape}, in which several axes may hold the {size} {what}")
     return axes[0] if axes else None
 
 
 def _shape_of_y(returned: Any) -> tuple[int, ...]:
-    """Of what a function returned, (y, ..) or y alone; () of a loss."""
+    """Of what a function returned, (y, ...) or y alone; () of a loss."""
     return _shape(returned[0] if isinstance(returned, tuple) and returned else returned)
 
 

@@ -57,8 +57,8 @@ class Layout:
         return list(theirs if self.listed else np.moveaxis(theirs, self.time or 0, 0))
 
     def taken(self, theirs: Any, rows: int = 1) -> Array:
-        """What the user returned, as it is here. rows: how many there are, which a list without a step does not say.
-        Raises ValueError where it has another number of axes."""
+        """The user's results, in the layout that is used here. rows: how many there are, which a list without a step
+        does not say. Raises ValueError where it has another number of axes."""
         if self.listed and not len(theirs):
             return np.zeros((0, rows, *self.shape))
         array = _stacked(self.what, theirs, self.time)
@@ -68,7 +68,7 @@ class Layout:
         return laid if self.rows is not None else np.expand_dims(laid, len(self._axes))
 
     def flat(self, array: Array) -> Array:
-        """What is taken, the features of a step along one axis; there may be no step."""
+        """The given array, the features of a step along one axis; there may be no step."""
         return array.reshape(*array.shape[:2], prod(self.shape))
 
     def __str__(self) -> str:

@@ -113,7 +113,7 @@ class OwnLoss:
     def _of_rows(self) -> Capabilities:
         """The capabilities, with what the loss is of its rows, the sum or the mean; of one number of rows if neither.
 
-        A case is drawn for it, since an example may be all zeros.
+        A case is drawn for it, because an example may be all zeros.
         """
         draw = draw_case(np.random.default_rng(0), self._declared, 0)
         case, _ = realise(draw, self._declared.cells[0], self._declared.dtypes[0], self._declared)

@@ -13,7 +13,7 @@ _OF_STATES = ("d{}0", "d{}_0", "d{}_prev", *_FORMS)
 
 
 def wrapped(tree: Any, name: str) -> Mapping[str, Any]:
-    """A mapping as it is, and that of a named tuple; anything else under a name."""
+    """A mapping as it is, a named tuple as a mapping; anything else under a name."""
     if hasattr(tree, "_asdict"):
         return dict(tree._asdict())
     return tree if isinstance(tree, Mapping) else {name: tree}
@@ -67,8 +67,8 @@ def gradients(answer: Any, arguments: Mapping[str, Mapping[str, Any]]) -> Sorted
     """The gradients in what a user returned, by argument and by name; those that are not there are left out.
 
     arguments: trees by "p", "x", "state", in the order in which the user's function takes them. The answer is a mapping
-    in which the gradient of W is called W, dW, .., or a tuple with a part for each argument, of which the last may be
-    left out, or the gradients of the first argument alone.
+    in which the gradient of W is called W, dW, ..., or a tuple with a part for each argument, of which the last may be
+    left out, or the gradients of only the first argument.
     """
     if isinstance(answer, Sorted):
         return answer
@@ -101,7 +101,7 @@ def by_name(tree: Mapping[str, Any], part: Any) -> Any:
 
 
 def _matched(tree: Any, answer: Any, of_state: bool, name: str = "") -> Iterator[tuple[str, Any]]:
-    """The leaves of an answer that belong to those of a tree."""
+    """The leaves of an answer that belong to the leaves of a tree."""
     if isinstance(tree, Mapping):
         for key, part in tree.items():
             called = [form.format(key) for form in (_OF_STATES if of_state else _FORMS)]

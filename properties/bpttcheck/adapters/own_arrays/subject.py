@@ -49,7 +49,7 @@ class OwnArrays:
         inputs = {"dense": True, "initial": arguments.of_states, "lengths": lengths, "resets": resets}
         outputs = {"y": y, "final": found.final and (y is None or y.time is not None)}
         if resets and y is not None and y.time is None:
-            raise ValueError("a function with resets must return an output for each step, not for the last alone")
+            raise ValueError("a function with resets must return an output for each step, not only for the last")
         usual: dict[str, Any] = {
             "dtypes": ("float64",),
             "inputs": tuple(kind for kind, there in inputs.items() if there),
@@ -94,7 +94,7 @@ class OwnArrays:
         return found
 
     def _outputs(self, case: Case, returned: Answer) -> Outputs:
-        """Those of the last step alone are a sequence that is zero before the end of each row."""
+        """Cotangents of only the last step are a sequence that is zero before the end of each row."""
         layout, y, final = self._found.y, None, dict[str, Array]()
         if self._found.final:
             given = dict(self._final(returned))
@@ -108,7 +108,7 @@ class OwnArrays:
         return Outputs(y, ((final,),) if final else None)
 
     def _cotangents(self, case: Case, returned: Answer, outputs: Outputs, cotangents: Cotangents) -> list[Any]:
-        """What the user's pullback is called with: zeros where nothing is said."""
+        """The arguments of the user's pullback: zeros where nothing is given."""
         layout, found = self._found.y, []
         like = {} if outputs.final is None else outputs.final[0][0]
         given = {n: np.zeros_like(a) for n, a in like.items()} if cotangents.final is None else cotangents.final[0][0]

@@ -1,4 +1,4 @@
-"""A case in a user's arrays, and the gradients that the user returned in those of the case."""
+"""A case in a user's arrays, and the gradients that the user returned in the arrays of the case."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -31,7 +31,7 @@ def turned(knobs: Mapping[str, type[Strategy]], case: Case) -> dict[str, Any]:
 
 
 def _number(case: Case) -> Any:
-    """What a knob takes: a number of steps, or the multipliers of the links."""
+    """The value of a knob: a number of steps, or the multipliers of the links."""
     rule = case.truncation
     if isinstance(rule, Links):
         return rule.links(case.T)

@@ -1,1 +1,1 @@
-"""The verdicts on many targets side by side: judged in processes, counted for a terminal, and as a page."""
+"""The verdicts on many targets side by side: tested in processes, counted for a terminal, and as a page."""

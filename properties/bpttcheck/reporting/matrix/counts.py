@@ -31,7 +31,7 @@ def count(record: Record, name: str) -> dict[Status, int]:
 
 
 def version(record: Record) -> str:
-    """What the name of a target says beyond that by which it was asked for: its version, in most cases."""
+    """The name of a target without the name that selects it: its version, in most cases."""
     return record.name.removeprefix(record.target).strip()
 
 
@@ -50,10 +50,10 @@ def headline(runs: Sequence[Run]) -> str:
     bad = [record.target for record in records if any(result.status in BAD for result in record.results)]
     troubled = [record.target for record in records if record.errors or record.unproved]
     said = [f"broken: {', '.join(bad)}"] if bad else []
-    said += [f"not judged, or not in full: {', '.join(troubled)}"] if troubled else []
+    said += [f"not tested, or not in full: {', '.join(troubled)}"] if troubled else []
     if not any(result.status == "passed" for record in records for result in record.results):
         said.append("no law passed")
     known = [record.target for record in records if any(result.status == "known" for result in record.results)]
-    said += [f"broken as is known: {', '.join(known)}"] if known else []
+    said += [f"known failures: {', '.join(known)}"] if known else []
     sentence = "; ".join(said) or "no law is broken"
     return sentence[0].upper() + sentence[1:]

@@ -1,4 +1,4 @@
-"""What a page shows of each target: sections, one a cell, in which every law has a place to link to."""
+"""The part of a page for each target: sections, one a cell, in which every law has a place to link to."""
 
 import itertools
 import re
@@ -12,13 +12,14 @@ from bpttcheck.running.run import Record, Run
 
 _TOLD = ("error", "failed", "unsure", "known")
 _SET_ASIDE = ("skipped", "vacuous", "unfinished")
+_LEADS = re.compile(r"https?://|[^:]+$")  # a page, and no script that somebody wrote into a file
 
 
 class Ids:
     """Names of places on the page: letters, digits and hyphens of a text, each once."""
 
     def __init__(self) -> None:
-        self._given = {"overview", "cells", "evidence", "laws"}  # the page's own
+        self._given = {"broken", "judged", "overview", "cells", "evidence", "laws"}  # the page's own
 
     def new(self, text: str) -> str:
         plain = re.sub(r"[^A-Za-z0-9]+", "-", text).strip("-") or "none"
@@ -55,7 +56,7 @@ class Section:
         return list(dict.fromkeys(dtype for by_dtype in self.by_law.values() for dtype in by_dtype))
 
     def status(self, law: str) -> Status | None:
-        """What must be seen first of all dtypes; None where the law was not asked."""
+        """The result that must be seen first of all dtypes; None if the law did not run."""
         return min((result.status for result in self.by_law.get(law, {}).values()), key=STATUSES.index, default=None)
 
     def place(self, law: str) -> str:
@@ -79,7 +80,7 @@ class Section:
 
     @property
     def notes(self) -> list[tuple[str, str, list[tuple[str, str, str]]]]:
-        """What is to be said of laws beside the rows: a label, a sentence, and each law with the dtypes, if not all,
+        """What is to be said of laws next to the rows: a label, a sentence, and each law with the dtypes, if not all,
         and with the id of its evidence, if that is here."""
         found: dict[tuple[str, str], dict[str, list[str]]] = {}
         for law, by_dtype in self.by_law.items():
@@ -89,7 +90,7 @@ class Section:
                 for remark in result.in_part:
                     found.setdefault(remark, {}).setdefault(law, []).append(dtype)
                 for warning in result.warnings:
-                    said = f"the subject warned: {warning}"
+                    said = f"the implementation warned: {warning}"
                     found.setdefault(("note", said), {}).setdefault(law, []).append(dtype)
         placed = set(self.rows)
         notes = []
@@ -101,11 +102,21 @@ class Section:
         return notes
 
     def command(self, result: Result | None = None) -> str:
-        """The line that judges the cell again, or one law of it."""
+        """The line that tests the cell again, or one law of it."""
         run, target = self.target.run, self.target.record.target
         one = f" --law {shlex.quote(result.law)} --dtype {shlex.quote(result.dtype)}" if result else ""
         same = f"--cell {shlex.quote(self.cell)} --seed {run.asked.seed} --examples {run.asked.examples}"
         return f"bpttcheck verify {shlex.quote(target)}{one} {same}"
+
+
+@dataclass(frozen=True, eq=False)
+class Broken:
+    """Laws that a target breaks for one reason. link: where more is said. places: of the evidence, by law and cell."""
+
+    status: Status
+    reason: str
+    link: str
+    places: dict[str, dict[str, str]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,3 +131,16 @@ class Target:
     def sections(self) -> list[Section]:
         ids, cells = Ids(), dict.fromkeys(result.cell for result in self.record.results)
         return [Section(self, cell, f"{self.id}.{ids.new(cell)}") for cell in cells]
+
+    @cached_property
+    def broken(self) -> list[Broken]:
+        """What is broken, by reason: known failures have theirs and its link, other cells their diagnosis, if any."""
+        found: dict[tuple[Status, str, str], dict[str, dict[str, str]]] = {}
+        for section in self.sections:
+            diagnosis = self.record.diagnoses.get(section.cell, {}).get("diagnosis", "")
+            for result, _ in section.told:
+                for reason, link in result.known or ((diagnosis or result.reason, ""),):
+                    laws = found.setdefault((result.status, reason, link if _LEADS.match(link) else ""), {})
+                    laws.setdefault(result.law, {})[section.cell] = section.place(result.law)
+        in_order = sorted(found.items(), key=lambda item: STATUSES.index(item[0][0]))
+        return [Broken(*why, laws) for why, laws in in_order]

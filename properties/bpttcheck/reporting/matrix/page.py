@@ -14,20 +14,20 @@ _MARKS: dict[Status, tuple[str, str]] = {
     "failed": ("✗", "f"),
     "error": ("!", "e"),
     "unsure": ("?", "u"),
-    "known": ("~", "k"),
+    "known": ("▲", "k"),
     "vacuous": ("∅", "v"),
     "unfinished": ("…", "o"),
     "skipped": ("–", "s"),
 }  # and the class of the style
 _MEANINGS: dict[Status, str] = {
-    "passed": "no error above what is allowed",
+    "passed": "no error above the tolerance",
     "failed": "broken, with the smallest case that was found",
     "error": "the implementation raised",
     "unsure": "our own reference is in doubt",
-    "known": "broken, as its known failures say",
-    "vacuous": "no case could show anything",
-    "unfinished": "not asked: a law that comes first was broken in every case, or the time was up",
-    "skipped": "not declared, so not asked",
+    "known": "broken, and listed as a known failure",
+    "vacuous": "proved nothing: no case could show an error",
+    "unfinished": "not run: a law that comes first was broken in every case, or the time was up",
+    "skipped": "not supported, so not run",
 }
 
 
@@ -43,6 +43,7 @@ def to_html(runs: Sequence[Run]) -> str:
         laws=len({result.law for result in results}),
         facts=_facts(runs),
         targets=targets,
+        broken=[target for target in targets if target.broken],
         families={
             name: [section for target in targets for section in target.sections if family(section.cell) == name]
             for name in families(records)
@@ -62,11 +63,11 @@ def _facts(runs: Sequence[Run]) -> str:
     together = {key: sorted({fact[key] for fact in facts if key in fact}) for key in keys}
     days = sorted({run.when.partition(" ")[0] for run in runs})
     said = [f"{key} {' and '.join(values)}" for key, values in together.items()]
-    return ", ".join([f"Judged on {' and '.join(days)}", *said])
+    return ", ".join([f"Tested on {' and '.join(days)}", *said])
 
 
 def _grouped(met: set[str]) -> dict[str, dict[str, Law | None]]:
-    """Laws that were put to somebody, by family; those of other versions of bpttcheck come last, without a record."""
+    """Laws that ran, by family; laws of other versions of bpttcheck come last, without a record."""
     found: dict[str, dict[str, Law | None]] = {}
     for law in LAWS:
         if law.id in met:

@@ -1,4 +1,4 @@
-"""Each target judged by `bpttcheck verify` in a process of its own, whose JSON is the evidence; none spoils another."""
+"""Each target tested by `bpttcheck verify` in a process of its own, whose JSON is the evidence; none spoils another."""
 
 import asyncio
 import os
@@ -22,7 +22,7 @@ _SAID = 300  # the longest line of standard error that is passed on
 
 @dataclass(frozen=True)
 class Work:
-    """What each process does. known_file: with the known failures. timeout: in seconds. scheduler: of a cluster."""
+    """The work of each process. known_file: with the known failures. timeout: in seconds. scheduler: of a cluster."""
 
     asked: Question
     known_file: Path | None
@@ -44,7 +44,7 @@ class Work:
 
 
 def judge(targets: Sequence[str], work: Work, jobs: int, finished: Callable[[Run], None]) -> None:
-    """Judge the targets, ``jobs`` at a time; ``finished`` gets the run of each, whatever became of its process.
+    """Test the targets, ``jobs`` at a time; ``finished`` gets the run of each, whatever became of its process.
 
     When this is interrupted the processes are ended, and ``finished`` gets what they knew. Raises KeyboardInterrupt.
     """
@@ -95,7 +95,7 @@ async def _end(process: Process) -> None:
 
 
 def _trouble(status: int) -> str:
-    """What is wrong with the end of a process; nothing where it came to a verdict."""
+    """The mistake in the end of a process; nothing if it came to a verdict."""
     return "" if status in (PASSED, FAILED, AT_FAULT, UNSURE) else f"its process {how_it_ended(status)}"
 
 

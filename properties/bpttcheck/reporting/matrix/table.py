@@ -8,17 +8,16 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from bpttcheck.reporting.matrix.counts import broken, count, families, headline, version
+from bpttcheck.reporting.matrix.counts import STATUSES, broken, count, families, headline, version
 from bpttcheck.running.results import BAD, Status, summary
 from bpttcheck.running.run import Record, Run
 
 _COLOURS = {"passed": "green", "known": "yellow", "vacuous": "yellow", "unfinished": "yellow", "skipped": "dim"}
-_ORDER: tuple[Status, ...] = ("passed", "failed", "error", "unsure", "known", "vacuous", "unfinished", "skipped")
 _WIDTH = 24  # of the names of targets
 
 
 def print_matrix(console: Console, runs: Sequence[Run]) -> None:
-    """Laws by cell and dtype, counted; then what is broken, by name, what could not be judged, and a sentence."""
+    """Laws by cell and dtype, counted; then what is broken, by name, what could not be tested, and a sentence."""
     records = [record for run in runs for record in run.targets]
     console.print("\nlaws by cell and dtype", highlight=False)
     console.print(_table(records))
@@ -29,7 +28,7 @@ def print_matrix(console: Console, runs: Sequence[Run]) -> None:
             console.print(Text.assemble((word, _style(status)), f" {record.target}, {cell}: {names}"))
         for sentence in (*record.errors, *record.unproved):
             said = sentence.removeprefix(f"{record.target}, ")
-            console.print(Text.assemble(("NOT JUDGED", _style("error")), f" {record.target}: {said}"))
+            console.print(Text.assemble(("NOT TESTED", _style("error")), f" {record.target}: {said}"))
     targets = f"{len(records)} target{'s' * (len(records) != 1)}"
     closing = f"{headline(runs)}. {targets}: {summary([r for record in records for r in record.results])}"
     console.print(f"\n{closing}", markup=False, highlight=False)
@@ -45,12 +44,12 @@ def _table(records: Sequence[Record]) -> Table:
         table.add_column(name.replace("-", "\n").replace(" ", "\n"), justify="right", no_wrap=True)
     for record in records:
         counts = [count(record, name) for name in columns]
-        met: list[Status] = [status for status in _ORDER if any(status in counted for counted in counts)]
+        met: list[Status] = [status for status in STATUSES if any(status in counted for counted in counts)]
         lines = [
             [f"[{_style(status)}]{word}[/]" for word in (status, *(counted.get(status, "") for counted in counts))]
             for status in met
         ]
-        judged = lines or [["[bold red]not judged[/]" if record.errors else "[dim]nothing asked[/]"]]
+        judged = lines or [["[bold red]not tested[/]" if record.errors else "[dim]nothing ran[/]"]]
         name = escape(f"{record.target} {version(record)}".strip())
         table.add_row(name, *("\n".join(column) for column in zip(*judged, strict=True)))
     return table

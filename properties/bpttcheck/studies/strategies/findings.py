@@ -1,6 +1,6 @@
-"""What a study found: each contender's numbers over the seeds, and answers in words.
+"""The findings of a study: each contender's numbers over the seeds, and answers in words.
 
-The end of a training is the mean over its last quarter, since single points of plain gradient descent jump.
+The end of a training is the mean over its last quarter, because single points of plain gradient descent jump.
 Differences are paired: both sides of a seed start from the same parameters and see the same sequences. "Better" and
 "worse" mean by more than three standard errors.
 """
@@ -37,9 +37,12 @@ class Curves:
 
     def within(self, budget: float) -> Array:
         """The held-out loss of each seed over the last quarter of ``budget`` seconds of CPU time: ``(seeds,)``."""
-        times = np.linspace(0, budget, self.step.size)
+        return _last_quarter(self.at(np.linspace(0, budget, self.step.size)))
+
+    def at(self, seconds: Array) -> Array:
+        """The held-out loss of each seed after so much CPU time: ``(seeds, R)``."""
         pairs = zip(self.seconds, self.held_out, strict=True)
-        return _last_quarter(np.array([np.interp(times, seconds, held_out) for seconds, held_out in pairs]))
+        return np.array([np.interp(seconds, own, held_out) for own, held_out in pairs])
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,7 +145,8 @@ def _last_quarter(records: Array) -> Array:
 
 
 def root(square: Array) -> tuple[float, float]:
-    """From the estimate of a square and its standard error to those of the root; an estimate below zero counts as 0."""
+    """From the estimate of a square and its standard error to the estimate of the root; an estimate below zero
+    counts as 0."""
     value = float(np.sqrt(max(square[0], 0.0)))
     return value, float(square[1] / (2 * value)) if value else float(np.sqrt(square[1]))
 

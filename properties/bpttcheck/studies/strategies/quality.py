@@ -69,7 +69,7 @@ class Quality:
 
 
 def compared(full: Array, found: Array) -> dict[str, Array]:
-    """The first four pairs of a `Quality`: gradients ``found (K, P)`` beside ``full (K, P)`` of K > 2 minibatches."""
+    """The first four pairs of a `Quality`: gradients ``found (K, P)`` next to ``full (K, P)`` of K > 2 minibatches."""
     norm, bias, own = (a @ a.T for a in (full, found - full, found))
 
     def bias2(kept: Array) -> float:

@@ -66,9 +66,9 @@ def print_tables(console: Console, found: Findings) -> None:
         console.print("", table)
     for note in (
         "± is a standard error. Bias^2 and variance are relative to the squared norm of the mean gradient. Excess: by "
-        "how much their sum, the squared error of one gradient, exceeds that of full BPTT.",
+        "how much their sum, the squared error of one gradient, exceeds the error of full BPTT.",
         "Losses are means over the last quarter of the steps, or of the CPU time. Less training: by how much the "
-        f"held-out loss is larger than that of what was learned; on {study.little}: the same for so many characters.",
+        f"held-out loss exceeds the loss on the learned text; on {study.little}: the same for so many characters.",
     ):
         console.print(f"\n{textwrap.fill(note, min(console.width, 100))}", **_PLAIN)
 

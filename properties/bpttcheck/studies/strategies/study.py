@@ -3,7 +3,7 @@
 Three sets of jobs, all by name in one folder:
 
     all-*      each strategy on the whole text, several seeds: learning curves
-    little-*   full and regular on the beginning of the text alone, until they know it by heart: who overfits?
+    little-*   full and regular on only the beginning of the text, until they know it by heart: who overfits?
     quality-*  bias, variance and price of each strategy's gradient, at the parameters that full BPTT reached
     reach-*    what a window of k cells misses, at parameters reached by full BPTT and by the shortest segments
 """

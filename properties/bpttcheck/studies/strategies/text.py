@@ -16,7 +16,7 @@ _UNDERLINES = re.compile(r"([*=~^_-])\1{2,}")
 
 @dataclass(frozen=True, eq=False)
 class Text:
-    """Tokens to learn from ``training (N,)`` and to be judged on ``held_out (M,)``; ``characters[token]`` writes one.
+    """Tokens to learn from ``training (N,)`` and to be tested on ``held_out (M,)``; ``characters[token]`` writes one.
 
     The last token stands for every rare character.
     """

@@ -56,7 +56,7 @@ def strategy(kind: str, window: int, seed: int) -> Strategy:
 
 @dataclass(frozen=True)
 class Model:
-    """What all strategies of a study share: sequences of T steps, minibatches of B rows, H units."""
+    """The setting that all strategies of a study share: sequences of T steps, minibatches of B rows, H units."""
 
     cell: str
     T: int
@@ -123,7 +123,7 @@ class Training:
     def run(self) -> dict[str, Array]:
         """The learning curve, and the parameters at its end by name.
 
-        The curve: ``step``, ``seconds`` (CPU time of the training alone), ``training`` and ``held_out``, the losses on
+        The curve: ``step``, ``seconds`` (CPU time of only the training), ``training`` and ``held_out``, the losses on
         fixed sequences of both.
         """
         rng, patterns = np.random.default_rng(self.seed), np.random.default_rng([self.seed, 1])
