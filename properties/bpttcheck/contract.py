@@ -137,7 +137,8 @@ class Capabilities:
         By dtype, the format of operations, if it is another one. ``{"float32": "tf32"}``: a GPU rounds the inputs of
         matrix products. "mixed" for "bfloat16" and "float16": the inputs of matrix products have 16 bits; sums, states
         and all other operations are in float32. "float32": the inputs as well. Tolerances are then as small as that
-        allows. If a dtype of 16 bits is not named, it is tested with float32 inside, and with 16 bits if a law fails.
+        allows. A dtype of 16 bits that is not named is tested with "float32", then "mixed", then with all operations in
+        16 bits, until all laws pass. ``{"bfloat16": "bfloat16"}`` means that all operations have 16 bits.
     conventions : mapping of str to str
         Other choices, for the report.
 
@@ -230,7 +231,7 @@ class Capabilities:
         if with_complex and "float16" in self.dtypes:
             raise ValueError(f"dtypes must not hold float16 together with {with_complex[0]}: it has no complex numbers")
         for pair in self.inside.items():
-            if pair not in WITHIN:
+            if pair not in WITHIN and pair[0] != pair[1]:
                 raise ValueError(f"inside must be of {', '.join(f'{a!r}: {b!r}' for a, b in WITHIN)}; there is {pair}")
         for dtype in self.dtypes:
             if dtype not in FORMATS:

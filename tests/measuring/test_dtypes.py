@@ -164,9 +164,12 @@ def test_tf32_is_wrong_where_it_is_not_declared():
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_float32_inside_is_found_out(dtype):
-    """And nothing is, where operations round to 16 bits: then these are right as they are."""
+    """Operations that round to 16 bits may pass as mixed ones, in cases as small as these."""
     assert broken(SixteenBits(does="float32"), dtype) == (set(), {"float32"})
-    assert broken(SixteenBits(), dtype) == (set(), {""})
+    assert broken(SixteenBits(does="mixed"), dtype) == (set(), {"mixed"})
+    laws, found = broken(SixteenBits(), dtype)
+    assert not laws and "float32" not in found
+    assert broken(SixteenBits(inside={dtype: dtype}), dtype) == (set(), {dtype})
 
 
 def test_weights_in_float8_are_right_in_float32():

@@ -40,7 +40,7 @@ def print_verdict(console: Console, results: Sequence[Result], verbose: bool = F
             console.print(_table(alike, verbose))
             for inside in sorted({result.inside for result in alike} - {""}):
                 cells = dict.fromkeys(result.cell for result in alike if result.inside == inside)
-                console.print(f"operations of {', '.join(cells)} are as precise as in {inside}", **_PLAIN)
+                console.print(f"{', '.join(cells)}: with the tolerances of operations in {inside} format", **_PLAIN)
         for reason in reasons(chosen):
             if verbose or not reason.startswith("skipped "):
                 console.print(reason, **_PLAIN)

@@ -1,4 +1,4 @@
-"""How precise operations are, where results have 16 bits: what is not declared is found out."""
+"""How precise operations are when results have 16 bits: bpttcheck finds out what is not declared."""
 
 from dataclasses import replace
 
@@ -8,11 +8,11 @@ from bpttref import Cell
 
 
 def precisions(capabilities: Capabilities, cell: Cell | CustomCell, dtype: str) -> list[Capabilities]:
-    """With what a cell and dtype is judged, until all laws pass: with float32 inside 16 bits, then as is declared.
+    """The capabilities to test a cell and dtype with, in turn until all laws pass. The last are as declared.
 
-    The tolerance of a cell of one's own comes from its own numbers, whatever its operations are in.
+    A coarser format has larger tolerances, so that code that passes with a finer one is tested better. The tolerance of
+    a custom cell comes from its own numbers, in whatever format its operations are.
     """
-    as_declared = [capabilities]
-    if (dtype, "float32") not in WITHIN or dtype in capabilities.inside or isinstance(cell, CustomCell):
-        return as_declared
-    return [replace(capabilities, inside={**capabilities.inside, dtype: "float32"}), *as_declared]
+    finer = [] if dtype in capabilities.inside or isinstance(cell, CustomCell) else ["float32", "mixed"]
+    found = [inside for inside in finer if (dtype, inside) in WITHIN]
+    return [*(replace(capabilities, inside={**capabilities.inside, dtype: one}) for one in found), capabilities]
