@@ -44,6 +44,8 @@ CONTENTS = {
     "Reference": ["docs/api", "CHANGELOG"],
 }  # page titles are in the pages
 
+WRITTEN = ["side-by-side.html"]  # by `bpttcheck matrix`
+
 project = "bpttcheck"
 version = release = version_of("bpttcheck")
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode", "sphinx_copybutton"]
@@ -115,9 +117,12 @@ def find_source(app: Sphinx, module: str) -> tuple[str, dict[str, tuple[str, int
     return analyzer.code, {**analyzer.tags, **constants(module)}
 
 
-def show_pictures(app: Sphinx, tree: Element, docname: str) -> None:
-    """A picture that links to itself is opened, not saved."""
+def open_files(app: Sphinx, tree: Element, docname: str) -> None:
+    """A picture that links to itself is opened, not saved, and so is a page that bpttcheck wrote."""
     for link in list(tree.findall(download_reference)):
+        if link["reftarget"] in WRITTEN:
+            address = relative_uri(app.builder.get_target_uri(docname), f"docs/{link['reftarget']}")
+            link.replace_self(reference("", "", *link.children, refuri=address, internal=True))
         for picture in link.findall(image):
             file = f"_images/{app.env.images[picture['uri']][1]}"
             address = relative_uri(app.builder.get_target_uri(docname), file)
@@ -144,10 +149,16 @@ def typeset(page: HTML5Translator, node: math | math_block) -> None:
     raise SkipNode
 
 
-def open_with_the_start_page(app: Sphinx, exception: Exception | None) -> None:
-    """Make it the page that a server shows for the folder."""
-    if not exception:
-        shutil.copy(Path(app.outdir) / f"{root_doc}.html", Path(app.outdir) / "index.html")
+def add_files(app: Sphinx, exception: Exception | None) -> None:
+    """The start page is what a server shows for the folder, too; pages that bpttcheck wrote link to the site's."""
+    if exception:
+        return
+    site = Path(app.outdir)
+    shutil.copy(site / f"{root_doc}.html", site / "index.html")
+    for name in WRITTEN:
+        page = (Path(app.srcdir) / "docs" / name).read_text(encoding="utf-8")
+        linked = re.sub(r'(href="[\w-]+)\.md([#"])', r"\1.html\2", page)
+        (site / "docs" / name).write_text(linked, encoding="utf-8")
 
 
 def setup(app: Sphinx) -> None:
@@ -158,5 +169,5 @@ def setup(app: Sphinx) -> None:
     app.connect("autodoc-process-signature", name_functions)
     app.connect("viewcode-follow-imported", stay_in_module)
     app.connect("viewcode-find-source", find_source)
-    app.connect("doctree-resolved", show_pictures)
-    app.connect("build-finished", open_with_the_start_page)
+    app.connect("doctree-resolved", open_files)
+    app.connect("build-finished", add_files)

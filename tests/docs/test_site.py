@@ -70,6 +70,22 @@ def test_mathematics_is_typeset():
     assert "$$" not in page and "\\frac" not in page
 
 
+def test_the_page_of_all_implementations_opens_by_a_click():
+    """A link to it is no download, and its own links lead to pages of the site."""
+    (link,) = re.findall(r'<a [^>]*href="side-by-side\.html"[^>]*>', (SITE / "docs" / "matrix.html").read_text())
+    assert "download" not in link
+    page = (SITE / "docs" / "side-by-side.html").read_text()
+    others = {address.partition("#")[0] for address in re.findall(r'href="([^":]+)"', page)} - {""}
+    assert others and all((SITE / "docs" / name).exists() for name in others), others
+
+
+def test_pictures_are_dark_on_dark_pages():
+    """By the style, for a reader's choice and for the system's."""
+    style = (SITE / "_static" / "site.css").read_text()
+    assert re.search(r'body\[data-theme="dark"\] article img {\s*filter: invert\(1\)', style)
+    assert re.search(r'body:not\(\[data-theme="light"\]\) article img {\s*filter: invert\(1\)', style)
+
+
 def test_each_public_name_has_its_sections_and_a_link_to_its_source():
     page = (SITE / "docs" / "api.html").read_text()
     names = re.findall(r"^\.\. auto\w+:: ([\w.]+)$", (ROOT / "docs" / "api.md").read_text(), re.MULTILINE)

@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tomllib
 from collections import Counter
 from html import escape
 from html.parser import HTMLParser
@@ -15,10 +16,12 @@ import pytest
 
 from bpttcheck.cases.drawing import Draw
 from bpttcheck.laws import LAWS
+from bpttcheck.reporting.matrix.page import to_html
 from bpttcheck.reporting.record import from_json, to_json
 from bpttcheck.running.question import Question
 from bpttcheck.running.results import Result
 from bpttcheck.running.run import Record, Run
+from bpttcheck.studies.pictures import new_figure
 from bpttref import CELLS
 
 from ..programs import command, gone, started
@@ -84,9 +87,11 @@ class Page(HTMLParser):
             assert given["scope"] in ("col", "row", "rowgroup")
 
     def check(self):
-        """Every link leads to a place on the page, and no two places have the same name."""
-        assert self.links and {link[1:] for link in self.links} <= set(self.ids)
-        assert all(link.startswith("#") for link in self.links)
+        """Links lead to a place on the page, or say more of a known failure; no two places have the same name."""
+        here = {link[1:] for link in self.links if link.startswith("#")}
+        assert here and here <= set(self.ids)
+        elsewhere = [link for link in self.links if not link.startswith("#")]
+        assert all(link.startswith(("https://", "findings.md#")) for link in elsewhere)
         assert not [name for name, times in Counter(self.ids).items() if times > 1]
 
 
@@ -245,8 +250,6 @@ def test_a_run_is_read_as_it_was_written():
 
 
 def test_the_page_of_many_targets_is_small():
-    from bpttcheck.reporting.matrix.page import to_html
-
     def results(name):
         return [
             Result(name, cell.name, dtype, law.id, 1, "skipped" if k % 3 == 0 else "passed", 40, margin=0.0123,
@@ -312,7 +315,60 @@ def test_without_jinja_a_page_is_refused_before_the_work(tmp_path):
 
 
 def test_the_published_page_is_one_of_ours():
-    file = Path(__file__).parents[2] / "docs" / "matrix.html"
+    file = Path(__file__).parents[2] / "docs" / "side-by-side.html"
     if not file.is_file():
-        pytest.skip("docs/matrix.html is made by tox -e matrix")
+        pytest.skip("docs/side-by-side.html is made by tox -e matrix")
     Page(file).check()
+
+
+def test_what_is_broken_comes_first_with_a_sentence_and_a_link(tmp_path):
+    """Before any table, by the reason that the known failure gives."""
+    (tmp_path / "known.toml").write_text(KNOWN + 'link = "https://example.org/issues/7"\n')
+    chosen = ("--law", "pullback-reference", "--law", "causality", "--dtype", "float64", "--examples", "4")
+    done = command("matrix", "reference", "fault:di-uses-i", *chosen, "--cell", "lstm", "--seed", "1",
+                   "--known-failures", "known.toml", "--html", "m.html", "--png", "m.png", cwd=tmp_path)  # fmt: skip
+    assert done.returncode == 1, done.stdout + done.stderr  # the reference passes
+    page = Page(tmp_path / "m.html")
+    page.check()
+    first = page.text[page.text.index('id="broken"') : page.text.index('id="judged"')]
+    assert "one of a kind" in first and 'href="https://example.org/issues/7"' in first
+    assert 'href="#fault-di-uses-i.lstm.pullback-reference"' in first and "causality" not in first
+    assert (tmp_path / "m.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_link_that_is_a_script_is_left_out():
+    run = made("known")
+    (result,) = run.targets[0].results
+    result.known = (("<b>so it is</b>", "javascript:alert(1)"),)
+    page = to_html([run])
+    assert "&lt;b&gt;so it is" in page and "javascript" not in page
+
+
+def test_known_failures_are_seen_first_in_the_picture(monkeypatch, tmp_path):
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed: python -m pip install '.[plots]'")
+    from bpttcheck.reporting.matrix import picture
+
+    figures = []
+    monkeypatch.setattr(picture, "new_figure", lambda *size: figures.append(new_figure(*size)) or figures[-1])
+    picture.draw_matrix(tmp_path / "m.png", [made("known", "passed", "passed", target="one"), made("passed")])
+    (axes,) = figures[0].axes
+    of_known, of_passed = (next(p for p in axes.patches if p.get_xy() == (-0.5, y - 0.5)) for y in (0, 1))
+    assert contrast(of_known) > 3 > 1.5 > contrast(of_passed)
+    assert [text.get_text() for text in axes.texts] == ["1", "1"]  # laws of one family
+
+
+def contrast(patch):
+    """Of a patch to white, as WCAG has it."""
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in patch.get_facecolor()[:3]]
+    return 1.05 / (0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2] + 0.05)
+
+
+def test_the_links_of_published_known_failures_lead_somewhere():
+    from ..docs.pages import anchors
+
+    docs = Path(__file__).parents[2] / "docs"
+    if not docs.is_dir():
+        pytest.skip("the documentation is not here")
+    for entry in tomllib.loads((docs / "known-failures.toml").read_text())["known-failure"]:
+        page, _, place = entry["link"].partition("#")
+        assert "://" in page or place in anchors(docs / page), entry["link"]

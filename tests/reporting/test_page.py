@@ -27,9 +27,14 @@ def page(tmp_path_factory):
 def test_it_says_what_is_broken_and_how_to_see_it(page):
     text = page.read_text(encoding="utf-8")
     assert "<h1>Broken: fault:not-detached</h1>" in text
-    for said in ("smallest case found", "diagnosis", "planted fault not-detached", "/replay.py", "X-ray of Regular"):
+    for said in ("smallest case found", "Diagnosis: ", "planted fault not-detached", "/replay.py", "X-ray of Regular"):
         assert said in text
     assert text.count('class="passed"') == 1 and text.count('<td class="failed"') == 2
+
+
+def test_it_begins_with_the_diagnosis(page):
+    text = page.read_text(encoding="utf-8")
+    assert text.index("Diagnosis: ") < text.index("regular-reference") < text.index("What was run")
 
 
 def test_it_needs_no_network(page):

@@ -24,7 +24,7 @@ from bpttcheck.studies.explosive import (
     sequences,
     start,
 )
-from bpttcheck.studies.pictures import COLOURS, new_figure
+from bpttcheck.studies.pictures import COLOURS, new_panels
 from bpttcheck.studies.remedies import (
     BOUND,
     ENTRY_BOUND,
@@ -175,11 +175,11 @@ def test_the_same_seed_gives_the_same_numbers_in_any_number_of_processes():
 def test_lines_of_a_panel_differ_in_colour_and_in_style(monkeypatch):
     """Whoever cannot tell the colours apart can tell the styles apart."""
     figures, rates = [], np.ones((2, len(RATES)))
-    monkeypatch.setattr(remedies_report, "new_figure", lambda *size: figures.append(new_figure(*size)) or figures[0])
+    monkeypatch.setattr(remedies_report, "new_panels", lambda *given: figures.append(new_panels(*given)) or figures[0])
     draw_remedies([], [
         Run(remedy.name, 0, 1, 1, 1, 1, rates, np.arange(2), rates, rates[0], rates[0] - 2) for remedy in REMEDIES
     ])  # fmt: skip
-    for axes in figures[0].axes:
+    for axes in figures[0][0].axes:
         lines = [line for line in axes.lines if "1/" in line.get_label() and "none" not in line.get_label()]
         assert 2 <= len(lines) == len({line.get_linestyle() for line in lines})
         assert len(lines) == len({line.get_color() for line in lines} & {*COLOURS})

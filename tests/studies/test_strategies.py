@@ -185,9 +185,9 @@ def test_what_is_on_file_is_not_done_again(tmp_path):
 
 def test_command(tmp_path):
     text(tmp_path)
-    done = command(*COMMAND, "text.txt", "--output", "one", "-j", "1", cwd=tmp_path)
+    done = command(*COMMAND, "text.txt", "--output", "one", "-j", "1", "--panel", "steps-3", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    for file in ("cuts.png", "quality.png", "training.png"):
+    for file in ("cuts.png", "quality.png", "training.png", "steps-3.png"):
         assert (tmp_path / "one" / file).stat().st_size > 10_000
     assert "Does random truncation beat regular?" in done.stdout
     found = json.loads((tmp_path / "one" / "findings.json").read_text())
@@ -205,6 +205,7 @@ def test_command(tmp_path):
 @pytest.mark.parametrize(("arguments", "sentence"), [
     (["--window", "12"], "a window must be shorter than the sequences of 12 steps"),
     (["--little", "99999999"], "--little must lie between"),
+    (["--panel", "steps-4"], "there is no panel 'steps-4'; there are bias, variance,"),
     (["--rate", "nan"], "--rate must be a number, not nan"),
     (["absent.txt"], "absent.txt"),
     (["binary"], "is not a text in UTF-8"),

@@ -15,7 +15,7 @@ from bpttcheck.printable import printable
 from bpttcheck.reporting.files import check, write
 from bpttcheck.running.child import Child
 from bpttcheck.studies.gradients import Analysis, Setting, analyse
-from bpttcheck.studies.gradients_report import draw_analyses, print_analyses, to_json
+from bpttcheck.studies.gradients_report import PANELS, draw_analyses, print_analyses, to_json
 from bpttcheck.studies.pictures import new_figure
 from bpttcheck.targets import TargetError, cell_named
 from bpttcheck.versions import versions
@@ -61,6 +61,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 )
 @click.option("--png", type=_FILE, help="Draw the curves here; needs matplotlib.")
 @click.option("--svg", type=_FILE, help="Draw the curves here; needs matplotlib.")
+@options.panel(*PANELS)
 @click.option("--json", "json_file", type=_FILE, help="Write every number here.")
 @options.timeout
 def gradients(
@@ -74,6 +75,7 @@ def gradients(
     seed: int,
     png: Path | None,
     svg: Path | None,
+    panel: str | None,
     timeout: float,
     json_file: Path | None,
 ) -> None:
@@ -82,21 +84,20 @@ def gradients(
     TARGET is a target of `bpttcheck verify`, or the reference if it is left out. bpttcheck prints norms, eigenvalues,
     the lag beyond which float32 loses the gradient, and the effect of the gates.
     """
-    pictures = {kind: file for kind, file in (("png", png), ("svg", svg)) if file is not None}
+    pictures = [file for file in (png, svg) if file is not None]
     console = new_console()
     try:
         setting = Setting(length, units, inputs, scale, gate_bias, seed)
         child = Child(target, timeout)
         name, chosen = child.ask(_introduced, cells or (_SIDE_BY_SIDE if target == "reference" else ()))
-        picture = new_figure(11, 8) if pictures else None  # what cannot be drawn or written ends here, before the work
+        if pictures:
+            new_figure(1, 1)  # what cannot be drawn or written ends here, before the work
         check(json=json_file, png=png, svg=svg)
         analyses = [child.ask(_analysed, cell, setting) for cell in chosen]
         print_analyses(console, name, setting, analyses)
-        if picture is not None:
-            draw_analyses(picture, name, setting, analyses)
-        for kind, file in pictures.items():
-            assert picture is not None
-            picture.savefig(file, format=kind, dpi=150)
+        if pictures:
+            draw_analyses(pictures, name, setting, analyses, panel)
+        for file in pictures:
             console.print(f"drawn: {file}", markup=False, highlight=False)
         if json_file is not None:
             write(json_file, to_json(name, setting, analyses, versions()) + "\n")

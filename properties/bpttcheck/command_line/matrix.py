@@ -17,6 +17,7 @@ from bpttcheck.exit_status import INTERRUPTED, exit_status
 from bpttcheck.misspelt import did_you_mean
 from bpttcheck.reporting.files import check, write
 from bpttcheck.reporting.matrix.page import to_html
+from bpttcheck.reporting.matrix.picture import draw_matrix
 from bpttcheck.reporting.matrix.processes import Work, judge
 from bpttcheck.reporting.matrix.table import print_matrix
 from bpttcheck.reporting.page import blank_page
@@ -25,6 +26,7 @@ from bpttcheck.running.known_failures import read_known_failures
 from bpttcheck.running.question import Question
 from bpttcheck.running.results import summary
 from bpttcheck.running.run import Record, Run, unmet
+from bpttcheck.studies.pictures import new_figure
 from bpttcheck.targets import installed
 from bpttref import CELLS
 
@@ -32,6 +34,7 @@ from bpttref import CELLS
 @click.command()
 @click.argument("targets", nargs=-1, metavar="[TARGET]...", shell_complete=completion.targets)
 @options.html
+@click.option("--png", type=click.Path(dir_okay=False, path_type=Path), help="Draw the picture here; needs matplotlib.")
 @options.law
 @options.cell
 @options.dtype
@@ -46,6 +49,7 @@ from bpttref import CELLS
 def matrix(
     targets: tuple[str, ...],
     html_file: Path | None,
+    png: Path | None,
     law_ids: tuple[str, ...],
     cells: tuple[str, ...],
     dtypes: tuple[str, ...],
@@ -78,7 +82,9 @@ def matrix(
         runs = {file: _read(Path(file)) for file in files}
         if html_file is not None:
             blank_page("matrix/matrix")
-            check(html=html_file)
+        if png is not None:
+            new_figure(1, 1)
+        check(html=html_file, png=png)
     except (click.UsageError, OSError, ValueError, ImportError) as error:
         stop(error)
     to_judge = [target for target in chosen if target not in files]
@@ -91,6 +97,8 @@ def matrix(
     print_matrix(console, in_order)
     if html_file is not None:
         write(html_file, to_html(in_order))
+    if png is not None:
+        draw_matrix(png, in_order)
     if interrupted:
         sys.exit(INTERRUPTED)
     troubled = any(record.errors for record in records)

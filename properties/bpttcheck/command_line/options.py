@@ -51,6 +51,12 @@ html = click.option(
 )
 
 
+def panel(*names: str) -> Callable[[Decorated], Decorated]:
+    """An option that chooses a panel of a picture."""
+    said = f"Draw only this panel, large enough for a slide: {', '.join(names)}."
+    return click.option("--panel", type=click.Choice(names), metavar="NAME", help=said)
+
+
 class Seconds(click.FloatRange):
     """A time above 0: 90, 90s, 10m or 2h."""
 

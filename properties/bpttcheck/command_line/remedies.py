@@ -17,7 +17,7 @@ from bpttcheck.misspelt import did_you_mean
 from bpttcheck.reporting.files import check, write
 from bpttcheck.studies.pictures import new_figure
 from bpttcheck.studies.remedies import REMEDIES, Run, measure
-from bpttcheck.studies.remedies_report import draw_remedies, print_remedies, to_json
+from bpttcheck.studies.remedies_report import PANELS, draw_remedies, print_remedies, to_json
 from bpttcheck.workers import workers
 
 _File = click.Path(dir_okay=False, path_type=Path)
@@ -35,6 +35,7 @@ _File = click.Path(dir_okay=False, path_type=Path)
 @click.option("--json", "json_file", type=_File, help="Write every run here.")
 @click.option("--png", type=_File, help="Draw the learning curves here; needs matplotlib.")
 @click.option("--svg", type=_File, help="Draw the learning curves here; needs matplotlib.")
+@options.panel(*PANELS)
 def remedies(
     names: tuple[str, ...],
     seeds: int,
@@ -44,6 +45,7 @@ def remedies(
     json_file: Path | None,
     png: Path | None,
     svg: Path | None,
+    panel: str | None,
 ) -> None:
     """Measure remedies for gradients that explode.
 
@@ -85,5 +87,5 @@ def remedies(
     if json_file is not None:
         write(json_file, to_json(runs, {"seed": seed, "seeds": seeds, "steps": steps}) + "\n")
     if pictures:
-        draw_remedies(pictures, runs)
+        draw_remedies(pictures, runs, panel)
     sys.exit(INTERRUPTED if interrupted else 0)

@@ -17,7 +17,7 @@ from bpttcheck.command_line.ending import stop
 from bpttcheck.command_line.terminal import new_console
 from bpttcheck.exit_status import INTERRUPTED
 from bpttcheck.studies.strategies.findings import findings
-from bpttcheck.studies.strategies.pictures import draw_cuts, draw_quality, draw_training
+from bpttcheck.studies.strategies.pictures import QUALITY, draw_cuts, draw_quality, draw_training, training_panels
 from bpttcheck.studies.strategies.report import print_answers, print_cuts, print_tables, write_json
 from bpttcheck.studies.strategies.study import Study
 from bpttcheck.studies.strategies.text import read_text
@@ -73,6 +73,7 @@ from bpttref import CELLS
 @click.option("--jobs", "-j", type=click.IntRange(1), default=os.cpu_count(), show_default="the cores",
               metavar="N", help="Number of processes.")  # fmt: skip
 @options.scheduler
+@click.option("--panel", metavar="NAME", help="Also draw this panel on its own, large enough for a slide.")
 def strategies(
     file: Path | None,
     output: Path,
@@ -89,6 +90,7 @@ def strategies(
     seed: int,
     jobs: int,
     scheduler: str | None,
+    panel: str | None,
 ) -> None:
     """Compare full and truncated BPTT on the text in FILE.
 
@@ -106,6 +108,10 @@ def strategies(
             raise ValueError(f"--rate must be a number, not {rate}")
         if max(windows) >= length:
             raise ValueError(f"a window must be shorter than the sequences of {length} steps, not {max(windows)}")
+        in_training = [name for row in training_panels(study.windows) for name in dict.fromkeys(row)]
+        in_quality = [name for row in QUALITY for name in row]
+        if panel not in (None, *in_quality, *in_training):
+            raise ValueError(f"there is no panel {panel!r}; there are {', '.join(in_quality + in_training)}")
         text = read_text(file, length)
         if not length < little <= len(text.training):
             raise ValueError(
@@ -123,6 +129,9 @@ def strategies(
         write_json(output / "findings.json", found)
         _draw(console, lambda: draw_quality(output / "quality.png", found))
         _draw(console, lambda: draw_training(output / "training.png", found))
+        if panel is not None:
+            draw = draw_quality if panel in in_quality else draw_training
+            _draw(console, lambda: draw(output / f"{panel}.png", found, panel))
     except KeyboardInterrupt:
         console.print(f"interrupted: what is done is in {output}; the same command goes on", highlight=False)
         sys.exit(INTERRUPTED)

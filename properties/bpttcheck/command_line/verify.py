@@ -76,6 +76,8 @@ from bpttcheck.workers import Workers, workers
     "--junit", "junit_file", type=click.Path(dir_okay=False, path_type=Path), help="Write the verdict as JUnit XML."
 )
 @options.html
+@click.option("--badge", "badge_file", type=click.Path(dir_okay=False, path_type=Path),
+              help="Write JSON for a badge of shields.io here.")  # fmt: skip
 @options.known_failures
 @click.option(
     "--jobs", "-j", type=click.IntRange(1), default=1, show_default=True, metavar="N", help="Number of processes."
@@ -103,6 +105,7 @@ def verify(
     failures: Path,
     junit_file: Path | None,
     html_file: Path | None,
+    badge_file: Path | None,
     known_file: Path | None,
     jobs: int,
     scheduler: str | None,
@@ -119,7 +122,7 @@ def verify(
     Exit status: 0 all laws that ran passed; 1 a law failed; 2 a target or the command has an error; 3 the reference is
     in doubt; 130 interrupted.
     """
-    reports, run = Reports(json_file, junit_file, html_file), None
+    reports, run = Reports(json_file, junit_file, html_file, badge_file), None
     try:
         reports.prepare()
         if in_process and (jobs > 1 or scheduler):

@@ -26,7 +26,10 @@ from bpttcheck.studies.pictures import new_figure
 )
 @click.option("--png", type=click.Path(dir_okay=False, path_type=Path), help="Draw the picture here; needs matplotlib.")
 @click.option("--svg", type=click.Path(dir_okay=False, path_type=Path), help="Draw the picture here; needs matplotlib.")
-def watch(script: Path, arguments: tuple[str, ...], calls: int, png: Path | None, svg: Path | None) -> None:
+@click.option("--panel", metavar="MODULE", help="Draw only this module, large enough for a slide.")
+def watch(
+    script: Path, arguments: tuple[str, ...], calls: int, png: Path | None, svg: Path | None, panel: str | None
+) -> None:
     """Run a PyTorch SCRIPT and show how far back its gradients go.
 
     bpttcheck runs the script unchanged, with the ARGUMENTS after "--", and watches all recurrent modules of torch.nn
@@ -54,7 +57,7 @@ def watch(script: Path, arguments: tuple[str, ...], calls: int, png: Path | None
                 else f"{script} calls no recurrent module of torch.nn; for a cell of your own use bpttcheck.torch.watch"
             )
         for file in filter(None, (png, svg)):
-            seen.png(file)
+            seen.png(file, panel)
             console.print(f"drawn: {file}", highlight=False)
     except (ValueError, OSError, ImportError) as error:
         stop(error)

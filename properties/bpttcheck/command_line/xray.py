@@ -18,7 +18,7 @@ from bpttcheck.measuring.calls import AdapterError, Refused, capabilities_of
 from bpttcheck.measuring.comparisons import Violation
 from bpttcheck.printable import printable
 from bpttcheck.reporting.files import check
-from bpttcheck.reporting.xray import draw_xray, print_xray
+from bpttcheck.reporting.xray import PANELS, draw_xray, print_xray
 from bpttcheck.running.child import Child
 from bpttcheck.studies.pictures import new_figure
 from bpttcheck.targets import TargetError, cell_named
@@ -55,6 +55,7 @@ from bpttref import Blocks, Full, Last, Links, Random, Regular, Strategy, Window
 @click.option(
     "--svg", type=click.Path(dir_okay=False, path_type=Path), help="Draw the matrices here; needs matplotlib."
 )
+@options.panel(*PANELS)
 @options.timeout
 def xray(
     target: str,
@@ -68,6 +69,7 @@ def xray(
     length: int,
     png: Path | None,
     svg: Path | None,
+    panel: str | None,
     timeout: float,
 ) -> None:
     """Show what the truncation of TARGET really keeps.
@@ -95,7 +97,7 @@ def xray(
         name, seen = Child(target, timeout).ask(_seen, cell_name, asked, length)
         print_xray(console, name, asked, seen)
         for file in filter(None, (png, svg)):
-            draw_xray(file, name, asked, seen)
+            draw_xray(file, name, asked, seen, panel)
             console.print(f"drawn: {file}", highlight=False)
     except (TargetError, AdapterError, Refused, Violation, ValueError, OSError, ImportError, click.UsageError) as error:
         stop(error)

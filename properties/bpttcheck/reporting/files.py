@@ -7,12 +7,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bpttcheck.explaining.explanation import Explanation
+from bpttcheck.reporting.badge import to_badge
 from bpttcheck.reporting.junit import to_junit
 from bpttcheck.reporting.page import blank_page, to_html
 from bpttcheck.reporting.record import to_json
 from bpttcheck.running.run import Run
 
-_BEGINS = {"json": "{", "junit": "<?xml", "html": "<!doctype html", "png": "\ufffdpng", "svg": "<?xml"}  # as text
+_BEGINS = {  # as text
+    "json": "{",
+    "badge": '{"schemaversion": 1',
+    "junit": "<?xml",
+    "html": "<!doctype html",
+    "png": "\ufffdpng",
+    "svg": "<?xml",
+}
 
 
 @dataclass(frozen=True)
@@ -22,6 +30,7 @@ class Reports:
     json_file: Path | None
     junit_file: Path | None
     html_file: Path | None
+    badge_file: Path | None = None
 
     @property
     def to_standard_output(self) -> bool:
@@ -37,7 +46,7 @@ class Reports:
         """
         asked = dict(self._asked())
         if len({file.absolute() for file in asked.values()}) < len(asked):
-            raise ValueError("--json, --junit and --html name the same file: give each its own name")
+            raise ValueError("--json, --junit, --html and --badge name the same file: give each its own name")
         check(**asked)
         if self.html_file is not None:
             blank_page("verdict")
@@ -60,7 +69,12 @@ class Reports:
         return f"the verdict could not be written: {'; '.join(failed)}" if failed else ""
 
     def _asked(self) -> Iterator[tuple[str, Path]]:
-        files = {"json": self.json_file, "junit": self.junit_file, "html": self.html_file}
+        files = {
+            "json": self.json_file,
+            "junit": self.junit_file,
+            "html": self.html_file,
+            "badge": self.badge_file,
+        }
         return ((option, file) for option, file in files.items() if file is not None)
 
     @staticmethod
@@ -69,6 +83,7 @@ class Reports:
             "json": lambda: to_json(run) + "\n",
             "junit": lambda: to_junit(run),
             "html": lambda: to_html(run, explained),
+            "badge": lambda: to_badge(run),
         }
         return made[option]()
 

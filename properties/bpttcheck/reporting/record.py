@@ -64,4 +64,5 @@ def _result(row: dict[str, Any]) -> Result:
         case = replace(case, file=CaseFile(Path(row["case"]["file"]["path"])))
     tuples = {name: tuple(row.get(name, ())) for name in ("dead", "left_out", "warnings")}
     tried = Tried(**row.get("tried", {}))
+    tuples["known"] = tuple((reason, link) for reason, link in row.get("known", ()))
     return Result(**row | tuples | {"case": case, "worst": None, "margin": float(row["margin"]), "tried": tried})

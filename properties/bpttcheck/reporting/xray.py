@@ -6,7 +6,7 @@ import numpy as np
 from rich.console import Console
 
 from bpttcheck.explaining.xray import Xray
-from bpttcheck.studies.pictures import new_figure
+from bpttcheck.studies.pictures import new_panels, shades
 from bpttref import Strategy
 
 _COLUMNS = 80
@@ -20,18 +20,24 @@ def print_xray(console: Console, name: str, asked: Strategy, seen: Xray) -> None
     console.print(f"\n{seen.triangles(asked, _COLUMNS)}", markup=False, highlight=False, soft_wrap=True)
 
 
-def draw_xray(file: Path, name: str, asked: Strategy, seen: Xray) -> None:
-    """Draw the declared matrix next to those that were seen. Raises ImportError without matplotlib."""
-    panels = {"declared": seen.declared, "through inputs": seen.inputs, "through parameters": seen.parameters}
-    shown = {title: M for title, M in panels.items() if M is not None}
-    figure = new_figure(3.4 * len(shown), 3.9)
+PANELS = ("declared", "inputs", "parameters")
+
+
+def draw_xray(file: Path, name: str, asked: Strategy, seen: Xray, only: str | None = None) -> None:
+    """Draw the declared matrix next to those that were seen through inputs and parameters. only: one of `PANELS`.
+
+    Raises ImportError without matplotlib, and ValueError for a panel that was not seen.
+    """
+    shown = {panel: M for panel in PANELS if (M := getattr(seen, panel)) is not None}
+    figure, panels = new_panels([list(shown)], 3.4 * len(shown), 3.6, only)
     largest = max(1.0, *(float(np.nanmax(np.abs(M))) for M in shown.values()))
-    for axes, (title, M) in zip(figure.subplots(1, len(shown)), shown.items(), strict=True):
-        lower = np.where(np.tri(len(M), dtype=bool), M, np.nan)
-        image = axes.imshow(lower, cmap="viridis", vmin=0, vmax=largest)
+    for panel, axes in panels.items():
+        lower = np.where(np.tri(len(shown[panel]), dtype=bool), shown[panel], np.nan)
+        image = axes.imshow(lower, cmap=shades(), vmin=0.01, vmax=largest)
+        title = panel if panel == "declared" else f"seen through {panel}"
         axes.set(title=title, xlabel="use at step s", ylabel="loss at step t")
         for axis in (axes.xaxis, axes.yaxis):
             axis.get_major_locator().set_params(integer=True)
-    figure.colorbar(image, ax=figure.axes, shrink=0.7, label="M[t, s]")
-    figure.suptitle(f"{name}: {asked}")
-    figure.savefig(file, dpi=150)
+    figure.colorbar(image, ax=list(panels.values()), shrink=0.7, label="M[t, s]; grey: 0")
+    figure.suptitle(f"{name}: {asked}", fontsize="medium" if only else "large")
+    figure.savefig(file)

@@ -102,6 +102,7 @@ def settle(results: Sequence[Result], target: str, known: Sequence[KnownFailure]
         untrue = [str(entry) for entry in speaking if entry.strict]
         if speaking and result.status == "failed":
             result.status, result.reason = "known", f"{'; '.join(map(str, speaking))}: {result.reason}"
+            result.known = tuple((entry.reason, entry.link) for entry in speaking)
         elif untrue and result.status == "passed":
             remove = "the entry" if len(untrue) == 1 else "the entries"
             result.status = "failed"

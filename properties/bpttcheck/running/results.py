@@ -98,6 +98,8 @@ class Result:
         Whether the process of the implementation was lost in a case of the law.
     tried : Tried
         All cases of the cell and dtype.
+    known : tuple of (str, str)
+        The reason and the link of each known failure that covers it.
     worst : Comparison or None
         The comparison behind the margin.
 
@@ -130,6 +132,7 @@ class Result:
     cut_short: bool = False
     died: bool = False
     tried: Tried = field(default_factory=Tried)
+    known: tuple[tuple[str, str], ...] = ()
     worst: Comparison | None = field(default=None, repr=False)
 
     @property

@@ -1,8 +1,9 @@
 """An analysis of gradients as a table for people, a picture, and JSON for programs, from the same results."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,11 +12,11 @@ from rich.console import Console
 from rich.table import Table
 
 from bpttcheck.studies.gradients import Analysis, Setting
-from bpttcheck.studies.pictures import COLOURS
+from bpttcheck.studies.pictures import COLOURS, MARKERS, explain_lines, new_panels
 from bpttref.analysis import Lag
 from bpttref.arrays import Array
 
-_GREY = "#777777"
+_GREY = "#666666"
 _LEGEND = """
 Norms of matrices are spectral. C[t, s] is the part of the parameters' gradient
 that flows from the loss at t to their use at s. ~: extrapolated by the fitted
@@ -120,69 +121,106 @@ def _plain(array: Array | None) -> Any:
     return numbers.tolist()
 
 
-def draw_analyses(picture: Any, name: str, setting: Setting, analyses: Sequence[Analysis]) -> None:
-    """Draw panels into an empty figure: dh_t/dh_s, contributions, gates (if a cell has them), eigenvalues of J_t."""
+def draw_analyses(
+    files: Sequence[Path], name: str, setting: Setting, analyses: Sequence[Analysis], panel: str | None
+) -> None:
+    """Draw dh_t/dh_s, contributions, gates (if a cell has them) and eigenvalues of J_t, or one ``panel`` of `PANELS`.
+
+    The vertical axes follow what was measured; the legend says how far a bound leaves them. Raises ImportError
+    without matplotlib, and ValueError where there is no such panel.
+    """
     gated = [a for a in analyses if a.gates is not None]
-    panels = picture.subplot_mosaic([["norms", "tails"], ["gates" if gated else "norms", "plane"]])
-    colours = {a.cell: COLOURS[k % len(COLOURS)] for k, a in enumerate(analyses)}
-    for a in analyses:
-        _draw_norms(panels["norms"], a, colours[a.cell])
-        _draw_tails(panels["tails"], a, colours[a.cell])
-        _draw_eigenvalues(panels["plane"], a, colours[a.cell])
-    for a in gated:
-        _draw_gates(panels["gates"], a, colours[a.cell])
-    _level(panels["norms"], 2.0**-149, "smallest in float32", above=True)
-    _level(panels["norms"], 2.0**128, "largest in float32", above=True)
-    _level(panels["tails"], 2.0**-24, r"$2^{-24}$: the horizon of float32", above=False)
-    for axes in [axes for panel, axes in panels.items() if panel != "plane"]:
-        axes.set(xlabel="lag $t - s$", yscale="log", xlim=(0, setting.length))
-        axes.grid(alpha=0.25)
-    panels["norms"].set(title=r"Spectral norm of $\partial h_t/\partial h_s$: median, lowest to highest over $t$")
-    panels["tails"].set(title="All contributions from this lag on, per norm of the gradient")
-    if any(a.bound is not None for a in analyses):
-        panels["norms"].plot([], [], color=_GREY, linestyle=":", label=r"bound, $\|W_{hh}\|$ to the power of the lag")
-    if gated:
-        panels["norms"].plot([], [], color=_GREY, linestyle="--", label="gates only: product of f or z")
-    picture.legend(loc="outside lower center", ncols=5, frameon=False)
-    picture.suptitle(f"{name}: {_told(setting)}")
+    layout = [["norms", "contributions"], ["gates" if gated else "norms", "eigenvalues"]]
+    figure, panels = new_panels(layout, 11, 8, panel)
+    looks = [{"color": c, "marker": m} for c, m in zip(COLOURS, MARKERS, strict=True)]
+    styles = {a.cell: {**looks[k % len(looks)], "label": a.cell} for k, a in enumerate(analyses)}
+    for which, axes in panels.items():
+        for a in gated if which == "gates" else analyses:
+            PANELS[which](axes, a, styles[a.cell])
+        if which != "eigenvalues":
+            axes.set(xlabel="lag $t - s$", yscale="log", xlim=(0, setting.length))
+            axes.grid(alpha=0.25)
+    if "norms" in panels:
+        _limit(panels["norms"], analyses)
+    if "contributions" in panels:
+        _level(panels["contributions"], 2.0**-24, r"$2^{-24}$: the horizon of float32", "top")
+    explain_lines(figure, 2 if panel else 5)
+    figure.suptitle(f"{name}: {_told(setting)}", fontsize="small" if panel else "large", wrap=True)
+    for file in files:
+        figure.savefig(file)
 
 
-def _draw_norms(axes: Any, a: Analysis, colour: str) -> None:
+def _draw_norms(axes: Any, a: Analysis, style: dict[str, Any]) -> None:
     low, median, high = _visible(_spread(a.sizes.norms))
     lags = np.arange(len(median))
-    axes.fill_between(lags, low, high, color=colour, alpha=0.2, linewidth=0)
-    axes.plot(lags, median, color=colour, label=a.cell)
-    if a.bound is not None:
-        axes.plot(lags, _visible(lags * np.log2(a.bound)), color=colour, linestyle=":")
+    axes.fill_between(lags, low, high, color=style["color"], alpha=0.2, linewidth=0)
+    axes.plot(lags, median, **style, markevery=len(lags) // 8 or 1)
+    axes.set(title=r"Spectral norm of $\partial h_t/\partial h_s$", ylabel="median over $t$; band: lowest to highest")
 
 
-def _draw_tails(axes: Any, a: Analysis, colour: str) -> None:
-    axes.plot(_visible(a.sizes.tails - a.sizes.tails[0]), color=colour)
+def _limit(axes: Any, analyses: Sequence[Analysis]) -> None:
+    """Draw bounds and the range of float32 as far as the curves leave room for them."""
+    axes.autoscale(False)
+    low, high = np.log10(axes.get_ylim())
+    axes.set_ylim(10**low, 10 ** (high + 0.12 * (high - low)))
+    for a in analyses:
+        if a.bound is not None:
+            lags = np.arange(len(a.sizes.norms))
+            end = f"at last $10^{{{lags[-1] * np.log10(a.bound):.0f}}}$"
+            label = rf"bound of {a.cell}: $\|W_{{hh}}\|^{{t - s}}$, {end}"
+            axes.plot(lags, _visible(lags * np.log2(a.bound)), color=_GREY, linestyle=":", label=label)
+    _level(axes, 2.0**-149, "smallest in float32")
+    _level(axes, 2.0**128, "largest in float32")
+
+
+def _draw_contributions(axes: Any, a: Analysis, style: dict[str, Any]) -> None:
+    tails = _visible(a.sizes.tails - a.sizes.tails[0])
+    axes.plot(tails, **style, markevery=len(tails) // 8 or 1)
     if a.horizon.measured:
-        axes.plot(a.horizon.steps, 2.0**-24, "o", color=colour)
-        axes.annotate(f"{a.horizon.steps}", (a.horizon.steps, 2.0**-24), (5, 5), textcoords="offset points")
+        axes.annotate(
+            f"lag {a.horizon.steps}",
+            (a.horizon.steps, 2.0**-24),
+            (12, 12),
+            textcoords="offset points",
+            arrowprops={"arrowstyle": "->", "color": style["color"]},
+        )
+    axes.set(title="Contributions from this lag on", ylabel="norm, relative to the gradient's")
 
 
-def _draw_gates(axes: Any, a: Analysis, colour: str) -> None:
+def _draw_gates(axes: Any, a: Analysis, style: dict[str, Any]) -> None:
     assert a.gates is not None
-    axes.plot(_visible(_spread(a.sizes.norms)[1]), color=colour)
-    axes.plot(_visible(_spread(a.gates)[1]), color=colour, linestyle="--")
-    axes.set(title=r"$\partial h_t/\partial h_s$, and the part that its gates let pass")
+    every = len(a.sizes.norms) // 8 or 1
+    axes.plot(_visible(_spread(a.sizes.norms)[1]), **style, markevery=every)
+    alone = {**style, "label": "only its gates: product of f or z", "linestyle": "--", "fillstyle": "none"}
+    axes.plot(_visible(_spread(a.gates)[1]), **alone, markevery=every)
+    axes.set(title=r"$\partial h_t/\partial h_s$, and only its gates", ylabel="median over $t$")
 
 
-def _draw_eigenvalues(axes: Any, a: Analysis, colour: str) -> None:
+def _draw_eigenvalues(axes: Any, a: Analysis, style: dict[str, Any]) -> None:
     points, circle = a.eigenvalues.ravel(), np.exp(2j * np.pi * np.linspace(0, 1, 200))
     axes.plot(circle.real, circle.imag, color=_GREY, linewidth=1)
-    axes.plot(points.real, points.imag, ".", color=colour, markersize=3, alpha=0.4, markeredgewidth=0)
-    axes.set(title=r"Eigenvalues of $J_t = \partial s_t/\partial s_{t-1}$ for all $t$")
+    drawn = {**style, "linestyle": "none", "markersize": 3, "alpha": 0.4, "markeredgewidth": 0}
+    axes.plot(points.real, points.imag, **drawn)
+    title = r"Eigenvalues of $J_t = \partial s_t/\partial s_{t-1}$ for all $t$"
+    axes.set(title=title, xlabel="real part; the circle has radius 1", ylabel="imaginary part")
     axes.set_aspect("equal", adjustable="datalim")
 
 
-def _level(axes: Any, level: float, label: str, above: bool) -> None:
+PANELS: dict[str, Callable[[Any, Analysis, dict[str, Any]], None]] = {
+    "norms": _draw_norms,
+    "contributions": _draw_contributions,
+    "gates": _draw_gates,
+    "eigenvalues": _draw_eigenvalues,
+}
+
+
+def _level(axes: Any, level: float, label: str, side: str = "bottom") -> None:
+    """A line at a level, where the curves come near it."""
+    if not axes.get_ylim()[0] < level < axes.get_ylim()[1]:
+        return
     axes.axhline(level, color=_GREY, linewidth=1, linestyle="--")
-    x, place = (0.02, "bottom") if above else (0.98, "top")
     where = axes.get_yaxis_transform()
-    axes.text(x, level, label, transform=where, ha="left" if above else "right", va=place, color=_GREY, clip_on=True)
+    axes.text(0.98, level, label, transform=where, ha="right", va=side, color=_GREY)
 
 
 def _visible(log2: Array) -> Array:

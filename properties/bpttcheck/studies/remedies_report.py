@@ -13,10 +13,11 @@ from rich.console import Console
 from rich.table import Table
 
 from bpttcheck.studies.explosive import RADIUS, B, D, H, T
-from bpttcheck.studies.pictures import COLOURS, new_figure
+from bpttcheck.studies.pictures import COLOURS, new_panels
 from bpttcheck.studies.remedies import RATES, REMEDIES, Run, best_rate
 from bpttref.arrays import Array
 
+_GREY = "#555555"
 _AT_START = ("remedy", "changes", "log10\ndh_T/ds_0", "log10\ngradient", "log10\nused", "cosine", "n")
 _IN_TRAINING = ("remedy", "rate", "log10\nlargest", "loss\nat start", "loss\nat end", "stopped", "at")
 
@@ -99,38 +100,54 @@ def to_json(runs: Sequence[Run], settings: dict[str, Any]) -> str:
     return json.dumps(plain({"schema": 1, **settings, "problem": problem, "remedies": remedies}), indent=1)
 
 
-def draw_remedies(files: Sequence[Path], runs: Sequence[Run]) -> None:
+def draw_remedies(files: Sequence[Path], runs: Sequence[Run], only: str | None = None) -> None:
     """Held-out losses above, norms of gradients below, a column for each thing that a remedy may change.
 
     Lines are medians over the seeds, bands go from the least to the largest. Lines of one panel differ in colour and
-    in style. Raises ImportError without matplotlib.
+    in style. only: the name of one panel, as in `PANELS`. Raises ImportError without matplotlib, and ValueError for a
+    panel in which no remedy was measured.
     """
     groups = by_remedy(runs)
     drawn = [remedy for remedy in REMEDIES if remedy.name in groups]
     columns = list(dict.fromkeys(remedy.changes for remedy in drawn if remedy.changes != "nothing")) or ["nothing"]
-    figure = new_figure(2.5 + 2.7 * len(columns), 6.5)
-    axes = figure.subplots(2, len(columns), sharex=True, sharey="row", squeeze=False)
-    for (above, below), what in zip(axes.T, columns, strict=True):
-        lines = zip(COLOURS, cycle(("-", "--", "-.")), strict=False)
+    layout = [[f"{kind}-{what}" for what in columns] for kind in ("loss", "norm")]
+    figure, panels = new_panels(layout, 2.5 + 2.9 * len(columns), 7.5, only)
+    for name, axes in panels.items():
+        kind, _, what = name.partition("-")
+        looks = zip(COLOURS, cycle(("-", "--", "-.")), strict=False)
         for remedy in (r for r in drawn if r.changes in ("nothing", what)):
-            group, line = groups[remedy.name], ("0.5", "-") if remedy.changes == "nothing" else next(lines)
+            group, look = groups[remedy.name], (_GREY, ":") if remedy.changes == "nothing" else next(looks)
             rate = best_rate(group)
-            label = f"{remedy.name}, 1/{1 / RATES[rate]:.0f}"
-            _band(above, group[0].steps, [run.curve[:, rate] for run in group], line, label)
-            _band(below, np.arange(len(group[0].norms)), [run.norms[:, rate] for run in group], line, label)
-        above.axhline(1 / 6, color="0.3", linestyle=":", linewidth=1, label="always predicting 0")
-        above.set(title=f"changes: {what}", yscale="log", ylim=(1e-6, 3))
-        below.set(xlabel="step", yscale="log")
-        if drawn:
-            above.legend(fontsize="small", loc="lower left")
-    axes[0, 0].set_ylabel("held-out loss")
-    axes[1, 0].set_ylabel("norm of the gradient, before it is changed")
+            label = f"{remedy.name}, rate 1/{1 / RATES[rate]:.0f}"
+            if kind == "loss":
+                _band(axes, group[0].steps, [run.curve[:, rate] for run in group], look, label)
+            else:
+                _band(axes, np.arange(len(group[0].norms)), [run.norms[:, rate] for run in group], look, label)
+        ylabel = "held-out loss" if kind == "loss" else "norm of the gradient, before it is changed"
+        axes.set(title=f"changes: {what}", yscale="log", xlabel="step of training", ylabel=ylabel)
+        if kind == "loss":
+            axes.axhline(1 / 6, color=_GREY, linewidth=1, label="always predicting 0")
+        if drawn and (kind == "loss" or only):
+            below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.17), "frameon": False}
+            axes.legend(fontsize="small", ncols=2 if only else 1, **below)
+    for row in layout:
+        shown = [panels[name] for name in row if name in panels]
+        limits = np.array([axes.get_ylim() for axes in shown]).reshape(-1, 2)
+        for axes in shown:
+            axes.set_ylim(limits[:, 0].min(), limits[:, 1].max())
+        for axes in shown[1:]:
+            axes.set_ylabel("")
+    seeds = max(map(len, groups.values()), default=0)
+    figure.suptitle(f"median of {seeds} networks; band: lowest to highest", fontsize="medium")
     for file in files:
-        figure.savefig(file, dpi=110)
+        figure.savefig(file)
 
 
-def _band(axes: Any, steps: Array, curves: Sequence[Array], line: tuple[str, str], label: str) -> None:
-    colour, style = line
+PANELS = [f"{kind}-{what}" for kind in ("loss", "norm") for what in dict.fromkeys(r.changes for r in REMEDIES[1:])]
+
+
+def _band(axes: Any, steps: Array, curves: Sequence[Array], look: tuple[str, str], label: str) -> None:
+    colour, style = look
     low, median, high = np.quantile(np.array(curves), (0, 0.5, 1), axis=0, method="closest_observation")
-    axes.fill_between(steps, low, high, color=colour, alpha=0.2, linewidth=0)
+    axes.fill_between(steps, low, high, color=colour, alpha=0.15, linewidth=0)
     axes.plot(steps, median, color=colour, linestyle=style, label=label)

@@ -10,7 +10,7 @@ from os import PathLike
 
 import numpy as np
 
-from bpttcheck.studies.pictures import new_figure
+from bpttcheck.studies.pictures import new_figure, shades
 from bpttref import Strategy, weights
 from bpttref.arrays import Array
 
@@ -89,12 +89,12 @@ class Triangle:
         figure = new_figure(5.2, 4.2)
         axes = figure.subplots()
         shown = np.log10(np.where(self.norms > 0, self.norms, np.nan))
-        image = axes.imshow(shown, aspect="auto", cmap="viridis", interpolation="nearest")
-        figure.colorbar(image, ax=axes, label="log10 of the norm")
-        axes.set(xlabel="input at step s", ylabel="output at step t", facecolor="0.96")
+        image = axes.imshow(shown, aspect="auto", cmap=shades(), interpolation="nearest")
+        figure.colorbar(image, ax=axes, label="norm of the gradient, log10; grey: none")
+        axes.set(xlabel="input at step s", ylabel="output at step t", facecolor="#f4f4f4")
         some = np.unique(np.linspace(0, len(self.rows) - 1, min(len(self.rows), 9)).astype(int))
         axes.set_yticks(some, [str(self.rows[i]) for i in some])
-        figure.savefig(file, dpi=120)
+        figure.savefig(file)
 
     def _first(self) -> Array:
         """The earliest input that each row reaches; T where it reaches none."""

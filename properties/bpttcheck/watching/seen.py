@@ -35,23 +35,26 @@ class Seen:
             f"\n\n{note}" for note in self._notes()
         )
 
-    def png(self, file: str | PathLike[str]) -> None:
+    def png(self, file: str | PathLike[str], module: str | None = None) -> None:
         """Draw the triangles of all modules into a file.
 
         Parameters
         ----------
         file : str or PathLike
             Its ending is the format: .png, .svg, .pdf.
+        module : str, optional
+            The name of the only one that is drawn, large enough for a slide.
 
         Raises
         ------
         ImportError
             Without matplotlib.
         ValueError
-            If no call of backward was seen.
+            If the module was not seen, or no call of backward.
         """
-        shown = [(trace, rows_of(self.record, trace)) for trace in self.record.traces]
-        draw(Path(file), [(trace, rows) for trace, rows in shown if rows])
+        traces = self.record.traces if module is None else [self._named(module)]
+        shown = [(trace, rows_of(self.record, trace)) for trace in traces]
+        draw(Path(file), [(trace, rows) for trace, rows in shown if rows], large=module is not None)
 
     def shows(self, strategy: Strategy, module: str | None = None) -> bool:
         """Whether each call of backward reaches exactly the steps that a truncation lets through.
@@ -124,14 +127,18 @@ class Seen:
             "\n".join([f"{title}:", *triangle(rounds, reach.cut, reach.reached)]) for title, reach in both.items()
         )
 
-    def _judged(self, module: str | None) -> tuple[Trace, list[Row]]:
-        """A module, and its calls of backward. Raises ValueError where there is nothing to test."""
+    def _named(self, module: str | None) -> Trace:
+        """The module of this name, or the only one. Raises ValueError, with the names that there are."""
         found = [trace for trace in self.record.traces if module in (None, trace.name)]
         if len(found) != 1:
             names = ", ".join(trace.name for trace in self.record.traces) or "none"
             which = f"no module {module!r} was seen" if module else "say which module"
             raise ValueError(f"{which}: those that were seen are {names}")
-        trace = found[0]
+        return found[0]
+
+    def _judged(self, module: str | None) -> tuple[Trace, list[Row]]:
+        """A module, and its calls of backward. Raises ValueError where there is nothing to test."""
+        trace = self._named(module)
         rows = rows_of(self.record, trace)
         if not rows:
             raise ValueError(f"no call of backward was seen that reaches {trace.name}")

@@ -12,13 +12,14 @@ from bpttcheck.running.run import Record, Run
 
 _TOLD = ("error", "failed", "unsure", "known")
 _SET_ASIDE = ("skipped", "vacuous", "unfinished")
+_LEADS = re.compile(r"https?://|[^:]+$")  # a page, and no script that somebody wrote into a file
 
 
 class Ids:
     """Names of places on the page: letters, digits and hyphens of a text, each once."""
 
     def __init__(self) -> None:
-        self._given = {"overview", "cells", "evidence", "laws"}  # the page's own
+        self._given = {"broken", "judged", "overview", "cells", "evidence", "laws"}  # the page's own
 
     def new(self, text: str) -> str:
         plain = re.sub(r"[^A-Za-z0-9]+", "-", text).strip("-") or "none"
@@ -109,6 +110,16 @@ class Section:
 
 
 @dataclass(frozen=True, eq=False)
+class Broken:
+    """Laws that a target breaks for one reason. link: where more is said. places: of the evidence, by law and cell."""
+
+    status: Status
+    reason: str
+    link: str
+    places: dict[str, dict[str, str]]
+
+
+@dataclass(frozen=True, eq=False)
 class Target:
     """A target, and where it is on the page."""
 
@@ -120,3 +131,16 @@ class Target:
     def sections(self) -> list[Section]:
         ids, cells = Ids(), dict.fromkeys(result.cell for result in self.record.results)
         return [Section(self, cell, f"{self.id}.{ids.new(cell)}") for cell in cells]
+
+    @cached_property
+    def broken(self) -> list[Broken]:
+        """What is broken, by reason: known failures have theirs and its link, other cells their diagnosis, if any."""
+        found: dict[tuple[Status, str, str], dict[str, dict[str, str]]] = {}
+        for section in self.sections:
+            diagnosis = self.record.diagnoses.get(section.cell, {}).get("diagnosis", "")
+            for result, _ in section.told:
+                for reason, link in result.known or ((diagnosis or result.reason, ""),):
+                    laws = found.setdefault((result.status, reason, link if _LEADS.match(link) else ""), {})
+                    laws.setdefault(result.law, {})[section.cell] = section.place(result.law)
+        in_order = sorted(found.items(), key=lambda item: STATUSES.index(item[0][0]))
+        return [Broken(*why, laws) for why, laws in in_order]

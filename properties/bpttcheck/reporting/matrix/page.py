@@ -14,7 +14,7 @@ _MARKS: dict[Status, tuple[str, str]] = {
     "failed": ("✗", "f"),
     "error": ("!", "e"),
     "unsure": ("?", "u"),
-    "known": ("~", "k"),
+    "known": ("▲", "k"),
     "vacuous": ("∅", "v"),
     "unfinished": ("…", "o"),
     "skipped": ("–", "s"),
@@ -24,7 +24,7 @@ _MEANINGS: dict[Status, str] = {
     "failed": "broken, with the smallest case that was found",
     "error": "the implementation raised",
     "unsure": "our own reference is in doubt",
-    "known": "a known failure",
+    "known": "broken, and listed as a known failure",
     "vacuous": "proved nothing: no case could show an error",
     "unfinished": "not run: a law that comes first was broken in every case, or the time was up",
     "skipped": "not supported, so not run",
@@ -43,6 +43,7 @@ def to_html(runs: Sequence[Run]) -> str:
         laws=len({result.law for result in results}),
         facts=_facts(runs),
         targets=targets,
+        broken=[target for target in targets if target.broken],
         families={
             name: [section for target in targets for section in target.sections if family(section.cell) == name]
             for name in families(records)

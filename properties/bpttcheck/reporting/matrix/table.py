@@ -8,12 +8,11 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from bpttcheck.reporting.matrix.counts import broken, count, families, headline, version
+from bpttcheck.reporting.matrix.counts import STATUSES, broken, count, families, headline, version
 from bpttcheck.running.results import BAD, Status, summary
 from bpttcheck.running.run import Record, Run
 
 _COLOURS = {"passed": "green", "known": "yellow", "vacuous": "yellow", "unfinished": "yellow", "skipped": "dim"}
-_ORDER: tuple[Status, ...] = ("passed", "failed", "error", "unsure", "known", "vacuous", "unfinished", "skipped")
 _WIDTH = 24  # of the names of targets
 
 
@@ -45,7 +44,7 @@ def _table(records: Sequence[Record]) -> Table:
         table.add_column(name.replace("-", "\n").replace(" ", "\n"), justify="right", no_wrap=True)
     for record in records:
         counts = [count(record, name) for name in columns]
-        met: list[Status] = [status for status in _ORDER if any(status in counted for counted in counts)]
+        met: list[Status] = [status for status in STATUSES if any(status in counted for counted in counts)]
         lines = [
             [f"[{_style(status)}]{word}[/]" for word in (status, *(counted.get(status, "") for counted in counts))]
             for status in met

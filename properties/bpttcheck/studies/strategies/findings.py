@@ -37,9 +37,12 @@ class Curves:
 
     def within(self, budget: float) -> Array:
         """The held-out loss of each seed over the last quarter of ``budget`` seconds of CPU time: ``(seeds,)``."""
-        times = np.linspace(0, budget, self.step.size)
+        return _last_quarter(self.at(np.linspace(0, budget, self.step.size)))
+
+    def at(self, seconds: Array) -> Array:
+        """The held-out loss of each seed after so much CPU time: ``(seeds, R)``."""
         pairs = zip(self.seconds, self.held_out, strict=True)
-        return _last_quarter(np.array([np.interp(times, seconds, held_out) for seconds, held_out in pairs]))
+        return np.array([np.interp(seconds, own, held_out) for own, held_out in pairs])
 
 
 @dataclass(frozen=True, eq=False)
