@@ -3,7 +3,7 @@
     python asv_bench/false_alarms.py reference torch --cases 100000 -j 2 --log false-alarms.jsonl
 
 Of each batch of 512 cases 32 are run as `bpttcheck verify` runs them, on the laws that see every case (shapes,
-agreement with the reference) and on one of the others, which take turns. The other 480 are run on laws that see every
+agreement with the reference) and on one of the others, which alternate. The other 480 are run on laws that see every
 case only: up to 32 of them have the same sizes, and one pass of the reference measures their tolerances. Batches are
 appended to the log as they are done: interrupt and repeat the command to go on, or read it with --markdown FILE. A case
 is drawn from the batch's number: a line of the log can be run again by itself.

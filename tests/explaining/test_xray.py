@@ -138,7 +138,7 @@ def test_a_mistake_that_full_bptt_has_as_well_does_not_hide(cell, part, number):
 def test_a_fault_is_no_success(fault_id):
     result = CliRunner().invoke(main, ["xray", f"fault:{fault_id}", "--tau", "3", "--length", "7"])
     assert result.exit_code == 1, result.output
-    wrong_already = "full BPTT, with no truncation, is wrong already" in result.output
+    wrong_already = "full BPTT, with no truncation, is incorrect already" in result.output
     assert wrong_already == (fault_id in ("di-uses-i", "rnn-no-carry", "dW-overwrite"))
 
 
