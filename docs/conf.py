@@ -32,6 +32,7 @@ CONTENTS = {
         "docs/numpy-lstm",
         "docs/any-language",
         "docs/in-ci",
+        "docs/formats",
         "docs/libraries",
         "docs/matrix",
         "docs/findings",
