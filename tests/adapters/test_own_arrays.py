@@ -161,7 +161,7 @@ def last(p, x):
     (rnn, {"time": 1, "batch": 1}, "time and batch are the same axis of x"),
     (rnn, {"states": ZEROS((2, 3)), "batch": 1}, r"the state h has shape \(2, 3\), in which no axis has 4 rows"),
     (rnn, {"domains": {"V": "positive"}}, "domains of rnn names 'V'"),
-    (rnn, {"clip": 5.0}, "clip, rate and loss_weights go with a loss"),
+    (rnn, {"clip": 5.0}, "clip, rate and loss_weights belong to a loss"),
     (rnn, {"x": [ZEROS((4, 2))] * 5, "time": 1}, "x is a list, which is one of steps: time must be 0"),
     (rnn, {"x": [ZEROS((4, 2)), ZEROS((3, 2))]}, "the steps of x do not have the same shape"),
     (rnn, {"x": {"a": ZEROS((5, 4)), "b": ZEROS((6, 4))}}, "differ in their steps or rows: a has 5 steps"),
@@ -241,5 +241,5 @@ def test_functions_that_do_not_go_together():
         bpttcheck.own_arrays(last, last, parameters=ZEROS(3))
     with pytest.raises(ValueError, match="a step knows nothing of them"):
         bpttcheck.own_arrays(last, step_back=last, **RNN, lengths="lengths")
-    with pytest.raises(ValueError, match="are not handed to a loss"):
+    with pytest.raises(ValueError, match="a loss takes no lengths and no resets"):
         bpttcheck.own_arrays(lambda p: (1.0, p), parameters=ZEROS(3), resets="resets")

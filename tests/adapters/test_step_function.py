@@ -58,7 +58,7 @@ def test_another_implementation_is_held_against_it(carried, broken):
 
 
 @pytest.mark.parametrize(("cell", "declared", "sentence"), [
-    (ATTENTION, {"inputs": ("dense", "initial", "lengths")}, "know nothing of the lengths of rows"),
+    (ATTENTION, {"inputs": ("dense", "initial", "lengths")}, "cannot take the lengths of rows"),
     (ATTENTION, {"width": lambda H: H}, "step is declared by a cell and by its width; the cell is enough"),
     (ROTATING, {}, "the step step has complex numbers"),
     (CustomCell("more", streams=lambda D, H: {"w": (D,)}), {}, "has a stream w, but it has no parameter 'w'"),

@@ -25,7 +25,7 @@ PROPOSED = {
     "verify my_rnn": {"my_rnn"},
     "verify --law pullback-ref": {"pullback-reference"},
     "verify --cell gru": {"gru-after", "gru-before"},
-    "verify --dtype float": {"float16", "float32", "float64"},
+    "verify --dtype float": {"float16", "float32", "float64", "float8_e4m3"},
     "verify --against ref": {"reference"},
     "verify --qui": {"--quiet"},
     "laws causal": {"causality"},

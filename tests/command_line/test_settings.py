@@ -61,7 +61,7 @@ def test_the_nearest_table_counts(project):
 
 
 @pytest.mark.parametrize(("line", "sentence"), [
-    ("exampels = 3", "there is no 'exampels' in [tool.bpttcheck], which takes against, budget, case, cell,"),
+    ("exampels = 3", "there is no 'exampels' in [tool.bpttcheck], which takes against, badge, budget, case,"),
     ("examples = '40'", "examples in [tool.bpttcheck] must be a whole number, not '40'"),
     ("examples = true", "examples in [tool.bpttcheck] must be a whole number, not True"),
     ("examples = 0", "examples in [tool.bpttcheck]: 0 is not in the range x>=1"),

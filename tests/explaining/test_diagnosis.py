@@ -99,7 +99,7 @@ def test_a_simple_factor_is_named_without_the_fault(fault_id, block, factor):
 @pytest.mark.parametrize(("fault_id", "words"), [
     ("stops-after-16-steps", "zero from lag 16 on"),
     ("rnn-no-carry", "zero from lag 1 on"),
-    ("second-bias-zero", "right at every lag up to 23"),
+    ("second-bias-zero", "correct at every lag up to 23"),
 ])  # fmt: skip
 def test_from_which_lag_on(fault_id, words):
     fault = BY_ID[fault_id]

@@ -123,12 +123,12 @@ def test_a_cell_of_ones_own_is_far_below_its_bound(slip, dtype):
 def test_another_mistake_is_diagnosed():
     found = diagnose(Clipping(slip="twice"), RNN("tanh"), "float64", faults=())
     assert "incorrect: b_hx (twice as large)" in found.sentence()
-    assert "are right" in diagnose(Clipping(at="nowhere"), RNN("tanh"), "float64", faults=()).sentence()
+    assert "are correct" in diagnose(Clipping(at="nowhere"), RNN("tanh"), "float64", faults=()).sentence()
 
 
 @pytest.mark.parametrize("odd", [("value", 0), ("all", 1.0), 5.0, ("norm", float("inf")), ("norm", "1")])
 def test_a_declaration_that_makes_no_sense_is_one_sentence(odd):
     with pytest.raises(ValueError, match="clips must be 'value' or 'norm' and a positive number; they are"):
         Capabilities(cells=(RNN(),), clips=odd)
-    with pytest.raises(ValueError, match="clips are of a pullback"):
+    with pytest.raises(ValueError, match="clips describe a pullback"):
         Capabilities(cells=(RNN(),), clips=("value", 1.0), objectives=("linear",))

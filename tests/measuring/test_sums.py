@@ -1,5 +1,7 @@
 """A sum in float32, one term after the other, is right however long it is; one without some terms is seen."""
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 
@@ -53,3 +55,12 @@ def test_a_hundredth_of_the_terms_that_is_missing_is_seen(kind, K):
         a, b = (array.astype(float) for array in terms(kind, K, np.random.default_rng(seed)))
         most, exact = tolerance(a, b, K, seed, 8)
         assert np.abs(a[:, first:] @ b[first:] - exact).max() > most
+
+
+@pytest.mark.parametrize("term", [0.1, 0.58, 1 / 3, 0.9])
+def test_like_terms_in_float64(term):
+    """The scale of error is then what the reference itself rounds, and says nothing of how much of a sum is alike."""
+    K = 3937
+    exact, total = Fraction(term) * K, float(np.cumsum(np.full(K, term))[-1])
+    tolerance = allowed(4 * 2.0**-52 * total, total, FORMATS["float64"], 1, K)
+    assert abs(Fraction(total) - exact) <= tolerance < 1e-11 * total

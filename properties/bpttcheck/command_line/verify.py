@@ -209,7 +209,11 @@ def _judge(
             task = bar.add_task("starting", total=None)
 
             def show(turns: Sequence[object]) -> None:
-                bar.update(task, description=escape("; ".join([f"so far {so_far(run.results)}", *map(str, turns)])))
+                bar.update(
+                    task,
+                    description=escape("; ".join([f"so far {so_far(run.results)}", *map(str, turns)])),
+                    refresh=True,
+                )
 
             for _ in run.judge(jobs, show, workers=cluster, raising=traceback):
                 pass

@@ -33,7 +33,8 @@ def measure_black_box(run: _Run, case: Case, cotangents: Cotangents, judged: _Ru
         for name, rounding in _own_rounding(judged or run, case, cotangents, centre).items():
             spread[name] = spread[name] + rounding
     of_gradients, steepest = _of_saturation(case, cotangents, values), eps * _steepest(case, values)
-    of_outputs = eps * _largest([array for name, array in values.items() if name not in case_arrays(case)], 1.0)
+    largest = _largest([array for name, array in values.items() if name not in case_arrays(case)], 1.0)
+    of_outputs = eps * largest if eps < 1e-5 else 0.0  # in 16 bits it would hide mistakes
     for name in spread:
         floor = of_gradients if name in case_arrays(case) else of_outputs
         spread[name] = spread[name] + (floor if steepest > 1 else np.minimum(floor, steepest * _sizes(name, values)))
