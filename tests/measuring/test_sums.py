@@ -64,3 +64,8 @@ def test_like_terms_in_float64(term):
     exact, total = Fraction(term) * K, float(np.cumsum(np.full(K, term))[-1])
     tolerance = allowed(4 * 2.0**-52 * total, total, FORMATS["float64"], 1, K)
     assert abs(Fraction(total) - exact) <= tolerance < 1e-11 * total
+
+
+def test_a_sum_of_nothing():
+    """Without steps a gradient is zero, and next to nothing is allowed."""
+    assert 0 < allowed(0.0, 0.0, FORMATS["float32"], 1, 0) < 1e-30

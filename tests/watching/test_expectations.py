@@ -103,7 +103,7 @@ def test_a_sequence_of_thousands_of_steps_is_refused():
     rnn = torch.nn.RNN(D, H)
     with watch(rnn) as seen:
         rnn(torch.randn(5000, 1, D))[0].sum().backward()
-    with pytest.raises(ValueError, match="a sequence of 5000 steps is too long to judge: watch fewer calls"):
+    with pytest.raises(ValueError, match="a sequence of 5000 steps is too long to check: watch fewer calls"):
         seen.is_blocks(5000)
 
 

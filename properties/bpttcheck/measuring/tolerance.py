@@ -31,7 +31,9 @@ def allowed(scale: float, size: float, format: Format, operations: int, terms: i
     much of a sum may be so, because it averages to the less the more of its terms are alike.
     """
     rounding = format.inside * size
-    noise = scale - (1 + math.log2(terms)) * FORMATS["float64"].eps * size  # without the reference's own rounding
+    noise = (
+        scale - (1 + math.log2(max(1, terms))) * FORMATS["float64"].eps * size
+    )  # without the reference's own rounding
     ratio = min(2.5 * rounding / noise, terms) if noise > 0 else terms
     alike = min(terms, (1 + terms / 64) * ratio**2)
     return FACTOR * scale + max(FACTOR / 2, 2 / 3 * alike) * rounding + operations * format.lost
