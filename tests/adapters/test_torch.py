@@ -226,3 +226,16 @@ def test_a_module_whose_outputs_are_not_as_wide_as_its_states():
     right = TorchModule(Halved, width=lambda H: (H + 1) // 2)
     assert not failed(right, "Halved", "outputs-complete", "own-forward-derivative")
     assert failed(TorchModule(Halved), "Halved", "outputs-complete")
+
+
+def test_arrays_of_another_device_come_in_one_transfer(monkeypatch):
+    subject, transfers, cpu = layers(), [], torch.Tensor.cpu
+    capabilities = subject.capabilities()
+    draw = Draw(3, 2, 4, 5, 1, False, False, False, False, 0.5, 7)
+    case, _ = realise(draw, capabilities.cells[0], "float32", capabilities)
+    tensors = {"a": torch.randn(3, 2), "b": torch.randn(()), "c": torch.randn(0, 4), "d": torch.randn(4, 3).mT}
+    monkeypatch.setattr(torch.Tensor, "cpu", lambda tensor: transfers.append(tensor.numel()) or cpu(tensor))
+    subject.device = torch.device("meta")  # there is no other device here: the tensors are on this one
+    arrays = subject._arrays(case, tensors)
+    assert transfers[0] == sum(tensor.numel() for tensor in tensors.values())
+    assert all(arrays[name].shape == t.shape and (arrays[name] == t.numpy()).all() for name, t in tensors.items())

@@ -94,7 +94,10 @@ class TorchSubject:
                 _warn_of_gaps(case, outputs, found)
             return self._gradients(case, at, found)
 
-        return Outputs(*trees.each(partial(self._array, case), (y, final))), pullback
+        found: list[Any] = []
+        trees.each(found.append, (y, final))  # type: ignore[arg-type]
+        arrays = iter(self._arrays(case, dict(zip(map(str, range(len(found))), found, strict=True))).values())
+        return Outputs(*trees.each(lambda _: next(arrays), (y, final))), pullback
 
     def loss_and_gradients(self, case: Case) -> tuple[Outputs, Gradients]:
         """A training step: nn.functional.linear, a loss of nn.functional, and gradients for everything."""
@@ -199,10 +202,9 @@ class TorchSubject:
     def _gradients(self, case: Case, at: Case, found: Mapping[str, Any]) -> Gradients:
         """The results for the tensors of a case, in arrays; None is zero."""
         like = _tensors(at)
-        arrays: dict[str, Any] = {
-            name: self._array(case, torch.zeros_like(like[name]) if gradient is None else gradient)
-            for name, gradient in found.items()
-        }
+        arrays: dict[str, Any] = self._arrays(
+            case, {n: torch.zeros_like(like[n]) if gradient is None else gradient for n, gradient in found.items()}
+        )
         shaped = with_arrays(case, lambda name, _: arrays.get(name, np.zeros(0)))
         readout = shaped.objective.readout if shaped.objective else None
         return Gradients(
@@ -225,6 +227,14 @@ class TorchSubject:
     def _tensor(self, case: Case, array: Array) -> Any:
         """A copy in the dtype of the case, on the device."""
         return torch.tensor(array, dtype=self.dtype(case, array.dtype.kind), device=self.device)
+
+    def _arrays(self, case: Case, tensors: Mapping[str, Any]) -> dict[str, Array]:
+        """Arrays of tensors, which come from another device in one transfer."""
+        if self.device.type != "cpu" and len({tensor.dtype for tensor in tensors.values()}) == 1:
+            together = torch.cat([tensor.detach().reshape(-1) for tensor in tensors.values()]).cpu()
+            parts = together.split([tensor.numel() for tensor in tensors.values()])
+            tensors = {n: part.view(tensors[n].shape) for n, part in zip(tensors, parts, strict=True)}
+        return {name: self._array(case, tensor) for name, tensor in tensors.items()}
 
     def _array(self, case: Case, tensor: Any) -> Array:
         """NumPy has no bfloat16: what is in it comes back in float32, as the contract has it."""
