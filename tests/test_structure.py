@@ -52,18 +52,7 @@ DOORS = {
     "bpttcheck.torch",
 }  # they may import all wings, and no wing imports them
 UPWARD = {("adapters", "targets"): "replay files of version 0.1.0 import bpttcheck.adapters.load"}
-GROUND_FLOOR = (
-    "dtypes",
-    "custom_cell",
-    "case",
-    "contract",
-    "exit_status",
-    "interrupts",
-    "printable",
-    "misspelt",
-    "versions",
-    "workers",
-)
+GROUND_FLOOR = WINGS[: WINGS.index("cases")]
 
 THEIR_PLACE = (
     "bpttcheck.adapters.",

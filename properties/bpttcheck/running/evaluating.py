@@ -58,7 +58,7 @@ def evaluate(law: Law, trial: Trial) -> Finding:
     trial = trial if law.direct else trial.of_several_calls
     finding = _evaluate(law, trial)
     worst = finding.worst
-    if worst is not None and not worst.exact and worst.margin > 1 / 2 and trial.replicates < REPLICATES:
+    if worst is not None and worst.margin > 1 / 2 and trial.replicates < REPLICATES:
         return _evaluate(law, trial.measured_well)
     return finding
 
