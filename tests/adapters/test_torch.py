@@ -236,6 +236,6 @@ def test_arrays_of_another_device_come_in_one_transfer(monkeypatch):
     tensors = {"a": torch.randn(3, 2), "b": torch.randn(()), "c": torch.randn(0, 4), "d": torch.randn(4, 3).mT}
     monkeypatch.setattr(torch.Tensor, "cpu", lambda tensor: transfers.append(tensor.numel()) or cpu(tensor))
     subject.device = torch.device("meta")  # there is no other device here: the tensors are on this one
-    arrays = subject._arrays(case, tensors)
+    arrays = dict(zip(tensors, subject._arrays(case, [*tensors.values()]), strict=True))
     assert transfers[0] == sum(tensor.numel() for tensor in tensors.values())
     assert all(arrays[name].shape == t.shape and (arrays[name] == t.numpy()).all() for name, t in tensors.items())

@@ -17,7 +17,7 @@ process.
 """
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
@@ -96,7 +96,7 @@ class TorchSubject:
 
         found: list[Any] = []
         trees.each(found.append, (y, final))  # type: ignore[arg-type]
-        arrays = iter(self._arrays(case, dict(zip(map(str, range(len(found))), found, strict=True))).values())
+        arrays = iter(self._arrays(case, found))
         return Outputs(*trees.each(lambda _: next(arrays), (y, final))), pullback
 
     def loss_and_gradients(self, case: Case) -> tuple[Outputs, Gradients]:
@@ -202,9 +202,8 @@ class TorchSubject:
     def _gradients(self, case: Case, at: Case, found: Mapping[str, Any]) -> Gradients:
         """The results for the tensors of a case, in arrays; None is zero."""
         like = _tensors(at)
-        arrays: dict[str, Any] = self._arrays(
-            case, {n: torch.zeros_like(like[n]) if gradient is None else gradient for n, gradient in found.items()}
-        )
+        all_found = [torch.zeros_like(like[name]) if found[name] is None else found[name] for name in found]
+        arrays: dict[str, Any] = dict(zip(found, self._arrays(case, all_found), strict=True))
         shaped = with_arrays(case, lambda name, _: arrays.get(name, np.zeros(0)))
         readout = shaped.objective.readout if shaped.objective else None
         return Gradients(
@@ -228,13 +227,13 @@ class TorchSubject:
         """A copy in the dtype of the case, on the device."""
         return torch.tensor(array, dtype=self.dtype(case, array.dtype.kind), device=self.device)
 
-    def _arrays(self, case: Case, tensors: Mapping[str, Any]) -> dict[str, Array]:
+    def _arrays(self, case: Case, tensors: Sequence[Any]) -> list[Array]:
         """Arrays of tensors, which come from another device in one transfer."""
-        if self.device.type != "cpu" and len({tensor.dtype for tensor in tensors.values()}) == 1:
-            together = torch.cat([tensor.detach().reshape(-1) for tensor in tensors.values()]).cpu()
-            parts = together.split([tensor.numel() for tensor in tensors.values()])
-            tensors = {n: part.view(tensors[n].shape) for n, part in zip(tensors, parts, strict=True)}
-        return {name: self._array(case, tensor) for name, tensor in tensors.items()}
+        if self.device.type != "cpu" and len({tensor.dtype for tensor in tensors}) == 1:
+            together = torch.cat([tensor.detach().reshape(-1) for tensor in tensors]).cpu()
+            parts = together.split([tensor.numel() for tensor in tensors])
+            tensors = [part.view(tensor.shape) for part, tensor in zip(parts, tensors, strict=True)]
+        return [self._array(case, tensor) for tensor in tensors]
 
     def _array(self, case: Case, tensor: Any) -> Array:
         """NumPy has no bfloat16: what is in it comes back in float32, as the contract has it."""
