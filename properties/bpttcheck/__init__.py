@@ -1,4 +1,4 @@
-"""bpttcheck: is this backpropagation through time right? Laws, drawn cases, and a verdict.
+"""bpttcheck tests implementations of backpropagation through time: laws, generated cases, and a verdict.
 
 An adapter needs `Capabilities`, `Outputs` and `Gradients` (see `bpttcheck.contract`); `judge` runs the laws on it, and
 `parametrize_with_laws` makes tests of them. Nothing is imported before it is used.

@@ -1,6 +1,6 @@
-"""``python -m bpttcheck``, and what the command `bpttcheck` starts: an interrupt ends it in words from the beginning.
+"""``python -m bpttcheck`` and the command `bpttcheck`: an interrupt ends them with a sentence, even during an import.
 
-What asks a process to end, and what a terminal sends that goes away, is an interrupt, too.
+SIGTERM, and SIGHUP from a terminal that is closed, are interrupts, too.
 """
 
 import os
@@ -15,14 +15,14 @@ def main() -> None:
 
         ending = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
         for number in ending:
-            if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):  # nohup ignores one
+            if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):  # nohup ignores SIGHUP
                 signal.signal(number, interrupt)
         from bpttcheck.command_line import main as command
 
         try:
             command(prog_name="bpttcheck")
         finally:
-            for number in ending:  # all is said
+            for number in ending:  # nothing is left to print
                 signal.signal(number, signal.SIG_IGN)
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")

@@ -1,4 +1,4 @@
-"""Adapters that come with bpttcheck: one small file a library, imported only when it is needed.
+"""Adapters that come with bpttcheck: one small file for each library, imported only when it is needed.
 
 `bpttcheck.targets` turns their names into implementations.
 """

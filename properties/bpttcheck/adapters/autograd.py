@@ -1,7 +1,7 @@
 """HIPS autograd: RNN (tanh, ReLU), LSTM and GRU in autograd.numpy; stacked, two directions, rows of different lengths.
 
-The library has no layers: the cells are written here as its users write them, in the canonical layout. What is tested
-is how it differentiates them, a loop over time and nested containers of arrays included, by make_vjp and make_jvp.
+The library has no layers: the cells are written here as its users write them, in the canonical layout. The laws test
+how make_vjp and make_jvp differentiate them, including a loop over time and nested containers of arrays.
 
 Conventions: the sigmoid by tanh, which does not overflow; np.maximum, whose gradient is 1/2 where both are equal.
 Truncation is by a primitive: the identity, with a pullback of its own.

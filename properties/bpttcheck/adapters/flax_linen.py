@@ -2,8 +2,8 @@
 
 Conventions: a kernel (D, H) for each gate; carry (c, h); the GRU's reset gate after the recurrent product. One bias per
 gate, and for the GRU's n another one inside the product with r. So of the canonical biases only b_hh of n has a place
-of its own; the others are added up, and each of a pair gets the gradient of the sum. What nn.RNN computes behind the
-end of a row is set to zero.
+of its own; the others are added up, and each of a pair gets the gradient of the sum. Outputs of nn.RNN behind the end
+of a row are set to zero.
 """
 
 from dataclasses import replace

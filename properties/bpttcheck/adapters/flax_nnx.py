@@ -1,8 +1,8 @@
 """Flax's nnx layers: nnx.SimpleCell (tanh), nnx.OptimizedLSTMCell and nnx.GRUCell in nnx.RNN, nnx.Bidirectional.
 
 Conventions: kernels (D, G*H) with gates i, f, g, o and r, z, n; carry (c, h); one bias, also in the GRU, whose reset
-gate acts after the recurrent product. Cells compute in float32 unless they are told otherwise. What nnx.RNN computes
-behind the end of a row is set to zero.
+gate acts after the recurrent product. Cells compute in float32 unless they get another dtype. Outputs of nnx.RNN
+behind the end of a row are set to zero.
 """
 
 from typing import Any

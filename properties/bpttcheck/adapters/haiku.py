@@ -2,7 +2,7 @@
 
 Conventions: VanillaRNN has two biases. LSTM has one matrix for [x, h] with gates i, g, f, o, one bias, and adds 1 to f:
 the adapter takes 1 off its bias. GRU has gates z, r, n, one bias, the reset gate before the recurrent product, and
-h' = (1 - z) h + z n: the adapter negates the weights of z, since 1 - sigmoid(a) = sigmoid(-a). Where the library has
+h' = (1 - z) h + z n: the adapter negates the weights of z, because 1 - sigmoid(a) = sigmoid(-a). Where the library has
 one bias the canonical two are added up, and each gets the gradient of the sum.
 """
 

@@ -4,15 +4,15 @@ An adapter gives ``unroll``, of one layer, from parameters and states in the can
 them into the library's layout is differentiated with the rest, so that gradients come back in the layout of the case.
 Layers are stacked here.
 
-Truncation is by ``stop_gradient``: the layer runs segment after segment of one step, and the carried state is scaled in
-the backward pass alone, by the multiplier of the link. Cuts are data and not code: no truncation compiles anew.
+Truncation is by ``stop_gradient``: the layer runs in segments of one step, and only the backward pass scales the
+carried state, by the multiplier of the link. Cuts are data and not code, so no truncation needs a new compilation.
 
-An objective is differentiated in a program of its own, whose cotangent goes to that of the network: there are many
-objectives, and compiling the network with each of them would take several times as long.
+An objective is differentiated in a program of its own, whose cotangent goes to the program of the network: there are
+many objectives, and compiling the network with each of them would take several times as long.
 
-Gradients of complex numbers are conjugated, and cotangents on their way in: the contract has PyTorch's convention.
+Gradients of complex numbers are conjugated, and so are cotangents that go in: the contract has PyTorch's convention.
 
-JAX computes in float64 only if it is told so, for the whole process. Importing this module does it.
+JAX computes in float64 only with the option jax_enable_x64, for the whole process. Importing this module sets it.
 """
 
 from collections.abc import Collection, Mapping
@@ -33,8 +33,8 @@ from bpttref import Blocks, Cell, Full, Last, Window
 
 jax.config.update("jax_enable_x64", True)
 
-# Each new shape is compiled: they are few, with a sequence that splits into others and a row on its own. Those that are
-# there several times are drawn as much more often.
+# Each new shape is compiled: they are few, with a sequence that splits into others and a row on its own. Repeated sizes
+# are drawn more often.
 SIZES = {"T": (1, 2, 2, 2, 8, 8), "B": (1, 5, 5, 5), "D": (3,), "H": (4,)}
 # Compiled in a third of the time.
 QUICK = {
@@ -53,7 +53,7 @@ class _Fixed(NamedTuple):
 
 
 class _At(NamedTuple):
-    """Arrays that are differentiated by, x by the names of its streams."""
+    """Arrays for which there are gradients, x by the names of its streams."""
 
     x: Any
     parameters: Any
@@ -61,7 +61,7 @@ class _At(NamedTuple):
 
 
 class _Beside(NamedTuple):
-    """Arrays that are not differentiated by. whole: streams of whole numbers and flags, by name."""
+    """The other arrays. whole: streams of whole numbers and flags, by name."""
 
     whole: Any
     lengths: Any
@@ -72,7 +72,7 @@ class _Beside(NamedTuple):
 class JaxSubject:
     """Base of an adapter.
 
-    jit: whether what is differentiated is compiled as a whole. options: of XLA; its own defaults are ``{}``.
+    jit: whether the differentiated function is compiled as a whole. options: of XLA; its own defaults are ``{}``.
     sizes: as in `Capabilities`.
     """
 
@@ -98,8 +98,8 @@ class JaxSubject:
         raise NotImplementedError
 
     def unroll(self, cell: Cell | CustomCell, parameters: Any, x: Any, initial: Any, lengths: Any) -> tuple[Any, Any]:
-        """y and final states, nested and named as in `Outputs`, from traced arrays nested and named as in a `Case`, of
-        which there is one layer: ``parameters[0]`` and ``initial[0]``, with one direction or two.
+        """y and final states, nested and named as in `Outputs`, from traced arrays nested and named as in a `Case` of
+        one layer: ``parameters[0]`` and ``initial[0]``, with one direction or two.
 
         Where a case has them ``resets`` and ``chunk`` come by name. Without initial states ``initial[0]`` is None."""
         raise NotImplementedError
@@ -117,7 +117,7 @@ class JaxSubject:
         return jnp.sum(weights * losses)
 
     def refuses(self, case: Case) -> str | None:
-        """For `Capabilities`: a stack takes twice as long to compile as a layer, and is not put in single rows, too."""
+        """For `Capabilities`: a stack takes twice as long to compile as a layer, so it is not run in single rows."""
         if len(case.parameters) > 1 and case.B < max(self.sizes.get("B", (0,))):
             return "stacks are compiled only for the largest batch"
         return None
@@ -203,8 +203,8 @@ class JaxSubject:
 
 
 def _arguments(case: Case) -> tuple[_Fixed, _At, _Beside]:
-    """What a program is compiled for, copies of what is differentiated by, x by the names of its streams, and the rest;
-    None where there are no lengths, resets or multipliers of links."""
+    """The facts that a program is compiled for, copies of the arrays for which there are gradients, x by the names of
+    its streams, and the other arrays; None for absent lengths, resets and multipliers of links."""
     assert not isinstance(case.truncation, Blocks | Window | Last)
     links = None if isinstance(case.truncation, Full) else case.truncation.links(case.T).astype(case.dtype)
     x = streams(case.x)

@@ -1,9 +1,9 @@
 """Keras's layers, SimpleRNN (tanh, relu), LSTM and GRU; stacked, Bidirectional, masked; the base of its backends.
 
-Conventions: batch-major; kernels (D, G*H) with gates i, f, c, o and z, r, h; states [h] or [h, c], those of a second
-direction behind those of the first; h' = z h + (1 - z) n. One bias, except for GRU(reset_after=True), which has two as
-the rows of one array: where there is one, the canonical two are added up, and each gets the gradient of the sum.
-Lengths are a mask over the steps, and ``zero_output_for_mask`` gives zeros behind the end of a row.
+Conventions: batch-major; kernels (D, G*H) with gates i, f, c, o and z, r, h; states [h] or [h, c], first the forward
+direction, then the reverse; h' = z h + (1 - z) n. One bias, except for GRU(reset_after=True), which has two as the rows
+of one array: where there is one, the canonical two are added up, and each gets the gradient of the sum. Lengths are a
+mask over the steps, and ``zero_output_for_mask`` gives zeros behind the end of a row.
 
 Keras takes its backend when it is first imported, once for a process. On JAX and PyTorch its operations promote float64
 to float32 (``keras.backend.result_type``), so that a layer of ``dtype="float64"`` takes and returns float64 and
@@ -21,7 +21,7 @@ from bpttref import GRU, LSTM, RNN, Cell, Links, Regular
 
 
 class KerasLayers:
-    """Base of an adapter, next to that of its backend, which takes the ``options`` that are not explained here.
+    """Base of an adapter, next to the base of its backend, which explains the other ``options``.
 
     layer: further arguments of Keras's layers, such as ``{"unroll": True}``. With ``{"go_backwards": True}`` they get
     the sequence reversed, which must make no difference. Raises ImportError where Keras has another backend.

@@ -12,8 +12,8 @@ from bpttcheck.cases.blocks import Named
 from bpttref.arrays import Array
 
 _DTYPES = ("float16", "float32", "float64", "int64")
-_MOST = 2**30  # bytes of one array: what announces more is mistaken
-_SHOWN = 60  # bytes of what is not a header
+_MOST = 2**30  # bytes of one array: a header that announces more is mistaken
+_SHOWN = 60  # bytes that an error shows of a line that is not a header
 
 
 class Malformed(Exception):

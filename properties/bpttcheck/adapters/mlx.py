@@ -5,7 +5,7 @@ Conventions: weights (G*H, D) with gates i, f, g, o and r, z, n; batch-major; th
 product. One bias, and for the GRU's n another one inside the product with r. So of the canonical biases only b_hh of n
 has a place of its own; the others are added up, and each of a pair gets the gradient of the sum. A layer returns its
 states after every step: the last ones are the final states. Truncation is by stop_gradient: the layer runs segment
-after segment, and the carried state is cut, or scaled in the backward pass alone where a link has another multiplier.
+after segment, and the carried state is cut; where a link has another multiplier, only the backward pass scales it.
 """
 
 from collections.abc import Mapping

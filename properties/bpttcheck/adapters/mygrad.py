@@ -3,8 +3,8 @@
 Conventions: U (D, H) and W (H, H) for each gate, one bias, the reset gate before the recurrent product; T + 1 outputs,
 the first of which is the initial state, a constant. Truncation is by ``bp_lim``, which counts transitions: each loss
 reaches its own step and the ``bp_lim`` steps before it. So ``Window(tau)`` is ``bp_lim = tau - 1``. Each layer has its
-own: through two of them a loss reaches 2 (tau - 1) steps back, which is no window. A graph is pulled back once, so that
-each pullback runs the layer again.
+own: through two of them a loss reaches 2 (tau - 1) steps back, which is no window. A graph can be pulled back only
+once, so each pullback runs the layer again.
 
 numba compiles the layer for each dtype and each order of arrays in memory, in 20 seconds or more.
 """
@@ -14,7 +14,7 @@ from typing import Any
 
 import mygrad as mg
 import numpy as np
-import scipy  # noqa: F401  numba needs it for np.dot, and MyGrad's extra rnn does not ask for it
+import scipy  # noqa: F401  numba needs it for np.dot, and MyGrad's extra rnn does not install it
 from mygrad.nnet.layers.gru import gru
 
 from bpttcheck.contract import Capabilities, Case, Cotangents, Gradients, Outputs, Pullback

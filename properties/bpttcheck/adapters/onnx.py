@@ -35,6 +35,6 @@ class OnnxReference(OnnxSubject):
         )
 
     def run(self, model: ModelProto, feeds: Mapping[str, Array]) -> Sequence[Array]:
-        with np.errstate(over="ignore"):  # in 1 / (1 + exp(-x)), which is right all the same
+        with np.errstate(over="ignore"):  # in 1 / (1 + exp(-x)), which gives the correct limit
             outputs: Sequence[Array] = ReferenceEvaluator(model).run(None, dict(feeds))
         return outputs

@@ -76,7 +76,7 @@ class OnnxSubject:
         return {name: slice(d, d + 1) for d, name in enumerate(("forward", "reverse")[:directions])}
 
     def _model(self, case: Case, cell: Cell, feeds: Mapping[str, Array]) -> ModelProto:
-        """From what it is fed with to y and the final states."""
+        """The model from ``feeds`` to y and the final states."""
         constants = {"T, B, all else": np.array([0, 0, -1])}
         nodes: list[NodeProto] = []
         ends = [f"final {s}" for s in cell.states]

@@ -24,7 +24,7 @@ _BESIDE = ("states", "lengths", "resets", "chunk")  # names that no stream may h
 
 
 def cell_of(name: str, cell: CustomCell | None, **shapes: Callable[..., Any] | None) -> CustomCell:
-    """The cell that was given, or one of these ``shapes``, with a state h unless they say otherwise.
+    """The given cell, or one with these ``shapes``, which has a state h unless they name others.
 
     Raises ValueError where both are given.
     """
@@ -38,7 +38,7 @@ def cell_of(name: str, cell: CustomCell | None, **shapes: Callable[..., Any] | N
 
 
 class OwnFunction:
-    """How a function is called for a cell. declared: the capabilities of what it computes."""
+    """How a function is called for a cell. declared: the capabilities of the function."""
 
     def __init__(
         self,
@@ -50,8 +50,8 @@ class OwnFunction:
         first: int,
         what: str = "it",
     ) -> None:
-        """given: fields of the capabilities; truncations, where there are none, are the rules of what runs in pieces.
-        first: how many arguments come before x. what: how a sentence calls what has the parameters.
+        """given: fields of the capabilities; truncations: by default the rules for a function that runs in pieces.
+        first: how many arguments come before x. what: the name in sentences of the object that has the parameters.
 
         Raises ValueError, with a sentence, where the function does not take what is declared.
         """

@@ -1,7 +1,7 @@
-"""A program at the other end of three pipes: a message to it, its answer, and in words what went wrong.
+"""A program at the other end of three pipes: a message to it, its answer, and the error in a sentence.
 
-What is written, read and said on standard error waits for nothing but its own pipe, so that no size of a message and no
-talkative program makes the two wait for each other. Each process leads a group of its own, and the group is killed.
+Writing, reading and standard error each wait only for their own pipe, so that neither a large message nor a talkative
+program makes the two processes wait for each other. Each process leads a group of its own, and the group is killed.
 """
 
 import os
@@ -56,8 +56,8 @@ class Process:
     def exchange(self, message: bytes, seconds: float) -> tuple[dict[str, Any], Named]:
         """The header of the answer to a message, and its arrays, within so many ``seconds``.
 
-        Raises AdapterError, after which the process is out of step and must be stopped: the program's own sentence, or
-        what is wrong with the program. `Hang` is an AdapterError.
+        Raises AdapterError, after which the process is out of step and must be stopped: with the program's own
+        sentence, or with the mistake in the program. `Hang` is an AdapterError.
         """
         self._seconds, self._deadline = seconds, time.monotonic() + seconds
         with selectors.DefaultSelector() as self._pipes:
@@ -97,7 +97,8 @@ class Process:
         return taken
 
     def _wait(self, when: str) -> None:
-        """Move what can be moved. ``when``: how far the answer has come, for the sentence of what goes wrong."""
+        """Write and read as much as the pipes allow. ``when``: how far the answer has come, for the sentence of an
+        error."""
         if self._ended:
             raise AdapterError(f"the program {self._end()} {when}{self._last_words()}")
         left = self._deadline - time.monotonic()

@@ -1,7 +1,7 @@
 """Any program as an implementation, over its standard input and output; `docs/any-language.md` is the protocol.
 
-The program keeps nothing from one request to the next: a pullback is a request that brings the whole case again. What
-goes wrong is an AdapterError, and the next request goes to a new process.
+The program keeps nothing from one request to the next: a pullback is a request that brings the whole case again. An
+error is raised as AdapterError, and the next request goes to a new process.
 """
 
 import os
@@ -26,7 +26,7 @@ _SECONDS = "10"
 _PATIENCE = 3  # hangs of a program before it is given up: each costs all those seconds
 
 _CELLS: Mapping[str, Cell] = {cell.name: cell for cell in CELLS}
-_CUTS = {"regular": Regular, "links": Links}  # those that multipliers say
+_CUTS = {"regular": Regular, "links": Links}  # the rules that multipliers of links describe
 _LISTS = ("cells", "dtypes", "inputs", "outputs", "gradients", "truncations", "chunks")
 _OTHERS = ("biases", "layers", "bidirectional", "padding", "empty", "reduction", "sizes", "conventions", "resets_to")
 _OF_CELL = {
@@ -37,7 +37,7 @@ _DOMAINS = ("positive", "negative", "(0, 1)", "unit norm", "bool")
 
 
 class Program:
-    """A program that has been asked for its capabilities."""
+    """A program, and the capabilities that it has sent."""
 
     def __init__(self, command: str, folder: Path) -> None:
         """``command`` is split as by a shell and started in ``folder``.
@@ -81,7 +81,7 @@ class Program:
         return returned, pullback if self._capabilities.gradients else None
 
     def _given(self, case: Case) -> Named:
-        """The arrays of a case, which are the same for all cases: what the program declares decides."""
+        """The arrays of a case. The program's declarations decide which; they are the same for all cases."""
         x = {n: a if a.dtype.kind == "f" else a.astype(np.int64) for n, a in streams(case.x).items()}
         arrays = x | named(Gradients(None, case.parameters, case.initial))
         if "lengths" in self._capabilities.inputs:

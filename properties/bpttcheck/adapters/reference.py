@@ -29,7 +29,7 @@ _STEP = 2.0**-100
 
 
 def with_loss(vjp: Callable[[Case], tuple[Outputs, Pullback]]) -> Callable[[Case], tuple[Outputs, Gradients]]:
-    """Loss and gradients from outputs and pullback, which are there for the whole sequence."""
+    """Loss and gradients from the outputs and the pullback of the whole sequence."""
 
     def loss_and_gradients(case: Case) -> tuple[Outputs, Gradients]:
         assert case.objective is not None

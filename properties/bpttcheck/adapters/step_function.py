@@ -1,4 +1,4 @@
-"""A step written in NumPy as an implementation that is right: for `--against`, where nobody else knows the cell.
+"""A step written in NumPy as a correct implementation: for `--against`, where there is no other of the cell.
 
 A step's derivatives come from the complex step (Squire and Trapp, 1998): it is run with a number moved by a tiny
 imaginary amount, once for each parameter, and once at each step for all inputs and states. That is exact, and slow
@@ -192,7 +192,8 @@ class StepFunction:
         return found
 
     def _check(self, case: Case, score: Callable[[Case], Any], gradients: Gradients) -> None:
-        """One derivative, along all arrays at once, by a difference. Raises ValueError where it is another one."""
+        """One derivative, along all arrays at once, by a difference. Raises ValueError where the gradients give another
+        one."""
         direction = np.random.default_rng(1)
         moves = {name: direction.choice([-1.0, 1.0], array.shape) for name, array in case_arrays(case).items()}
 

@@ -1,11 +1,11 @@
 """tinygrad's nn.LSTMCell in a loop over time, differentiated by Tensor.gradient.
 
 Conventions: weights (4*H, D) with gates i, f, g, o; two biases; state (h, c). Truncation is by detach: where a case is
-truncated, the carried state is scaled in the backward pass alone, by the multiplier of the link, at every step.
+truncated, only the backward pass scales the carried state, by the multiplier of the link, at every step.
 
 The environment variable DEV names the device. Without it, it is the CPU where there is a compiler, which tinygrad
 calls for every program: clang, or what CC names. Elsewhere it is tinygrad's interpreter, PYTHON, with smaller sizes.
-Each new shape is compiled: they are few, and cuts are data and not code. TinyJit captures what is compiled.
+Each new shape is compiled: they are few, and cuts are data and not code. TinyJit captures the compiled programs.
 """
 
 import os
@@ -27,14 +27,14 @@ from bpttref.arrays import Array
 _SIZES = {"T": (1, 2, 2, 2, 4, 4), "B": (1, 3, 3, 3), "D": (3,), "H": (4,)}
 _SIZES_INTERPRETED = {"T": (1, 2, 2), "B": (3,), "D": (3,), "H": (2,)}
 _PARAMETERS = ("W_hx", "W_hh", "b_hx", "b_hh")
-# Not optimised, and compiled one after the other: for programs as small as these, that is done sooner.
+# Not optimised, and compiled one after the other: for programs as small as these, this takes less time.
 QUICK = {"NOOPT": 1, "PARALLEL": 0}
 
 
 class TinygradCells:
     """``tinygrad.nn.LSTMCell``.
 
-    jit: whether what is differentiated is captured by TinyJit. options: tinygrad's variables; its own are ``{}``.
+    jit: whether TinyJit captures the differentiated function. options: tinygrad's variables; its own are ``{}``.
     sizes: as in `Capabilities`; None for few that suit the device.
     """
 

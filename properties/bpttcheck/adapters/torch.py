@@ -1,8 +1,8 @@
 """PyTorch's recurrent layers: nn.RNN (tanh, relu), nn.LSTM, nn.GRU; stacked, bidirectional, packed sequences.
 
 Conventions: weights (G*H, D) with gates i, f, g, o and r, z, n, two biases, the GRU's reset gate after the recurrent
-product. An LSTM with ``proj_size`` is tested, too, against its own forward pass: its h, and so its y, is the product
-of weight_hr (P, H) and what would be h without it, with P half of H here.
+product. An LSTM with ``proj_size`` is tested, too, against its own forward pass: its h, and so its y, is the product of
+weight_hr (P, H) and the h of an LSTM without it, with P half of H here.
 """
 
 import warnings
@@ -23,7 +23,7 @@ NAMES = {"W_hx": "weight_ih", "W_hh": "weight_hh", "b_hx": "bias_ih", "b_hh": "b
 
 
 def _projected(H: int) -> int:
-    """P of an LSTM that projects; nn.LSTM takes none that is not below H."""
+    """P of an LSTM that projects; nn.LSTM takes only a P below H."""
     return max(1, H // 2)
 
 

@@ -1,6 +1,6 @@
 """PyTorch's cells in a loop over time: nn.RNNCell (tanh, relu), nn.LSTMCell, nn.GRUCell.
 
-Conventions: as for the layers (`bpttcheck.adapters.torch`). The loop and its list of outputs are the adapter's.
+Conventions: as for the layers (`bpttcheck.adapters.torch`). The loop and its list of outputs are part of the adapter.
 """
 
 from typing import Any

@@ -15,7 +15,7 @@ from bpttcheck.contract import Capabilities, Case, CustomCell
 from bpttcheck.custom_cell import Shapes, of_sizes
 from bpttref import Cell
 
-_SMALL = 64  # sizes that are all tried; of larger ones those that divide what is there
+_SMALL = 64  # sizes that are all tried; larger ones only if they divide a size in the shapes
 
 
 class TorchModule(ModuleSubject):
@@ -125,7 +125,7 @@ class TorchModule(ModuleSubject):
         return self._found[key]
 
     def _fitting(self, x: Shapes, states: Shapes | None, parameters: Shapes) -> tuple[int, int]:
-        """The same, of these shapes. Modules are made only of sizes that the others allow."""
+        """The same for these shapes. Modules are made only of sizes that the other shapes allow."""
         cell, declared = self._cell, self._call.declared.sizes
         seen = {n for shapes in (x, states or {}, parameters) for shape in shapes.values() for n in (*shape, 1)}
         pool = [n for n in range(1, max(seen) + 1) if n <= _SMALL or any(size % n == 0 for size in seen)]
@@ -144,8 +144,8 @@ class TorchModule(ModuleSubject):
 
 
 def _forward(factory: Any, sizes: Mapping[str, Collection[int]]) -> Any:
-    """``forward`` of the modules without self; of a small one, unless the factory is their class. Raises ValueError
-    where what there is is no factory of modules."""
+    """``forward`` of the modules without self; of a small one, unless the factory is their class. Raises ValueError for
+    an object that is no factory of modules."""
     if isinstance(factory, type) and issubclass(factory, nn.Module):
         return partial(factory.forward, None)  # type: ignore[attr-defined]
     if isinstance(factory, nn.Module):

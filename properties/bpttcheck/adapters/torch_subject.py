@@ -4,16 +4,15 @@ A `TorchSubject` gives ``unroll``, from parameters and states in the canonical l
 into the library's layout is differentiated with the rest, so that gradients come back in the layout of the case. A
 `ModuleSubject` runs a module that holds the numbers itself, as PyTorch's users do.
 
-Only what a case wants is differentiated by, and where it wants outputs alone they are computed under ``torch.no_grad``.
-The graph is retained only where a pullback may be called again: PyTorch takes other paths for each. Where the graph
-leads from no output to an input, PyTorch has no gradient: it is zero, and a warning says so.
+Only the gradients that a case wants are computed; where it wants only outputs, the call runs under ``torch.no_grad``.
+The graph is retained only where a pullback may be called again: PyTorch's code has another path for each. Where the
+graph leads from no output to an input, PyTorch has no gradient: it is zero, and a warning says so.
 
-Truncation is by detach: ``unroll`` runs segment after segment, and the carried state is detached at a cut, or scaled in
-the backward pass alone where a link has another multiplier.
+Truncation is by detach: ``unroll`` runs segment after segment, and the carried state is detached at a cut, and where a
+link has another multiplier only the backward pass scales it.
 
-In float32 a GPU multiplies matrices in TF32, of 10 bits, where it may, as cuDNN's recurrent layers may unless they are
-told otherwise, and then no tolerance of float32 means anything. An implementation switches it off, for the whole
-process.
+In float32 a GPU multiplies matrices in TF32, of 10 bits, where it may, as cuDNN's recurrent layers may by default, and
+then no tolerance of float32 means anything. An implementation switches it off, for the whole process.
 """
 
 import warnings
@@ -65,14 +64,14 @@ class TorchSubject:
         raise NotImplementedError
 
     def unroll(self, cell: Cell | CustomCell, parameters: Any, x: Any, initial: Any, lengths: Any) -> tuple[Any, Any]:
-        """y and final states, nested and named as in `Outputs`, from tensors nested and named as in a `Case`; but for
-        ``parameters``, which are what `held` says. Lengths are on the CPU. Without initial states initial is None.
+        """y and final states, nested and named as in `Outputs`, from tensors nested and named as in a `Case`, except
+        ``parameters``, which come from `held`. Lengths are on the CPU. Without initial states initial is None.
 
         Where a case has them ``resets`` and ``chunk`` come by name."""
         raise NotImplementedError
 
     def held(self, case: Case, parameters: Any) -> tuple[Any, Any]:
-        """What `unroll` gets for the parameters, and the tensors in it by which is differentiated, nested as they."""
+        """The parameters that `unroll` gets, and the tensors among them that have gradients, nested likewise."""
         return parameters, parameters
 
     def vjp(self, case: Case) -> tuple[Outputs, Pullback]:
@@ -139,7 +138,7 @@ class TorchSubject:
                 raise Refused(f"PyTorch has no forward mode for it: {str(error).partition(chr(10))[0]}") from error
 
     def _placed(self, case: Case, change: Callable[[str, Any], Any]) -> tuple[Any, Case]:
-        """What `unroll` gets for the parameters, and the case with ``change(name, tensor)`` in place of each array."""
+        """The parameters that `unroll` gets, and the case with ``change(name, tensor)`` in place of each array."""
         at = with_arrays(case, lambda name, array: change(name, self._tensor(case, array)))
         parameters, own = self.held(case, at.parameters)
         x = {name: self._tensor(case, a) if isinstance(a, np.ndarray) else a for name, a in streams(at.x).items()}
@@ -177,8 +176,8 @@ class TorchSubject:
         return torch.cat(pieces), states
 
     def _piece(self, at: Case, parameters: Any, x: Any, states: Any, left: Any, resets: Any) -> tuple[Any, Any]:
-        """Some steps in one call. left: how many are left of each row, which no call is made for where there are none:
-        such a row is run on other numbers, and its state stays."""
+        """Some steps in one call. left: how many are left of each row. A row without steps runs on other numbers, and
+        its state stays."""
         beside = {} if resets is None else {"resets": resets}
         beside |= {} if at.chunk is None else {"chunk": at.chunk}
         steps = len(next(iter(streams(x).values())))
@@ -236,7 +235,7 @@ class TorchSubject:
         return [self._array(case, tensor) for tensor in tensors]
 
     def _array(self, case: Case, tensor: Any) -> Array:
-        """NumPy has no bfloat16: what is in it comes back in float32, as the contract has it."""
+        """NumPy has no bfloat16: such tensors come back in float32, as the contract has it."""
         tensor = (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).detach().cpu()
         array: Array = tensor.resolve_conj().resolve_neg().numpy()
         return array.astype(FORMATS[case.dtype].storage) if self._casts(case) and array.dtype.kind == "f" else array
@@ -263,7 +262,7 @@ def _differentiated(case: Case, at: Case, outputs: list[Tensor], cotangents: lis
 
 
 def _warn_of_gaps(case: Case, outputs: Mapping[str, Any], found: Mapping[str, Any]) -> None:
-    """Of outputs that have no graph, and inputs to which the graphs of none of them lead."""
+    """For outputs without a graph, and inputs to which no graph leads."""
     aside = case.cell.without_cotangent if isinstance(case.cell, CustomCell) else ()
     cut = [name for name, output in outputs.items() if not output.requires_grad]
     unreached = [name for name, gradient in found.items() if gradient is None]

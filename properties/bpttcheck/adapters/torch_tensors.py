@@ -1,4 +1,4 @@
-"""Tensors of rows and steps: some rows in place of others, links that are cut, numbers that nobody looks at."""
+"""Tensors of rows and steps: some rows in place of others, links that are cut, numbers without a meaning."""
 
 from collections.abc import Mapping
 from typing import Any

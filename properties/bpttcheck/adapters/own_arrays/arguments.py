@@ -43,9 +43,9 @@ class Arrays:
 
 @dataclass(frozen=True)
 class Arguments:
-    """parameters, states: as the user has them, None where there are none. x: how each stream lies, by name; empty if
-    there is none. single: whether x is one array. of_states: how each state lies. called: what parameters and states
-    that are not in a mapping are called, by "p" and "state". domains: where the numbers of an array lie, by name."""
+    """parameters, states: as the user has them, None where there are none. x: the layout of each stream by name; empty
+    if there is none. single: whether x is one array. of_states: the layout of each state. called: the names of
+    parameters and states that are not in a mapping, by "p" and "state". domains: the domain of an array, by name."""
 
     parameters: Any
     x: dict[str, Layout]
@@ -82,7 +82,7 @@ class Arguments:
 
     @property
     def trees(self) -> dict[str, Mapping[str, Any]]:
-        """The names of what there is, as `bpttcheck.adapters.own_arrays.names.gradients` takes them."""
+        """The names of the arrays, as `bpttcheck.adapters.own_arrays.names.gradients` takes them."""
         found = {
             "p": None if self.parameters is None else wrapped(self.parameters, self.called["p"]),
             "x": dict.fromkeys(self.x) or None,
@@ -91,7 +91,7 @@ class Arguments:
         return {name: tree for name, tree in found.items() if tree is not None}
 
     def described(self) -> dict[str, str]:
-        """How sequences and states lie, by name: "(T, B, 3)"."""
+        """The layouts of sequences and states as text, by name: "(T, B, 3)"."""
         return {name: str(layout) for name, layout in (self.x | self.of_states).items()}
 
     def names(self, argument: str) -> list[str]:
@@ -99,8 +99,8 @@ class Arguments:
         return [name for name, _ in leaves(self.trees.get(argument, {}))]
 
     def example(self, x: Any) -> Arrays:
-        """The arrays of the example, each in its domain; x is not kept. Raises ValueError where there is no gradient of
-        one."""
+        """The arrays of the example, each in its domain; x is not kept. Raises ValueError for an array without
+        gradients."""
         streams = {name: layout.taken(wrapped(x, "x")[name]).copy() for name, layout in self.x.items()}
         parameters, states = (floating(self.trees.get(argument, {})) for argument in ("p", "state"))
         taken = {name: self.of_states[name].taken(a) for name, a in states.items()}
@@ -134,7 +134,7 @@ class Arguments:
 
 
 def _state(name: str, example: Any, rows: int | None, last: bool) -> Layout:
-    """How a state lies: its axis of rows is the first or last of so many. Raises ValueError unless there is one."""
+    """The layout of a state: its axis of rows is the first, or last, of this size. Raises ValueError without one."""
     if rows is None:
         return Layout.of(name, example, None, None)
     shape = np.shape(example)

@@ -133,8 +133,8 @@ def own_arrays(
 def _contradictions(
     backward: Any, step_back: Any, parameters: Any, x: Any, states: Any, of_run: bool
 ) -> dict[str, bool]:
-    """Possible mistakes in the arguments, each as a sentence, and whether it is there. of_run: whether there is what
-    a step knows nothing of."""
+    """Possible mistakes in the arguments, each as a sentence, and whether it is there. of_run: whether there are
+    arguments that only a run takes."""
     either = backward is not None or step_back is not None
     return {
         "pass an example of the arguments: parameters=, x=, or both": x is None and parameters is None,

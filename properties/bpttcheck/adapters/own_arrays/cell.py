@@ -22,9 +22,8 @@ def cell_of(
     domains: Mapping[str, Domain],
     **said: Any,
 ) -> CustomCell:
-    """The cell of an example. said: what else a `CustomCell` declares.
-
-    Raises ValueError where one of them, or a domain, is of no array that there is.
+    """The cell of an example. said: further fields of the `CustomCell`. Raises ValueError where one of them, or a
+    domain, is of an array that is not in the example.
     """
     parameters = {allowed(n): array.shape for n, array in example.p.items()}
     states = {allowed(n): array.shape[1:] for n, array in example.state.items()}

@@ -54,10 +54,10 @@ def arguments_of(
     batch: Rows,
     fixed: Collection[str],
 ) -> Arguments:
-    """The arguments of an example, with the axis of rows, which is looked for unless it is said.
+    """The arguments of an example, with the axis of rows, which is searched for unless ``batch`` names it.
 
-    made: the arguments for an axis of rows of x; the flag says whether states of which several axes have as many have
-    them along the last of these. fixed: of "T" and "B", what must stay as it is in the example.
+    made: the arguments for an axis of rows of x; where several axes of a state have this size, the flag chooses the
+    last of them. fixed: those of the sizes "T" and "B" that must stay as in the example.
 
     Raises ValueError, with a sentence, where it cannot be told.
     """
@@ -110,9 +110,9 @@ def _axes(one: Arguments) -> list[int]:
 
 
 class Returned(NamedTuple):
-    """By what it is differentiated.
+    """The arguments that have gradients.
 
-    arguments: of "p", "x" and "state", those of which there is any gradient; none of a run without a pullback. absent:
+    arguments: some of "p", "x" and "state"; none for a run without a pullback. absent:
     streams without a gradient where others have one, such as targets.
     """
 
@@ -120,12 +120,12 @@ class Returned(NamedTuple):
     absent: tuple[str, ...] = ()
 
     def left_out(self, cell: CustomCell) -> CustomCell:
-        """The cell, of which gradients that never come are not compared with differences."""
+        """The cell; the laws do not compare its absent gradients with differences."""
         return replace(cell, surrogate=(*cell.surrogate, *map(allowed, self.absent)))
 
 
 class Found(NamedTuple):
-    """y: how the outputs lie, None if there are none. final: whether there are final states."""
+    """y: the layout of the outputs, None if there are none. final: whether there are final states."""
 
     y: Layout | None
     final: bool
@@ -133,7 +133,7 @@ class Found(NamedTuple):
 
 
 def found(name: str, run: Callable[..., Any], arguments: Arguments, example: Arrays, fixed: Collection[str]) -> Found:
-    """How the outputs lie. fixed: of "T" and "B", what must stay as it is in the example.
+    """The layout of the outputs. fixed: those of the sizes "T" and "B" that must stay as in the example.
 
     Raises ValueError, with a sentence, where it cannot be told.
     """
@@ -154,7 +154,7 @@ def found(name: str, run: Callable[..., Any], arguments: Arguments, example: Arr
 
     whole = called("the example", T, B)
     final = whole.final is not None and arguments.states is not None
-    returned = _returned(name, whole, arguments, final)  # before the next call, of which some code keeps the tape alone
+    returned = _returned(name, whole, arguments, final)  # before the next call, because some code keeps only its tape
     only = "of the example (sizes={'%s': (%d,)} says that it takes no other number)"
     shorter = None if "T" in fixed else called(f"{T - 1} steps {only % ('T', T)}", T - 1, B)
     fewer = called(f"{B - 1} rows {only % ('B', B)}", T, B - 1) if by_rows and "B" not in fixed else None
@@ -193,7 +193,7 @@ def differentiated(name: str, returned: Any, arguments: Arguments) -> Returned:
 def _axis(what: str, size: int, whole: Any, less: Any, but: int | None = None) -> int | None:
     """The axis that follows the number of steps or rows; None if there is none. Raises ValueError if there are two.
 
-    Where there is nothing to compare with it is the one of that size.
+    Where there is nothing to compare with, it is the axis of that size.
     """
     shape = _shape(whole)
     other = shape if less is None else _shape(less)
@@ -206,7 +206,7 @@ def _axis(what: str, size: int, whole: Any, less: Any, but: int | None = None) -
 
 
 def _shape_of_y(returned: Any) -> tuple[int, ...]:
-    """Of what a function returned, (y, ...) or y alone; () of a loss."""
+    """The shape of y in a returned (y, ...), or of a returned y; () for a loss."""
     return _shape(returned[0] if isinstance(returned, tuple) and returned else returned)
 
 

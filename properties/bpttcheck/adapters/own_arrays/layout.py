@@ -1,4 +1,4 @@
-"""How an array of a user's lies: which axis is time, which holds the rows, and what one step of one row is.
+"""The layout of a user's array: its axis of time, its axis of rows, and the shape of one step of one row.
 
 Here all arrays are ``(T, B, *shape)``, or ``(B, *shape)`` where there is no time.
 """
@@ -15,7 +15,7 @@ from bpttref.arrays import Array
 @dataclass(frozen=True)
 class Layout:
     """time, rows: the axes, None where there is none. shape: of one step of one row. listed: whether the axis of time
-    is a list. what: how messages call the array."""
+    is a list. what: the name of the array in messages."""
 
     what: str
     time: int | None
@@ -57,8 +57,8 @@ class Layout:
         return list(theirs if self.listed else np.moveaxis(theirs, self.time or 0, 0))
 
     def taken(self, theirs: Any, rows: int = 1) -> Array:
-        """The user's results, in the layout that is used here. rows: how many there are, which a list without a step
-        does not say. Raises ValueError where it has another number of axes."""
+        """The user's results, in the layout that is used here. rows: how many there are, because a list without a step
+        does not show it. Raises ValueError where it has another number of axes."""
         if self.listed and not len(theirs):
             return np.zeros((0, rows, *self.shape))
         array = _stacked(self.what, theirs, self.time)

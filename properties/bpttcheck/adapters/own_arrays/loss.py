@@ -19,17 +19,18 @@ from bpttcheck.measuring.calls import Refused
 from bpttref import Strategy
 from bpttref.arrays import Array
 
-_NEAR = 1e-6  # relative: what is so near to the bound of a clip has been clipped
+_NEAR = 1e-6  # relative: a number so near to the bound of a clip has been clipped
 
 
 class OwnLoss:
     """``loss(p, x, states) -> (value, gradients)`` on a user's arrays; x and states are left out where there are none.
 
     clip: the bound at which it clips gradients, element by element or by their norm. Cases in which one is at the bound
-    are refused: there is no more than the bound to see. rate: of a step of gradient descent inside, which changes the
-    parameters that it is given, or returns new ones after the value; the gradient is their change over the rate.
+    are refused, because the clipped gradient shows only the bound. rate: of a step of gradient descent inside, which
+    changes the parameters that it is given, or returns new ones after the value; the gradient is their change over the
+    rate.
     knobs: as of `OwnArrays`. weights: the keyword by which it takes a weight for the loss of each step; empty if not.
-    declared: what else goes into its `Capabilities`.
+    declared: further fields of its `Capabilities`.
     """
 
     def __init__(
@@ -55,7 +56,7 @@ class OwnLoss:
             "inputs": ("dense", "initial") if arguments.of_states else ("dense",),
             "outputs": (),
             "gradients": tuple(kind for argument, kind in KINDS.items() if argument in self._returned.arguments),
-            "objectives": ("linear",),  # whatever is drawn: the loss is the user's
+            "objectives": ("linear",),  # every case has the same one: the loss is the user's
             "truncations": tuple(dict.fromkeys(knobs.values())),
             "loss_weights": bool(weights),
             "default_initial": "none",
@@ -79,7 +80,7 @@ class OwnLoss:
         return Outputs(None, None, value), found
 
     def _called(self, arrays: Arrays, **chosen: Any) -> tuple[float, Any]:
-        """The value, and the gradients as they came."""
+        """The value, and the gradients as the user returned them."""
         before = arrays.p
         if self._rate is not None:  # it may step in place
             arrays = replace(arrays, p={name: array.copy() for name, array in before.items()})
@@ -111,7 +112,7 @@ class OwnLoss:
             raise Refused(f"a gradient is at the bound of {self._clip:g}, at which it is clipped")
 
     def _of_rows(self) -> Capabilities:
-        """The capabilities, with what the loss is of its rows, the sum or the mean; of one number of rows if neither.
+        """The capabilities, with the sum or mean over rows that the loss is; of one number of rows if it is neither.
 
         A case is drawn for it, because an example may be all zeros.
         """
@@ -130,9 +131,8 @@ class OwnLoss:
 def _changes(before: Mapping[str, Array], after: Mapping[str, Array], rate: float) -> dict[str, Array]:
     """The gradients behind a step of gradient descent.
 
-    They are known to half a unit in the last place of the parameters, over the rate: all steps are rounded alike, to
-    the same grid, so that nothing that is measured would show it. So much is added at random, the same for the same
-    numbers.
+    They are known to half a unit in the last place of the parameters, over the rate: all steps are rounded to the same
+    grid, so that no perturbed run would show it. Therefore as much is added at random, the same for the same numbers.
     """
     rng = np.random.default_rng([crc32(array.tobytes()) for array in (*before.values(), *after.values())])
     found = {}

@@ -8,7 +8,7 @@ import numpy as np
 from bpttcheck.custom_cell import RESERVED
 from bpttref.arrays import Array
 
-_FORMS = ("d{}", "d_{}", "grad_{}", "{}_grad", "g{}", "{}")  # what the gradient of an array may be called
+_FORMS = ("d{}", "d_{}", "grad_{}", "{}_grad", "g{}", "{}")  # names that the gradient of an array may have
 _OF_STATES = ("d{}0", "d{}_0", "d{}_prev", *_FORMS)
 
 
@@ -42,7 +42,7 @@ def rebuilt(tree: Any, arrays: Iterator[Any]) -> Any:
 
 
 def allowed(name: str) -> str:
-    """The name as a `CustomCell` takes it: without dots, and none of those that mean something else."""
+    """The name as a `CustomCell` takes it: without dots, and not one that means something else."""
     plain = name.replace(".", "/")
     return f"{plain}_" if plain in RESERVED else plain
 
@@ -64,7 +64,7 @@ class Sorted(dict[str, dict[str, Any]]):
 
 
 def gradients(answer: Any, arguments: Mapping[str, Mapping[str, Any]]) -> Sorted:
-    """The gradients in what a user returned, by argument and by name; those that are not there are left out.
+    """The gradients in what a user returned, by argument and by name; absent ones are left out.
 
     arguments: trees by "p", "x", "state", in the order in which the user's function takes them. The answer is a mapping
     in which the gradient of W is called W, dW, ..., or a tuple with a part for each argument, of which the last may be

@@ -22,9 +22,9 @@ _CHUNK = ("chunk", "chunk_size")
 class OwnArrays:
     """``run(p, x, states) -> (y, final states, pullback)`` on a user's arrays.
 
-    arguments, example: what it is called with. found: what it returns. knobs: by keyword, the rule of truncation of
-    which it takes the number of steps. lengths, resets: the keywords by which it takes these; empty if it does not.
-    declared: what else goes into its `Capabilities`.
+    arguments, example: its arguments. found: its results. knobs: by keyword, the rule of truncation of
+    which it takes the number of steps. lengths, resets: the keyword for each of these; empty if it takes none.
+    declared: further fields of its `Capabilities`.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class OwnArrays:
         return outputs, pullback
 
     def _chosen(self, case: Case) -> dict[str, Any]:
-        """The keywords: what the case has that not every case has."""
+        """The keyword arguments: those parts of the case that not every case has."""
         found = turned(self._knobs, case)
         if self._lengths and case.lengths is not None:
             found[self._lengths] = case.lengths

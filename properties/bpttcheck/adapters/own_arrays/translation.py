@@ -11,7 +11,7 @@ from bpttcheck.adapters.own_arrays.names import Sorted, allowed
 from bpttcheck.contract import Case, Gradients
 from bpttref import Last, Links, Regular, Strategy, Window
 
-KINDS = {"p": "parameters", "x": "x", "state": "initial"}  # what `Capabilities` calls the gradients of an argument
+KINDS = {"p": "parameters", "x": "x", "state": "initial"}  # the name of an argument's gradients in `Capabilities`
 
 
 def arrays_of(case: Case, arguments: Arguments, example: Arrays) -> Arrays:
@@ -26,7 +26,7 @@ def arrays_of(case: Case, arguments: Arguments, example: Arrays) -> Arrays:
 
 
 def turned(knobs: Mapping[str, type[Strategy]], case: Case) -> dict[str, Any]:
-    """The keyword by which a truncation is asked for, where the case has one."""
+    """The keyword that requests a truncation, where the case has one."""
     return {word: _number(case) for word, rule in knobs.items() if type(case.truncation) is rule}
 
 
@@ -40,7 +40,7 @@ def _number(case: Case) -> Any:
 
 
 def gradients_of(case: Case, arguments: Arguments, returned: Sorted, absent: Sequence[str]) -> Gradients:
-    """Gradients as the contract has them. absent: the streams of which none is ever returned; theirs are zero."""
+    """Gradients as the contract has them. absent: the streams whose gradient is never returned; it is zero."""
     layouts, of_states = arguments.x, arguments.of_states
     parameters = {allowed(name): np.asarray(array) for name, array in returned.get("p", {}).items()}
     taken = {name: layouts[name].taken(array, case.B) for name, array in returned.get("x", {}).items()}
