@@ -37,7 +37,7 @@ def states_of(declared: Collection[str], kind: str, states: Iterable[str]) -> tu
 
 
 def _beyond(declared: Collection[str], known: set[str]) -> list[str]:
-    """The declared names that are not ``known``, nor one of their states, such as "initial.h"."""
+    """The declared names that are neither ``known`` nor a state of a known name, such as "initial.h"."""
     return [n for n in declared if n not in known and n.split(".")[0] not in known & {"initial", "final"}]
 
 

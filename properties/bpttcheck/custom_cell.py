@@ -1,4 +1,4 @@
-"""A cell that `bpttref` does not know: shapes, where its numbers may lie, and what differs on purpose."""
+"""A cell that `bpttref` does not know: shapes, domains of its numbers, and its intended differences."""
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
@@ -187,7 +187,7 @@ def whole(domain: Domain | None) -> bool:
 
 
 def inside(domain: Domain | None, array: Array) -> Array:
-    """The array, with numbers that are not in the domain put into it; those that are stay as they are."""
+    """The array, with numbers outside the domain moved into it; the others stay as they are."""
     if domain is None or domain is complex or whole(domain):
         return array
     if domain in ("positive", "negative"):
@@ -209,17 +209,18 @@ def inside(domain: Domain | None, array: Array) -> Array:
 
 
 def any_of(domain: Domain | None, shape: tuple[int, ...]) -> Array:
-    """Numbers of a domain, for places at which nobody looks."""
+    """Numbers of a domain, for places that have no effect."""
     return np.full(shape, domain.start) if isinstance(domain, range) else inside(domain, np.ones(shape))
 
 
 def drawn(
     domain: Domain | None, normal: Array, rng: np.random.Generator, *, rounded: bool = False, nearer: float = 1.0
 ) -> Array:
-    """Numbers of a domain from normal ones; if these are ``rounded`` to multiples of 1/4, so are those, if they can be.
+    """Numbers of a domain from normal ones; where the normal ones are ``rounded`` to multiples of 1/4, the others are
+    rounded, too, if the domain allows it.
 
-    nearer: what distances to 0 of numbers with a sign, and to 1 of those in (0, 1), are multiplied by: with what is
-    small a state decays slowly. Raises ValueError where a function is no projection.
+    nearer: the factor of the distance to 0 of numbers with a sign, and to 1 of numbers in (0, 1): with a small factor a
+    state decays slowly. Raises ValueError where a function is no projection.
     """
     if whole(domain):
         return rng.integers(0, 2, normal.shape) > 0 if domain is bool else rng.choice(domain, normal.shape)  # type: ignore[arg-type]

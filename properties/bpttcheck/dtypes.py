@@ -1,9 +1,9 @@
 """Floating-point formats by name.
 
 NumPy has neither bfloat16 (8 bits of precision, the range of float32) nor float8: arrays of a case in these are float32
-arrays of numbers that the format has. Of float8 only the numbers that are given are: the results are in float32.
+arrays of numbers that the format has. In float8 there are only the inputs: the results are in float32.
 
-What lies between the numbers that are given and the results may be more precise or less: `within` has that.
+The operations between the inputs and the results may be more or less precise: `within` describes them.
 """
 
 from collections.abc import Mapping
@@ -19,10 +19,10 @@ from bpttref.arrays import Array
 @dataclass(frozen=True)
 class Format:
     """eps: from 1 to the next number. storage: the NumPy dtype of its arrays. least: the smallest normal number. lost:
-    what an operation may lose whose result is smaller than that: all of it, where processors flush such numbers to zero
-    for speed, but in float16 no more than rounding, because too much lies there. bits: of precision of the numbers that
-    are given, where NumPy does not have the format. inside, operand: eps of operations, and of what goes into a product
-    of matrices.
+    the error that an operation may have whose result is smaller than that: all of it where processors flush such
+    numbers to zero for speed, but only rounding in float16, because many results are that small. bits: of precision of
+    the inputs, where NumPy does not have the format. inside, operand: eps of operations, and of the operands of a
+    product of matrices.
     """
 
     eps: float
@@ -62,15 +62,15 @@ WITHIN: Mapping[tuple[str, str], dict[str, Any]] = {
 def within(dtype: str, inside: str) -> Format:
     """The format of a dtype whose operations are in another one ``inside``; "" for the same.
 
-    With "float32" inside 16 bits all is in float32 but the numbers that are given, and the results. With "mixed" what
-    goes into a product of matrices is rounded to 16 bits, too. With "tf32" inside float32 it is rounded to 10 bits.
+    With "float32" inside 16 bits all is in float32 except the inputs and the results. With "mixed" the operands of a
+    product of matrices are also rounded to 16 bits. With "tf32" inside float32 they are rounded to 10 bits.
     """
     return replace(FORMATS[dtype], **WITHIN.get((dtype, inside), {}))
 
 
 def rounded(array: Array, dtype: str) -> Array:
-    """The nearest numbers of a format, in its storage; those of bfloat16 below the smallest normal number may keep more
-    bits, and what is beyond the range of float8 becomes its largest number."""
+    """The nearest numbers of a format, in its storage. Numbers of bfloat16 below the smallest normal number may keep
+    more bits, and a number beyond the range of float8 becomes its largest number."""
     bits, near = FORMATS[dtype].bits, array
     if bits:
         fraction, exponent = np.frexp(array)

@@ -13,7 +13,8 @@ def how_it_ended(status: int) -> str:
 
 
 def exit_status(statuses: Collection[str], *, at_fault: bool, failing: bool) -> int:
-    """That of a verdict with results of these ``statuses``. at_fault, failing: whether something else is, or does."""
+    """The exit status of a verdict with results of these ``statuses``. at_fault, failing: whether something else is at
+    fault, or fails."""
     if at_fault or "error" in statuses:
         return AT_FAULT
     if failing or "failed" in statuses:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-LATER, AT_MOST = 0.02, 100  # seconds, and how many times an interrupt is put off: a module may never end
+LATER, AT_MOST = 0.02, 100  # seconds, and how many times an interrupt is delayed: the import of a module may never end
 
 
 def interrupt(number: int, frame: FrameType | None, times: int = 0) -> None:
@@ -28,7 +28,7 @@ def interrupt(number: int, frame: FrameType | None, times: int = 0) -> None:
 def undisturbed() -> Iterator[None]:
     """Interrupts wait until the block is left: one that comes while a pool holds a lock leaves it locked for good.
 
-    Processes that are started inside never see one: interrupts are the parent's affair.
+    Processes that are started inside never see an interrupt: the parent handles it.
     """
     interrupts: list[int] = []
     handler = signal.signal(signal.SIGINT, lambda number, frame: interrupts.append(number))

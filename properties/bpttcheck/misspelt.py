@@ -1,4 +1,4 @@
-"""A name that nobody has is often one that somebody has, misspelt."""
+"""An unknown name is often a known one, misspelt."""
 
 from collections.abc import Collection
 from difflib import get_close_matches

@@ -1,4 +1,4 @@
-"""Text that somebody else wrote, as it can be shown: it moves no cursor, ends no file and breaks no encoding."""
+"""Text from others, made safe to print: it moves no cursor, ends no file and breaks no encoding."""
 
 import re
 

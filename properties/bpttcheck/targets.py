@@ -20,7 +20,7 @@ from bpttcheck.misspelt import did_you_mean
 from bpttcheck.printable import printable
 from bpttref import Cell
 
-# The library behind each: a process of its own for each, since Keras takes its backend once.
+# The library behind each: a process of its own for each, because Keras takes its backend once.
 _KERAS_BACKENDS = {"keras-jax": "jax", "keras-torch": "torch"}
 
 GROUP = "bpttcheck.implementations"  # of the entry points by which other libraries offer theirs
@@ -53,7 +53,7 @@ def load(target: str, folder: Path = Path()) -> Implementation:
     ``exec:command``, or for the name of an entry point, which built-in names hide.
 
     A class or a `functools.partial` is called without arguments. folder: where paths and commands start from. A file
-    may import what lies next to it, and a module be found in ``folder``. Raises TargetError.
+    may import its neighbours, and modules are also found in ``folder``. Raises TargetError.
     """
     if target.startswith("fault:"):
         return _fault(target.removeprefix("fault:"))

@@ -26,7 +26,7 @@ def versions() -> dict[str, str]:
 
 
 def libraries(subject: Implementation) -> dict[str, str]:
-    """Versions of the distributions that the files of an implementation's class and of its bases import from, but
+    """Versions of the distributions from which the files of an implementation's class and its bases import, except
     NumPy."""
     packages = set()
     for base in type(subject).__mro__:

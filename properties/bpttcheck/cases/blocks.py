@@ -1,6 +1,6 @@
 """Named arrays, and the blocks in which errors are compared.
 
-What has vanished is invisible next to what has not. So errors are never compared over a packed array, but per block:
+A vanished number is invisible next to large ones. So errors are never compared over a packed array, but per block:
 each gate's rows of a parameter, each time step of a sequence, each state.
 """
 
@@ -37,14 +37,14 @@ def case_arrays(case: Case) -> Named:
 
 
 def streams(x: Any) -> Named:
-    """What comes in at each step, or its gradients, by name: "x", or "x.q" of several streams; nothing for None."""
+    """The input of each step, or its gradients, by name: "x", or "x.q" of several streams; nothing for None."""
     if isinstance(x, Mapping):
         return {f"x.{name}": array for name, array in x.items() if array is not None}
     return {} if x is None else {"x": x}
 
 
 def digest(x: Any) -> int:
-    """A number that says which inputs these are."""
+    """A number that identifies these inputs."""
     found = 0
     for array in streams(x).values():
         found = crc32(array.tobytes(), found)
@@ -52,7 +52,7 @@ def digest(x: Any) -> int:
 
 
 def nested(x: Named) -> Any:
-    """What `streams` named, as it is in a case."""
+    """The inputs that `streams` named, in the form that a case has."""
     return x["x"] if "x" in x else {name.removeprefix("x."): array for name, array in x.items()}
 
 
@@ -81,7 +81,7 @@ def has_rows(name: str) -> bool:
 
 @cache
 def place(layer: int, direction: int) -> str:
-    """What names of arrays begin with: "layer1.reverse."; nothing for the first direction of the first layer."""
+    """The beginning of the names of arrays: "layer1.reverse."; empty for the first direction of the first layer."""
     return f"layer{layer}." * (layer > 0) + "reverse." * direction
 
 

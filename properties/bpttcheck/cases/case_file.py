@@ -1,4 +1,4 @@
-"""A case of one's own: weights and inputs in an .npz file, named as in `bpttcheck.cases.blocks.named`.
+"""The user's own case: weights and inputs in an .npz file, named as in `bpttcheck.cases.blocks.named`.
 
 "x" ``(T, B, D)``, or the streams "x.q", ..., and the parameters of the cell, such as "W_hx", "layer1.W_hh",
 "reverse.b_hx", must be there; "initial.h", ..., "lengths" ``(B,)`` and the cotangents "cotangent.y",
@@ -29,7 +29,7 @@ _MOST_UNITS = 4096
 
 
 class Held(NamedTuple):
-    """What a file holds: a case, the cotangents that there are, and the features and units."""
+    """The contents of a file: a case, the cotangents that it has, and the features and units."""
 
     case: Case
     cotangents: Cotangents
@@ -39,12 +39,12 @@ class Held(NamedTuple):
 
 @dataclass(frozen=True)
 class CaseFile:
-    """The file; it is read when it is first asked for."""
+    """The file; it is read at the first use."""
 
     path: Path
 
     def holds(self, cell: Cell | CustomCell, dtype: str, capabilities: Capabilities) -> Held:
-        """What there is for a cell, rounded to a dtype.
+        """The contents for a cell, rounded to a dtype.
 
         Raises ValueError, with a sentence, where the file does not fit the cell and the capabilities, and OSError.
         """
@@ -63,7 +63,7 @@ class CaseFile:
             return parameter_shapes(cell, width_of(layer), H, capabilities.biases)
 
         def tree(before: str, after: str, shapes_of: Callable[[int], Shapes]) -> Any:
-            """What is taken out of the arrays, rounded, in layers and directions."""
+            """Arrays that are taken out of the file, rounded, in layers and directions."""
             found = []
             for k in range(layers):
                 prefixes = [before + place(k, d) + after for d in range(directions)]
@@ -122,7 +122,7 @@ class CaseFile:
     def _sizes(
         self, cell: Cell | CustomCell, features: list[int], shapes: dict[str, tuple[int, ...]], declared: Capabilities
     ) -> tuple[int, int]:
-        """D and H with which the parameters of a cell have the shapes that there are. Raises ValueError."""
+        """D and H with which the parameters of a cell have the shapes in the file. Raises ValueError."""
         D = features[0] if features else shapes.get("W_hx", (0,))[-1]
         H = units(lambda H: parameter_shapes(cell, D, H, declared.biases), shapes)
         if not H:
@@ -131,7 +131,7 @@ class CaseFile:
         return D, H
 
     def _sizes_of_streams(self, cell: CustomCell, x: Named, shapes: dict[str, tuple[int, ...]]) -> tuple[int, int]:
-        """D and H with which streams and parameters of a cell have the shapes that there are. Raises ValueError."""
+        """D and H with which streams and parameters of a cell have the shapes in the file. Raises ValueError."""
         there = shapes | {name: array.shape[2:] for name, array in x.items()}
         sizes = sorted({1, *(size for shape in there.values() for size in shape)})
         for D, H in product(sizes, sizes):
@@ -194,13 +194,13 @@ def _states(
     kind: str,
     layer: int,
 ) -> Shapes:
-    """Of those states that are declared; of all, if none is: that they are not declared is then said of the case."""
+    """The shapes of the declared states; of all states if none is declared: a later check reports those in the case."""
     shapes = state_shapes(cell, width_of(layer), H)
     return {name: (B, *shapes[name]) for name in states_of(declared, kind, shapes) or shapes}
 
 
 def units(parameters: Callable[[int], Shapes], shapes: dict[str, tuple[int, ...]]) -> int:
-    """The H for which a cell's parameters have the shapes that there are; 0 if there is none."""
+    """The H for which a cell's parameters have the shapes in the file; 0 if there is none."""
     fitting = (H for H in range(1, _MOST_UNITS) if all(shapes.get(n) == s for n, s in parameters(H).items()))
     return next(fitting, 0)
 

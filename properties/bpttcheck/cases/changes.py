@@ -16,9 +16,9 @@ from bpttref.network import States
 
 
 def with_arrays(case: Case, change: Callable[[str, Array], Array]) -> Case:
-    """The case with each floating array replaced by ``change(name, array)``; those of whole numbers are copied.
+    """The case with each floating array replaced by ``change(name, array)``; arrays of whole numbers are copied.
 
-    Names are those of `bpttcheck.cases.blocks.named`. An array without axes stays an array.
+    Names are as in `bpttcheck.cases.blocks.named`. An array without axes stays an array.
     """
 
     def changed(name: str, array: Array) -> Array:
@@ -55,8 +55,8 @@ def behind(case: Case) -> Array:
 
 
 def with_padding(case: Case, number: float) -> Case:
-    """The case with a number behind the ends of its rows, or one of the domain instead if it is finite; the first whole
-    number of a domain where it holds these."""
+    """The case with a number behind the ends of its rows; a finite one is first moved into the domain, and in a domain
+    of whole numbers it is the first of them."""
 
     def padded(name: str, array: Array) -> Array:
         domain, fill = domain_of(case, name), np.full_like(array, 0)
@@ -72,7 +72,7 @@ def with_padding(case: Case, number: float) -> Case:
 
 
 def of_steps(case: Case, steps: slice | Array) -> Case:
-    """The case with these steps alone, from its initial states; the lengths stay as they are."""
+    """The case with only these steps, from its initial states; the lengths stay as they are."""
     resets = None if case.resets is None else case.resets[steps]
     return replace(case, x=trees.each(lambda array: array[steps], case.x), resets=resets)
 
@@ -83,12 +83,12 @@ def resets_far(case: Case) -> bool:
 
 
 def saturating(case: Case) -> Collection[str]:
-    """What saturates the units of a case's cell where it is large, by name."""
+    """The names of the arrays that saturate the units of a case's cell where they are large."""
     return case.cell.saturates if isinstance(case.cell, CustomCell) else ("W_hx", "b_hx")
 
 
 def saturated(case: Case) -> Case:
-    """The case with numbers of 1e4, each with its sign, in all that saturates its cell's units."""
+    """The case with numbers of 1e4, each with its sign, in all arrays that saturate its cell's units."""
     names = saturating(case)
 
     def large(name: str, array: Array) -> Array:
@@ -98,10 +98,10 @@ def saturated(case: Case) -> Case:
 
 
 def ordinary(case: Case, cotangents: Cotangents) -> tuple[Case, Cotangents]:
-    """The problem at an ordinary size: nothing exceeds 3, and weights are divided by the root of their fan-in.
+    """The problem with ordinary numbers: nothing exceeds 3, and weights are divided by the root of their fan-in.
 
-    Which axis is the fan-in is not known of every cell: the smallest is taken for the fan-out. Vectors, which may be
-    what a state is multiplied with at each step, are at most 1.
+    The axis of the fan-in is not known for every cell: the smallest axis counts as the fan-out. Vectors are at most 1,
+    because they may multiply a state at each step.
     """
 
     def smaller(name: str, array: Array) -> Array:
@@ -121,7 +121,7 @@ def ordinary(case: Case, cotangents: Cotangents) -> tuple[Case, Cotangents]:
 
 
 def first_steps(case: Case, cotangents: Cotangents, steps: int) -> tuple[Case, Cotangents]:
-    """The problem of the first steps alone, with the cotangents of final states at their end."""
+    """The problem of only the first steps, with the cotangents of final states at their end."""
     objective, dy = case.objective, cotangents.y
     if objective is not None:
         weights = None if objective.weights is None else objective.weights[:steps]
@@ -142,14 +142,14 @@ def in_float64(case: Case, cotangents: Cotangents) -> tuple[Case, Cotangents]:
 
 
 def only_ends(case: Case, y: Array) -> Array:
-    """Outputs or cotangents ``(T, B, ..)``, zero but at the last step of each row."""
+    """Outputs or cotangents ``(T, B, ..)``, zero except at the last step of each row."""
     lengths = np.full(case.B, case.T) if case.lengths is None else case.lengths
     ends = np.arange(case.T)[:, None] == lengths - 1
     return np.where(ends[:, :, None], y, 0).astype(y.dtype)
 
 
 def only_y(outputs: Outputs | Cotangents, steps: slice) -> Cotangents:
-    """Cotangents of y at some steps alone, zero at the others."""
+    """Cotangents of y at some steps only, zero at the others."""
     assert outputs.y is not None
     dy = np.zeros_like(outputs.y)
     dy[steps] = outputs.y[steps]
@@ -178,7 +178,7 @@ def with_other_steps(case: Case, k: int) -> Case:
 
 
 def domain_of(case: Case, name: str) -> Domain | None:
-    """Where the numbers of an array of a case may lie."""
+    """The domain of an array of a case."""
     return case.cell.domain(name) if isinstance(case.cell, CustomCell) else None
 
 
@@ -188,7 +188,7 @@ def meant_to_differ(case: Case, name: str) -> bool:
 
 
 def all_states(case: Case, given: States | None) -> States | None:
-    """States of a known cell, or cotangents of states, with zeros for those that are not given."""
+    """States of a known cell, or cotangents of states, with zeros for those that are absent."""
     if given is None or isinstance(case.cell, CustomCell) or given[0][0].keys() >= {*case.cell.states}:
         return given
     zeros = zero_states(case.cell, case.parameters, case.B)
@@ -210,7 +210,7 @@ def zero_where(tree: States | None, names: Collection[str]) -> States | None:
 def handed_back(case: Case, states: States | None, like: States | None) -> States | None:
     """Gradients of initial states as cotangents of the final states of what came before.
 
-    like: the final states, for those that take no cotangent, of which there may be no gradient.
+    like: the final states; some take no cotangent, and may have no gradient.
     """
     if states is None or not isinstance(case.cell, CustomCell) or not case.cell.without_cotangent:
         return states

@@ -19,12 +19,12 @@ WEIGHT_SCALES = (0.5, 1.0, 0.1, 2.0, 1e-3, 8.0)  # vanishing to saturated and ex
 
 @dataclass(frozen=True)
 class Draw:
-    """Everything that a case depends on. file: where it is the user's own; then the seed is that of the rest.
+    """Everything that a case depends on. file: of the user's own case; the seed is then for the rest.
 
     remembers: whether the weights of a known cell are such that states neither vanish nor explode over many steps.
-    unbiased: whether biases are zero, as those of a network that has not been trained mostly are.
+    unbiased: whether biases are zero, as in most networks before training.
     resets: whether rows start anew inside the sequence.
-    chunk: the steps that are computed at once, 0 if nothing is declared of that.
+    chunk: the steps that are computed at once, 0 without a declaration of chunks.
     """
 
     T: int
@@ -46,7 +46,7 @@ class Draw:
 
     @property
     def kind(self) -> str:
-        """What is remarkable about it, in a word or two."""
+        """The special feature of the case, in a word or two."""
         kinds = {
             "of the user's own": self.file is not None,
             "large": any(getattr(self, name) > most for name, most in USUAL.items()),
@@ -80,7 +80,7 @@ _LARGE = {"T": 70, "B": 40, "D": 40, "H": 40}
 _LONG = 61  # the least of T where it is large: memory of more than 60 steps
 FARTHEST = 320
 USUALLY = 40  # cases, unless another number is given
-_NARROW = 8  # the largest D and H at which weights of any size have their turn
+_NARROW = 8  # the largest D and H at which weights of any size are drawn
 # Sizes at which loops are cut and vectorised. The two large ones of a case lie just below, at or above one of these, by
 # the seed.
 _EDGES = {"T": (64, 128, 32, 16), "B": (32, 16, 128, 64), "H": (64, 128, 32, 16), "D": (32, 16, 128, 64)}
@@ -92,15 +92,16 @@ def draw_case(
 ) -> Draw:
     """The k-th draw for an implementation with these capabilities, of the kind `KINDS[k % 8]` as far as they allow it.
 
-    Sizes are distinct and above 1, but in some kinds: "equal" has equal ones, because a wrong shape may fit by chance;
-    "edge" has sizes of 1; "large" has some that are several times the others, and a long memory where T is large.
-    "ragged", "equal" and "edge" mix depth, directions and lengths. Some of each kind but "large" have biases of zero.
+    Sizes are distinct and above 1, except in some kinds: "equal" has equal ones, because a wrong shape may fit by
+    chance; "edge" has sizes of 1; "large" has some that are several times the others, and a long memory where T is
+    large. "ragged", "equal" and "edge" mix depth, directions and lengths. Some of each kind except "large" have biases
+    of zero.
 
     The first 40 cases of three consecutive seeds meet all of `_EDGES`. escalating: whether from then on every other
     case is large, up to `FARTHEST` in any of its sizes.
 
     Weights of a wide network, or over many steps, shrink with the root of what they sum over: else states explode or
-    saturate, and rounding decides about all that follows. One in 16 of these has weights of any size nevertheless.
+    saturate, and rounding decides all that follows. One in 16 of these has weights of any size nevertheless.
     """
     turn, place = divmod(k, len(KINDS))
     escalates = escalating and k >= USUALLY
@@ -135,7 +136,8 @@ def draw_case(
 
 
 def _growing(rng: np.random.Generator, before: int, seed: int) -> dict[str, int]:
-    """The large sizes of a large case: steps and rows, or features and units, in turn; in each fifth one any alone.
+    """The large sizes of a large case: steps and rows, or features and units, in turn; in each fifth case only one of
+    them.
 
     before: large cases that came before.
     """
@@ -148,7 +150,7 @@ def _growing(rng: np.random.Generator, before: int, seed: int) -> dict[str, int]
 
 
 def _far(rng: np.random.Generator, k: int) -> dict[str, int]:
-    """One or two sizes, which may be the larger the more cases there have been."""
+    """One or two sizes; the later the case, the larger they may be."""
     most = int(min(FARTHEST, 64 * 2 ** ((k - USUALLY) / 16)))
     names = rng.permutation([*USUAL])[: 1 + (rng.random() < 1 / 4)]
     return {str(name): int(rng.integers(8, most + 1)) for name in names}
@@ -157,10 +159,10 @@ def _far(rng: np.random.Generator, k: int) -> dict[str, int]:
 def _sizes(
     rng: np.random.Generator, capabilities: Capabilities, kind: str, growing: Mapping[str, int], chunk: int
 ) -> dict[str, int]:
-    """Sizes from the implementation's own, where it declares them, else from small ranges, but for those that are
+    """Sizes from the implementation's own, where it declares them, else from small ranges, except those that are
     ``growing``.
 
-    Of a sequence that is computed in chunks, the steps are such that there is one that is not full, full, or begun.
+    A sequence that is computed in chunks ends inside a chunk, at its end, or just behind it.
     """
 
     def pool(name: str, least: int, most: int) -> list[int]:
@@ -197,7 +199,7 @@ def _nearest(capabilities: Capabilities, name: str, size: int) -> list[int]:
 
 
 def draw_around(rng: np.random.Generator, file: CaseFile, held: Held) -> Draw:
-    """A draw of what a user's own case leaves open: cotangents, an objective, what the laws draw."""
+    """A draw for the parts that a user's own case leaves open: cotangents, an objective, the choices of the laws."""
     case = held.case
     return Draw(
         T=case.T,

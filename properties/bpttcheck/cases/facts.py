@@ -1,4 +1,4 @@
-"""What is particular about a case next to its sizes, in words."""
+"""The special features of a case, in addition to its sizes, in words."""
 
 from collections.abc import Sequence
 

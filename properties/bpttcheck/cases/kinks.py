@@ -17,8 +17,8 @@ from bpttref.inputs import is_tokens
 def near_kink(case: Case) -> bool:
     """Whether a ReLU's pre-activation is so near to 0, next to its terms, that rounding may flip it.
 
-    Beside the smallest number that is exact, too: where biases are zero, all terms may vanish, and of a pre-activation
-    of 0 any derivative between 0 and 1 is right.
+    Also whether it is near 0 next to the smallest exact number: where biases are zero, all terms may vanish, and at a
+    pre-activation of 0 any derivative between 0 and 1 is correct.
     """
     format = case.format
     margin = max(1e-3, 4 * format.operand)
@@ -31,18 +31,18 @@ def sides_of_kinks(case: Case) -> Array:
 
 
 def at_kink(case: Case) -> bool:
-    """Whether the side on which a ReLU's pre-activation lies is a matter of rounding, or there is none: an exact tie.
+    """Whether rounding decides the side on which a ReLU's pre-activation lies, or it is exactly 0: a tie.
 
-    This is for a case that is not drawn and so cannot be left out: `near_kink` keeps a distance that no large network
+    This is for the user's own case, which cannot be left out: `near_kink` keeps a distance that no large network
     has from all its kinks.
     """
     return any(np.any(near) for near in _near(case))
 
 
 def on_other_sides(case: Case, number: int) -> list[Case]:
-    """The case with pre-activations at a kink put to one side or the other: all above, all below, and at random.
+    """The case with pre-activations at a kink moved to one side or the other: all above, all below, and at random.
 
-    Outputs are the same but for rounding; gradients are those of the side.
+    Outputs are the same except for rounding; gradients belong to the chosen side.
     """
     masks = _near(case)
     found = []
@@ -54,7 +54,7 @@ def on_other_sides(case: Case, number: int) -> list[Case]:
 
 
 def _near(case: Case) -> list[Array]:
-    """For each step of each layer of a ReLU network, which pre-activations rounding could put to the other side."""
+    """For each step of each layer of a ReLU network, which pre-activations rounding could move to the other side."""
     found = _preactivations(case)
     if not found:
         return []
@@ -69,7 +69,7 @@ def _near(case: Case) -> list[Array]:
 
 
 class _Sided(RNN):
-    """A ReLU cell whose steps, in the order in which they are run, put some units to a side of the kink."""
+    """A ReLU cell whose steps, in the order in which they are run, move some units to a side of the kink."""
 
     def __init__(self, activation: Any, masks: tuple[Array, ...], up: tuple[Array, ...]) -> None:
         super().__init__(activation)
@@ -85,7 +85,8 @@ class _Sided(RNN):
 def _preactivations(case: Case) -> list[tuple[Array, Array]]:
     """For each step of each layer of a ReLU network, the pre-activations and the sum of their terms' magnitudes.
 
-    Beside the network runs one of magnitudes, of all that goes in, from the states of the first: they are not negative.
+    A second network runs on the magnitudes of all inputs and parameters, from the states of the first, which are not
+    negative.
     """
     found: list[tuple[Array, Array]] = []
     if case.cell != RNN("relu"):

@@ -17,7 +17,7 @@ from bpttcheck.dtypes import FORMATS, rounded
 from bpttref import GRU, LSTM, RNN, Cell, Objective, trees
 from bpttref.arrays import Array
 
-_FEW_UNITS = 512  # of all steps and rows, of which none may come too near to a kink
+_FEW_UNITS = 512  # of all steps and rows: none may come too near to a kink
 KEEPING: Mapping[type, str] = {LSTM: "f", GRU: "z"}  # the gate that multiplies what a cell keeps
 
 
@@ -51,7 +51,7 @@ def realise(draw: Draw, cell: Cell | CustomCell, dtype: str, capabilities: Capab
         lengths = rng.integers(shortest, draw.T + filled, draw.B)
         if filled:
             lengths[rng.integers(draw.B)] = draw.T
-        if shortest == 0 and draw.B > 1:  # by chance alone a row without steps is rare
+        if shortest == 0 and draw.B > 1:  # chance draws a row without steps too rarely
             lengths[lengths.argmin()] = 0
     case = Case(
         cell,
@@ -82,7 +82,7 @@ def realise(draw: Draw, cell: Cell | CustomCell, dtype: str, capabilities: Capab
 
 
 def _declared(states: Any, declared: Collection[str], kind: str) -> Any:
-    """Those of the states that are declared; None if there is none."""
+    """The declared states; None if there is none."""
     names = states_of(declared, kind, states[0][0])
     if not names and kind not in declared:
         return None
@@ -90,7 +90,7 @@ def _declared(states: Any, declared: Collection[str], kind: str) -> Any:
 
 
 def _resets(draw: Draw) -> Array:
-    """One in three, at least one of which lies inside the sequence; before the first step, too."""
+    """Flags, of which one in three is set, also before the first step, and at least one inside the sequence."""
     rng = np.random.default_rng([draw.seed, 1])
     flags = rng.random((draw.T, draw.B)) < 1 / 3
     flags[rng.integers(min(1, draw.T - 1), draw.T), rng.integers(draw.B)] = True
@@ -120,7 +120,7 @@ class _Source:
         return found if whole(domain) else rounded(found, self._dtype)
 
     def parameter(self, name: str, shape: tuple[int, ...]) -> Array:
-        """Biases are known by their names: another vector of an unknown cell may well be one that must not be zero."""
+        """Names tell which vectors are biases: other vectors of an unknown cell may have to stay away from zero."""
         drawn = self.of_domain(name, shape, self._draw.weight_scale if len(shape) > 1 else 0.5)
         unbiased = self._draw.unbiased and name.rpartition("/")[2].startswith(("b_", "bias"))
         return np.zeros_like(drawn) if unbiased else drawn
@@ -156,8 +156,8 @@ def remembering(cell: Cell | CustomCell, parameters: Mapping[str, Array], dtype:
 
 
 def _decided(parameters: Mapping[str, Array], dtype: str) -> dict[str, Array]:
-    """Weights with which each ReLU is either on or off whatever comes in, by its bias: of many that are not, some come
-    too near to their kink."""
+    """Weights with which the bias keeps each ReLU on or off for any input: of many other ReLUs some come too near to
+    their kink."""
     p = {name: 0.2 * array.astype(np.float64) for name, array in parameters.items()}
     p["b_hx"] += np.where(p["b_hx"] < 0, -3, 3)
     return {name: rounded(array, dtype) for name, array in p.items()}
@@ -200,9 +200,9 @@ def _objective(
 
 
 def _of_valid_steps(objective: Objective, lengths: Array | None, capabilities: Capabilities) -> Objective:
-    """The same for rows of these ``lengths``: what lies behind the end of a row has the weight 0, and a mean is one of
-    the steps that are there. Weights of steps become those of each row, in which they are in turn others. Of outputs of
-    the last step alone all other steps have the weight 0."""
+    """The same for rows of these ``lengths``: losses behind the end of a row have the weight 0, and a mean counts only
+    the steps of the rows. Weights of steps become weights of steps and rows. With outputs of only the last step all
+    other steps have the weight 0."""
     T, B = objective.targets.shape[:2]
     last = "last" in capabilities.outputs
     if lengths is None or capabilities.padding_counts:

@@ -1,4 +1,4 @@
-"""What a mean divides by: the steps of a row, the rows, or the steps of all rows."""
+"""The divisor of a mean: the steps of a row, the rows, or the steps of all rows."""
 
 import numpy as np
 
@@ -7,7 +7,7 @@ from bpttref.arrays import Array
 
 
 def scale_of(capabilities: Capabilities, T: int, B: int, lengths: Array | None) -> float | Array:
-    """What the declared reduction multiplies each loss by: a number or, if rows differ in this, one for each row."""
+    """The factor of each loss by the declared reduction: a number or, if rows differ in this, one for each row."""
     ragged = lengths is not None and not capabilities.padding_counts
     steps = lengths if ragged and lengths is not None else np.full(B, T)
     if "last" in capabilities.outputs:

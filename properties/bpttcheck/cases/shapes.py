@@ -1,4 +1,4 @@
-"""The shapes of what a cell has: its parameters, its states, and its outputs."""
+"""The shapes of a cell's parameters, states, inputs and outputs."""
 
 from bpttcheck.contract import CustomCell
 from bpttcheck.custom_cell import Shapes
@@ -20,7 +20,7 @@ def state_shapes(cell: Cell | CustomCell, D: int, H: int) -> Shapes:
 
 
 def stream_shapes(cell: Cell | CustomCell, D: int, H: int) -> Shapes:
-    """Of what comes in at each step of one row: "x", or the streams by name. Raises ValueError."""
+    """Of the inputs of each step of one row: "x", or the streams by name. Raises ValueError."""
     return (cell.shapes(D, H)["streams"] if isinstance(cell, CustomCell) else {}) or {"x": (D,)}
 
 

@@ -1,7 +1,7 @@
-"""Cases from which Hypothesis chooses: those that are no larger than one that fails, and those of any size.
+"""Cases from which Hypothesis chooses: cases no larger than one that fails, and cases of any size.
 
-Apart from what is drawn at first: Hypothesis takes longer to import than all else, and a verdict without failures does
-without it.
+They are a module of their own because Hypothesis takes longer to import than all else, and a verdict without failures
+does not need it.
 """
 
 from dataclasses import replace
@@ -14,7 +14,8 @@ from bpttcheck.contract import Capabilities
 
 
 def smaller_draws(draw: Draw, capabilities: Capabilities) -> st.SearchStrategy[Draw]:
-    """Draws that are no larger than this one, the simplest first; half of what is drawn is as in this one."""
+    """Draws that are no larger than this one, the simplest first; each value is with probability 1/2 the one of this
+    draw."""
     if draw.file is not None:
         return st.just(draw)
 

@@ -1,6 +1,6 @@
 """Truncations to try on a sequence of T steps: drawn ones, ones that cut nothing, ones that cut everything.
 
-None is drawn that ends at the initial state: whether a window of T steps reaches it is a matter of taste.
+No window ends exactly at the initial state, because conventions differ in whether a window of T steps reaches it.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,8 +20,8 @@ def _tau(rng: np.random.Generator, T: int) -> int:
 
 
 def _steps(rng: np.random.Generator, least: int, stop: int) -> int:
-    """So many steps, less than ``stop``. Of a long range they are a few half of the time: what is many steps away has
-    mostly vanished."""
+    """A number of steps below ``stop``. In a long range it is small half of the time, because contributions from many
+    steps away have mostly vanished."""
     few = stop - least > 16 and rng.random() < 0.5
     return int(rng.integers(least, least + 6 if few else stop))
 
@@ -52,7 +52,7 @@ DRAWN: Mapping[type[Strategy], Callable[[np.random.Generator, int], Strategy]] =
     Random: _random,
 }
 
-OF_STEPS = (Regular, Window, Links, Random)  # rules that ask nothing of the end of a sequence, nor then of a row's
+OF_STEPS = (Regular, Window, Links, Random)  # rules that do not depend on the end of a sequence or row
 
 
 def cuts(strategy: Strategy, T: int) -> bool:
@@ -69,7 +69,7 @@ COVERING: Mapping[type[Strategy], _OfLength] = {  # full BPTT by other names
     Random: lambda T: Random(1.0, seed=T),
 }
 
-NO_TEMPORAL_TERM: Mapping[type[Strategy], _OfLength] = {  # a loss reaches its own step alone
+NO_TEMPORAL_TERM: Mapping[type[Strategy], _OfLength] = {  # a loss reaches only its own step
     Regular: lambda T: Regular(1),
     Window: lambda T: Window(1),
     Blocks: lambda T: Blocks(1, 1),

@@ -1,4 +1,4 @@
-"""What one implementation answers to a case, complete or a violation, each call made at most once."""
+"""The results of one implementation on a case, complete or a violation; each call is made at most once."""
 
 from dataclasses import replace
 from functools import cached_property
@@ -22,7 +22,7 @@ from bpttcheck.measuring.handing import Handed
 
 
 class Answers:
-    """An implementation, a case and cotangents, and what it answers to them and to others like them."""
+    """An implementation, a case and cotangents, and the results for these and similar problems."""
 
     def __init__(self, subject: Implementation, capabilities: Capabilities, case: Case, cotangents: Cotangents) -> None:
         self.subject = subject
@@ -43,7 +43,7 @@ class Answers:
         return outputs, pullback
 
     def pull(self, pulling: Pulling | None, cotangents: Cotangents | Handed) -> Named:
-        """The gradients of a pullback by name; those that are not declared, or not wanted, are left out.
+        """The gradients of a pullback by name; undeclared and unwanted ones are left out.
 
         Raises Violation unless they are complete.
         """
@@ -96,7 +96,7 @@ class Answers:
         return self.score(self.case)
 
     def expect(self) -> None:
-        """Make the calls that others are compared with, through each door that there is."""
+        """Make the calls with which others are compared, through each interface of the implementation."""
         if isinstance(self.subject, TwoPhase):
             _ = self.returned
         if isinstance(self.subject, OneShot) and self.case.objective is not None:
@@ -113,5 +113,5 @@ class Answers:
         return self.pull(self.run(case)[1], cotangents)
 
     def expected(self) -> Named:
-        """The arrays that the implementation must return gradients for, the readout aside."""
+        """The arrays that the implementation must return gradients for, except for the readout."""
         return declared(case_arrays(replace(self.case, objective=None)), self.capabilities)

@@ -1,4 +1,4 @@
-"""How large an error of an implementation may be of whose cell nothing is known: it is run again at other numbers."""
+"""The scale of error of an implementation with an unknown cell: it runs again on slightly other numbers."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -15,13 +15,13 @@ from bpttref import trees
 from bpttref.arrays import Array
 
 _Run: TypeAlias = Callable[[Case, Cotangents], Named]
-_ROUNDED = 5  # times that what goes into a black box is rounded
-_COARSE = 32.0  # roundoffs of the largest number, by which these may err
+_ROUNDED = 5  # runs of a black box with its inputs rounded at random
+_COARSE = 32.0  # roundoffs of the largest number, the most that a run may round itself
 
 
 def measure_black_box(run: _Run, case: Case, cotangents: Cotangents, judged: _Run | None = None) -> Measured:
-    """The results of ``run``, how far they move when all that goes in is rounded at random, and by how much what is
-    ``judged``, which is ``run`` unless it is given, rounds itself."""
+    """The results of ``run``, and their scale of error: how far they move when all inputs are rounded at random, plus
+    the own rounding of ``judged``, by default of ``run``."""
     values, eps = run(case, cotangents), FORMATS[case.dtype].eps
     others = [_moved(run, case, cotangents, 4 * eps, k) for k in range(_ROUNDED)]
     spread = {
@@ -42,13 +42,12 @@ def measure_black_box(run: _Run, case: Case, cotangents: Cotangents, judged: _Ru
 
 
 def _own_rounding(run: _Run, case: Case, cotangents: Cotangents, values: Named) -> Named:
-    """By how much ``run``, which gives ``values``, rounds itself: that part of how its results move that is not smooth.
+    """The own rounding of ``run``, which gives ``values``: the part of its results' movement that is not smooth.
 
-    A logarithm of what a state has decayed to, or a sum over all steps, errs by more than what goes in, and where small
-    weights hide that from it no rounding of what goes in brings it to light. So all is moved by the root of the
-    roundoff, this way and that way, and twice as far: powers up to the third cancel in what is taken of these results.
-    It is no mistake as long as it is not many times the roundoff of the largest number next to it, as where a coarser
-    format is used inside. In 16 bits no way is straight.
+    The logarithm of a decayed state, or a sum over all steps, errs by more than the inputs do, and with small weights
+    no rounding of the inputs shows it. So all inputs move by the root of the roundoff, forward and back, and twice as
+    far: powers up to the third cancel in the combination of these results. The rest is allowed up to some roundoffs of
+    the largest number next to it; more means a coarser format inside. In 16 bits the steps are too large for this.
     """
     eps = FORMATS[case.dtype].eps
     near, back, far, far_back = (_moved(run, case, cotangents, by * eps**0.5, 0) for by in (1, -1, 2, -2))
@@ -80,9 +79,10 @@ def _sizes(name: str, values: Named) -> Array:
 
 
 def measure_right(run: _Run, case: Case, cotangents: Cotangents, judged: _Run | None = None) -> Measured:
-    """The results of an implementation that is right, and the scale of error of others of whose cell no more is known.
+    """The results of a correct implementation, and the scale of error of others with the same unknown cell.
 
-    They may compute the derivative of a unit by another formula, which errs by more than the steepness of a unit says.
+    They may compute the derivative of a unit by another formula, which errs by more than the steepness of a unit
+    suggests.
     """
     measured = measure_black_box(run, case, cotangents, judged)
     floor = _of_saturation(case, cotangents, measured.values)
@@ -91,11 +91,11 @@ def measure_right(run: _Run, case: Case, cotangents: Cotangents, judged: _Run | 
 
 
 def _of_saturation(case: Case, cotangents: Cotangents, values: Named) -> float:
-    """The roundoff times what it may be multiplied with on its way into a gradient. Into an output it is added: of the
-    difference of two saturated units nothing is left.
+    """The roundoff times its largest factor on the way into a gradient. In an output the roundoff is added: nothing is
+    left of the difference of two saturated units.
 
     The derivative of a saturated unit is mostly computed from the unit's value, as 1 - h^2 or (1 - z) dh, and errs by
-    the roundoff of that, which no change of what goes in brings to light: the unit's value does not move.
+    the roundoff of that value. No change of the inputs shows this error, because the unit's value does not move.
     """
     gradients = [array for name, array in values.items() if name in case_arrays(case)]
     into = _largest(case_arrays(case).values(), 1.0)
@@ -105,9 +105,9 @@ def _of_saturation(case: Case, cotangents: Cotangents, values: Named) -> float:
 def _steepest(case: Case, values: Named) -> float:
     """By how much, at most, the relative error of a unit's derivative exceeds the roundoff of the unit's value.
 
-    The derivative of tanh is at least e^(-2|a|), that of a sigmoid e^-|a| / 4; one that is below the roundoff may come
-    out as zero. What goes into a unit is bounded by the
-    largest sum of weights times the largest number that comes in, and the biases.
+    The derivative of tanh is at least e^(-2|a|), the derivative of a sigmoid at least e^-|a| / 4; one below the
+    roundoff may come out as zero. The pre-activation of a unit is at most the largest sum of weights times the largest
+    input, plus the biases.
     """
     arrays = case_arrays(case)
     outputs = [array for name, array in values.items() if name not in arrays]

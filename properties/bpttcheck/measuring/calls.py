@@ -29,7 +29,7 @@ _Result = TypeVar("_Result", Outputs, Gradients)
 
 
 class AdapterError(Exception):
-    """The implementation itself raised, or its adapter says what is wrong with it."""
+    """The implementation itself raised, or its adapter reports a mistake in it."""
 
 
 class Refused(Exception):
@@ -44,7 +44,7 @@ class Pulling(NamedTuple):
 
 
 def capabilities_of(subject: Implementation, name: str = "") -> Capabilities:
-    """What an implementation declares. Raises AdapterError, which calls it ``name``, or by its own name."""
+    """The declarations of an implementation. Raises AdapterError, which calls it ``name``, or by its own name."""
     name = name or subject.name
     try:
         with calling("capabilities"):
@@ -60,28 +60,28 @@ def capabilities_of(subject: Implementation, name: str = "") -> Capabilities:
 
 
 class Calls:
-    """Calls of one implementation. warnings: what it has warned of; whoever reports them clears the set.
+    """Calls of one implementation. warnings: its warnings so far; the reporting code clears the set.
 
     Each method raises AdapterError if the implementation raises or returns what the contract does not allow, and
     Refused if it declares that it does not take the case. ``copy``: whether it gets arrays of its own, as it should
-    unless the caller is to see what it does to them.
+    unless the caller wants to see whether it changes them.
     """
 
     def __init__(self, subject: Implementation, capabilities: Capabilities | None = None) -> None:
-        """capabilities: what it is held to, its own unless they are given."""
-        self.subject: Any = subject  # of the doors that the caller needs
+        """capabilities: the declarations that it is tested by, its own by default."""
+        self.subject: Any = subject  # with the interfaces that the caller needs
         self.capabilities = capabilities_of(subject) if capabilities is None else capabilities
         self.warnings: set[str] = set()
 
     def declines(self, case: Case) -> str | None:
-        """Why this case is not put to the implementation; None if it is."""
+        """Why the implementation is not called with this case; None if it is."""
         if not (self.capabilities.sizes or self.capabilities.refuses):
             return None
         with self._watched("refuses", case):
             return self.capabilities.refusal(case_given(case))
 
     def started(self, case: Case) -> States | None:
-        """The states from which it declares to start where a case has none; None if they must be given."""
+        """The states that it declares as its start where a case has none; None if it needs them from the case."""
         default = self.capabilities.default_initial
         if default == "none" or case.initial is None:
             return None
@@ -95,8 +95,8 @@ class Calls:
         return found
 
     def run(self, case: Case, *, copy: bool = True) -> tuple[Outputs, Pulling | None]:
-        """The outputs of ``vjp``, and its pullback for `pull`. Raises Violation if y is to be that of the last step,
-        and is not."""
+        """The outputs of ``vjp``, and its pullback for `pull`. Raises Violation if y should have only the last step,
+        and has not."""
         answer = self._called("vjp", self.subject.vjp, case, copy)
         if not (isinstance(answer, tuple) and len(answer) == 2 and isinstance(answer[0], Outputs)):
             raise AdapterError(f"vjp returned {_kind(answer)}; expected a tuple of Outputs and a pullback")
@@ -105,11 +105,11 @@ class Calls:
         return outputs, None if pullback is None else Pulling(pullback, case)
 
     def handed(self, case: Case, cotangents: Cotangents) -> Handed:
-        """What `pull` hands over for cotangents."""
+        """The arguments of the pullback for these cotangents."""
         return handed(self.capabilities, case, cotangents)
 
     def pull(self, pulling: Pulling | None, cotangents: Cotangents | Handed) -> Gradients:
-        """The gradients of a pullback that `run` returned. What is `Handed` is handed over as it is, without a copy."""
+        """The gradients of a pullback that `run` returned. `Handed` cotangents are passed on without a copy."""
         if pulling is None:
             raise AdapterError("vjp returned no pullback, but the capabilities do not say gradients=()")
         with self._watched("the pullback", pulling.case):
@@ -122,7 +122,7 @@ class Calls:
         return found if cotangents.factor == 1 else Gradients(*trees.scale(tuple(found), 1 / cotangents.factor))
 
     def score(self, case: Case, *, copy: bool = True) -> tuple[Outputs, Gradients]:
-        """What ``loss_and_gradients`` returns, with the loss."""
+        """The result of ``loss_and_gradients``, with the loss."""
         answer = self._called("loss_and_gradients", self.subject.loss_and_gradients, case, copy)
         if not (isinstance(answer, tuple) and [type(part) for part in answer] == [Outputs, Gradients]):
             what = _kind(answer)
@@ -203,7 +203,7 @@ def _of_arrays(result: _Result) -> _Result:
 
 
 def message(error: BaseException) -> str:
-    """What an exception says, or that it cannot say it."""
+    """The message of an exception, or a note that the message raises."""
     try:
         return str(error)
     except Exception as failed:
@@ -211,7 +211,7 @@ def message(error: BaseException) -> str:
 
 
 def _kind(returned: Any) -> str:
-    """What was returned instead, by type."""
+    """The type of a value that was returned instead."""
     if type(returned) is tuple:
         return f"a tuple of {' and '.join(type(part).__name__ for part in returned) or 'nothing'}"
     return type(returned).__name__

@@ -1,14 +1,15 @@
 """A backward loop that clips the cotangents of the states, with a declared bound.
 
 Such a pullback is not linear, and is no derivative. But below the bound it is the plain one, and that holds for any
-place in the loop where it may clip. So it is handed cotangents times a power of two with which the loop stays below the
+place in the loop where it may clip. So it gets cotangents times a power of two with which the loop stays below the
 bound, its gradients are divided by that number, which no rounding shows, and all laws hold as they stand. For a cell of
-the reference the number is as large as it may be: the reference runs the same backward pass and is watched, so that a
-bound that is lower than the declared one is met in some of the cases. One law looks at what exceeds the bound.
+the reference the number is as large as it may be: the reference runs the same backward pass and is watched, so that
+some of the cases reach a bound that is lower than the declared one. One law tests cotangents above the bound.
 
-The reference itself does not learn to clip: its recursion would have another argument that nobody else needs, and other
-laws would need one case for each side of the bound. Here it runs with a cell whose pullback of one step is wrapped. Of
-a cell of one's own nobody knows the loop: its cotangents are far below the bound, and at the bound nothing is tested.
+The reference itself does not learn to clip: its recursion would have another argument that nothing else needs, and
+other laws would need one case for each side of the bound. Here it runs with a cell whose pullback of one step is
+wrapped. The loop of a user's own cell is unknown: its cotangents are far below the bound, and at the bound nothing is
+tested.
 """
 
 import math
@@ -27,7 +28,7 @@ from bpttref.arrays import Array
 from bpttref.cells import State
 
 _ROOM = 7 / 8  # of the bound: the dtype may round what the reference does not
-_FARTHEST = 40  # powers of two below the bound, for a cell that nobody knows
+_FARTHEST = 40  # powers of two below the bound, for an unknown cell
 
 
 def below(clips: Clips, case: Case, cotangents: Cotangents) -> float:
@@ -72,8 +73,8 @@ def largest(by: str, case: Case, cotangents: Cotangents) -> float:
 
 
 def clipped(clips: Clips, case: Case, *, carried: bool) -> Case:
-    """The case, of a cell whose backward loop clips: what enters a step, with the cotangent of y, or, if ``carried``,
-    what leaves it for the step before."""
+    """The case, of a cell whose backward loop clips: the cotangent that enters a step, with the cotangent of y, or, if
+    ``carried``, the one that leaves it for the step before."""
     by, bound = clips
 
     def clip(array: Array) -> Array:

@@ -1,4 +1,4 @@
-"""Errors next to what is allowed, block by block."""
+"""Errors and tolerances, block by block."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -17,29 +17,29 @@ class Violation(Exception):
 
 @dataclass(frozen=True)
 class Comparison:
-    """The largest error found in one block, and what is allowed there; with the numbers, where they are arrays.
+    """The largest error found in one block, and its tolerance; with the numbers, where they are arrays.
 
-    of: what the numbers are, if they are not those of one call. size: of the largest number that is expected.
+    of: a name for the numbers, if they are not from one call. size: the largest expected number.
     """
 
     block: str
     error: float
     tolerance: float
-    alive: bool = True  # whether what is looked at is above the tolerance; if not, a wrong number would not show
+    alive: bool = True  # whether the block is above the tolerance; if not, an incorrect number would not show
     got: Array | None = field(default=None, repr=False)
     expected: Array | None = field(default=None, repr=False)
-    case: Case | None = field(default=None, repr=False)  # where it is not the trial's
+    case: Case | None = field(default=None, repr=False)  # if it is not the case of the `Trial`
     of: str = ""
     size: float = 0.0
 
     @classmethod
     def of_numbers(cls, block: str, got: float, expected: float, tolerance: float, alive: bool = True) -> "Comparison":
-        """That of two numbers."""
+        """The comparison of two numbers."""
         return cls(block, abs(got - expected), tolerance, alive, np.array(got), np.array(expected))
 
     @property
     def exact(self) -> bool:
-        """Whether next to nothing is allowed: the smallest normal number for each operation."""
+        """Whether the tolerance is close to zero: the smallest normal number for each operation."""
         return self.tolerance < 1e-30
 
     @property
@@ -53,9 +53,10 @@ def compare(
 ) -> Iterator[Comparison]:
     """Compare block by block the arrays that both sides have; scales of several measures add up.
 
-    Blocks that the dtype cannot hold prove nothing and yield nothing, nor do numbers whose scale of error is infinite.
-    What is not finite where numbers that the dtype holds are expected is wrong, however much rounding may change.
-    ``alive``: where zeros are expected, what would be there if they were not. Raises Violation where shapes differ.
+    Blocks that the dtype cannot hold, and numbers whose scale of error is infinite, prove nothing and yield nothing. A
+    result that is not finite is incorrect where the dtype holds the expected number, however large the scale of error
+    is. ``alive``: where zeros are expected, the numbers of a result that is not zero there. Raises Violation where
+    shapes differ.
     """
     for name in [name for name in expected if name in got]:
         spread = np.zeros(expected[name].shape)
@@ -72,7 +73,7 @@ def _compare_array(
         raise Violation(f"{name} has shape {got.shape} where {expected.shape} was expected")
     operations = max(1, case.T * sum(sum(stream.shape) for stream in streams(case.x).values()))
     terms = 1 if has_rows(name) else case.T * case.B
-    told = np.isfinite(spread) | ~np.isfinite(got)  # else, as on both sides of a kink, any finite number will do
+    told = np.isfinite(spread) | ~np.isfinite(got)  # else, as on both sides of a kink, any finite number is correct
     if not told.all():
         got, expected, spread, like = (np.where(told, array, 0) for array in (got, expected, spread, like))
     errors = _largest(case, name, np.subtract(got, expected, dtype=np.float64))
@@ -95,7 +96,8 @@ def _largest(case: Case, name: str, array: Array) -> list[float]:
 
 
 def rows(named_arrays: Named, select: Array) -> Named:
-    """The chosen rows: axis 1 of a sequence, axis 0 of a state. Gradients of parameters have none and are left out."""
+    """The chosen rows: axis 1 of a sequence, axis 0 of a state. Gradients of parameters have no rows and are left
+    out."""
     return {
         name: array[:, select] if has_steps(name) else array[select]
         for name, array in named_arrays.items()

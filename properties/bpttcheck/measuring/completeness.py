@@ -1,4 +1,4 @@
-"""What must come back of a call: every array that is declared, no other, in the shape and dtype of that call's case."""
+"""A complete result: every declared array and no other, in the shape and dtype of the call's case."""
 
 from collections.abc import Collection, Mapping
 from functools import cache
@@ -14,12 +14,13 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 @cache
 def kind(name: str) -> str:
-    """What capabilities call an array: "x", "y", "final", "initial" or "parameters", the readout's included."""
+    """The name of an array in capabilities: "x", "y", "final", "initial", or "parameters", which includes the
+    readout."""
     return name[0] if has_steps(name) else next((k for k in ("final", "initial") if f"{k}." in name), "parameters")
 
 
 def declared(arrays: Named, capabilities: Capabilities) -> Named:
-    """Those outputs and gradients that the capabilities have."""
+    """The outputs and gradients that the capabilities declare."""
 
     def has(kinds: Collection[str], name: str) -> bool:
         return kind(name) in kinds or f"{kind(name)}.{name.rpartition('.')[2]}" in kinds
@@ -33,12 +34,12 @@ def declared(arrays: Named, capabilities: Capabilities) -> Named:
 
 
 def gradient_shapes(case: Case, capabilities: Capabilities) -> Shapes:
-    """Of the gradients that a case must give: those that are wanted, the readout's among them where there is one."""
+    """The shapes of the gradients that a case must give: the wanted ones, with those for a readout."""
     return {name: array.shape for name, array in wanted(declared(case_arrays(case), capabilities), case).items()}
 
 
 def wanted(gradients: Named, case: Case) -> Named:
-    """Those that a case wants, without those of states that are not differentiated by."""
+    """The gradients that a case wants, without gradients of states that have none."""
     aside = case.cell.without_cotangent if isinstance(case.cell, CustomCell) else ()
     return {
         name: a
@@ -49,9 +50,9 @@ def wanted(gradients: Named, case: Case) -> Named:
 
 
 def output_shapes(case: Case, like: Case, cotangents: Cotangents) -> Shapes:
-    """Of the outputs that a case must give, as far as ``cotangents`` for the outputs of a case ``like`` it say.
+    """The shapes of the outputs that a case must give, as far as ``cotangents`` for a similar case ``like`` show them.
 
-    It may have other numbers of steps, rows and directions.
+    The two may differ in their numbers of steps, rows and directions.
     """
     directions = len(case.parameters[0])
     shapes: dict[str, tuple[int, ...]] = {}
@@ -65,9 +66,9 @@ def output_shapes(case: Case, like: Case, cotangents: Cotangents) -> Shapes:
 
 
 def check_complete(what: str, got: Named, shapes: Shapes, case: Case, like: Case) -> None:
-    """Raises Violation, with a sentence, unless what came back for a case is what there must be.
+    """Raises Violation, with a sentence, unless the result for a case is complete.
 
-    what: how the sentence calls an array. like: the case of which the reader knows already.
+    what: the sentence's name for an array. like: the case that the reader already knows.
     """
     storage, where = FORMATS[case.dtype].storage, _where(case, like)
     for name, shape in sorted(shapes.items()):

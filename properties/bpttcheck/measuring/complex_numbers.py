@@ -23,7 +23,7 @@ def case_given(case: Case) -> Case:
 
 
 def case_in_pairs(case: Case) -> Case:
-    """The case as it is here, from what the implementation got."""
+    """The case with pairs of numbers, from the case that the implementation got."""
     return _each_of_case(case, _parted) if has_complex(case) else case
 
 
@@ -39,13 +39,13 @@ def given(case: Case, tree: _Tree) -> _Tree:
 
 
 def returned(case: Case, tree: _Tree) -> _Tree:
-    """What it returned, in pairs."""
+    """Its results, in pairs of numbers."""
     changed: _Tree = _each(case, _parted, tree, "") if has_complex(case) else tree
     return changed
 
 
 def _each(case: Case, change: Callable[[Array], Array], tree: Any, name: str) -> Any:
-    """The tree with each array changed whose name is that of a complex one."""
+    """The tree with each array changed whose name belongs to a complex array."""
     assert isinstance(case.cell, CustomCell)
     if isinstance(tree, Outputs | Gradients | Cotangents):
         return type(tree)(*(_each(case, change, part, field) for field, part in tree._asdict().items()))

@@ -1,6 +1,7 @@
-"""What this process is doing, in memory that another process can read, also when this one has died.
+"""The current activity of this process, in memory that another process can read even after this one has died.
 
-`bpttcheck.measuring.calls` says which call of an implementation is under way, the engine for which law and draw.
+`bpttcheck.measuring.calls` says which call of an implementation is under way, and the engine notes the law and the
+draw.
 """
 
 import ctypes
@@ -15,8 +16,8 @@ _LONGEST = 8000  # bytes of a draw
 
 
 class Doing(ctypes.Structure):
-    """call: what an implementation was called for. steps, rows: of the case that it was given; -1 if there was none.
-    because: when, in seconds of `time.monotonic`; 0 if no call is under way. law: its id. drawn: a draw, pickled.
+    """call: the name of the call of an implementation. steps, rows: of its case; -1 without a case. since: its start,
+    in seconds of `time.monotonic`; 0 if no call is under way. law: its id. drawn: a draw, pickled.
     """
 
     _fields_ = (
@@ -37,7 +38,7 @@ class Doing(ctypes.Structure):
 
     @property
     def asked(self) -> str:
-        """What it was called for, and with what: "vjp of T=3, B=2"."""
+        """The call and the sizes of its case: "vjp of T=3, B=2"."""
         return self.call.decode() + (f" of T={self.steps}, B={self.rows}" if self.steps >= 0 else "")
 
     @property
@@ -50,12 +51,12 @@ _now, _draw = Doing(), None
 
 
 def in_file(descriptor: int) -> Doing:
-    """What the process that was given the same open file, of the size of a `Doing`, is doing."""
+    """The activity of the process that has the same open file, of the size of a `Doing`."""
     return Doing.from_buffer(mmap.mmap(descriptor, ctypes.sizeof(Doing)))
 
 
 def write_to(descriptor: int) -> None:
-    """Let what this process does be read from a file, which is open."""
+    """From now on write the activity of this process to an open file."""
     global _now
     _now = in_file(descriptor)
 
@@ -73,7 +74,7 @@ def calling(name: str, shape: tuple[int, ...] = (-1, -1)) -> Iterator[None]:
 
 
 def judging(law: str = "", draw: Any = None) -> None:
-    """From now on it is this law, on this draw."""
+    """From now on the activity is this law on this draw."""
     global _draw
     _now.law = law.encode()
     if draw is not _draw:

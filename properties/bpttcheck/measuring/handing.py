@@ -1,13 +1,13 @@
-"""What an implementation is handed whose pullback is declared to be another than the plain one.
+"""The cotangents for an implementation that declares another pullback than the plain one.
 
-Laws speak of the plain pullback, which is linear in the cotangents of all outputs. A declared mean is the same of other
-cotangents, so that these are changed where the implementation is called, and no law knows of it. A factor that is not
-the declared one is then wrong like any other. A mean over the steps of each row divides by another number in each row
-that has a length, so that no factor of the gradients would do.
+Laws speak of the plain pullback, which is linear in the cotangents of all outputs. A declared mean is the plain
+pullback of other cotangents: the code that calls the implementation changes them, and the laws need not know. A factor
+other than the declared one is then a mistake like any other. A mean over the steps of each row divides by another
+number in each row that has a length, so that a factor of the gradients would not be enough.
 
-Of outputs of the last step alone laws see y of all steps, zero but there, and cotangents at other steps are dropped: a
-linear map as well, so that the laws that compare gradients hold as they stand. Those that need y of each step are not
-asked. A loop that clips is handed what stays below its bound (`bpttcheck.measuring.clipping`).
+If only the last step has an output, laws see y of all steps, zero except there, and cotangents at other steps are
+dropped. This is a linear map, too, so that the laws that compare gradients hold unchanged. Laws that need y of each
+step do not run. A loop that clips gets cotangents that stay below its bound (`bpttcheck.measuring.clipping`).
 """
 
 from dataclasses import replace
@@ -43,7 +43,7 @@ def received(capabilities: Capabilities, case: Case, outputs: Outputs) -> Output
 
 
 def as_returned(capabilities: Capabilities, case: Case, measured: Measured) -> Measured:
-    """What is known of the outputs that an implementation returns."""
+    """The measured outputs in the form that the implementation returns."""
     if "last" not in capabilities.outputs:
         return measured
     values, spread = (
@@ -54,14 +54,14 @@ def as_returned(capabilities: Capabilities, case: Case, measured: Measured) -> M
 
 
 class Handed(NamedTuple):
-    """Cotangents as an implementation gets them, and what its gradients are to be divided by."""
+    """Cotangents as an implementation gets them, and the divisor of its gradients."""
 
     cotangents: Cotangents
     factor: float = 1.0
 
 
 def handed(capabilities: Capabilities, case: Case, cotangents: Cotangents) -> Handed:
-    """What an implementation is given for it to answer what the plain pullback answers to ``cotangents``."""
+    """The cotangents with which an implementation gives the plain pullback's gradients for ``cotangents``."""
     own = in_terms_of(capabilities, case, cotangents)
     if capabilities.clips is None:
         return Handed(own)
@@ -70,7 +70,8 @@ def handed(capabilities: Capabilities, case: Case, cotangents: Cotangents) -> Ha
 
 
 def in_terms_of(capabilities: Capabilities, case: Case, cotangents: Cotangents) -> Cotangents:
-    """Cotangents of which the mean, or the last step, is that of ``cotangents``, whatever their size."""
+    """Cotangents with which a pullback of the mean, or of the last step, equals the plain one for ``cotangents``,
+    whatever their size."""
     y, final = cotangents
     if "last" in capabilities.outputs and y is not None:
         y = only_ends(case, y).sum(axis=0)
@@ -80,7 +81,7 @@ def in_terms_of(capabilities: Capabilities, case: Case, cotangents: Cotangents) 
     count = np.broadcast_to(np.rint(1 / np.asarray(scale)), case.B)
 
     def times(array: Array, rows: int) -> Array:
-        """axis ``rows`` is that of the rows."""
+        """The axis ``rows`` holds the rows."""
         factors = count.reshape(-1, *[1] * (array.ndim - rows - 1))
         return rounded(np.multiply(array, factors, dtype=np.float64), case.dtype)
 

@@ -5,10 +5,10 @@ Sums, products and inputs err in proportion to their size, tanh and sigmoid in p
 difference of two sigmoids or a quotient of exponentials are as right as a library's tanh, and the 1 in them rounds,
 however small a is. That error travels on through the reference to where it matters; nothing is added to the results.
 
-In a product of matrices one operand errs, by the root of 2: each term errs by as much as if both did, and that operand
-is never a matrix of weights, which all replicates share. A sum of n terms, one after the other, errs by the root of n/2
-roundoffs of what a term adds to it. The factor of the tolerance covers hundreds of terms; an operand errs by more the
-more there are, which keeps such a sum at a third of the tolerance, however long it is.
+In a product of matrices one operand errs, by the root of 2: each term errs by as much as if both did, and the operand
+is never a matrix of weights, because all replicates share the weights. A sum of n terms, one after the other, errs by
+the root of n/2 roundoffs of what a term adds to it. The factor of the tolerance covers hundreds of terms; an operand
+errs by more the more there are, which keeps such a sum at a third of the tolerance, however long it is.
 """
 
 import math
@@ -71,7 +71,7 @@ class Noise:
     def _terms_erring(self, left: Array, right: Array) -> tuple[Array, Array]:
         """The operands of a product, of which one errs. Weights stand on the right, as they are.
 
-        What has time and batch as columns is summed over a stretch of all steps and rows.
+        An operand with time and batch as columns is summed over a stretch of all steps and rows.
         """
         over_rows = left.ndim < right.ndim or left.strides[-1] > left.strides[-2]
         factors = _factors(self._case.format, self._case.T * self._case.B if over_rows else left.shape[-1])

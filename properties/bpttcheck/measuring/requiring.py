@@ -1,4 +1,4 @@
-"""What a study or an X-ray requires of an implementation."""
+"""The requirements that a study or an X-ray has for an implementation."""
 
 from collections.abc import Collection
 
@@ -19,7 +19,7 @@ def require(
     truncation: type[Strategy] = Full,
 ) -> None:
     """Raise ValueError, with a sentence, unless an implementation has a vjp in float64 that can be pulled back
-    repeatedly and declares what is listed, named as in `Capabilities`. ``purpose``: what it is wanted for."""
+    repeatedly and declares what is listed, named as in `Capabilities`. ``purpose``: of the caller, for the sentence."""
     declared = capabilities_of(subject)
     lacks = {
         "has no vjp": not isinstance(subject, TwoPhase),

@@ -3,8 +3,8 @@
 The reference runs in float64, and again with every operation perturbed at random by the unit roundoff of the dtype
 under test (Monte-Carlo arithmetic; Parker, 1997). The largest deviation is the scale.
 
-More replicates only ever find more error. So `FEW` are enough to pass, and an error that is large next to what they
-allow is compared again with what `REPLICATES` allow, which decide.
+More replicates only ever find more error. So `FEW` are enough to pass, and an error that is large next to their
+tolerance is compared again with the tolerance of `REPLICATES`, which decides.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -70,7 +70,7 @@ class Forward:
 
 class _Replicates:
     """The reference on copies of a case, or on several cases at once, in float64 arrays of some kind. Sizes, lengths,
-    resets and tokens are those of the first; of copies weights are one for all."""
+    resets and tokens come from the first case; copies of one case share its weights."""
 
     def __init__(self, cases: Sequence[Case], kind: type[Array]) -> None:
         case, self._number, self._kind = cases[0], len(cases), kind
@@ -164,8 +164,8 @@ def measure(
 def measure_at_kinks(
     case: Case, *cotangents: Cotangents, objective: bool = False, replicates: int = REPLICATES
 ) -> list[Measured]:
-    """`measure`, where a gradient that depends on the side of a kink may be that of any side: for each number of which
-    that is so the scale of error is infinite, and the others are compared as ever."""
+    """`measure` for a case at a kink, where a gradient may belong to either side: a number that depends on the side has
+    an infinite scale of error, and the others are compared as usual."""
     found = measure(case, *cotangents, objective=objective, replicates=replicates)
     if not at_kink(case):
         return found

@@ -1,5 +1,5 @@
 """How large an error may be: measured for each case, not chosen. A block may err by `FACTOR` times its scale of
-legitimate error, of which `bpttcheck.measuring.scales` says where it comes from."""
+legitimate error; `bpttcheck.measuring.scales` measures the scale."""
 
 import math
 from dataclasses import dataclass
@@ -26,9 +26,9 @@ class Measured:
 def allowed(scale: float, size: float, format: Format, operations: int, terms: int = 1) -> float:
     """The tolerance of a block: ``scale`` is its largest spread, ``size`` its largest value, a sum of ``terms``.
 
-    A result is rounded at least once; and each operation may lose a number that is too small. To add the same number
-    again and again errs in one direction, by at most 2/3 of a roundoff each time, which no noise shows: noise says how
-    much of a sum may be so, because it averages to the less the more of its terms are alike.
+    A result is rounded at least once; and each operation may lose a number that is too small. Adding the same number
+    again and again errs in one direction, by at most 2/3 of a roundoff each time, which noise does not show. But noise
+    shows how much of a sum may err so: the more of its terms are alike, the more their noise averages out.
     """
     rounding = format.inside * size
     noise = (

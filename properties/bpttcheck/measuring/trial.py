@@ -1,4 +1,4 @@
-"""One case run by one implementation, what is right for it, and how large an error may be: what the laws share."""
+"""One case run by one implementation, its correct results, and their scales of error: the data that all laws share."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -37,12 +37,12 @@ _NO_TANH = (RNN("relu"), RNN("identity"))
 
 
 def has_own_float64(cell: Cell | CustomCell, dtype: str, capabilities: Capabilities) -> bool:
-    """Whether what an implementation gives in a dtype is compared with its own float64: nobody else knows the cell."""
+    """Whether an implementation's results are compared with its own float64, because no other one has the cell."""
     return isinstance(cell, CustomCell) and dtype != "float64" and "float64" in capabilities.dtypes
 
 
 class Trial(Answers):
-    """An implementation, a case and cotangents; laws read its cached properties and ask it for comparisons."""
+    """An implementation, a case and cotangents; laws read its cached properties and call its `compare`."""
 
     def __init__(
         self,
@@ -55,8 +55,8 @@ class Trial(Answers):
         kinks: bool = False,
         replicates: int = REPLICATES,
     ) -> None:
-        """against: whose numbers are right, in the place of the reference's; of an unknown cell it is the
-        implementation's own float64 in other dtypes, where there is one. kinks: whether the case lies at one.
+        """against: the implementation whose numbers are correct, in place of the reference; of an unknown cell it is
+        the implementation's own float64 in other dtypes, where there is one. kinks: whether the case lies at one.
         replicates: perturbed runs by which scales of error are measured."""
         super().__init__(subject, capabilities, case, cotangents)
         self.replicates = replicates
@@ -65,16 +65,16 @@ class Trial(Answers):
         self.rng = np.random.default_rng()  # `drawing_for` seeds it
 
     def drawing_for(self, law_id: str) -> None:
-        """Let the law draw from a generator of its own: the same for the same case, whatever was asked before."""
+        """Let the law draw from a generator of its own: the same for the same case, independent of earlier laws."""
         self.rng = np.random.default_rng([crc32(law_id.encode()), digest(self.case.x)])
 
     @cached_property
     def determined(self) -> bool:
-        """Whether the dtype holds the outputs, and rounding leaves them as they are but for a thousandth.
+        """Whether the dtype holds the outputs, and rounding changes them by less than a thousandth.
 
-        Where it does not, in chaos, nothing can be said of gradients: errors no longer grow in proportion to rounding.
-        In a format that itself rounds to a thousandth it is but for a few roundings. Nor is it chaos where outputs that
-        are small next to 1 move by the roundoff of tanh, which is relative to 1.
+        Otherwise, in chaos, gradients cannot be compared: errors no longer grow in proportion to rounding. In a format
+        that itself rounds to a thousandth the limit is a few roundings. Nor is it chaos where outputs that are small
+        next to 1 move by the roundoff of tanh, which is relative to 1.
         """
         if isinstance(self.case.cell, CustomCell) and not isinstance(self.subject, TwoPhase):
             return True
@@ -93,8 +93,8 @@ class Trial(Answers):
 
     @property
     def large(self) -> bool:
-        """Whether a pass takes so long that a law makes do with a few: by the multiply-adds of a forward pass, or by
-        its steps if these are cheap."""
+        """Whether a pass takes so long that a law runs only a few: by the multiply-adds of a forward pass, or by its
+        steps if these are cheap."""
         sizes = (math.prod(a.shape) for layer in self.case.parameters for leaf in layer for a in leaf.values())
         return self.case.T * self.case.B * max(_CHEAP, sum(sizes)) > _LARGE
 
@@ -110,18 +110,18 @@ class Trial(Answers):
 
     @property
     def measured(self) -> Measured:
-        """True values (of a known cell) and scales of error of this trial's outputs and gradients."""
+        """True values (of a known cell) and scales of error of the outputs and gradients."""
         return self._measured[0]
 
     @cached_property
     def scored_measured(self) -> Measured:
         """True values and scales of error of `scored`."""
-        custom = isinstance(self.case.cell, CustomCell)  # of it there may be no vjp, which `_measured` would call
+        custom = isinstance(self.case.cell, CustomCell)  # it may have no vjp, which `_measured` would call
         return self.measure_objective(self.case) if custom else self._measured[-1]
 
     @cached_property
     def _measured(self) -> list[Measured]:
-        """For the first door and, where a known cell has an objective, for the second, in one go."""
+        """For ``vjp`` and, where a known cell has an objective, for ``loss_and_gradients``, in one pass."""
         if isinstance(self.case.cell, CustomCell):
             return self.measure(self.case, self.cotangents)
         found = self._measure(self.case, self.cotangents, objective=self.case.objective is not None)
@@ -133,7 +133,7 @@ class Trial(Answers):
         return Forward(self.case, self.replicates)
 
     def _measure(self, case: Case, *cotangents: Cotangents, objective: bool = False) -> list[Measured]:
-        """What the reference measures."""
+        """The measurements of the reference."""
         if self._kinks:
             return measure_at_kinks(case, *cotangents, objective=objective, replicates=self.replicates)
         forward = self._reference_pass if same_forward(case, self.case) else Forward(case, self.replicates)
@@ -161,8 +161,8 @@ class Trial(Answers):
         return [Measured({}, measure_black_box(self.results, case, c).spread) for c in cotangents]
 
     def _beside_another(self, case: Case, cotangents: Cotangents) -> Measured:
-        """What the other implementation gives of an unknown cell; where it returns no gradients, the scales of error
-        of these are the implementation's own."""
+        """The results of the other implementation of an unknown cell; where it returns no gradients, their scales of
+        error come from the tested implementation."""
         assert self.against is not None
         if {*self.capabilities.gradients} <= {*capabilities_of(self.against).gradients}:
             return measure_right(self._right, case, cotangents, self.results)
@@ -205,8 +205,7 @@ class Trial(Answers):
         return self._measure(case, objective=True)[0]
 
     def beside(self, case: Case, cotangents: Cotangents | None = None) -> "Trial":
-        """The same implementation, in the same calls, with another case and, unless others are given, the same
-        cotangents."""
+        """The same implementation, in the same calls, with another case and with the same cotangents by default."""
         problem = self.subject, self.capabilities, case, cotangents or self.cotangents, self.against
         other = Trial(*problem, replicates=self.replicates)
         other.calls, other.rng = self.calls, self.rng
@@ -216,18 +215,18 @@ class Trial(Answers):
 
     @cached_property
     def measured_well(self) -> "Trial":
-        """The same trial with the scales of error that decide."""
+        """The same `Trial` with the scales of error that decide."""
         return self._measured_otherwise(self.case, REPLICATES)
 
     @cached_property
     def of_several_calls(self) -> "Trial":
-        """The same trial for laws that hand on the results of a call, or add up those of several. Each is rounded to
-        the dtype, however precise operations are inside."""
+        """The same `Trial` for laws that hand on the results of a call, or add up the results of several. Each is
+        rounded to the dtype, however precise operations are inside."""
         coarse = self.case.inside and self.case.format.inside < self.case.format.eps
         return self._measured_otherwise(replace(self.case, inside=""), self.replicates) if coarse else self
 
     def _measured_otherwise(self, case: Case, replicates: int) -> "Trial":
-        """The same trial, and the implementation's answers, with other scales of error."""
+        """The same `Trial`, and the implementation's answers, with other scales of error."""
         problem = self.subject, self.capabilities, case, self.cotangents, self.against
         other = Trial(*problem, kinks=self._kinks, replicates=replicates)
         other.calls, other.rng = self.calls, self.rng
@@ -240,12 +239,12 @@ class Trial(Answers):
         return replace(self.case, truncation=strategy)
 
     def of_first_steps(self, steps: int) -> "Trial":
-        """A trial of the first steps of a sequence, which goes on drawing where this one is."""
+        """A `Trial` of the first steps of a sequence, which shares the random generator."""
         return self.beside(*first_steps(self.case, self.cotangents, steps))
 
     @property
     def unit(self) -> int:
-        """The fewest steps into which a sequence may be taken apart: 1, or fewer cannot be asked for."""
+        """The shortest part of a sequence that a law may run: 1 step, or the least declared number."""
         return 1 if 1 in self.capabilities.sizes.get("T", (1,)) else min(self.capabilities.sizes["T"])
 
     def one_of(self, choices: Sequence[_Choice]) -> _Choice:
@@ -253,8 +252,8 @@ class Trial(Answers):
         return choices[int(self.rng.integers(len(choices)))]
 
     def by_step(self, arrays: Named) -> Named:
-        """The gradients (or their scales) of single steps: those of x or its streams, or for tokens that are all
-        distinct columns of dW_hx."""
+        """The gradients (or their scales) of single steps: gradients of x or its streams; for tokens, if all are
+        distinct, the columns of dW_hx."""
         if isinstance(self.case.x, Mapping) or not is_tokens(self.case.x):
             return {name: array for name, array in arrays.items() if name != "y" and has_steps(name)}
         if "W_hx" not in arrays or len(np.unique(self.case.x)) < self.case.x.size:
@@ -264,13 +263,13 @@ class Trial(Answers):
     def compare(
         self, got: Named, expected: Named, *measures: Measured, alive: Named | None = None
     ) -> Iterator[Comparison]:
-        """`bpttcheck.measuring.comparisons.compare` in blocks of this trial's case."""
+        """`bpttcheck.measuring.comparisons.compare` in blocks of this case."""
         return compare(self.case, got, expected, *measures, alive=alive)
 
 
 def measure_together(trials: Sequence[Trial]) -> None:
-    """Measure trials of a known cell in one pass of the reference: their cases have the same sizes, lengths, resets and
-    tokens, and no objective."""
+    """Measure the ``trials`` of a known cell in one pass of the reference: their cases have the same sizes, lengths,
+    resets and tokens, and no objective."""
     found = scales.measure_together([trial.case for trial in trials], [trial.cotangents for trial in trials])
     for trial, measured in zip(trials, found, strict=True):
         vars(trial)["_measured"] = [as_returned(trial.capabilities, trial.case, measured)]
