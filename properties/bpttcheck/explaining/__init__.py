@@ -1,1 +1,1 @@
-"""The mistake in an implementation that fails: a diagnosis, an X-ray, a file that shows it again."""
+"""Finding the mistake in an implementation that fails: a diagnosis, an X-ray, a file that repeats the failure."""

@@ -1,4 +1,4 @@
-"""Fresh problems for a diagnosis: kinds of problem, the simplest first, the same for all who declare the same."""
+"""Fresh problems for a diagnosis: kinds of problem, the simplest first, the same for the same declarations."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -17,7 +17,7 @@ from bpttcheck.measuring.trial import Trial
 from bpttref import Cell, Links, Random, Strategy, trees
 
 LONG = 24  # steps, rows, features or units above which one problem of a level is enough
-_SMALL = {"T": 4, "B": 2, "D": 3, "H": 2}  # of an unknown cell, of which each number is moved on its own
+_SMALL = {"T": 4, "B": 2, "D": 3, "H": 2}  # of an unknown cell, because each number is moved on its own
 _PROBLEMS = 2  # of each other level of a known cell
 
 _Problem = tuple[Case, Cotangents]
@@ -25,7 +25,7 @@ _Problem = tuple[Case, Cotangents]
 
 @dataclass(frozen=True)
 class _Level:
-    """A kind of problem: what its draw has of its own, and what is changed of the case and the cotangents drawn."""
+    """A kind of problem: the changes of its draw, and the change of the case and the cotangents that are drawn."""
 
     name: str
     draw: Mapping[str, Any] = field(default_factory=dict)
@@ -47,14 +47,14 @@ def battery(subject: Implementation, cell: Cell | CustomCell, dtype: str) -> Ite
 
 
 def _sizes(capabilities: Capabilities, level: _Level) -> dict[str, int]:
-    """Small sizes, the nearest that are declared; 1 next to a large one."""
+    """Small sizes, or the nearest declared ones; 1 next to a large one."""
     wanted = dict.fromkeys(_SMALL, 1) if max(map(int, level.draw.values()), default=0) > LONG else _SMALL
     declared = {name: capabilities.sizes.get(name, (size,)) for name, size in wanted.items()}
     return {name: min(declared[name], key=lambda n, size=size: abs(n - size)) for name, size in wanted.items()}  # type: ignore[misc]
 
 
 def _plain(rng: np.random.Generator, capabilities: Capabilities, changes: Mapping[str, Any]) -> Draw:
-    """A draw of one layer and one direction, but for the ``changes``."""
+    """A draw of one layer and one direction, except for the ``changes``."""
     tokens = "dense" not in capabilities.inputs
     plain = {
         "layers": 1,

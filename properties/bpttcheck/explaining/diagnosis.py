@@ -1,8 +1,8 @@
 """The mistake: the name of a planted fault that gives the implementation's numbers, or else where the error sits.
 
-A battery of fresh problems, full and truncated, is put to the implementation, to the reference and to the planted
-faults, and to the cell with its gates in each other order. A fault is named only if it repeats the implementation's
-numbers, right and wrong ones, within tolerance on every problem.
+A battery of fresh problems, full and truncated, runs on the implementation, on the reference, on the planted faults,
+and on the cell with its gates in each other order. The diagnosis names a fault only if it repeats the implementation's
+numbers, correct and incorrect ones, within tolerance on every problem.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,15 +26,15 @@ from bpttref import CELLS, Cell
 class Diagnosis:
     """names: the planted faults that give exactly these numbers; several if nothing tells them apart.
 
-    more: 0 if they explain all that is wrong; 1 if each explains the simplest problem, and more is wrong at others; 2
-    if it takes two for that problem. level: the problem that is described, the case that failed if that is wrong in one
-    call, else the simplest kind that is.
-    wrong, right: the arrays, by gate, in which it differs from the reference there, and in which it does not; of all
-    problems where nothing is wrong.
-    simplest: the simplest kind of fresh problem that is wrong. factors: what some of the wrong ones are multiplied by.
-    flags: what is wrong next to the numbers. clipped: by what gradients are clipped. lags: how far back the gradient of
-    x is right. moody: whether a problem, put again, had other numbers. cut: whether the time was up. own: whether what
-    is right are the derivatives of the own forward pass.
+    more: 0 if they explain all errors; 1 if each explains the simplest problem, and other problems have further errors;
+    2 if only two faults together explain that problem. level: the described problem: the case that failed if it is
+    incorrect in one call, else the simplest incorrect kind.
+    wrong, right: the arrays, by gate, that differ from the reference at this problem, and that do not; over all
+    problems if none differs.
+    simplest: the simplest kind of fresh problem with errors. factors: the factors of some incorrect arrays. flags:
+    mistakes other than incorrect numbers. clipped: how gradients are clipped. lags: how far back the gradient of x is
+    correct. moody: whether a second run of a problem gave other numbers. cut: whether the time was up. own: whether the
+    correct numbers are derivatives of the implementation's own forward pass.
     """
 
     names: tuple[str, ...]
@@ -53,7 +53,7 @@ class Diagnosis:
 
     @property
     def broken(self) -> bool:
-        """Whether something is wrong in one call, or differs from call to call."""
+        """Whether there are errors in one call, or differences from call to call."""
         return bool(self.wrong or self.flags or self.moody)
 
     def sentence(self) -> str:
@@ -124,8 +124,8 @@ def _gates(own: Sequence[str]) -> int:
 
 
 def whose_numbers(subject: Implementation, cell: Cell | CustomCell, against: Implementation | None) -> Implementation:
-    """Whose numbers are right: those of ``against`` or of the reference, and of an unknown cell the derivatives of the
-    forward pass of ``against``, if it has no other, or of the implementation's own."""
+    """The implementation with the correct numbers: ``against`` or the reference. For an unknown cell without gradients
+    in ``against``: the derivatives of its forward pass, or else of the implementation's own."""
     if not isinstance(cell, CustomCell):
         return against or Reference()
     if against is not None and capabilities_of(against).gradients:
@@ -144,9 +144,9 @@ def diagnose(
 ) -> Diagnosis | None:
     """Diagnose an implementation that broke a law; None if it always raises.
 
-    against: whose numbers are right, see `whose_numbers`. failing: problems on which laws failed, which are looked at
-    before the fresh ones. limit: a minute unless given; then problems and faults that are left are not tried. Raises
-    AdapterError if the capabilities do.
+    against: see `whose_numbers`. failing: problems on which laws failed; they run before the fresh ones. limit: a
+    minute by default; after it the remaining problems and faults are not tried. Raises AdapterError if the capabilities
+    do.
     """
     limit = limit or TimeLimit(USUAL)
     reference = whose_numbers(subject, cell, against)
@@ -160,11 +160,11 @@ def diagnose(
     doors = {"vjp"} if isinstance(subject, TwoPhase) else {"vjp", "loss_and_gradients"}
     own = isinstance(reference, OwnDerivatives) and against is None
     orders = () if isinstance(cell, CustomCell) else gate_orders(cell)
-    everything = (*faults, *orders) if broken and not (own and moody) else ()  # what is moody has no derivatives
+    everything = (*faults, *orders) if broken and not (own and moody) else ()  # moody ones have no derivatives
     candidates = [f for f in everything if f.door in doors and hasattr(reference, f.door) and f.fits(cell)]
     likely = [
         fault for fault in limit.within(candidates) if gives(fault, reference, broken)
-    ] or candidates  # what remembers must see them all
+    ] or candidates  # an implementation that remembers must see them all
     names = [fault.id for fault in limit.within(likely) if gives(fault, reference, found)]
     first = [seen for seen in broken if seen.level == level] or found
     wrong, right, factors = _described(first)
@@ -174,7 +174,7 @@ def diagnose(
         plain = factors.keys() == set().union(*(seen.bad for seen in first)) and len(set(factors.values())) == 1
         if not clipped and not plain:
             partly, more = explain_some(list(limit.within(candidates)), reference, found, level)
-    if more and level != simplest:  # the smallest case is explained, and not the rest
+    if more and level != simplest:  # the smallest case is explained, the others are not
         level = simplest
         wrong, right, factors = _described([seen for seen in broken if seen.level == level])
     unclear = broken and not (names or partly or clipped) and limit.left and "truncation" not in simplest
@@ -196,9 +196,9 @@ def diagnose(
 
 
 def _described(problems: Sequence[Seen]) -> tuple[set[str], set[str], dict[str, str]]:
-    """What is wrong at these problems, what is right, and by which factor.
+    """The incorrect arrays at these problems, the correct ones, and the factors of the incorrect ones.
 
-    A second pullback's gradients are left out unless they alone are wrong.
+    A second pullback's gradients are left out unless only they are incorrect.
     """
     wrong, right = set[str](), set[str]()
     factors: dict[str, set[str]] = {}

@@ -31,7 +31,7 @@ from bpttcheck.targets import TargetError, cell_named, load
 from bpttref import Cell, Strategy
 from bpttref.arrays import Array
 
-_SHOWN = 8  # a block of up to so many numbers is written out
+_SHOWN = 8  # the most numbers of a block that are written out
 _RANDOM = (
     "its numbers differ from one process to the next, with nothing called before: something is drawn at random, or "
     "read from memory that nobody wrote"
@@ -40,9 +40,9 @@ _RANDOM = (
 
 @dataclass(frozen=True)
 class Explanation:
-    """broken: what failed on one cell, what explains most first. xray, asked: a truncation that is wrong, if full BPTT
-    is right, and what it was to be. files: a folder for each failure, or none, with the reason in ``unwritten``.
-    together: what the laws that are broken say together. facts: of the first case. needs: what must come before it.
+    """broken: the failures on one cell, the most informative first. xray, asked: an incorrect truncation, if full BPTT
+    is correct, and the requested one. files: a folder for each failure, or none, with the reason in ``unwritten``.
+    together: the conclusion from all broken laws. facts: of the first case. needs: the call that must come before it.
     """
 
     broken: Sequence[Result]
@@ -61,7 +61,7 @@ class Explanation:
         return self.broken[0]
 
     def cause(self) -> dict[str, str]:
-        """The facts that were found about the fault, by heading."""
+        """The facts about the mistake, by heading."""
         found = {"diagnosis": self.diagnosis} if self.diagnosis else {}
         if self.xray is not None:
             found[f"X-ray of {self.asked}"] = self.xray.triangles(self.asked)
@@ -98,7 +98,7 @@ class Explanation:
 
 
 def numbers(got: Array, expected: Array) -> str:
-    """A block's numbers, or of many the one that is off most, with its place."""
+    """A block's numbers; of many numbers only the one with the largest error, with its place."""
     where = ""
     if got.size > _SHOWN and got.shape == expected.shape:
         with np.errstate(invalid="ignore"):
@@ -115,10 +115,10 @@ def numbers(got: Array, expected: Array) -> str:
 def explain(
     place: Place, target: str, results: Sequence[Result], failures: Path, asked: Question, limit: TimeLimit
 ) -> Iterator[Explanation]:
-    """For each cell of a target that failed, what is wrong; each failure is written to a folder in ``failures``.
+    """An explanation of each cell of a target that failed; each failure is written to a folder in ``failures``.
 
-    results: the target's alone. asked: what they answer. limit: for all diagnoses, of which each has a minute at most.
-    Where the process of the target dies of a diagnosis there is none. Raises `Died` where it dies of less.
+    results: of this target only. asked: the question of the run. limit: for all diagnoses; each has a minute at most.
+    Where a diagnosis kills the process of the target there is none. Raises `Died` where less than a diagnosis kills it.
     """
     failed = [r for r in results if r.status in BAD and r.case]
     for cell in dict.fromkeys(result.cell for result in failed):
@@ -143,8 +143,8 @@ def explain_cell(
     seconds: float,
     undiagnosed: str | None = None,
 ) -> Explanation:
-    """What is wrong with one cell. passed: laws that hold. undiagnosed: what is said in the place of a diagnosis, for
-    which the implementation is then not called.
+    """The explanation of one cell. passed: laws that hold. undiagnosed: a text in place of a diagnosis, for which the
+    implementation is then not called.
 
     Each failure is written to a folder in ``failures``.
     """
@@ -153,7 +153,7 @@ def explain_cell(
     cell = cell_named(subject, broken[0].cell)
     problems = [realise(_drawn(result), cell, result.dtype, capabilities) for result in broken]
     put = _as_put(broken[0], *problems[0])
-    doubtful = broken[0].status == "unsure"  # then nobody knows what is right
+    doubtful = broken[0].status == "unsure"  # then the correct numbers are unknown
     told, seen, rule, shown = undiagnosed or "", None, RULES[0], None
     if undiagnosed is None:
         told = "" if doubtful else _diagnosis(target, subject, cell, broken[0], put, limit, asked)
@@ -181,7 +181,7 @@ def explain_cell(
 
 
 def with_numbers(result: Result, shown: Comparison | None) -> Result:
-    """A failure with the numbers that are right, if they are to be ``shown``."""
+    """A failure with the correct numbers, if they should be ``shown``."""
     if shown is None:
         return result
     return replace(result, worst=shown, margin=shown.margin, reason=Finding(shown).sentence())
@@ -196,7 +196,7 @@ def _write_all(
     shown: Comparison | None,
     before: str = "",
 ) -> list[Path]:
-    """A folder for each failure. shown: of which the numbers of one call are those that are right. Raises OSError."""
+    """A folder for each failure. shown: the comparison whose expected numbers are the correct ones. Raises OSError."""
     return [
         write_failure(
             failures, target, r.subject, r.law, r.reason, case, cotangents, r.worst, against, before, r.worst is shown
@@ -211,15 +211,15 @@ def _drawn(result: Result) -> Draw:
 
 
 def _as_put(result: Result, case: Case, cotangents: Cotangents) -> tuple[Case, Cotangents]:
-    """The problem as the law made it of what was drawn, if the cotangents fit it."""
+    """The problem that the law made from the drawn one, if the cotangents fit it."""
     made = result.worst and result.worst.case
     return (made, cotangents) if made and (made.T, made.B) == (case.T, case.B) else (case, cotangents)
 
 
 def _needs(file: Path, written: Callable[[str], Sequence[Path]]) -> str:
-    """What must come before a failure shows again, which is then in the files; nothing if it needs nothing.
+    """The call that must come before a failure shows again, which is then in the files; empty if none must.
 
-    `_RANDOM` if the file says something else each time.
+    `_RANDOM` if each run of the file gives another result.
     """
     alone = on_its_own(file)
     if alone.startswith("FAILED") and on_its_own(file) != alone:
@@ -243,9 +243,9 @@ def _diagnosis(
     limit: TimeLimit,
     asked: Question,
 ) -> str:
-    """The sentence, or nothing where the implementation does not even run, and a fresh one does not either.
+    """The diagnosis as a sentence; empty where neither the implementation nor a fresh one runs.
 
-    It is of one that was not called before, if that can be loaded: what is kept from call to call has not begun.
+    It is made on a freshly loaded implementation if possible, which keeps nothing from earlier calls yet.
     """
     if not limit.left:
         return "the time was up before one could be made"
@@ -277,7 +277,7 @@ def _diagnosis(
 
 
 def _has_changed(target: str, subject: Implementation, problem: tuple[Case, Cotangents]) -> bool:
-    """Whether an implementation that has been called has other numbers than one that is loaded anew, or raises."""
+    """Whether an implementation gives other numbers after its calls than a freshly loaded one, or raises."""
     if not isinstance(subject, TwoPhase):
         return False
     try:

@@ -21,15 +21,15 @@ FACTORS: Mapping[str, Callable[[int, int], float]] = {  # of the number of steps
     "1/(T B) times as large": lambda T, B: 1 / (T * B),
 }
 _CLOSE = 1e-4  # relative
-_MOST = 0.9  # of the problems: gradients that are not returned, or exploded, may be clipped otherwise
+_MOST = 0.9  # of the problems: missing gradients, or exploded ones, may be clipped differently
 
-_Sides = tuple[Named, Named]  # the gradients that came back, and the right ones
+_Sides = tuple[Named, Named]  # the returned gradients, and the correct ones
 
 
 def clipping(problems: Sequence[tuple[Named, Named, Collection[str]]]) -> str:
-    """By what gradients are clipped, with the bound, if that explains what is wrong in most problems; else nothing.
+    """How gradients are clipped, with the bound, if clipping explains the errors in most problems; else empty.
 
-    problems: for each the gradients that came back, the right ones, and the names of those in which something is wrong.
+    problems: for each the returned gradients, the correct ones, and the names of the incorrect ones.
     """
     wrong = [({n: got[n] for n in names}, {n: true[n] for n in names}) for got, true, names in problems]
     each = [({n: got[n]}, {n: true[n]}) for got, true in wrong for n in got]

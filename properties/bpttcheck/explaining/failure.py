@@ -102,7 +102,7 @@ _VJP = """    outputs, pullback = calls.run(case)
 _LOSS_AND_GRADIENTS = "    outputs, gradients = calls.score(case)"
 
 
-EARLIER: Mapping[str, Callable[[Case, Cotangents], tuple[Case, Cotangents]]] = {  # calls that may come before
+EARLIER: Mapping[str, Callable[[Case, Cotangents], tuple[Case, Cotangents]]] = {  # calls that may be needed before
     "another problem of the same shapes": lambda case, cotangents: (other_problem(case), cotangents),
     "only the first step": lambda case, cotangents: first_steps(case, cotangents, 1),
     "the same problem": lambda case, cotangents: (case, cotangents),
@@ -123,7 +123,7 @@ def call_before(what: str, subject: Implementation, case: Case, cotangents: Cota
 def again(
     law_id: str, subject: Implementation, case: Case, cotangents: Cotangents, against: Implementation | None = None
 ) -> Finding:
-    """Put one law to one case again. Raises AdapterError if the implementation does."""
+    """Run one law on one case again. Raises AdapterError if the implementation raises."""
     return evaluate(_law(law_id), Trial(subject, capabilities_of(subject), case, cotangents, against))
 
 
@@ -143,10 +143,10 @@ def write_failure(
     """Write one failure into a folder of its own inside ``folder``; returns the file that shows it.
 
     name: the implementation's, as in the results.
-    worst: the comparison that failed; the file holds its numbers, and compares with the right ones if the law looks at
-    those of one call, or if they are ``direct``. against: the target that is right, if it is not the reference. before:
-    the call of `EARLIER` that must come first, if there is one.
-    Raises OSError where that is not possible.
+    worst: the comparison that failed; the file holds its numbers, and compares with the correct ones if the law tests
+    the numbers of one call, or if they are ``direct``. against: the target with the correct numbers, if it is not the
+    reference. before: the call of `EARLIER` that must come first, if there is one. Raises OSError where that is not
+    possible.
     """
     law, numbers = _law(law_id), ""
     if (law.direct or direct) and worst is not None:
@@ -194,12 +194,12 @@ def write_failure(
 
 
 def _quoted(text: str) -> str:
-    """As it can stand in a docstring."""
+    """The text, escaped for a docstring."""
     return printable(text).replace("\\", "\\\\").replace('"', '\\"')
 
 
 def _folder(name: str, cell: Cell | CustomCell, dtype: str, law_id: str) -> str:
-    """The name of a failure's folder; with a digest if it is long, or others may be told by the same letters."""
+    """The name of a failure's folder; with a digest if it is long, or if another name may have the same letters."""
     whole = f"{name} {cell.name} {dtype} {law_id}"
     words = r"[A-Za-z0-9]+(-[A-Za-z0-9]+)*"
     plain = re.fullmatch(rf"fault:{words}|(?!fault-){words}", name) and not isinstance(cell, CustomCell)
@@ -219,14 +219,14 @@ def _source(name: str, case: Case) -> str:
 
 
 def _compared(worst: Comparison) -> str:
-    """The numbers that a law compared, to be read."""
+    """The numbers that a law compared, for a reader."""
     with np.printoptions(floatmode="unique", threshold=2**31, linewidth=100):
         got, expected = repr(np.asarray(worst.got)), repr(np.asarray(worst.expected))
     return _NUMBERS.format(block=worst.block, got=got, expected=expected, allowed=worst.tolerance)
 
 
 def _by_numbers(law: Law, case: Case, worst: Comparison) -> str:
-    """The body of a check that compares one block with the numbers that are right."""
+    """The body of a check that compares one block with the correct numbers."""
     with np.printoptions(floatmode="unique", threshold=2**31, linewidth=100):
         return _BY_NUMBERS.format(
             expected=repr(np.asarray(worst.expected)),
@@ -238,7 +238,8 @@ def _by_numbers(law: Law, case: Case, worst: Comparison) -> str:
 
 
 def _expression(case: Case, block: str) -> str:
-    """How a block is taken out of ``outputs`` and ``gradients``: ``gradients.parameters[0][0]["W_hh"][2:4]``."""
+    """The Python expression for a block of ``outputs`` and ``gradients``:
+    ``gradients.parameters[0][0]["W_hh"][2:4]``."""
     name, _, part = block.rstrip("]").partition("[")
     *place, last = name.split(".")
     layer = next((int(word.removeprefix("layer")) for word in place if word.startswith("layer")), 0)

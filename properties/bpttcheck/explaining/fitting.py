@@ -20,12 +20,12 @@ from bpttcheck.measuring.tolerance import Measured
 from bpttcheck.measuring.trial import Trial
 from bpttref.arrays import Array
 
-_MOST_NAMES = 3  # that are said of one mistake among several
+_MOST_NAMES = 3  # alternatives that are named
 
 
 def gives(fault: Fault, right: Implementation, found: Sequence[Seen]) -> bool:
-    """Whether a fault gives the implementation's numbers on each of these problems, put to it in the same order, and
-    is wrong where the implementation is."""
+    """Whether a fault gives the implementation's numbers on each of these problems, run in the same order, and has
+    errors where the implementation has them."""
     planted = _planted(fault, right, found)
     for seen in found:
         numbers, results = _numbers(planted, seen), seen.results
@@ -41,7 +41,8 @@ def gives(fault: Fault, right: Implementation, found: Sequence[Seen]) -> bool:
 
 
 def _planted(fault: Fault, right: Implementation, found: Sequence[Seen]) -> Faulty:
-    """A fault in what is right; one of a cell's equations in the reference, which alone has them."""
+    """A fault in the correct implementation; a fault of a cell's equations in the reference, because only the reference
+    has them."""
     within: Any = right
     if isinstance(fault.make, Altered) or isinstance(right, Reference):
         within = Reference()
@@ -64,7 +65,7 @@ def _numbers(planted: Faulty, seen: Seen) -> Named | None:
 
 
 def _beside(numbers: Named, seen: Seen) -> tuple[Named, Measured]:
-    """The implementation's numbers, and those of a fault with their scales of error, which grow with them."""
+    """The implementation's numbers, and the fault's numbers with their scales of error, which grow with them."""
     eps, true = FORMATS[seen.trial.case.dtype].eps, seen.true
     same = [n for n, s in true.spread.items() if alike(n, s, numbers)]
     scale = {n: 4 * _growth(numbers[n], true.values[n]) * true.spread[n] + eps * np.abs(numbers[n]) for n in same}
@@ -75,9 +76,9 @@ def _beside(numbers: Named, seen: Seen) -> tuple[Named, Measured]:
 def explain_some(
     candidates: Sequence[Fault], right: Implementation, found: Sequence[Seen], level: str
 ) -> tuple[list[str], int]:
-    """The faults of which each explains, array by array, all that is wrong at the problems of a level, or two that
-    do so together; and how many it takes. They are wrong at no problem where the implementation is right, and
-    explain most."""
+    """The faults that each explain, array by array, all errors at the problems of a level, or two faults that do so
+    together; and whether it takes one or two. They have no error where the implementation is correct, and explain
+    most."""
     first = [seen for seen in found if seen.level == level and seen.bad]
     others = [seen for seen in found if not (seen.level == level and seen.bad)]
     explained: dict[str, list[set[str]]] = {}
@@ -105,8 +106,8 @@ def explain_some(
 
 
 def _overlap(fault: Fault, right: Implementation, seen: Seen) -> set[str] | None:
-    """The wrong blocks in which a fault gives the implementation's numbers; None if it is wrong where the
-    implementation is right."""
+    """The incorrect blocks in which a fault gives the implementation's numbers; None if the fault has an error where
+    the implementation is correct."""
     numbers = _numbers(_planted(fault, right, [seen]), seen)
     if numbers is None or any(not np.array_equal(numbers[n], seen.results[n]) for n in FLAGS & numbers.keys()):
         return None
@@ -117,6 +118,6 @@ def _overlap(fault: Fault, right: Implementation, seen: Seen) -> set[str] | None
 
 
 def _growth(numbers: Array, true: Array) -> float:
-    """How much larger a fault's numbers are than the true ones, as then are their errors; at least 1."""
+    """How much larger a fault's numbers are than the true ones, at least 1; their errors grow by the same factor."""
     sizes = [float(np.abs(array).max(initial=0)) for array in (numbers, true)]
     return max(1.0, sizes[0] / sizes[1]) if sizes[1] else 1.0

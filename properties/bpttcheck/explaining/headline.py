@@ -1,4 +1,4 @@
-"""Which of several failures is told first, and what the laws that are broken say together."""
+"""The order in which failures are reported, and the conclusion from all broken laws together."""
 
 from collections.abc import Collection, Sequence
 
@@ -10,16 +10,16 @@ from bpttcheck.running.results import Result
 
 _BY_ID = {law.id: law for law in LAWS}
 _LINEAR = {"linear-in-cotangents", "scales-with-cotangents"}
-_ROUNDINGS = 2.0**10  # of a number: what is off by no more is as a rounding, or many of them, may leave it
-_ALIKE = 1e-3  # of the largest error over tolerance: what comes so near may be told first
+_ROUNDINGS = 2.0**10  # of a number: one or many roundings explain an error up to this
+_ALIKE = 1e-3  # of the largest error over tolerance: from here on a failure may be reported first
 
 
 def in_order(broken: Sequence[Result]) -> list[Result]:
     """The results, the one that explains most first; the others in the order of laws, the finest dtype first.
 
-    A law that rests on no other (an array is missing, say) explains most; then what is left behind by a call, or
-    overwritten; a pullback that is not linear; what sees the future; the largest error over tolerance. What rounding
-    alone may have done, and an exception, explain least.
+    A law that rests on no other (an array is missing, say) explains most; then numbers that a call leaves behind or
+    overwrites; a pullback that is not linear; outputs that depend on the future; the largest error over tolerance. An
+    error within rounding, and an exception, explain least.
     """
     usual = sorted(broken, key=lambda result: (_place(result), FORMATS[result.dtype].eps))
     largest = max(map(_size, usual))
@@ -28,10 +28,10 @@ def in_order(broken: Sequence[Result]) -> list[Result]:
 
 
 def also_broken(broken: Sequence[Result]) -> dict[str, list[str]]:
-    """The other laws that fail, with their dtypes, but for the first, and those that fail by rounding alone.
+    """All laws that fail, with their dtypes, except the first, and except laws that fail only by rounding.
 
-    Those compare numbers of the implementation with each other, which are larger where they are wrong than the right
-    ones, from which their tolerance comes.
+    Such laws compare incorrect numbers of the implementation with each other. Those are larger than the correct
+    numbers, from which the tolerance comes.
     """
     others: dict[str, list[str]] = {}
     for result in broken[1:]:
@@ -41,7 +41,7 @@ def also_broken(broken: Sequence[Result]) -> dict[str, list[str]]:
 
 
 def together(broken: Sequence[Result], passed: Collection[str]) -> str:
-    """What the set of laws that are broken says; nothing if it is none of those that do. passed: ids of laws."""
+    """The conclusion from the set of broken laws; empty if there is none. passed: ids of laws."""
     ids = {r.law for r in broken if r.status != "error" and not _by_rounding_alone(r, broken)}
     families = {_BY_ID[law].family for law in ids}
     if not ids:
@@ -82,13 +82,13 @@ def _tier(result: Result, broken: Sequence[Result]) -> int:
 
 
 def _size(result: Result) -> float:
-    """The error over tolerance, at most what an error as large as the number itself would be."""
+    """The error over tolerance; an error counts at most as much as the number itself."""
     most = 1 / FORMATS[result.dtype].eps
     return most if result.worst is None or not np.isfinite(result.margin) else min(result.margin, most)
 
 
 def _by_rounding_alone(result: Result, broken: Sequence[Result]) -> bool:
-    """Whether rounding may have done it, in each dtype, while another law is broken by more than that."""
+    """Whether rounding may explain the error in each dtype, while another law is broken by a larger error."""
     return all(map(_as_rounding, _of_law(result.law, broken))) and not all(map(_as_rounding, broken))
 
 

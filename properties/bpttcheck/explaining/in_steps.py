@@ -1,4 +1,4 @@
-"""Any truncation of an implementation that knows full BPTT alone: each step is a call of its own."""
+"""Any truncation of an implementation that supports only full BPTT: each step is a call of its own."""
 
 from dataclasses import replace
 from typing import Any

@@ -1,4 +1,4 @@
-"""How far back a gradient is right."""
+"""How far back a gradient is correct."""
 
 from typing import Any
 

@@ -55,8 +55,8 @@ def looked_at(
     failing: Sequence[tuple[Case, Cotangents]],
     limit: TimeLimit,
 ) -> Iterator[Seen]:
-    """The problems that failed and then those of the battery, put to the implementation, but for those on which it
-    raises, or of which nobody knows what is right."""
+    """The problems that failed, then the battery, run on the implementation; without problems on which it raises, or
+    whose correct numbers are unknown."""
     capabilities = capabilities_of(subject)
     known = [(FAILED, Trial(subject, capabilities, *problem)) for problem in failing]
     for level, trial in limit.within((*known, *battery(subject, cell, dtype))):
@@ -71,8 +71,8 @@ def looked_at(
 def number_by_number(
     subject: Implementation, right: Implementation, worst: Comparison | None, case: Case, cotangents: Cotangents
 ) -> Comparison | None:
-    """The array of an unknown cell in which a law found something wrong, next to the derivatives of a forward pass, if
-    these are what is right; None where they cannot be had, or tell nothing."""
+    """The array of an unknown cell in which a law found an error, next to the derivatives of a forward pass, if these
+    are the correct numbers; None where they are not available, or show no error."""
     if worst is None or worst.case is not None or not isinstance(right, OwnDerivatives):
         return None
     try:
@@ -87,7 +87,7 @@ def number_by_number(
 
 
 def factors_of(seen: Seen) -> dict[str, set[str]]:
-    """By which simple factors each wrong block is off."""
+    """The simple factors that explain each incorrect block."""
     T, B = seen.trial.case.T, seen.trial.case.B
     found: dict[str, set[str]] = {block: set() for block in seen.bad}
     for said, factor in FACTORS.items() if T and B else ():
@@ -102,8 +102,8 @@ def factors_of(seen: Seen) -> dict[str, set[str]]:
 
 
 def results_of(trial: Trial) -> Named:
-    """What the implementation returns; a second pullback's gradients, after a call for another problem; what it
-    overwrote."""
+    """The results of the implementation; a second pullback's gradients, after a call for another problem; flags for
+    overwritten arrays."""
     case = with_arrays(trial.case, lambda _, array: array.copy(order="K"))
     handed = trial.handed
     cotangents = Cotangents(*(trees.each(lambda array: array.copy(order="K"), part) for part in handed.cotangents))
@@ -111,7 +111,8 @@ def results_of(trial: Trial) -> Named:
     others: list[bool] = []
 
     def taken(returned: Outputs | Gradients) -> Named:
-        """Copies of what is declared, and of what the case has; what is no array of numbers has no shape that fits."""
+        """Copies of the declared arrays that the case has; objects other than arrays of numbers get a shape that does
+        not fit."""
         there = {
             name: array
             for name, array in declared(named(returned), trial.capabilities).items()
@@ -144,7 +145,7 @@ def results_of(trial: Trial) -> Named:
 
 
 def differs_again(seen: Seen) -> bool:
-    """Whether a problem that is put once more has other numbers than before."""
+    """Whether a second run of a problem gives other numbers."""
     trial = seen.trial
     after = results_of(Trial(trial.subject, trial.capabilities, trial.case, trial.cotangents))
     return any(not np.array_equal(after[n], a, equal_nan=True) for n, a in seen.results.items() if alike(n, a, after))
@@ -160,7 +161,7 @@ def _given(case: Case, cotangents: Cotangents) -> list[Array]:
 
 
 def beside(trial: Trial, right: Implementation) -> Trial:
-    """The trial, compared with the correct numbers."""
+    """The `Trial`, compared with the correct numbers."""
     if not isinstance(right, OwnDerivatives | Reference):
         trial.against = right
     return trial
@@ -194,7 +195,8 @@ def _true(trial: Trial, right: Implementation) -> Measured:
 
 
 def margins(trial: Trial, got: Named, expected: Measured) -> tuple[dict[str, float], set[str]]:
-    """The largest margin of each array, by gate, and those in which a wrong number would show; steps count as one."""
+    """The largest margin of each array, by gate, and the arrays in which an incorrect number would show; all steps
+    count as one."""
     worst: dict[str, float] = {}
     alive: set[str] = set()
     objective = trial.case.objective if "loss" in got else None

@@ -9,7 +9,7 @@ CLOSE = 1e-4  # entries are ratios of gradients in float64
 
 
 def said_of(M: Array, leak: float, asked: Strategy | None, cut: str) -> str:
-    """A matrix in words, unless it is none. cut: what explains that."""
+    """A matrix in words, or a sentence that the gradients are no weighting. cut: the explanation of that."""
     if leak > CLOSE:
         return f"no weighting of full BPTT{f': {cut}' if cut else ''}"
     return in_words(M, asked)
@@ -61,7 +61,7 @@ def in_words(M: Array, asked: Strategy | None = None) -> str:
 
 
 def _scaled(M: Array, candidate: Array) -> str | None:
-    """By what the losses are multiplied, if that makes the candidate what is seen."""
+    """The factor of the losses, in words, if the candidate times this factor is the observed matrix."""
     by = np.diag(M)
     if np.isnan(by).any() or not np.all(np.diag(candidate)) or not same(M, by[:, None] * candidate):
         return None
@@ -85,7 +85,7 @@ def same(M: Array, candidate: Array) -> bool:
 
 
 def grid(M: Array) -> list[str]:
-    """The rows of a matrix, up to the diagonal; what cannot be seen is a question mark."""
+    """The rows of a matrix, up to the diagonal; an entry that cannot be seen is a question mark."""
     digits = np.isnan(M) | (np.abs(M - np.round(M)) < CLOSE)
     seen = np.tri(len(M), dtype=bool)
     few = bool(np.all(digits[seen])) and bool(np.all(np.abs(np.nan_to_num(M[seen])) < 9.5))

@@ -1,7 +1,7 @@
 """The results of an implementation if its gradients were the derivatives of its own forward pass, number by number.
 
-This is what is right of a cell that nobody else knows: planted faults are planted in it, and its numbers are those
-that are expected.
+These are the correct numbers of an unknown cell: a diagnosis plants its faults in them, and they are the expected
+numbers.
 """
 
 from dataclasses import dataclass, replace
@@ -21,15 +21,15 @@ from bpttcheck.measuring.handing import plain
 from bpttcheck.measuring.tolerance import Measured
 from bpttref.arrays import Array
 
-_MOST = 600  # numbers by which is differentiated
-_KEPT = 128  # problems of which the derivatives are kept
+_MOST = 600  # numbers that are moved, one by one
+_KEPT = 128  # problems whose derivatives are kept
 
 
 @dataclass(frozen=True)
 class _Derivatives:
     """Of one case: its outputs in float64, and per array ``(size, outputs)`` the derivatives of all outputs.
 
-    error: of these, how far they may be off.
+    error: bounds of their errors.
     """
 
     outputs: Named
@@ -37,7 +37,7 @@ class _Derivatives:
     error: Named
 
     def pulled(self, given: Named) -> tuple[Named, Named]:
-        """The gradients of each array as a vector, from cotangents, and how far they may be off."""
+        """The gradients of each array as a vector, from cotangents, and bounds of their errors."""
         flat = [given[n].ravel() if n in given else np.zeros(a.size) for n, a in self.outputs.items()]
         weights = np.concatenate([*flat, np.zeros(0)]).astype(np.float64)
         return {n: J @ weights for n, J in self.by.items()}, {n: e @ np.abs(weights) for n, e in self.error.items()}
@@ -47,7 +47,7 @@ class OwnDerivatives:
     """The forward pass of an implementation, and its derivatives by central differences of each number.
 
     They are taken in float64 where the implementation has it. A case of more than a few hundred numbers is refused.
-    forward: whose forward pass it is, if not the implementation's own; the derivatives are by what that one declares.
+    forward: another implementation with the forward pass; the derivatives are for the arrays that it declares.
     """
 
     def __init__(self, subject: Implementation, forward: Implementation | None = None) -> None:
@@ -62,7 +62,7 @@ class OwnDerivatives:
         return replace(plain(self._own), truncations=(), reusable=True, selects=False)
 
     def vjp(self, case: Case) -> tuple[Outputs, Pullback]:
-        """The outputs, and a pullback by the derivatives of them. Raises Refused where these cannot be had."""
+        """The outputs, and a pullback by their derivatives. Raises Refused where there are none."""
         case = case_in_pairs(case)
         outputs, _ = self._calls.run(case)
         derivatives = self._derivatives(case)
@@ -74,8 +74,8 @@ class OwnDerivatives:
         return outputs, pullback
 
     def measure(self, case: Case, cotangents: Cotangents) -> Measured:
-        """Outputs and gradients of full BPTT in float64, and how far the gradients may be off. Of one that has no
-        ``vjp``, its loss and the gradients of that."""
+        """Outputs and gradients of full BPTT in float64, and bounds of the gradients' errors. Without a ``vjp``, the
+        loss and its gradients."""
         derivatives, arrays = self._derivatives(case), case_arrays(case)
         given = named(cotangents) if self._two_phase else {"loss": np.ones(())}
         values, spread = (
@@ -84,7 +84,7 @@ class OwnDerivatives:
         return Measured(derivatives.outputs | values, spread)
 
     def _derivatives(self, case: Case) -> _Derivatives:
-        """Those of a case, computed once for each of the last few. Raises Refused where there are too many."""
+        """The derivatives of a case; the last few cases are cached. Raises Refused where there are too many numbers."""
         if case.dtype != "float64" and "float64" in self._own.dtypes:
             case, _ = in_float64(case, Cotangents())
         others = str((case.lengths, case.resets, case.reset_to, case.chunk, case.dtype))
@@ -110,10 +110,10 @@ class OwnDerivatives:
         return _Derivatives(outputs, by, error)
 
     def _by_one(self, case: Case, name: str, place: tuple[int, ...], h: float, outputs: Array) -> tuple[Array, Array]:
-        """The derivatives of all outputs by one number, and how far they may be off.
+        """The derivatives of all outputs by one number, and bounds of their errors.
 
-        Beside rounding that is h^2 f''' / 6, a third of what steps of twice the width change. At a kink they may change
-        nothing, but there h f'' is as large as f', and so is (h f'')^2 / f'.
+        The error is rounding plus h^2 f''' / 6, a third of the change at twice the step. At a kink nothing may change,
+        but there h f'' is as large as f', and so is (h f'')^2 / f'.
         """
         array = case_arrays(case)[name]
         limit = np.broadcast_to(room(domain_of(case, name), array), array.shape)[place] / 4
@@ -135,7 +135,7 @@ class OwnDerivatives:
         return slope, curved + FORMATS[case.dtype].eps * np.abs(outputs) / step
 
     def _outputs(self, case: Case) -> Named:
-        """In float64, of a case whose arrays are nobody else's."""
+        """The outputs in float64, for a case with arrays of its own."""
         if not self._two_phase:
             return {"loss": np.asarray(self._calls.score(case, copy=False)[0].loss, dtype=np.float64)}
         alone = replace(case, wanted=frozenset()) if self._own.selects else case

@@ -1,4 +1,4 @@
-"""Failures on file, run again: before new cases are drawn, and just after they were written, each on its own."""
+"""Failures on file, run again: before new cases are drawn, and after they were written, each on its own."""
 
 import ast
 import re
@@ -25,9 +25,9 @@ class Again(NamedTuple):
 
 
 def found_again(place: Place, target: str, failures: Path, asked: Question) -> Iterator[Again]:
-    """Each failure of a target that is on file in a folder, for the laws that are asked; no other file is run.
+    """Each failure of a target that is on file in a folder, for the laws of the run; no other file is run.
 
-    After one that does not return none is.
+    After a file that does not return, the remaining files are not run.
     """
     for path in sorted(failures.glob("*/replay.py")) if failures.is_dir() else []:
         written = _written(path)
@@ -50,7 +50,7 @@ def found_again(place: Place, target: str, failures: Path, asked: Question) -> I
 
 
 def _written(path: Path) -> dict[str, str]:
-    """What a file says in capital letters, without running it; nothing where it is none of ours."""
+    """The constants in capital letters of a file, without running it; empty for files that bpttcheck did not write."""
     with suppress(OSError, ValueError, SyntaxError):
         text = path.read_text(encoding="utf-8", errors="replace")
         return {name: str(ast.literal_eval(said)) for name, said in re.findall(r"^([A-Z]+) = ([\"'].*)$", text, re.M)}
@@ -58,10 +58,10 @@ def _written(path: Path) -> dict[str, str]:
 
 
 def check_file(_: object, file: Path) -> tuple[str, str, str]:
-    """What is wrong at the case of a file, which loads an implementation of its own, or nothing; and its cell and
+    """The mistake at the case of a file, which loads the implementation itself; empty without one; then its cell and
     dtype.
 
-    Raises ValueError if it is no file of ours, and what the file raises.
+    Raises ValueError for a file that bpttcheck did not write, and any error of the file.
     """
     written = runpy.run_path(str(file))
     if not {"check", "case"} <= written.keys():
@@ -70,7 +70,7 @@ def check_file(_: object, file: Path) -> tuple[str, str, str]:
 
 
 def on_its_own(path: Path) -> str:
-    """What a file says in a process of its own, in which nothing was called before; nothing if it says nothing."""
+    """The output of a file in a process of its own, in which no call came before; empty if it prints nothing."""
     try:
         ended = subprocess.run([sys.executable, str(path)], capture_output=True, text=True, timeout=USUAL)
     except (OSError, subprocess.TimeoutExpired):

@@ -1,11 +1,11 @@
 """The X-ray: which matrix M an implementation's truncation really applies, seen from outside.
 
-With a cotangent at one time t alone, the gradient for x_s is M[t, s] times its value in full BPTT: T calls of the
+With a cotangent at only one time t, the gradient for x_s is M[t, s] times its value in full BPTT: T calls of the
 pullback show the whole matrix. The parameters' gradient from the loss at t is the sum over s of M[t, s] C[t, s]: least
 squares show the matrix again, because some bugs truncate one and not the other.
 
-Full BPTT is the contributions C of the reference's oracle, in which no pullback takes part. For a cell that it does not
-know it is the implementation's own; what is wrong in that as well cannot be seen.
+Full BPTT is the contributions C of the reference's oracle, in which no pullback takes part. For an unknown cell it is
+the implementation's own; an error that this has, too, cannot be seen.
 """
 
 from collections.abc import Sequence
@@ -41,7 +41,7 @@ _VANISHED = 1e-9  # of the largest contribution: there rounding is as large
 class Seen:
     """The matrices that gradients show.
 
-    inputs, parameters: ``(T, T)``, the matrix seen through dx and through the parameters' gradients, NaN where nothing
+    inputs, parameters: ``(T, T)``, the matrix seen through dx and through the parameters' gradients, NaN where no entry
     can be seen; parameters is None for an unknown cell. leak, parameters_leak: the largest part of a gradient, relative
     to full BPTT, that is no weighting of its contributions.
     """
@@ -52,15 +52,15 @@ class Seen:
     parameters_leak: float = 0.0
 
     def shows(self, M: Array) -> bool:
-        """Whether that is what both matrices are."""
+        """Whether both matrices equal M."""
         seen = [self.inputs] if self.parameters is None else [self.inputs, self.parameters]
         return max(self.leak, self.parameters_leak) <= CLOSE and all(same(matrix, M) for matrix in seen)
 
 
 @dataclass(frozen=True)
 class Xray(Seen):
-    """And what was asked for. declared: the matrix of it; for `Random`, of the pattern that was drawn. uncut: which
-    part of the state explains the leak. full: what the implementation's own full BPTT shows, if that is wrong
+    """The matrices, and the requested truncation. declared: its matrix; for `Random`, of the drawn pattern. uncut:
+    which part of the state explains the leak. full: the X-ray of the implementation's full BPTT, if it is incorrect
     already. states: how many the cell has."""
 
     declared: Array = field(default_factory=lambda: np.zeros((0, 0)))
@@ -70,7 +70,7 @@ class Xray(Seen):
 
     @property
     def as_declared(self) -> bool:
-        """Whether the truncation is what was asked for, and full BPTT right."""
+        """Whether the truncation is the requested one, and full BPTT correct."""
         return self.full is None and self.shows(self.declared)
 
     def in_words(self, asked: Strategy) -> str:
@@ -96,7 +96,7 @@ class Xray(Seen):
         return "\n".join([*words, *(["   ".join(row).rstrip() for row in rows] if beside else sum(grids, []))])
 
     def full_in_words(self) -> str:
-        """That the implementation's full BPTT is wrong, and what it is; nothing if it is right."""
+        """A sentence about the implementation's full BPTT if it is incorrect; else empty."""
         if self.full is None:
             return ""
         seen = {"inputs": said_of(self.full.inputs, self.full.leak, None, "")}
@@ -110,7 +110,7 @@ class Xray(Seen):
 def xray(subject: Implementation, cell: Cell | CustomCell, strategy: Strategy, length: int) -> Xray:
     """X-ray an implementation in float64, on a sequence of ``length`` steps.
 
-    Raises ValueError if the implementation does not offer what that takes.
+    Raises ValueError if the implementation does not support it.
     """
     require(subject, "be X-rayed", inputs=("dense",), outputs=("y",), gradients=("x",), truncation=type(strategy))
     capabilities = capabilities_of(subject)
@@ -137,7 +137,7 @@ def xray(subject: Implementation, cell: Cell | CustomCell, strategy: Strategy, l
 
 def _own_pattern(strategy: Random, M: Array) -> Array:
     """The triangle of the pattern that an implementation drew, if each of its links was cut or multiplied by 1/pi;
-    else that of the reference's own pattern."""
+    else the triangle of the reference's own pattern."""
     T = len(M)
     pi = np.broadcast_to(strategy.pi, T)[1:]
     kept = 1 / pi if strategy.reweighted else np.ones(T - 1)
@@ -147,7 +147,7 @@ def _own_pattern(strategy: Random, M: Array) -> Array:
 
 
 def _least(whole: list[Named], right: list[Array]) -> float:
-    """The part of the largest contribution below which rounding may be as large as another.
+    """The part of the largest contribution below which rounding may be as large as a contribution.
 
     Some float64 is computed partly in single precision. That shows at lag 0, too, where no truncation ever cuts.
     """
@@ -158,8 +158,9 @@ def _least(whole: list[Named], right: list[Array]) -> float:
 
 
 def _seen(case: Case, rows: list[Named], right: list[Array], known: Array | None, least: float) -> Seen:
-    """What gradients show, a row for each loss. right: for each loss the dx ``(T, 1, D)`` of full BPTT. known: the
-    contributions C to the parameters, if these are looked at. least: the part of the largest that can be seen."""
+    """The matrices that gradients show, a row for each loss. right: for each loss the dx ``(T, 1, D)`` of full BPTT.
+    known: the contributions C to the parameters; None to leave these out. least: the part of the largest that can be
+    seen."""
     inputs, leak = _by_inputs(rows, right, least)
     if known is None:
         return Seen(inputs, None, leak)
@@ -205,7 +206,7 @@ def _contributions_to_inputs(case: Case, C: Array) -> list[Array]:
 
 
 def _uncut(case: Case, cotangents: Cotangents, rows: list[Named]) -> str:
-    """Which state crosses the cuts, if that alone gives the implementation's numbers."""
+    """The state that crosses the cuts, if this on its own explains the implementation's numbers."""
     explanations = {
         "the cell state is not cut": cell_state_not_cut,
         "the hidden state is not cut": hidden_state_not_cut,
@@ -221,8 +222,8 @@ def _uncut(case: Case, cotangents: Cotangents, rows: list[Named]) -> str:
 
 
 def _by_parameters(case: Case, rows: list[Named], C: Array, least: float) -> tuple[Array, float]:
-    """The matrix by least squares, where these do not blow up what rounding may be, and the largest part of a gradient
-    that they leave."""
+    """The matrix by least squares, except where they would amplify rounding too much, and the largest part of a
+    gradient that they leave."""
     M, leak = np.full((len(rows), len(rows)), np.nan), 0.0
     for t, row in enumerate(rows):
         size = np.linalg.norm(C[t, : t + 1], axis=1)
@@ -240,14 +241,14 @@ def _by_parameters(case: Case, rows: list[Named], C: Array, least: float) -> tup
 def xray_of_a_rule(
     subject: Implementation, cell: Cell | CustomCell, laws: Sequence[str]
 ) -> tuple[Xray | None, Strategy]:
-    """An X-ray of a truncation that is wrong where full BPTT is correct, and that truncation; None if there is none.
+    """An X-ray of an incorrect truncation where full BPTT is correct, and that truncation; None if there is none.
 
-    laws: those that are broken. Of the kinds that they name, or of all if no law of truncation names its kind.
+    laws: the broken ones. If they name kinds of truncation only these kinds are tried, else all.
     """
     words = {word for law in laws if _is_of_truncation(law) for word in law.split("-")}
     named = [rule for rule in RULES if type(rule).__name__.lower() in words]
     for rule in named or RULES if words else ():
-        with suppress(Exception):  # it may be anything that comes back
+        with suppress(Exception):  # results may be anything
             seen = xray(subject, cell, rule, _STEPS)
             if seen.full is None and not seen.as_declared:
                 return seen, rule

@@ -1,4 +1,4 @@
-"""The derivatives of sigmoid and tanh as functions: given their own value, or overflowing."""
+"""The derivatives of sigmoid and tanh as functions: applied to their own value, or overflowing."""
 
 import numpy as np
 

@@ -17,7 +17,7 @@ from bpttref.arrays import Array
 def in_segments(boundary: Callable[[str, int, Array], Array], of: str, correct: Vjp) -> Vjp:
     """Regular truncation as a loop over segments, in which ``boundary(name, layer, cotangent)`` crosses each cut.
 
-    of: the state that a cell must have, for there to be anything to get wrong.
+    of: the state that a cell must have for the fault to change anything.
     """
 
     def faulty(case: Case) -> tuple[Outputs, Pullback]:

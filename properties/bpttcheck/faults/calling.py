@@ -1,4 +1,4 @@
-"""Faults of paths that only some callers take: no initial state, one for all rows, less wanted than everything."""
+"""Faults of paths that only some callers take: no initial state, one for all rows, only some gradients wanted."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -22,7 +22,8 @@ def begins_with_ones(case: Case) -> Case:
 
 
 def state_kept_in_place(correct: Vjp) -> Vjp:
-    """The state after the first layer's last step is stored where the initial one was, if that looks like no copy."""
+    """The state after the first layer's last step is stored in the array of the initial one, unless this looks like a
+    copy."""
 
     def faulty(case: Case) -> tuple[Outputs, Pullback]:
         given = trees.copy(case.initial)
@@ -92,7 +93,7 @@ def from_zeros(case: Case) -> Case:
 
 
 def not_carried(case: Case) -> Case:
-    """Where truncation is defined, and none is asked for."""
+    """Whether truncation is defined, and none is requested."""
     plain = case.truncation == Full() and case.lengths is None and len(case.parameters[0]) == 1
     return replace(case, truncation=Regular(1)) if plain else case
 

@@ -51,8 +51,8 @@ class BiasTwice:
 
 
 def gates_taken_as(taken: Sequence[int], of: str, correct: Vjp) -> Vjp:
-    """The k-th block is taken for gate ``taken[k]``, as by another convention, forward and backward. of: "W" for the
-    blocks of weights alone, "b" for those of biases."""
+    """The k-th block is read as gate ``taken[k]``, as by another convention, forward and backward. of: "W" for only the
+    blocks of weights, "b" for only the biases."""
 
     def moved(parameters: Gradients, order: Sequence[int] | Array) -> Gradients:
         def blocks(k: int, d: int, name: str, array: Array) -> Array:
@@ -71,7 +71,7 @@ def gates_taken_as(taken: Sequence[int], of: str, correct: Vjp) -> Vjp:
 
 
 def first_two_exchanged(correct: Vjp) -> Vjp:
-    """The first two gates are taken for each other."""
+    """The first two gates are exchanged."""
 
     def faulty(case: Case) -> tuple[Outputs, Pullback]:
         assert not isinstance(case.cell, CustomCell)
@@ -81,9 +81,10 @@ def first_two_exchanged(correct: Vjp) -> Vjp:
 
 
 def gate_orders(cell: Cell) -> Iterator[Fault]:
-    """Each other order of a cell's gates, for a diagnosis to try: in all blocks, in those of weights, of biases.
+    """Each other order of a cell's gates, for a diagnosis to try: in all blocks, in blocks of weights, in blocks of
+    biases.
 
-    That of `first_two_exchanged` in all blocks is a fault of its own.
+    The order of `first_two_exchanged` in all blocks is left out, because it is a fault of its own.
     """
     own = tuple(range(len(cell.gates)))
     for of, where, statement in (

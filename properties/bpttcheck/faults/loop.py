@@ -1,4 +1,4 @@
-"""The loop over time: its order, where it ends, what step 0 takes for the state before it."""
+"""The loop over time: its order, its end, the state that step 0 reads as the state before it."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -47,9 +47,9 @@ def first_dx_dropped(case: Case, pullback: Pullback, cotangents: Cotangents) -> 
 
 
 def previous_at_0(taken: slice, last_alone: bool = False) -> type:
-    """At step 0 the states before are read from those after the steps, ``taken`` of all of them.
+    """At step 0 the states before are read from the states after the steps, ``taken`` of all of them.
 
-    last_alone: whether that is done to the last state of the cell alone, the c of an LSTM.
+    last_alone: whether only the last state of the cell is read so, the c of an LSTM.
     """
 
     def misread(tape: Tape) -> Tape:

@@ -1,4 +1,4 @@
-"""Faults of a loss over rows of different lengths: what lies behind the end of a row counts, here or there."""
+"""Faults of a loss over rows of different lengths: losses behind the end of a row count, here or there."""
 
 from dataclasses import replace
 from functools import partial
@@ -29,7 +29,7 @@ def _everything_counted(case: Case) -> Case:
 
 
 def mean_over_padding(axis: int | None, correct: LossAndGradients) -> LossAndGradients:
-    """The loss is masked, and divided by the number of all places; along one axis by that of all its places."""
+    """The loss is masked, and divided by the number of all places; with an axis, by the number of its places."""
 
     def faulty(case: Case) -> tuple[Outputs, Gradients]:
         if case.objective is None or case.lengths is None:

@@ -1,4 +1,4 @@
-"""Rows of different lengths: what lies behind the end of a row."""
+"""Rows of different lengths: mistakes behind the end of a row."""
 
 from dataclasses import replace
 from functools import partial

@@ -1,4 +1,4 @@
-"""How a fault is planted: each mechanism is the smallest change to what is right that makes it wrong."""
+"""How a fault is planted: each mechanism is the smallest change that makes a correct implementation incorrect."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -22,11 +22,11 @@ RIGHT: Vjp = REFERENCE.vjp
 
 @dataclass(frozen=True)
 class Fault:
-    """id, what is wrong, where it was reported, the laws that must catch it, the cells it is planted in, how, and what
-    is declared besides, so that there is something to get wrong.
+    """id, statement of the mistake, its report, the laws that must catch it, the cells it is planted in, the mechanism,
+    and further declarations that let the mistake show.
 
-    ``make`` returns a fresh faulty method for the ``door`` from a right one, that of the reference or of another; a
-    fault that remembers something starts without memories.
+    ``make`` returns a fresh faulty method for the ``door`` from a correct one, of the reference or of another
+    implementation; a fault that remembers something starts without memories.
     """
 
     id: str
@@ -46,9 +46,9 @@ class Fault:
 
 
 class Faulty:
-    """A fault as an implementation; if ``scored``, behind the second door, also one that is planted behind the first.
+    """A fault as an implementation; if ``scored``, a fault of ``vjp`` is also seen through ``loss_and_gradients``.
 
-    right: what it is planted in.
+    right: the implementation that it is planted in.
     """
 
     def __init__(self, fault: Fault, right: Any = REFERENCE, *, scored: bool = False) -> None:
@@ -105,7 +105,7 @@ def both(first: Fault, second: Fault) -> Fault:
 
 
 def with_parameters(gradients: Gradients, change: Callable[[int, int, str, Array], Array]) -> Gradients:
-    """The gradients, those of the parameters changed by ``change(layer, direction, name, gradient)``."""
+    """The gradients; ``change(layer, direction, name, gradient)`` changes those for the parameters."""
     return gradients._replace(
         parameters=tuple(
             tuple({n: change(k, d, n, a) for n, a in p.items()} for d, p in enumerate(layer))
@@ -138,8 +138,8 @@ def by_steps(
 ) -> tuple[Outputs, Pullback]:
     """The correct implementation, with a backward loop over calls of single steps.
 
-    step_of: the case of a step, from the state before it. order: in which the loop takes the steps. crossing: what
-    cotangents of the state before a step become on their way to the step before.
+    step_of: the case of a step, from the state before it. order: in which the loop takes the steps. crossing: changes
+    the cotangents of the state before a step on their way to the step before.
     """
     outputs, pullback = correct(case)
     pulls, state = [], case.initial
@@ -163,9 +163,9 @@ def by_steps(
 
 
 def by_matrix(kinds: type | tuple[type, ...], matrix: Callable[[Any, int], Array], correct: Vjp) -> Vjp:
-    """What is right with ``matrix(strategy, T)`` for the M of strategies of some kinds, row by row.
+    """The correct implementation with ``matrix(strategy, T)`` for the M of strategies of some kinds, row by row.
 
-    Each row must be a product of multipliers along its way back: nothing comes back after a zero.
+    Each row must be a product of multipliers along its way back: after a zero all entries are zero.
     """
 
     def faulty(case: Case) -> tuple[Outputs, Pullback]:

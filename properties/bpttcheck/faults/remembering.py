@@ -1,4 +1,4 @@
-"""Faults of memory: what one call leaves behind for the next, and what it overwrites."""
+"""Faults of memory: numbers that one call leaves behind for the next, or overwrites."""
 
 from dataclasses import replace
 from typing import Any

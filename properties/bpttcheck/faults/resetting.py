@@ -36,7 +36,7 @@ def with_flags(change: Callable[[Array], Array]) -> Callable[[Case], Case]:
 
 
 def backward_with_flags(change: Callable[[Array], Array], correct: Vjp) -> Vjp:
-    """The forward pass is right; the backward pass takes other flags, where rows are reset to zeros."""
+    """The forward pass is correct; the backward pass takes other flags, where rows are reset to zeros."""
 
     def faulty(case: Case) -> tuple[Outputs, Pullback]:
         flags = case.resets

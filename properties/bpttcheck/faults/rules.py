@@ -1,4 +1,4 @@
-"""Truncation by another rule: another matrix M than the one asked for."""
+"""Truncation by another rule: another matrix M than the requested one."""
 
 from dataclasses import replace
 from functools import partial
@@ -64,7 +64,7 @@ def early_losses_count(strategy: Last, T: int) -> Array:
 
 
 def initial_one_further(strategy: Window, T: int) -> Array:
-    """Windows are right, and those that end at the first step reach the initial state, too."""
+    """Windows are correct, and those that end at the first step reach the initial state, too."""
     M = weights(strategy, T)
     M[:, 0] = weights(Window(strategy.tau + 1), T)[:, 0]
     return M
@@ -81,7 +81,7 @@ def setting_ignored(correct: Vjp) -> Vjp:
 
 
 def one_means_none(correct: Vjp) -> Vjp:
-    """tau = 1 is taken for "no truncation"."""
+    """tau = 1 is read as "no truncation"."""
 
     def faulty(case: Case) -> tuple[Outputs, Pullback]:
         return correct(replace(case, truncation=Full()) if case.truncation in (Regular(1), Window(1)) else case)

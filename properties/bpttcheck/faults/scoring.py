@@ -1,4 +1,4 @@
-"""Faults of the other doors: of implementations that own their loss, and of pushforwards."""
+"""Faults of the other interfaces: of implementations that compute their own loss, and of pushforwards."""
 
 from dataclasses import replace
 from typing import Any
@@ -86,7 +86,7 @@ def everything_kept(correct: LossAndGradients) -> LossAndGradients:
 
 
 def constant_added(correct: LossAndGradients) -> LossAndGradients:
-    """The loss reported has a constant that was not asked for: no derivative shows it."""
+    """The reported loss has an extra constant, which no derivative shows."""
 
     def faulty(case: Case) -> tuple[Outputs, Gradients]:
         outputs, gradients = correct(case)
@@ -97,7 +97,7 @@ def constant_added(correct: LossAndGradients) -> LossAndGradients:
 
 
 def mean_over_rows(correct: LossAndGradients) -> LossAndGradients:
-    """The loss and its gradients are divided by the number of rows, which was not asked for: they fit together."""
+    """The loss and its gradients are divided by the number of rows without a request: they fit together."""
 
     def faulty(case: Case) -> tuple[Outputs, Gradients]:
         outputs, gradients = correct(case)

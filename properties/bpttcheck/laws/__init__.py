@@ -1,4 +1,4 @@
-"""The laws: one family a file; `LAWS` is the registry that all of bpttcheck runs."""
+"""The laws: one file for each family; `LAWS` is the registry that all of bpttcheck runs."""
 
 from dataclasses import replace
 

@@ -1,6 +1,7 @@
 """States in which a cell is declared to be affine: a mixture of two values gives that mixture of outputs and gradients.
 
-The derivative of what is affine in a state does not depend on it. That by anything else is affine in it, too.
+The derivative of such an output by the state does not depend on the state. Its derivative by anything else is affine in
+the state, too.
 """
 
 from collections.abc import Iterator
@@ -22,8 +23,9 @@ from bpttref.arrays import Array
 
 
 class _Mixture(NamedTuple):
-    """Cases that differ from that of a trial in the initial value of a state: between is ``part`` times the first, the
-    trial's, and 1 - ``part`` times the second. affine: what is affine in it, "y" and final states by name."""
+    """Cases that differ from the case of a `Trial` in the initial value of a state: between is ``part`` times the
+    first, which the `Trial` has, and 1 - ``part`` times the second. affine: the results that are affine in it, "y" and
+    final states by name."""
 
     state: str
     affine: set[str]
@@ -38,13 +40,13 @@ class _Mixture(NamedTuple):
         }
 
     def measured(self, trial: Trial, cotangents: Cotangents, first: Measured) -> tuple[Measured, Measured]:
-        """The scales of error of the results in between, and of the mixture, from those of the ``first``."""
+        """The scales of error of the results in between, and of the mixture, from the scales of the ``first``."""
         second, between = (trial.measure(case, cotangents)[0] for case in (self.second, self.between))
         return between, Measured({}, self.of(first.spread, second.spread))
 
 
 def _mixture(trial: Trial) -> _Mixture | None:
-    """For one of the states; None if the value in between is not in its domain, which a function may say."""
+    """A mixture for one of the states; None if the value in between is not in its domain, which may be a function."""
     case, cell, part = trial.case, trial.case.cell, trial.one_of((0.25, 0.5, 0.75))
     assert isinstance(cell, CustomCell) and case.initial is not None
     state = trial.one_of(tuple(cell.affine))

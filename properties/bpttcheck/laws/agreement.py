@@ -21,7 +21,7 @@ def _pullback(trial: Trial) -> Iterator[Comparison]:
 
 
 def _clipped(trial: Trial) -> Iterator[Comparison]:
-    """Where twice to four times the bound is met, or more: clipped with the cotangent of y, or without it."""
+    """Beyond the bound, by a factor of at least 2 to 4, the loop clips with the cotangent of y or without it."""
     clips, case = trial.capabilities.clips, trial.case
     assert clips is not None
     factor = below(clips, case, trial.cotangents) * trial.one_of((4.0, 64.0))

@@ -19,7 +19,7 @@ _FACTORS = (2.0**7, 2.0**40, 2.0**-60)  # powers of two scale without rounding
 def _linear(trial: Trial) -> Iterator[Comparison]:
     """Each output's cotangent on its own, the others absent: the gradients add up to the gradients of all together.
 
-    In a large problem those of final states are one.
+    In a large problem the cotangents of all final states count as one.
     """
     parts = [Cotangents(trial.cotangents.y)]
     final = trial.cotangents.final
@@ -36,7 +36,7 @@ def _linear(trial: Trial) -> Iterator[Comparison]:
 
 
 def _scaled(trial: Trial) -> Iterator[Comparison]:
-    """Beyond the thresholds at which loops clip, and below those at which they flush to zero."""
+    """Scales above the thresholds at which loops clip, and below the thresholds at which they flush to zero."""
     factor = trial.one_of(_FACTORS)
     y, final = (None if part is None else trees.scale(part, factor) for part in trial.cotangents)
     scaled = trial.pull(trial.forward[1], Cotangents(y, final))

@@ -1,4 +1,4 @@
-"""Rows of a batch do not know of each other."""
+"""Rows of a batch do not affect each other."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -49,7 +49,7 @@ def _one_row(trial: Trial) -> Iterator[Comparison]:
 
 
 def apart(trial: Trial) -> list[Array]:
-    """All rows, each on its own; of a large problem one on its own, and the others in a few groups."""
+    """All rows, each on its own; in a large problem only one on its own, and the others in a few groups."""
     B = trial.case.B
     if not trial.large:
         return [np.array([b]) for b in range(B)]

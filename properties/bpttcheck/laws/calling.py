@@ -1,4 +1,4 @@
-"""Other ways to make the same call: without initial states, with one for all rows, with less wanted than everything."""
+"""Other ways to make the same call: without initial states, with one for all rows, with only some gradients wanted."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -37,7 +37,7 @@ def _left_out(trial: Trial) -> Iterator[Comparison]:
 
 
 def _one_for_all(trial: Trial) -> Iterator[Comparison]:
-    """Rows of a view: what is written to one is written to all."""
+    """Rows of a view: code that writes to one row writes to all."""
     if trial.case.initial is None:
         return
     rows = trees.each(lambda states: np.repeat(states[:1], len(states), axis=0), trial.case.initial)
@@ -60,7 +60,7 @@ def _pulled_once(trial: Trial) -> Iterator[Comparison]:
 
 
 def _outputs_alone(trial: Trial) -> Iterator[Comparison]:
-    """Another problem of the same shapes, then this one, both for their outputs; and only then as ever."""
+    """Another problem of the same shapes, then this one, both only for their outputs; and then the usual call."""
     nothing = frozenset[str]() if trial.capabilities.selects else None
     expected = trial.returned
     trial.run(replace(other_problem(trial.case), wanted=nothing))
@@ -88,13 +88,13 @@ def _perhaps_truncated(trial: Trial, case: Case) -> Case:
 
 
 def _another(trial: Trial, case: Case) -> Trial | None:
-    """The trial of another case; None where rounding decides about it."""
+    """The `Trial` of another case; None where rounding decides its results."""
     other = trial.beside(case)
     return None if near_kink(case) or not other.determined else other
 
 
 def _or_not_taken(trial: Trial, case: Case, how: str, *, copy: bool = True) -> Iterator[Comparison]:
-    """`_same`, where an implementation that raises does not take such a call: nobody is obliged to."""
+    """`_same`, where an implementation that raises is not tested with such a call: it need not support it."""
     trial.expect()
     try:
         yield from list(_same(trial, case, copy=copy))
@@ -104,7 +104,7 @@ def _or_not_taken(trial: Trial, case: Case, how: str, *, copy: bool = True) -> I
 
 
 def _same(trial: Trial, case: Case, *, copy: bool = True) -> Iterator[Comparison]:
-    """The call gives the same results as the trial's own call, through each interface that there is."""
+    """The call gives the same results as the ordinary call, through each interface of the implementation."""
     if isinstance(trial.subject, TwoPhase):
         outputs, pulling = trial.run(case, copy=copy)
         results = named(outputs)
@@ -119,8 +119,8 @@ def _same(trial: Trial, case: Case, *, copy: bool = True) -> Iterator[Comparison
 
 
 def _with_learned(trial: Trial, case: Case, found: Named) -> Named:
-    """Gradients, or their scales of error, at given initial states, made those where the case has none: a parameter
-    that these are then gets their gradients, summed over the rows."""
+    """Gradients, or their scales of error, for a case without initial states, from those at given ones: the parameter
+    that such a state starts from gets its gradient, summed over the rows."""
     learned = trial.capabilities.default_initial
     if case.initial is not None or not isinstance(learned, Mapping):
         return found
@@ -137,7 +137,7 @@ def _with_learned(trial: Trial, case: Case, found: Named) -> Named:
 
 
 def _one_row_as_many(states: Array) -> Array:
-    """A view of which all rows are the first in memory; it can be written to, so that who does is seen."""
+    """A view whose rows are all the first row in memory; it is writable, so that code that writes to it is found."""
     row = states[0].copy()
     return as_strided(row, states.shape, (0, *row.strides))
 

@@ -1,5 +1,4 @@
-"""The pullback is the derivative of the implementation's own forward pass. The reference lends scales of error, no
-value."""
+"""The pullback is the derivative of the implementation's own forward pass. The reference gives only scales of error."""
 
 import math
 from collections.abc import Iterator
@@ -33,7 +32,7 @@ def _own_forward(trial: Trial) -> Iterator[Comparison]:
 
 
 def _of_own_forward(trial: Trial) -> Trial:
-    """The trial, without cotangents of states that are not meant to be pulled back to the derivatives."""
+    """The `Trial`, without cotangents of states for which the pullback is meant to differ from the derivatives."""
     cell, final = trial.case.cell, trial.cotangents.final
     if not isinstance(cell, CustomCell) or final is None or not {*cell.surrogate} & final[0][0].keys():
         return trial
@@ -51,10 +50,10 @@ def _own_loss(trial: Trial) -> Iterator[Comparison]:
 
 
 def _remainder(trial: Trial) -> Iterator[Comparison]:
-    """What is left of f(w + e v) - f(w) once e <g, v> is taken away, v along all arrays at once: at a small e it is
-    less than 4 times what a square law predicts from three larger ones. With a wrong gradient it falls like e, and
-    is 2^6 times that. The larger ones stay where the gradient hardly changes. What a function keeps in its domain stays
-    as it is: at an edge it would not move along v.
+    """The remainder f(w + e v) - f(w) - e <g, v>, v along all arrays at once: at a small e it is less than 4 times the
+    value that a square law predicts from three larger e. With an incorrect gradient it falls like e, and is 2^6 times
+    this value. The larger e stay where the gradient hardly changes. An array whose domain is a function does not move:
+    at an edge it would not move along v.
     """
     tangents: Named = {}
     trial = _of_own_forward(trial)
@@ -102,7 +101,7 @@ def _duality(trial: Trial) -> Iterator[Comparison]:
     trial = _of_own_forward(trial)
 
     def draw(name: str, array: Array) -> Array:
-        """Nothing moves of which there is no gradient."""
+        """Arrays without a gradient do not move."""
         moves = name in trial.gradients and not meant_to_differ(trial.case, name)
         drawn = trial.rng.standard_normal(array.shape) * moves
         tangents[name] = rounded(drawn, trial.case.dtype)

@@ -19,8 +19,8 @@ from bpttref.arrays import Array
 
 
 class Slope(NamedTuple):
-    """objective: a number, and its size as its terms have it whose roundings are independent, the root of the sum of
-    their squares. gradients: of that number, at another case."""
+    """objective: a number, and its size: the root of the sum of the squares of its terms, whose roundings are
+    independent. gradients: of that number, at another case."""
 
     objective: Callable[[Case], tuple[float, float]]
     gradients: Callable[[Case], Named]
@@ -37,20 +37,21 @@ def differences(
     """Central differences along one random direction in each of ``most`` blocks, at three widths.
 
     They are few because each costs six passes; the cases are many. Richardson's extrapolation gives two estimates;
-    their distance, and that to the plain difference, bound the error of truncation. To it come the rounding of the
-    outputs, which the extrapolation multiplies by 12 at most (2/3 (8 * 2 + 2)), and the error allowed to the gradient
-    itself. A block that drowns in the sum proves nothing, and so does one in which the function has a kink. One at the
-    centre adds to each difference and to each bend alike; what is left of the bends without their second and fourth
-    powers says how much, so that a kink that is too small to be told from curvature is allowed for. Of a cell that
-    nobody knows the kinks are not known either: a shorter step is tried where a long one proves nothing, and before it
-    is accused, the gradients along the way are added up instead; if these leave it open, a shorter step is tried, too.
+    their distance, and that to the plain difference, bound the error of truncation. The tolerance also contains the
+    rounding of the outputs, which the extrapolation multiplies by 12 at most (2/3 (8 * 2 + 2)), and the tolerance of
+    the gradient itself. A block that is lost in the rounding of the sum proves nothing, and neither does one in which
+    the function has a kink. A kink at the centre adds the same amount to each difference and to each bend; the bends
+    without their second and fourth powers show how much, so that the tolerance covers a kink that cannot be
+    distinguished from curvature. The kinks of an unknown cell are unknown: a shorter step follows where a long one
+    proves nothing. Before such a cell fails, the gradients along the way are added up instead; if these leave it open,
+    a shorter step follows, too.
     """
     objective, eps = slope.objective, FORMATS[trial.case.dtype].eps
     centre, size = objective(trial.case)
     rounding = FACTOR * output_error + 4 * eps * size
 
     def compared(name: str, label: str, direction: Array, most: float) -> tuple[Comparison, bool] | None:
-        """The comparison, and whether it leaves open what the plain difference says."""
+        """The comparison, and whether it passes where the plain difference fails."""
         rise = abs(float(np.sum(gradients[name].astype(np.float64) * direction)))
         step = _smooth_step(trial, name, direction, min(most, _balanced(12 * rounding, 2 * rise)))
         if not step:
@@ -92,11 +93,11 @@ _ALIKE = 4.0  # times the median bend of a way: if no bend is larger, the gradie
 def _across_kinks(case: Case, slope: Slope, name: str, change: Array, found: Comparison) -> Comparison:
     """f(w + change) - f(w - change) is the integral of the gradient from one end to the other, across kinks, too.
 
-    Pieces and pieces of twice the length give Simpson's rule from the trapezoidal one. Where all bends of the gradient
-    are alike, it errs by less than the distance of the two, of the order of the square of a piece; and so do jumps that
-    are no larger than such a bend. Where they are not, there are kinks, and the gradient may jump at either side of
-    another jump: then the trapezoidal rule errs in each piece by less than its length times the difference of the
-    gradients at its ends, and twice that is allowed. The rest is as in the comparison that ``found`` something.
+    Pieces and pieces of twice the length give Simpson's rule from the trapezoidal rule. Where all bends of the gradient
+    are alike, its error is less than the distance of the two, of the order of the square of a piece; this includes
+    jumps that are no larger than such a bend. Where they are not, there are kinks, and the gradient may jump at either
+    side of another jump: then the trapezoidal rule errs in each piece by less than its length times the difference of
+    the gradients at its ends, and the tolerance is twice that. The rest is as in the comparison ``found``.
     """
     cases = [_moved(case, name, k * change) for k in np.linspace(-1, 1, _PIECES + 1)]
     (below, _), (above, _) = (slope.objective(cases[end]) for end in (0, -1))
@@ -125,17 +126,17 @@ _WIDEST = 0.25  # of an array's largest number: beyond it a difference says litt
 
 
 def _balanced(rounding: float, difference: float) -> float:
-    """The step at which what rounding adds to a difference is as much as the fourth power of the step, to which the
-    error that Richardson's extrapolation leaves is proportional. difference: that of a step of 1, by the gradient."""
+    """The step at which the rounding in a difference equals the fourth power of the step, to which the error after
+    Richardson's extrapolation is proportional. difference: for a step of 1, by the gradient."""
     return float((rounding / difference) ** 0.2) if difference > 0 else _WIDEST
 
 
 def _reaches(trial: Trial, name: str, direction: Array, gradients: Named, measured: Measured) -> Iterator[float]:
     """The step up to which the gradient of a block changes by no more than itself.
 
-    Rounding is another in each of T steps, so that it adds up to the root of T where a change of the array adds up to
-    T. The numbers that move count alone: a block that has vanished next to others of its array may change faster than
-    they do. A cell that nobody knows may have kinks anywhere: few of them lie within the second, short step.
+    Rounding differs in each of T steps, so it adds up to the root of T where a change of the array adds up to T. Only
+    the numbers that move count: a block that is small next to others of its array may change faster than they do. An
+    unknown cell may have kinks anywhere: few of them lie within the second, short step.
     """
     yield min(_WIDEST, doubling(trial, name, gradients, measured, direction != 0) / math.sqrt(trial.case.T))
     if isinstance(trial.case.cell, CustomCell):
@@ -155,8 +156,8 @@ def _smooth_step(trial: Trial, name: str, direction: Array, most: float) -> floa
 def _directions(trial: Trial, gradients: Named, most: int) -> list[tuple[str, str, Array]]:
     """A random direction inside each of a few blocks, drawn anew for each case: array, block, direction.
 
-    Of the many numbers of a large problem most move with their gradient: at random they would cancel, and what is left
-    would drown in the rounding of the sum.
+    In a large problem most of the numbers move with their gradient: at random they would cancel, and the rest would be
+    lost in the rounding of the sum.
     """
     found = []
     for name, array in case_arrays(trial.case).items():
@@ -175,7 +176,7 @@ def _directions(trial: Trial, gradients: Named, most: int) -> list[tuple[str, st
 
 
 class _Difference(NamedTuple):
-    """measured: f(w + change) - f(w - change). predicted: what the gradient says it is. bend: f(w + change) - 2 f(w) +
+    """measured: f(w + change) - f(w - change). predicted: the same by the gradient. bend: f(w + change) - 2 f(w) +
     f(w - change)."""
 
     measured: float
@@ -206,10 +207,10 @@ HARDLY = 0.02  # of the step that doubles a gradient: within it the gradient har
 
 
 def doubling(trial: Trial, name: str, gradients: Named, measured: Measured, moved: Array | bool = True) -> float:
-    """The step that changes a gradient by as much as itself: how it answers to rounding says how to a step.
+    """The step that changes a gradient by as much as itself: its response to rounding predicts its response to a step.
 
-    A gradient that the implementation leaves at zero is as large as the reference says, if that knows the cell. If it
-    does not, a zero says nothing, and any step will do. moved: the numbers that count, a mask of the array's shape.
+    For a gradient that the implementation leaves at zero the reference gives the size, if it knows the cell. If not, a
+    zero shows nothing, and any step is allowed. moved: a mask of the array's shape, for the numbers that move.
     """
 
     def largest(found: Named) -> float:

@@ -74,7 +74,7 @@ def _layout(trial: Trial) -> Iterator[Comparison]:
         None if y is None else laid_out("y", y),
         final and tuple(tuple({k: laid_out(k, a) for k, a in leaf.items()} for leaf in layer) for layer in final),
     )
-    expected = trial.returned  # also refuses what the subject declares that it refuses
+    expected = trial.returned  # a case that the implementation declines raises Refused here
     try:
         outputs, pullback = trial.run(with_arrays(trial.case, laid_out), copy=False)
         results = named(outputs) | (

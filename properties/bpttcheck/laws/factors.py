@@ -1,8 +1,8 @@
-"""In 16 bits: a factor that no case is precise enough to show, estimated over all cases of a run.
+"""Laws for 16 bits: an incorrect factor that no single case is precise enough to show is estimated over all cases.
 
 A gradient that is 2 % too large is within the rounding of each single case. But rounding differs from case to case, and
-a factor does not. So each block of what was got is regressed on what is right, and the estimates of the cases are
-averaged, each with the weight of its precision. How far they scatter says how precise the average is.
+a factor does not. So each block of the results is regressed on the correct numbers, and the estimates of the cases are
+averaged, each with the weight of its precision. Their scatter shows how precise the average is.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,7 +17,7 @@ from bpttcheck.measuring.trial import Trial
 from bpttref.arrays import Array
 
 _NORMAL = 5.6  # standard errors, which a normal number exceeds once in 10^8
-_FEWEST = 10  # cases, of which no one weighs more than the least precise of them
+_FEWEST = 10  # cases; none weighs more than the tenth most precise
 
 
 def _of_case(trial: Trial) -> Iterator[Comparison]:
@@ -25,7 +25,7 @@ def _of_case(trial: Trial) -> Iterator[Comparison]:
 
 
 def _over_cases(cases: Sequence[Sequence[Comparison]], dtype: str) -> Iterator[Comparison]:
-    """The factor of each block, and what it may be off: its error, and half a roundoff, which all results may share."""
+    """The factor of each block, and its tolerance: its error, and half a roundoff, which all results may share."""
     found: dict[str, list[tuple[float, float]]] = {}
     for comparisons in cases:
         sums: dict[str, tuple[float, float]] = {}
@@ -47,7 +47,7 @@ def _over_cases(cases: Sequence[Sequence[Comparison]], dtype: str) -> Iterator[C
 
 
 def _average(numbers: Array, weights: Array) -> tuple[float, float]:
-    """The weighted mean, and what it errs by once in 10^8, from how far the numbers scatter.
+    """The weighted mean, and the error that it exceeds once in 10^8, from the scatter of the numbers.
 
     The quantile of Student's t is by the approximation of Gaver and Kafadar (1984).
     """

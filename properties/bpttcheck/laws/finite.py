@@ -1,11 +1,11 @@
-"""Numbers: what is finite by the equations is finite.
+"""Numbers that are finite by the equations are finite in the results.
 
-An overflow is no mistake, so not every infinity is one. A value that is not finite is wrong where another computation
-of the same, the reference's, that of ``--against`` or the implementation's own in float64, stays far within the
-format's range. Where there is none, or it is not finite either, the problem is made ordinary: nothing that goes in
-exceeds 3, and weights are of the root of their fan-in. What overflows grows: so the shortest sequence is looked for
-that gives such a value. If a step less gives numbers of which even fourth powers add up within the range, the value is
-wrong.
+An overflow is no mistake, so not every infinity is one. A value that is not finite is incorrect where another
+computation of it stays far within the format's range: by the reference, by ``--against``, or by the implementation
+itself in float64. Without another computation, or if it is not finite either, the problem gets ordinary numbers: no
+input exceeds 3, and weights are divided by the root of their fan-in. Numbers grow before they overflow: so the law
+searches for the shortest sequence with such a value. If one step less gives numbers whose fourth powers still add up
+within the range, the value is incorrect.
 """
 
 from collections.abc import Callable, Iterator
@@ -23,7 +23,7 @@ from bpttcheck.measuring.comparisons import Comparison, Violation
 from bpttcheck.measuring.tolerance import Measured
 from bpttcheck.measuring.trial import Trial
 
-_ORDINARY = 64.0  # what is no larger is not large in any format in whose range its squares add up
+_ORDINARY = 64.0  # a number up to this is not large in any format in whose range its squares add up
 
 _Run = Callable[[Case, Cotangents], Named]
 
@@ -37,7 +37,7 @@ def _through_loss(trial: Trial) -> Iterator[Comparison]:
 
 
 def _finite(trial: Trial, got: Named, run: _Run, measured: Callable[[], Measured]) -> Iterator[Comparison]:
-    """Each array. Raises Violation for one that is not finite where it should be; elsewhere that proves nothing."""
+    """Each array. Raises Violation for one that is not finite where it should be; other infinite ones prove nothing."""
     if not _not_finite(got):
         yield from (Comparison(name, 0.0, 1.0) for name in sorted(got))
         return
@@ -82,7 +82,7 @@ def _not_finite(arrays: Named) -> list[str]:
 def _far_within_range(arrays: Named, case: Case) -> bool:
     """Whether all numbers are finite, and fourth powers of as many as the largest array has add up within the range.
 
-    Squares, and squares of these, that a cell or a norm computes on the way do not overflow then.
+    Then the squares that a cell or a norm computes on the way do not overflow, and neither do the squares of these.
     """
     most = max([1, *(array.size for array in (streams(case.x) | case_arrays(case)).values())])
     squares = (FORMATS[case.dtype].most / (16 * most)) ** 0.5

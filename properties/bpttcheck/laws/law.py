@@ -35,8 +35,8 @@ SAYS_PLAINLY = "where it fails, its message names the cause that other laws show
 
 
 class Asked(NamedTuple):
-    """Who is asked, and in what. drawing: the capabilities for which cases are drawn, perhaps of fewer sizes. against:
-    whose numbers are right, if these are not the reference's."""
+    """The tested implementation, its cell and dtype. drawing: the capabilities for which cases are drawn, perhaps of
+    fewer sizes. against: the implementation whose numbers are correct, if it is not the reference."""
 
     subject: Implementation
     capabilities: Capabilities
@@ -53,7 +53,7 @@ class Asked(NamedTuple):
 
 @dataclass(frozen=True)
 class Need:
-    """Something that a law asks of an implementation, and the sentence that says that it is lacking."""
+    """A requirement of a law, and the sentence about an implementation that does not meet it."""
 
     met: Callable[[Asked], object]
     lack: str
@@ -241,8 +241,8 @@ selects = Need(lambda asked: asked.capabilities.selects, "the implementation ign
 
 
 def _all_states(asked: Asked, declared: Collection[str]) -> bool:
-    """Whether all states of a cell are initial ones of what is declared, and final ones that the implementation
-    returns."""
+    """Whether all states of a cell are among the declared initial states, and among the final states that the
+    implementation returns."""
     states, final = asked.drawing.states(asked.cell), asked.capabilities.outputs
     both = states_of(declared, "initial", states) == states_of(final, "final", states) == states
     return both and declares(declared, "initial") and declares(final, "final")

@@ -1,4 +1,4 @@
-"""The second door: implementations that own their loss, such as training loops."""
+"""The interface ``loss_and_gradients``: implementations that compute their own loss, such as training loops."""
 
 import tracemalloc
 from collections.abc import Iterator
@@ -49,7 +49,7 @@ def _again(trial: Trial) -> Iterator[Comparison]:
 
 
 def _rows_add_up(trial: Trial) -> Iterator[Comparison]:
-    """Rows scored apart; a mean over all rows is the mean of them."""
+    """Rows scored apart; a mean over all rows is the mean of their losses."""
     case, objective, B = trial.case, trial.case.objective, trial.case.B
     if case.lengths is not None or objective is None:
         return

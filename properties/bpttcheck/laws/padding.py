@@ -1,4 +1,4 @@
-"""Rows of different lengths: what lies behind a row's end does not exist."""
+"""Rows of different lengths: numbers behind a row's end have no effect."""
 
 from collections.abc import Iterator
 from dataclasses import replace

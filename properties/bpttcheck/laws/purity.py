@@ -15,7 +15,7 @@ from bpttcheck.measuring.trial import Trial
 
 
 def _unchanged(trial: Trial) -> Iterator[Comparison]:
-    """The implementation gets arrays that nobody else reads; the trial's own show what they were."""
+    """The implementation gets copies of the arrays; the originals show whether it changed them."""
     case, cotangents = with_arrays(trial.case, lambda _, array: array.copy()), _copied(trial.handed)
     outputs, pullback = trial.run(case, copy=False)
     returned = {name: np.array(array) for name, array in named(outputs).items()}
@@ -41,7 +41,7 @@ def _twice(trial: Trial) -> Iterator[Comparison]:
 
 
 def _pulled_twice(trial: Trial) -> Iterator[Comparison]:
-    """The second time the same arrays hold other cotangents: their negatives, of which rounding is the same."""
+    """The second time the same arrays hold other cotangents: their negatives, which round in the same way."""
     _, pullback = trial.run(trial.case)
     cotangents = _copied(trial.handed)
     first = {name: np.array(array) for name, array in trial.pull(pullback, cotangents).items()}

@@ -1,5 +1,5 @@
-"""Randomized truncation: right on average, for every pattern of links; an implementation's own patterns are what it
-says."""
+"""Randomized truncation: correct on average, for every pattern of links; an implementation's own patterns follow its
+declaration."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -20,7 +20,7 @@ from bpttref import Links, Random, weights
 from bpttref.arrays import Array
 
 _SEEDS = 192  # runs of a statistical test
-_STEPS = 7  # in which a pattern is looked for
+_STEPS = 7  # of the sequence in which a pattern is observed
 
 
 def _affine(trial: Trial) -> Iterator[Comparison]:
@@ -43,7 +43,8 @@ def _affine(trial: Trial) -> Iterator[Comparison]:
 
 
 def _unbiased(trial: Trial) -> Iterator[Comparison]:
-    """The mean over all patterns of four links at most, weighted by their probabilities; of two in a large problem."""
+    """The mean over all patterns of four links at most, weighted by their probabilities; in a large problem of two
+    links."""
     T = trial.case.T
     if not trial.even:
         return
@@ -69,7 +70,7 @@ def _plus(total: Named, more: Named, factor: float) -> Named:
 def _own_pattern(trial: Trial) -> Iterator[Comparison]:
     """One call shows the pattern, link by link; a second one, with the same seed, must be truncated by its products.
 
-    The pattern is seen through dx. Then all gradients are compared, where the right ones are known or the
+    The pattern is seen through dx. Then all gradients are compared, where the correct ones are known or the
     implementation takes the links themselves. Only the first steps are run: too little passes through many links.
     """
     if not trial.even:
@@ -94,7 +95,7 @@ def _own_pattern(trial: Trial) -> Iterator[Comparison]:
     as_links, got = trial.truncated(links), trial.pull(pullback, trial.cotangents)
     (measured,) = trial.measure(as_links, trial.cotangents)
     expected, full = measured.values, trial.measured.values
-    if not expected and Links in trial.capabilities.truncations:  # the subject's own, of a cell that nobody knows
+    if not expected and Links in trial.capabilities.truncations:  # by the implementation itself, if its cell is unknown
         expected, full = trial.gradients_of(as_links, trial.cotangents), trial.gradients
     changed = {name: array - full[name] for name, array in expected.items()}
     for comparison in trial.compare(got, expected, measured, measured, alive=changed):
@@ -102,9 +103,9 @@ def _own_pattern(trial: Trial) -> Iterator[Comparison]:
 
 
 def _through_link(trial: Trial, t: int) -> Array | None:
-    """What full BPTT sends from the loss at t through the link into step t; None where too little passes to tell."""
+    """The gradient that full BPTT sends from the loss at t through the link into step t; None where it is too small."""
     full = _flat(trial.by_step(trial.pull(trial.forward[1], only_y(trial.cotangents, slice(t, t + 1)))))
-    least = 2**10 * FORMATS[trial.case.dtype].eps  # what passes is then larger than the rounding of what does not
+    least = 2**10 * FORMATS[trial.case.dtype].eps  # above the rounding of gradients that do not pass
     if full is None or not np.abs(full[t - 1]).max() > least * np.abs(full[t]).max():
         return None
     through: Array = full[t - 1]

@@ -46,7 +46,7 @@ def _separate(trial: Trial) -> Iterator[Comparison]:
 
 
 def _stretches(trial: Trial, case: Case, cotangents: Cotangents) -> Iterator[tuple[bool, Named]]:
-    """Of a row: whether each stretch starts from the initial states, and its results."""
+    """For each stretch of a row: whether it starts from the initial states, and its results."""
     assert case.resets is not None
     flags = case.resets[:, 0]
     edges = sorted({0, case.T, *np.flatnonzero(flags).tolist()})
@@ -102,7 +102,7 @@ def _each_step(trial: Trial) -> Iterator[Comparison]:
 
 
 def _nothing_crosses(trial: Trial) -> Iterator[Comparison]:
-    """Losses from a reset on send nothing to what came before it."""
+    """Losses from a reset on send no gradient to the steps before it."""
     if not trial.one_way:
         return
     T, B = trial.case.T, trial.case.B

@@ -89,9 +89,9 @@ def _pullbacks(trial: Trial) -> Iterator[Comparison]:
 
 
 def _tied(trial: Trial) -> Iterator[Comparison]:
-    """One call per step, or for as few as are declared: each has its own parameters, as it were; gradients add up.
+    """One call for each step, or for the least declared number of steps; the gradients of the parameters add up.
 
-    In a large problem a call has more steps, but for the first, and there are `_CALLS` at most.
+    In a large problem each call except the first has more steps, and there are `_CALLS` at most.
     """
     case, dy = trial.case, trial.cotangents.y
     if not trial.even or dy is None:

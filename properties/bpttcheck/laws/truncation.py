@@ -59,8 +59,8 @@ def _leaves_states(trial: Trial) -> Iterator[Comparison]:
 
 
 def _drawn(trial: Trial, kinds: Iterable[type[Strategy]], unit: int = 1) -> Iterator[Strategy]:
-    """A truncation of each kind that is defined for the case and cuts something; at multiples of ``unit``, which those
-    rules know that are numbers of steps."""
+    """A truncation of each kind that is defined for the case and cuts something; with a ``unit`` above 1, the rules are
+    numbers of steps, and multiples of it."""
     T = trial.case.T
     for kind in kinds:
         if trial.even or (trial.one_way and kind in OF_STEPS):
@@ -72,7 +72,7 @@ def _drawn(trial: Trial, kinds: Iterable[type[Strategy]], unit: int = 1) -> Iter
 
 
 def _cut_away(truncated: Named, full: Named) -> Named:
-    """How much a truncation changes: where that is below rounding, nothing is said of it."""
+    """How much a truncation changes the gradients: where this is below rounding, nothing is proved."""
     return {name: array - full[name] for name, array in truncated.items() if name in full}
 
 
@@ -118,8 +118,8 @@ def _objective(trial: Trial) -> Iterator[Comparison]:
 
 
 class Piece(NamedTuple):
-    """steps: where it runs. losses: ``(T,)``, whether it has the loss of each step of the whole. of_initial: whether it
-    goes back to the initial states of the whole, and not to the first step alone."""
+    """steps: of the piece. losses: ``(T,)``, whether it has the loss of each step of the whole. of_initial: whether it
+    goes back to the initial states of the whole, and not only to the first step."""
 
     steps: slice
     losses: Array
@@ -127,9 +127,10 @@ class Piece(NamedTuple):
 
 
 def pieces_of(strategy: Strategy, T: int) -> list[Piece]:
-    """The pieces of time whose full gradients add up to a truncated one: the losses that go back equally far are one.
+    """The pieces of time whose full gradients add up to a truncated one: losses that go back equally far share a piece.
 
-    The rule keeps a contribution or drops it, and keeps all from some place on: its M is of ones behind zeros.
+    In each row of M zeros are followed by ones: the rule drops all contributions before some step, and keeps the
+    others.
     """
     M = weights(strategy, T)
     counts, back = M.any(axis=1), M.argmax(axis=1)
@@ -142,8 +143,8 @@ def pieces_of(strategy: Strategy, T: int) -> list[Piece]:
 
 
 def _by_pieces(trial: Trial) -> Iterator[tuple[Strategy, list[Piece]]]:
-    """Truncations of the trial's case, and their pieces. Links are kept or cut: where gradients are affine in each, as
-    another law says, these say all."""
+    """Truncations of the case, and their pieces. Links are only kept or cut: another law shows that gradients are
+    affine in each multiplier, so these two values are enough."""
     unit, T, sizes = trial.unit, trial.case.T, trial.capabilities.sizes.get("T")
     strategies = [*_drawn(trial, [kind for kind in trial.capabilities.truncations if kind in _OF_PIECES], unit)]
     if Links in trial.capabilities.truncations:

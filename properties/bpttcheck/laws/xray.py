@@ -28,7 +28,7 @@ from bpttref.arrays import Array
 
 
 def rows(trial: Trial, case: Case, M: Array, losses: list[int]) -> Iterator[Comparison]:
-    """Rows of the matrix M, seen through the inputs: M[t, s] times what full BPTT sends from t to x_s."""
+    """Rows of the matrix M, seen through the inputs: M[t, s] times the gradient that full BPTT sends from t to x_s."""
     _, truncated = trial.run(case)
     ones = [only_y(trial.cotangents, slice(t, t + 1)) for t in losses]
     for t, one, measured in zip(losses, ones, trial.measure(trial.case, *ones), strict=True):
@@ -58,7 +58,7 @@ def _xray(kind: type[Strategy]) -> Callable[[Trial], Iterator[Comparison]]:
 
 
 def _weighted_losses(trial: Trial) -> Iterator[Comparison]:
-    """Weights that are zero but at t show row t of M."""
+    """Weights that are zero except at t show row t of M."""
     objective, T = trial.case.objective, trial.case.T
     kinds = [kind for kind in trial.capabilities.truncations if kind is not Random]
     if not trial.even or objective is None or not kinds:
