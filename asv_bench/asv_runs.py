@@ -1,4 +1,4 @@
-"""asv, as the gate and the history use it: chosen commits on a machine whose name says nothing, results as plain cells.
+"""asv, as the gate and the history use it: chosen commits on a machine with a neutral name, results as plain cells.
 
 A cell is a benchmark with parameters, ``memory.Traced.track_peak_bytes('full', 64)``. Its value is None if it failed,
 NaN if it was skipped.
@@ -35,13 +35,13 @@ Cells: TypeAlias = dict[Cell, float | None]
 
 
 def refuse(sentence: str) -> NoReturn:
-    """End the command since nothing was found out."""
+    """End the command because nothing was found out."""
     print(f"{Path(sys.argv[0]).name}: {sentence}", file=sys.stderr)
     sys.exit(2)
 
 
 def git(*arguments: str) -> str:
-    """What git says about the repository. Raises subprocess.CalledProcessError if it refuses."""
+    """The output of git on the repository. Raises subprocess.CalledProcessError if it refuses."""
     command = ["git", "-C", str(HERE), *arguments]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
@@ -58,7 +58,7 @@ def configured(results: Path) -> Path:
 
 
 def python() -> str:
-    """The interpreter of the environment that `asv.conf.json` pins, which is made if there is none."""
+    """The interpreter of the environment that `asv.conf.json` pins; it is made if it is missing."""
     [environment] = get_environments(Config.load(str(configured(RESULTS))), None)
     environment.create()
     return str(environment.find_executable("python"))
@@ -82,7 +82,7 @@ def measure(commits: Sequence[str], results: Path, machine: str, pattern: str, *
 
 
 def measured(results: Path, machine: str) -> dict[str, Cells]:
-    """By commit, newest first, the cells of the benchmarks as they are now: those of older versions are left out."""
+    """By commit, newest first, the cells of the benchmarks as they are now: cells of older versions are left out."""
     known = json.loads((results / "benchmarks.json").read_text())
     by_date: list[tuple[int, str, Cells]] = []
     for result in iter_results_for_machine(str(results), machine):

@@ -1,4 +1,4 @@
-"""How long `verify --budget` takes to find a mistake beyond a size that nobody told it.
+"""How long `verify --budget` takes to find a mistake beyond an unknown size.
 
     python asv_bench/boundaries.py --seeds 20 --budget 60 --markdown docs/boundaries.md
 
@@ -36,7 +36,7 @@ DTYPE = "float64"
 
 
 class Only(Reference):
-    """The reference in one cell and dtype, without objectives: a mistake is left to the laws of the first door."""
+    """The reference in one cell and dtype, without objectives: so that only the laws of ``vjp`` can find a mistake."""
 
     def __init__(self, cell: Cell) -> None:
         self._cell = cell
@@ -46,7 +46,7 @@ class Only(Reference):
 
 
 class Beyond(Only):
-    """Wrong where a size is larger than ``edge``."""
+    """An error where a size is larger than ``edge``."""
 
     def __init__(self, cell: Cell, size: str, edge: int) -> None:
         super().__init__(cell)
@@ -123,7 +123,7 @@ def trials(seeds: int, budget: float) -> Iterator[str]:
 
 
 def guided(seeds: int, budget: float) -> Iterator[str]:
-    """The table of what the search is worth."""
+    """The table of the value of the search."""
     yield "| seed | seconds with the search | without |"
     yield "|---|---|---|"
     for seed in range(seeds):
@@ -139,7 +139,7 @@ def guided(seeds: int, budget: float) -> Iterator[str]:
 
 
 def _no_search(*arguments: object) -> None:
-    """Larger and larger cases are drawn all the same."""
+    """Larger and larger cases are drawn even so."""
 
 
 @click.command()

@@ -69,7 +69,7 @@ def mixed(right: Any, wrong: Any, size: float) -> Any:
 
 
 class Scaled:
-    """A planted fault of some size, as a subject."""
+    """A planted fault of some size, as an implementation."""
 
     def __init__(self, fault: Fault, size: float) -> None:
         self.name = f"{fault.id} at {size:g}"
@@ -91,7 +91,7 @@ class Scaled:
 
 
 class Function:
-    """A fault on one case, as other checkers want it: from arrays to one vector, and its cotangent to gradients."""
+    """A fault on one case, as other checkers need it: from arrays to one vector, and its cotangent to gradients."""
 
     def __init__(self, fault: Fault, case: Case) -> None:
         self._subject: Any = Faulty(fault)
@@ -176,7 +176,7 @@ def chex_numerical_grads(function: Function) -> bool:
 
 
 def autograd_check_grads(function: Function) -> bool:
-    """Whether ``autograd.test_util.check_grads`` sees the fault, asked for all arguments."""
+    """Whether ``autograd.test_util.check_grads`` sees the fault, with respect to all arguments."""
     from autograd.extend import defvjp_argnums, primitive
     from autograd.test_util import check_grads
 
@@ -217,11 +217,11 @@ class Seen:
     peers: dict[str, tuple[bool, float]] = field(default_factory=dict)
     names: tuple[str, ...] = ()  # by the diagnosis; several if they give the same numbers
     wrong_names: tuple[str, ...] = ()  # by the diagnosis that knows none of these
-    partly: tuple[str, ...] = ()  # so, of the simplest problem alone, where it says that more is wrong
+    partly: tuple[str, ...] = ()  # the same, of only the simplest problem, where it reports further errors
 
 
 def look_at(fault: Fault, examples: int, diagnosed: bool) -> Seen:
-    """All laws at all sizes, all checkers that are installed and, if asked for, the diagnosis."""
+    """All laws at all sizes, all checkers that are installed and, if requested, the diagnosis."""
     seen, smallest_case, dtype = Seen(fault.id), None, "float64"
     cell = fault.cells[0]
     for size in SIZES if fault.door == "vjp" else SIZES[:1]:
@@ -253,7 +253,7 @@ def look_at(fault: Fault, examples: int, diagnosed: bool) -> Seen:
 
 
 def add_diagnosis(seen: Seen, fault: Fault, dtype: str) -> None:
-    """What the diagnosis names, and what it names if it does not know that."""
+    """The faults that the diagnosis names, with this fault in its list and without it."""
     found = diagnose(Faulty(fault), fault.cells[0], dtype)
     seen.names = found.names if found and not found.more else ()
     others = [other for other in FAULTS if other.id not in {fault.id, *seen.names}]
@@ -277,7 +277,7 @@ def asked_of_peers(fault: Fault, case: Case) -> dict[str, tuple[bool, float]]:
 
 
 def false_alarms_of_peers() -> list[str]:
-    """The checkers that accuse the reference itself, on one case per cell."""
+    """The checkers that report a failure of the reference itself, on one case per cell."""
     accusers = set()
     for cell in CELLS:
         right = Fault("none", "the reference", "", (), (cell,), lambda *correct: Reference().vjp)
@@ -377,7 +377,7 @@ def main(
 
 
 def logged(log: Path | None) -> list[Seen]:
-    """What is on file of earlier runs with the same options."""
+    """The results on file of earlier runs with the same options."""
     if log is None or not log.exists():
         return []
     return [Seen(**json.loads(line)) for line in log.read_text().splitlines()]

@@ -1,4 +1,4 @@
-"""False alarms: how often a right implementation is said to be wrong, over many cases.
+"""False alarms: how often a correct implementation is reported as incorrect, over many cases.
 
     python asv_bench/false_alarms.py reference torch --cases 100000 -j 2 --log false-alarms.jsonl
 
@@ -72,7 +72,7 @@ class Tally:
 
 
 def versions(subject: Implementation) -> list[str]:
-    """Of what takes part: the libraries, and the commit of this repository."""
+    """The versions of the libraries, and the commit of this repository."""
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True
     ).stdout.strip()
@@ -81,7 +81,7 @@ def versions(subject: Implementation) -> list[str]:
 
 
 def run_batch(target: str, cell: str, dtype: str, number: int) -> dict[str, Any]:
-    """One batch, in which a few cases are put to all laws, and the others to those that see every case."""
+    """One batch: a few cases run on all laws, and the others on the laws that see every case."""
     subject, started, tally = load(target), time.perf_counter(), Tally()
     capabilities = capabilities_of(subject)
     asked = Asked(subject, capabilities, cell_named(subject, cell), dtype, capabilities)
@@ -115,8 +115,8 @@ def run_batch(target: str, cell: str, dtype: str, number: int) -> dict[str, Any]
 
 
 def measured_together(asked: Asked, draw: Draw, rng: np.random.Generator, most: int) -> list[Trial]:
-    """Trials of as many cases as may be measured at once, of one size, with the same lengths, resets and tokens. Those
-    of a cell that the reference does not know are measured one by one."""
+    """Each a `Trial`: as many cases as may be measured at once, of one size, with the same lengths, resets and tokens.
+    Cases of a cell that the reference does not know are measured one by one."""
     size = (draw.T * draw.B + 4 * draw.H) * (draw.D + draw.H)
     seeds = rng.integers(2**32, size=min(most, TOGETHER, max(1, LARGEST // size)))
     problems = [realise(replace(draw, seed=int(seed)), *asked.place) for seed in seeds]
@@ -132,7 +132,7 @@ def measured_together(asked: Asked, draw: Draw, rng: np.random.Generator, most: 
 
 
 def batches(targets: Sequence[str], cases: int) -> Iterator[Batch]:
-    """All batches, cell by cell in turn, so that what is done at any time is spread evenly."""
+    """All batches, cell by cell in turn, so that the finished part is spread evenly at any time."""
     declared = {target: capabilities_of(load(target)) for target in targets}
     for number in range(-(-cases // BATCH)):
         for target, capabilities in declared.items():

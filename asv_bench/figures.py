@@ -1,6 +1,6 @@
 """The curves of the page, as plotly draws them.
 
-The colours of lines can be seen on white and on black; history.css has those of text and grid.
+The colours of lines can be seen on white and on black; history.css has the colours of text and grid.
 """
 
 import itertools
@@ -77,7 +77,7 @@ def _axis(values: Sequence[float], unit: str) -> dict[str, Any]:
     word = unit.split()[0]
     short = word in ("bytes", "seconds") or max(values) >= 10_000
     axis = {"tickformat": "~s" if short else "~g", "ticksuffix": SUFFIXES.get(word, ""), "nticks": 4, "tickangle": 0}
-    axis["showticksuffix"] = "all" if short else "last"  # after a prefix as in kB it must stand
+    axis["showticksuffix"] = "all" if short else "last"  # it must stay after a prefix, as in kB
     if max(values) > 10 * min(values) > 0:
         return {**axis, "type": "log", "dtick": 1}
     return {**axis, "rangemode": "tozero"}

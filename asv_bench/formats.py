@@ -35,7 +35,7 @@ FORMATS = (*((dtype, dtype) for dtype in ("float64", "float32", "float8_e4m3", "
 
 
 class Correct(Reference):
-    """Correct in each format, whatever is declared of its operations; these are in float64."""
+    """An implementation that is correct in each format and for all declared operations; it computes in float64."""
 
     def __init__(self, dtype: str, inside: str) -> None:
         self._dtype, self._inside = dtype, {dtype: inside}
@@ -78,7 +78,7 @@ def main() -> None:
     click.echo(f"|---|---|{'---|' * len(SIZES)}")
     for dtype, inside in FORMATS:
         errors = [smallest(dtype, inside, sizes) for sizes in SIZES.values()]
-        operations = "float32" if dtype == "float8_e4m3" else inside  # in float8 are only the numbers that are given
+        operations = "float32" if dtype == "float8_e4m3" else inside  # in float8 there are only the inputs
         click.echo(f"| {dtype} | {operations} | {' | '.join(errors)} |")
 
 

@@ -47,7 +47,7 @@ def exact(base: str, head: str, series: str) -> list[Change]:
 
 
 def timed(base: str, head: str, series: str) -> list[Change]:
-    """The changes of the times; those that look worse are measured again, and that is what counts."""
+    """The changes of the times; times that look worse are measured again, and the second result counts."""
     with tempfile.TemporaryDirectory() as folder:
         before, after = (reference(name, Path(folder)) for name in (base, head))
         found = changes(*times(before, after, series))
@@ -68,7 +68,7 @@ def reference(name: str, folder: Path) -> Path:
 
 
 def times(before: Path, after: Path, series: str) -> tuple[Cells, Cells]:
-    """CPU times of both over that of the bare products; ends the command if one of them cannot run."""
+    """CPU times of both over the time of the bare products; ends the command if one of them cannot run."""
     command = [python(), HERE / "paired.py", before, after, "--only", series]
     told = subprocess.run(command, capture_output=True, text=True)
     if told.returncode:

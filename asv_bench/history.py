@@ -2,7 +2,7 @@
 
     tox -e bench-history -- 6
 
-What was measured before is kept, in ``.asv``, and not measured again. ``0 --machine reference-machine`` measures
+Earlier measurements are kept, in ``.asv``, and not repeated. ``0 --machine reference-machine`` measures
 nothing and draws the history that comes with the repository.
 """
 
@@ -18,7 +18,7 @@ STORED = "reference-machine"  # whose results come with the repository
 
 
 def commits(number: int) -> list[str]:
-    """The last commits that touch the reference, of those that can be installed."""
+    """The last commits that touch the reference and can be installed."""
     touching = git("log", "--format=%H", "--", ":/reference").split()
     return [commit for commit in touching if git("ls-tree", "--full-tree", commit, "pyproject.toml")][:number]
 

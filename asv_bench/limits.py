@@ -59,7 +59,7 @@ def exact_pattern() -> str:
 
 
 def changes(before: Cells, after: Cells) -> list[Change]:
-    """The cells that were measured before, with their limits; those that are skipped at either end are left out."""
+    """The cells that were measured before, with their limits; cells that are skipped at either end are left out."""
     found = []
     for cell, old in before.items():
         limit, new = limit_of(cell), after.get(cell, math.nan)

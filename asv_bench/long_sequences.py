@@ -1,9 +1,10 @@
-"""Long sequences: time per step and memory of truncated BPTT over many steps, and of checkpointed BPTT beside plain.
+"""Long sequences: time per step and memory of truncated BPTT over many steps, and of checkpointed BPTT next to plain.
 
     python -m pip install . && python asv_bench/long_sequences.py
 
-One thread, CPU time. The memory is that of the arrays at the peak (tracemalloc, in a run of its own), above the start
-of a call. A step's cache is what backpropagation needs of a step; a truncated run needs those of its longest segment.
+One thread, CPU time. The memory is the size of the arrays at the peak (tracemalloc, in a run of its own), above the
+start of a call. A step's cache is what backpropagation needs of a step; a truncated run needs the caches of its longest
+segment.
 """
 
 import os
@@ -61,7 +62,7 @@ def main(steps: int) -> None:
 
 
 def truncated(steps: int) -> Table:
-    """A thousand steps, and as many as were asked for."""
+    """A thousand steps, and the requested number."""
     table = Table("cell", "strategy", "steps", "longest segment", "us a step", "peak, KiB", title="truncated")
     for cell in (CELLS["rnn"], CELLS["lstm"]):
         for strategy in (Regular(64), Random(1 - 1 / 64, seed=1)):
@@ -80,7 +81,7 @@ def truncated(steps: int) -> Table:
 
 
 def beside_theory() -> Table:
-    """Memory, less the gradients returned, over the caches of the longest segment and one step more.
+    """Memory, minus the returned gradients, over the caches of the longest segment and one step more.
 
     B = 32, D = 64, H = 256 and segments of 64, or of 64 on average.
     """
@@ -92,14 +93,14 @@ def beside_theory() -> Table:
         for strategy in ("regular", "random"):
             longest = longest_segment(truncation(strategy, 64), 512)
             run = gradient(strategy, problem, 64)
-            run()  # what is made once, whatever the run, does not count
+            run()  # allocations of the first run only do not count
             ratios.append((peak(run) - returned) / cache / (longest + 1))
         table.add_row(cell.name, *(f"{ratio:.2f}" for ratio in ratios))
     return table
 
 
 def checkpointed() -> Table:
-    """Checkpoints beside plain BPTT, without y and dx."""
+    """Checkpoints next to plain BPTT, without y and dx."""
     table = Table("cell", "time / plain", "peak / plain", title="checkpointed, T = 4096, beside y and dx")
     for cell in CELLS.values():
         problem = drawn(cell, 4096, 16, 32, 128)

@@ -15,7 +15,7 @@ from limits import Limit
 
 NOISE = 4
 NEAR = 3  # readings on either side of a change
-NONE = Limit("", 1, 0, exact=False)  # a timed series without a limit has its own noise alone
+NONE = Limit("", 1, 0, exact=False)  # a timed series without a limit has only its own noise
 Readings: TypeAlias = Sequence[float | None]  # by commit, oldest first; None: not measured
 
 

@@ -1,10 +1,10 @@
-"""What a message says of each planted fault, and of two at once: does it name the mistake, locate it, or mislead?
+"""Messages about each planted fault, and about two at once: do they name the mistake, locate it, or mislead?
 
     python asv_bench/messages.py --jobs 2
 
 Each is tested as by ``bpttcheck verify fault:ID``, on its first cell. A message *names* if the diagnosis gives the
-fault, of two either, and says that more is wrong; it *locates* if it gives no name and the arrays, or the law and the
-case, in which something is wrong; it *misleads* if it gives another fault's name alone.
+fault, or one of two and reports further errors; it *locates* if it gives no name, but the incorrect arrays, or the law
+and the case; it *misleads* if it gives only another fault's name.
 """
 
 import os

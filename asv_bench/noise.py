@@ -1,7 +1,7 @@
 """How often is the timed part of the gate mistaken? Pairs of measurements without a change, recorded and resampled.
 
     python asv_bench/noise.py                       # the rates at the limit of the gate, and at others
-    python asv_bench/noise.py --record 20           # measure so many pairs of the reference with itself; 90 s each
+    python asv_bench/noise.py --record 20           # measure 20 pairs of the reference with itself; 90 s each
 
 A cell is named if its ratio is above the limit at the first look and, in a new process, at the second. Each recorded
 pair could have been either look, so all gates are run that two of them make.
@@ -25,7 +25,7 @@ Ratios: TypeAlias = dict[str, float]  # by problem: how many times as long the h
 
 
 class Rate(NamedTuple):
-    """Of so many gates in a hundred .. a share, and the bounds of its 95 % interval."""
+    """A share in percent, and the bounds of its 95 % interval."""
 
     share: float
     low: float
@@ -36,7 +36,8 @@ class Rate(NamedTuple):
 
 
 def fastest(seconds: Sequence[float]) -> float:
-    """The mean of the fastest third of some runs: steadier than the fastest, and blind to what disturbed the others."""
+    """The mean of the fastest third of some runs: steadier than the fastest, and unaffected by what disturbed the
+    others."""
     third = sorted(seconds)[: math.ceil(len(seconds) / 3)]
     return sum(third) / len(third)
 
@@ -68,8 +69,8 @@ def gates(pairs: Sequence[Ratios]) -> Iterator[tuple[Ratios, Ratios]]:
 def false_alarms(pairs: Sequence[Ratios], limit: float) -> Rate:
     """The share of gates that name a cell though nothing changed.
 
-    The bounds are those of the first look (of all pairs, those with a ratio beyond the limit) times those of the second
-    (of all ratios, those beyond the limit) for each cell that is looked at again.
+    The bounds are the bounds for the first look (the share of pairs with a ratio beyond the limit) times the bounds for
+    the second (the share of ratios beyond the limit) for each cell that is measured again.
     """
     named = [any(min(first[c], second[c]) > limit for c in first) for first, second in gates(pairs)]
     beyond = [sum(max(ratio, 1 / ratio) > limit for ratio in pair.values()) for pair in pairs]
@@ -86,7 +87,7 @@ def named(pairs: Sequence[Ratios], limit: float, change: float) -> float:
 
 
 def bounds(count: int, of: int) -> tuple[float, float]:
-    """The 95 % interval of a probability (Clopper and Pearson, 1934) by which ``count`` of so many happened."""
+    """The 95 % interval of a probability (Clopper and Pearson, 1934) from ``count`` events in ``of`` tries."""
 
     def tail(p: float, counts: range) -> float:
         return sum(math.comb(of, k) * p**k * (1 - p) ** (of - k) for k in counts)

@@ -1,11 +1,11 @@
-"""How small an error a verdict sees of cells that nobody knows, by array, beside false alarms on the right ones.
+"""The smallest error that a verdict sees in unknown cells, by array, and its false alarms on correct ones.
 
     python -m pip install . autograd
     python asv_bench/own_cells.py --seeds 20 --log own-cells.jsonl --markdown docs/own-cells-seen.md
 
-For each case of a run the smallest relative error of an array that would have been failed is the tolerance over the
-largest number there; the smallest of the run counts. Some are checked: with an error of three times that size planted
-in the pullback, the run must fail. A line of the log is one seed of one cell in one dtype: interrupt, and go on.
+The smallest relative error of an array that fails in a case is the tolerance over the largest number there; the
+smallest of a run counts. Some are checked: with an error of three times that size planted in the pullback, the run must
+fail. A line of the log is one seed of one cell in one dtype: interrupt, and go on.
 """
 
 import os

@@ -26,7 +26,7 @@ class Commit(NamedTuple):
 
 
 class Change(NamedTuple):
-    """What the marks of one commit come to."""
+    """The sum of the marks of one commit."""
 
     text: str
     better: bool | None  # None: better here and worse there
@@ -85,7 +85,7 @@ def write_page(path: Path, history: Mapping[Commit, Cells], known: Mapping[str, 
 
 
 def _shown(series: Series, commits: Sequence[Commit]) -> Shown:
-    """Curves of the panels in which something may have changed, and numbers of those in which nothing did."""
+    """Curves of the panels in which something may have changed, and numbers of the panels in which nothing did."""
     labels = {line.label: None for panel in series.panels for line in panel.lines}
     look = looks(list(labels))
     still = [panel for panel in series.panels if series.exact and not any(line.marks for line in panel.lines)]
@@ -107,7 +107,7 @@ def _group(panels: Sequence[Panel], unit: str, commits: Sequence[Commit], look: 
 
 
 def _changed(found: Iterable[Series], at: int) -> list[tuple[Series, Change]]:
-    """What a commit changed, by series."""
+    """The changes of a commit, by series."""
     changes = ((series, change(marks_at(series.panels, at))) for series in found)
     return [(series, moved) for series, moved in changes if moved]
 

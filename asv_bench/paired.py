@@ -3,8 +3,8 @@
     python asv_bench/paired.py BASE HEAD
 
 BASE and HEAD are folders that hold ``bpttref``. Both versions are imported and run alternately on the same problems, at
-real sizes in both dtypes and at small ones. What else runs on the machine makes some runs slower and none faster, so
-whoever reads the times looks at the fastest.
+real sizes in both dtypes and at small ones. Other programs on the machine make some runs slower and none faster, so the
+fastest times are the ones to read.
 """
 
 import os
@@ -53,8 +53,8 @@ def imported(folder: Path) -> tuple[Any, Any]:
 
 
 def problems(only: str) -> Iterator[tuple[str, str, str, Sizes, str, int]]:
-    """Those whose name ``only`` finds, ``paired.real.over_products('float64', 'full', 'rnn')``: name, strategy, cell,
-    sizes, dtype and runs."""
+    """The problems whose name ``only`` finds, ``paired.real.over_products('float64', 'full', 'rnn')``: name, strategy,
+    cell, sizes, dtype and runs."""
     for size, sizes, dtype, runs in SIZES:
         for cell in CELLS:
             for strategy in STRATEGIES:

@@ -3,7 +3,7 @@
     python -m pip install ".[torch]" && python asv_bench/ratios.py
 
 Forward and backward with gradients for inputs, initial states and all parameters; one thread, CPU time, the best of
-many runs, all contenders by turns in one process. ``--dtype float32`` measures that.
+many runs, all contenders interleaved in one process. ``--dtype float32`` measures that.
 """
 
 import os

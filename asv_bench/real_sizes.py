@@ -1,9 +1,9 @@
-"""What a verdict costs at the sizes at which people train, and how much of it proves something.
+"""The cost of a verdict at the sizes of real training, and the part of it that proves something.
 
     python asv_bench/real_sizes.py --base 9a9b81a
 
-Runs `bpttcheck verify torch` on PyTorch's LSTM with 8 examples at three sizes, of this commit and of an older one by
-turns. Threads are left to the libraries, as a user has them. Needs PyTorch in the environment, and git.
+Runs `bpttcheck verify torch` on PyTorch's LSTM with 8 examples at three sizes, of this commit and of an older one,
+interleaved. The libraries choose the number of threads, as for a user. Needs PyTorch in the environment, and git.
 """
 
 import itertools

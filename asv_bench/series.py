@@ -68,7 +68,7 @@ class Series(NamedTuple):
 
 
 def all_series(oldest_first: Sequence[Cells], known: Mapping[str, About]) -> list[Series]:
-    """Those that were measured, standard errors excepted: they are parts of their lines."""
+    """Those that were measured, without standard errors, which are parts of their lines."""
     measured = {cell.benchmark for cells in oldest_first for cell in cells}
     names = sorted((name for name in measured if not name.endswith("_error")), key=_order)
     series = (_series(known[name], oldest_first) for name in names)
@@ -93,7 +93,7 @@ def _series(about: About, oldest_first: Sequence[Cells]) -> Series:
 
 
 def _worded(name: str, text: str) -> str:
-    """A choice of a parameter: numbers need its name, words speak for themselves."""
+    """A value of a parameter in words: a number needs the parameter's name."""
     return f"{name} {text}" if text.isdigit() else text
 
 

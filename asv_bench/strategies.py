@@ -27,7 +27,7 @@ class Answer(NamedTuple):
 
 
 def answers(cells: Cells) -> list[Answer]:
-    """On time, memory and quality: those whose series were measured."""
+    """Sentences on time, memory and quality, if their series were measured."""
     found = (_time(cells), _memory(cells), _quality(cells))
     return [answer for answer in found if answer]
 

@@ -1,10 +1,10 @@
-"""What `bpttcheck.torch.watch` costs: time and peak memory of a training loop with it over those without.
+"""The cost of `bpttcheck.torch.watch`: time and peak memory of a training loop with it over the same without.
 
     python asv_bench/watching.py
 
-Both run interleaved in one process, one thread; the ratio of times is that of the best of many. The ratio with
-``probe=4`` is that of the two steps of training that are probed. Memory is the largest number of bytes that PyTorch
-holds at once, seen by its profiler, in a model that already has gradients.
+Both run interleaved in one process, one thread; the ratio of times is the ratio of the best of many. The ratio with
+``probe=4`` is of the two steps of training that are probed. Memory is the largest number of bytes that PyTorch holds at
+once, seen by its profiler, in a model that already has gradients.
 """
 
 import contextlib
@@ -63,7 +63,7 @@ def probe(model):
 
 
 def ratio(model, chunks, how, repeats):
-    """The time of a loop that is watched, over that of one that is not."""
+    """The time of a watched loop over the time of one that is not watched."""
     best = dict.fromkeys([plain, how], float("inf"))
     for _ in range(repeats):
         for context in best:
@@ -75,7 +75,7 @@ def ratio(model, chunks, how, repeats):
 
 
 def peak(model, chunks, how):
-    """The largest sum of allocations less releases."""
+    """The largest sum of allocations minus releases."""
     with how(model):
         with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
             train(model, chunks)

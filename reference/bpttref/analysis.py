@@ -1,4 +1,4 @@
-"""How gradients travel through time (D2L 9.7.1): what follows from the Jacobians of single steps.
+"""How gradients travel through time (D2L 9.7.1): findings from the Jacobians of single steps.
 
     J_t = d s_t / d s_{t-1}, (n, n)          U_t = d s_t / d w, the direct use of the parameters at step t, (n, P)
     d h_t / d s_s = [I 0] J_t J_{t-1} ... J_{s+1}          C[t, s] = <dy_t, d h_t / d s_s U_s>          (D2L 9.7.7)
@@ -16,8 +16,8 @@ import numpy as np
 from bpttref.arrays import Array
 
 _ROUNDING = -24.0  # log2 of float32's unit roundoff
-_LARGEST = 127 + float(np.log2(2 - 2.0**-24))  # what is as large or larger becomes infinite in float32
-_SMALLEST = -150.0  # what is smaller becomes zero in float32
+_LARGEST = 127 + float(np.log2(2 - 2.0**-24))  # numbers from here on become infinite in float32
+_SMALLEST = -150.0  # smaller numbers become zero in float32
 
 
 class Sizes(NamedTuple):
@@ -71,8 +71,8 @@ def products(J: Array) -> tuple[Array, Array]:
 
 
 def gate_products(gates: Array) -> Array:
-    """The triangle of the largest, over units, product of ``gates (T, H)`` over the steps s+1 ... t: what the path
-    through only the gates lets pass, the norm of a product of diagonal matrices."""
+    """The triangle of the largest, over units, product of ``gates (T, H)`` over the steps s+1 ... t: the part that the
+    path through only the gates lets pass, the norm of a product of diagonal matrices."""
     T = len(gates)
     triangle, logs = np.full((T, T), np.nan), _log2(gates)
     path = np.zeros_like(logs)
@@ -102,7 +102,7 @@ class Lag(NamedTuple):
 
 def horizon(tails: Array, per_step: float) -> Lag:
     """The memory horizon in float32: the smallest lag from which on all contributions together stay below 2^-24 of
-    the gradient's norm. ``Window`` of so many steps, or more, changes the gradient by less than that."""
+    the gradient's norm. ``Window`` of this number of steps, or more, changes the gradient by less than that."""
     return Lag(0, True) if np.isneginf(tails[0]) else _falls(tails - tails[0], _ROUNDING, per_step)
 
 

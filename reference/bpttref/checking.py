@@ -20,7 +20,7 @@ def check_links(strategy: LinkStrategy) -> None:
 
 
 def check_resets(parameters: _Tree, x: Array, resets: Array | None, reset_to: str) -> None:
-    """That rows can be reset as is asked for."""
+    """That rows can be reset as requested."""
     if reset_to not in ("zeros", "initial"):
         raise ValueError(f"reset_to must be 'zeros' or 'initial', not {reset_to!r}")
     if resets is None:

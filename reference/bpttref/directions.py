@@ -10,7 +10,8 @@ from bpttref.unrolling import NamedState, Parameters, Pulled, Resets, forward
 
 
 class OwnGradients(NamedTuple):
-    """The gradients of one direction of a layer: of its parameters, its initial states, and what rows are reset to."""
+    """The gradients of one direction of a layer: of its parameters, its initial states, and the states that rows are
+    reset to."""
 
     parameters: dict[str, Array]
     initial: dict[str, Array]
@@ -80,7 +81,7 @@ class Direction:
         return incoming
 
     def gradients(self, back: Pulled, dfinal: NamedState) -> OwnGradients:
-        """The gradients by name, from what came back."""
+        """The gradients by name, from the results of the recursion."""
         names = self.unrolled.cell.states
         reset = dict(zip(names, back.reset, strict=True)) if back.reset is not None else {}
         return OwnGradients(back.parameters, self._initial(dict(zip(names, back.initial, strict=True)), dfinal), reset)
@@ -111,13 +112,13 @@ def _by_row(sequence: Array) -> Array:
 
 
 def _clear_padding(sequence: Array, lengths: Array) -> None:
-    """Set what lies behind each row's end to zero, in place."""
+    """Set all numbers behind each row's end to zero, in place."""
     rows = sequence if sequence.ndim == 2 else _by_row(sequence)
     rows[np.arange(len(sequence))[:, None] >= lengths] = 0
 
 
 def without_padding(sequence: Array, lengths: Array) -> Array:
-    """A copy in which what lies behind each row's end is zero: garbage there, NaN included, has no effect."""
+    """A copy with zeros behind each row's end: garbage there, NaN included, has no effect."""
     sequence = sequence.copy()
     _clear_padding(sequence, lengths)
     return sequence

@@ -25,7 +25,7 @@ def project_input(x: Array, W_hx: Array, out: Array) -> None:
 
 
 def input_weight_gradient(da: Array, x: Array, W_hx: Array, so_far: Array | None = None) -> Array:
-    """``dW_hx (..., K, D)`` from the adjoints ``da (T, ..., B, K)``, added in place to what there is ``so_far``."""
+    """``dW_hx (..., K, D)`` from the adjoints ``da (T, ..., B, K)``, added in place to the sum ``so_far``."""
     if not is_tokens(x):
         return added(so_far, weight_gradient(da, x))
     gradient, rows = np.zeros_like(W_hx) if so_far is None else so_far, flatten(da)

@@ -1,4 +1,4 @@
-"""Objectives: what turns the outputs of a network into one number, and that number into cotangents.
+"""Objectives: they turn the outputs of a network into one number, and give the cotangents of the outputs.
 
     o_t = W_qh y_t + b_q                        readout (absent for the linear objective), perhaps without b_q
     L   = sum over t and b of scale_b w_tb l(o_tb, target_tb)
@@ -9,8 +9,8 @@ over the steps t and the rows b of the batch, with
     "squared-error"    l = |o - target|^2 / 2, targets (T, B, Q)
     "linear"           l = <target, y>, targets (T, B, directions*H): its cotangents are the targets
 
-``scale`` = 1/T is the book's mean over time (D2L 9.7.1). Rows of different lengths need no more: what lies behind the
-end of a row has the weight 0, and the scale says what a mean divides by. An objective works on any stretch of steps:
+``scale`` = 1/T is the book's mean over time (D2L 9.7.1). Rows of different lengths need no more: losses behind the end
+of a row have the weight 0, and the scale contains the divisor of a mean. An objective works on any stretch of steps:
 the objective of the whole sequence is the sum of the objectives of its chunks.
 """
 

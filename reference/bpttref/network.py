@@ -242,7 +242,7 @@ def unroll(
     """`vjp` of any strategy, where rows are reset ``to`` states of their own, zeros if None.
 
     The forward pass is the same for all strategies. ``states``: the initial ones. The pullback takes the strategy, and
-    does not ask whether it is defined for the directions that there are.
+    does not check whether it is defined for these directions.
     """
     T = len(x)
     check_arguments(cell, parameters, x, states, lengths)

@@ -1,10 +1,10 @@
-"""The one-shot door: gradients of an objective over a stream of chunks, in the memory of the longest segment.
+"""One-shot gradients of an objective over a stream of chunks, in the memory of the longest segment.
 
 The stream is cut into pieces, at the ends of chunks and at the cuts of the strategy. Each piece is run forward, its
-outputs go to the objective, and its pullback is kept until the next cut. There nothing that lies before can receive
-a gradient any more: the pieces since the last cut are pulled back, last first, and freed. So a truncated run over
-10^6 steps needs the memory of one segment, and the chunks may come from a generator or a memory-mapped file. Segments
-of a few rows share a piece, because small products are slow: the recursion cuts within a piece, too.
+outputs go to the objective, and its pullback is kept until the next cut. Behind a cut no earlier step can receive a
+gradient any more: the pieces up to it are pulled back, last first, and freed. So a truncated run over 10^6 steps needs
+the memory of one segment, and the chunks may come from a generator or a memory-mapped file. Segments of a few rows
+share a piece, because small products are slow: the recursion cuts within a piece, too.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -36,7 +36,7 @@ ChunkObjective: TypeAlias = Callable[[Array, int], Evaluated]  # (outputs (L, B,
 class _Piece(NamedTuple):
     start: int
     link: float  # the multiplier of the link into its first step
-    links: Links  # those of the steps after it
+    links: Links  # the multipliers of the steps after it
     pullback: StrategyPullback
     dy: Array
 
@@ -142,8 +142,8 @@ def _pull_segment(
     again: States | None,
     receive_dx: Callable[[int, Array], None] | None,
 ) -> tuple[Gradients, States | None]:
-    """Pull back the pieces since the last cut, last first, freeing each; add their gradients to ``total``, and those of
-    the states that rows are reset to, to ``again``."""
+    """Pull back the pieces after the last cut, last first, and free each; add their gradients to ``total``, and the
+    gradients of the states that rows are reset to, to ``again``."""
     final: States | None = None
     while segment:
         piece = segment.pop()

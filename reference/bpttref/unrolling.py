@@ -35,7 +35,7 @@ class Resets(NamedTuple):
 
 
 class Unrolled(NamedTuple):
-    """A layer after its forward pass: what the backward pass needs to know."""
+    """A layer after its forward pass, with the data for the backward pass."""
 
     cell: Cell
     parameters: Parameters
@@ -85,8 +85,9 @@ def _restarting(states: Iterable[State], restarted: Iterable[State], resets: Res
 
 
 class Pulled(NamedTuple):
-    """The gradients that come back to a layer. x: None for tokens, and where it is not wanted. initial: to the
-    initial states. reset: to the states that rows are reset to, summed over the resets; None where there are none."""
+    """The gradients that come back to a layer. x: None for tokens, and where its gradient is not wanted. initial: to
+    the initial states. reset: to the states that rows are reset to, summed over the resets; None where there are
+    none."""
 
     x: Array | None
     parameters: dict[str, Array]
@@ -132,8 +133,8 @@ def _pull_steps(
     da: Array,
     reset: State | None,
 ) -> State:
-    """Take ``ds`` from the steps' end to their start; ``da`` receives their adjoints, and ``reset`` what goes to the
-    states that rows are reset to."""
+    """Take ``ds`` from the steps' end to their start; ``da`` receives their adjoints, and ``reset`` the cotangents of
+    the states that rows are reset to."""
     cell, W_hh = layer.cell, layer.parameters["W_hh"]
     gates, resets = _by_gate(da, cell), layer.resets
     entering = [(k, sequence) for k, sequence in enumerate(incoming) if sequence is not None]
@@ -157,7 +158,8 @@ def _pull_steps(
 def sweep(
     stack: Sequence[Unrolled], xs: Sequence[Array], incoming: Sequence[Incoming], k1: int, k2: int, pull_input: bool
 ) -> list[Pulled]:
-    """Overlapping sweeps down a ``stack`` of layers with inputs ``xs``; per layer, what `backward` returns.
+    """Overlapping sweeps down a ``stack`` of layers with inputs ``xs``; per layer, the gradients that `backward`
+    returns.
 
     The losses come in blocks of ``k1`` steps. Each block's sweep starts at its last step and goes back over
     ``k2`` steps, the block included; k1 = 1 gives every loss a window of k2 cells of its own.

@@ -26,7 +26,7 @@ from bpttcheck.versions import own_version
 
 
 class _Commands(click.Group):
-    """Ctrl-C that no command has an answer to ends with the status of an interruption; a mistake of ours says so."""
+    """Ctrl-C that no command handles ends with the status of an interruption; a bug of bpttcheck says so."""
 
     def make_context(self, *arguments: Any, **more: Any) -> click.Context:
         try:

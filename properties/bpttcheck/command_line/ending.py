@@ -1,4 +1,4 @@
-"""How a command ends that cannot do its work: one sentence for what a person can mend."""
+"""The end of a command that cannot do its work: one sentence for a mistake that the user can correct."""
 
 import sys
 from typing import NoReturn

@@ -91,7 +91,7 @@ def gradients(
         child = Child(target, timeout)
         name, chosen = child.ask(_introduced, cells or (_SIDE_BY_SIDE if target == "reference" else ()))
         if pictures:
-            new_figure(1, 1)  # what cannot be drawn or written ends here, before the work
+            new_figure(1, 1)  # a picture or file that cannot be made is an error here, before the work
         check(json=json_file, png=png, svg=svg)
         analyses = [child.ask(_analysed, cell, setting) for cell in chosen]
         print_analyses(console, name, setting, analyses)

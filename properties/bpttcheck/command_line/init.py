@@ -44,7 +44,7 @@ def _from_library(library: str, file: Path) -> tuple[str, str]:
 
 
 def _from_code(target: str, file: Path) -> tuple[str, str]:
-    """The same for code that is there. It is imported and called in a process of its own, for a limited time."""
+    """The same for existing code. It is imported and called in a process of its own, for a limited time."""
     place = target.rpartition(":")[0]
     if not place:
         raise click.UsageError(

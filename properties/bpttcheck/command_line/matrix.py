@@ -113,7 +113,7 @@ def matrix(
 
 
 def _judge(console: Console, targets: Sequence[str], work: Work, jobs: int, runs: dict[str, Run]) -> bool:
-    """Test targets, whose runs are added to those that are there; whether that was interrupted."""
+    """Test targets, and add their runs to the others; returns whether this was interrupted."""
 
     def finished(run: Run) -> None:
         (record,) = run.targets

@@ -66,7 +66,7 @@ class Seconds(click.FloatRange):
         super().__init__(0, min_open=True)
 
     def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> float:
-        """Seconds. Fails for what is none."""
+        """Seconds. Fails for text that is no time."""
         said = str(value)
         factor = {"s": 1, "m": 60, "h": 3600}.get(said[-1:], 0)
         try:

@@ -26,7 +26,7 @@ def read_settings(command: click.Command, start: Path) -> dict[str, Any]:
                         return _defaults(command, table, Path() if folder == start else folder)
                     case {"tool": {"bpttcheck": other}}:
                         raise ValueError(f"{_TABLE} must be a table, not {other!r}")
-            except ValueError as error:  # what is not TOML, too
+            except ValueError as error:  # also raised for text that is not TOML
                 raise ValueError(f"{file}: {error}") from error
     return {}
 

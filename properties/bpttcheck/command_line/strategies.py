@@ -154,7 +154,7 @@ def _progress(console: Console) -> Iterator[Callable[[int, int, str], None]]:
 
 
 def _draw(console: Console, draw: Callable[[], Path]) -> None:
-    """Draw a picture; without matplotlib the study goes on without."""
+    """Draw a picture; without matplotlib the study goes on without pictures."""
     try:
         console.print(f"drawn: {draw()}", highlight=False, soft_wrap=True)
     except ImportError as error:

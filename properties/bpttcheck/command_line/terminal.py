@@ -13,8 +13,8 @@ def new_console(quiet: bool = False, *, aside: bool = False) -> Console:
     """Standard output, or standard error. On a terminal: colours, unless NO_COLOR is set, and lines that fit.
     Elsewhere: bare lines, none of them broken or cut, for programs that read them.
 
-    Where nobody reads it any more (``| head -1``), the disk is full or a letter cannot be encoded, the command goes on:
-    its status and its files say what is to be said.
+    Where no process reads it any more (``| head -1``), the disk is full or a letter cannot be encoded, the command goes
+    on: its status and its files have the result.
     """
     stream: Any = _Lasting((sys.stderr if aside else sys.stdout) or open(os.devnull, "w"))  # None if it is closed
     console = Console(file=stream, quiet=quiet, emoji=False)
@@ -47,7 +47,7 @@ class _Lasting:
             self._lost("")
 
     def _lost(self, text: str) -> int:
-        """Whatever comes goes nowhere, also what Python flushes at its end."""
+        """All further output is dropped, also the output that Python flushes at its end."""
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, self._stream.fileno())
         return len(text)

@@ -160,7 +160,7 @@ def verify(
     console, aside = new_console(aside=elsewhere), new_console(quiet, aside=elsewhere)
     limit = TimeLimit(budget)
     still_failing = _judge(console, aside, run, failures, jobs, cluster, traceback)
-    unwritten = "" if elsewhere else reports.write(run)  # before anything is printed that may go wrong
+    unwritten = "" if elsewhere else reports.write(run)  # before the first output, which may fail
     print_verdict(console, [result for result in run.results if result.status in BAD or not quiet], verbose)
     if asked.examples is None:
         print_tried(aside, run.results)
@@ -174,7 +174,7 @@ def verify(
 
 
 def _end_early(reports: Reports, run: Run | None) -> NoReturn:
-    """Interrupted before all targets were loaded: the reports say that much, if it was known what they are."""
+    """End an interrupted run before all targets were loaded; the reports say so, if there is a run."""
     with suppress(OSError):
         if run is not None:
             reports.begin(run)
@@ -218,14 +218,14 @@ def _judge(
             for _ in run.judge(jobs, show, workers=cluster, raising=traceback):
                 pass
     except KeyboardInterrupt:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # what is known is written
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the results so far are written
         run.interrupted = True
         console.print("interrupted: the verdict so far, without what was under way")
     return still_failing
 
 
 def _explained(console: Console, run: Run, failures: Path, limit: TimeLimit) -> list[Explanation]:
-    """What is to be said of each cell that fails, which is printed and goes into the records."""
+    """The explanation of each cell that fails; it is printed and goes into the records."""
     explained = []
     for record in run.targets:
         if record.target in run.introduced:
@@ -259,13 +259,13 @@ def _close(console: Console, run: Run, unwritten: str, failing: bool) -> NoRetur
 
 
 def _examples(examples: int, budget: float) -> int | None:
-    """As many as the time allows, where it is said how long and not how many."""
+    """The number of cases; None, for as many as the time allows, if only the time is given."""
     said = click.get_current_context().get_parameter_source("examples") is not ParameterSource.DEFAULT
     return examples if said or math.isinf(budget) else None
 
 
 def _seed(seed: int | None, derandomize: bool) -> int:
-    """The command line comes before settings. Raises ValueError if it has both options."""
+    """The seed: the command line comes before settings. Raises ValueError if it has both options."""
     written = click.get_current_context().get_parameter_source
     if {written("seed"), written("derandomize")} == {ParameterSource.COMMANDLINE}:
         raise ValueError("--derandomize is --seed 0: leave out one of them")

@@ -86,7 +86,7 @@ def _facts_of_fault(fault: Fault) -> Iterator[str]:
 
 
 def _links(ids: Iterable[str], page: str = "") -> str:
-    """To the headings of these ids, as code hosts and the site make addresses of them."""
+    """Links to the headings of these ids, as code hosts and the site build their addresses."""
     return ", ".join(f"[`{name}`]({page}#{re.sub(r'[^a-z0-9_-]', '', name.lower())})" for name in ids)
 
 

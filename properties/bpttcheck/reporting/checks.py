@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 class Sitting:
     """A share of an implementation: its laws are tested at the first check, together, on the same cases.
 
-    name: the implementation's. judged: tests them. can_be_asked: the ids of the laws that the implementation can be
-    asked. laws: the ids of those that will be tested. target: all sittings of the implementation, this one included.
+    name: of the implementation. judged: tests the laws. can_be_asked: the ids of the laws that apply to the
+    implementation. laws: the ids of the laws that will be tested. target: all sittings of the implementation, this one
+    included.
     object: whether the implementation is one of the test's own objects, which no command can name.
     """
 
@@ -40,7 +41,7 @@ class Sitting:
     laws: list[str]
     target: list["Sitting"]
     object: bool = False
-    speaker: tuple[Share, str] | None = None  # whose test says that nothing was proved
+    speaker: tuple[Share, str] | None = None  # the test that reports that nothing was proved
 
     def __post_init__(self) -> None:
         self.target.append(self)
@@ -54,14 +55,14 @@ class Sitting:
 
     @cached_property
     def _silent(self) -> bool:
-        """Whether no law that will be tested is one that the implementation can be asked."""
+        """Whether no law that will be tested applies to the implementation."""
         return not set(self.laws) & set(self.can_be_asked)
 
     def unproved(self, law: str) -> str:
-        """That nothing was proved, in a sentence, if it is the test of this ``law`` that says so; else nothing.
+        """A sentence that nothing was proved, if the test of this ``law`` is the one that reports it; else empty.
 
-        One test does, that of the first law selected; among an object's tests, which do not know what was selected, the
-        first that runs. Where nothing can be asked of this cell and dtype but of others of the target, none does.
+        The test of the first selected law reports it; of an object's tests, which do not know the selection, the first
+        that runs. If no law applies to this cell and dtype but some do to others of the target, no test reports it.
         """
         in_vain = unproved(list(self.results.values()))
         others = [sitting for sitting in self.target if sitting.laws]

@@ -25,7 +25,7 @@ _BEGINS = {  # as text
 
 @dataclass(frozen=True)
 class Reports:
-    """None where a file was not asked for."""
+    """The requested files; None where one was not requested."""
 
     json_file: Path | None
     junit_file: Path | None
@@ -34,12 +34,12 @@ class Reports:
 
     @property
     def to_standard_output(self) -> bool:
-        """Whether one goes where a command prints, so that nothing else should."""
+        """Whether a report goes to standard output, so that nothing else should."""
         standard = Path("/dev/stdout")  # nothing, where it is closed
         return standard.exists() and any(file.exists() and file.samefile(standard) for _, file in self._asked())
 
     def prepare(self) -> None:
-        """Find out before the work whether it can be written; nothing is there afterwards that was not there before.
+        """Find out before the work whether the files can be written; this leaves no new file behind.
 
         Raises OSError, ValueError if two are one file or a file is there that is no such report, and ImportError
         without Jinja.
@@ -52,14 +52,14 @@ class Reports:
             blank_page("verdict")
 
     def begin(self, run: Run) -> None:
-        """Replace what an earlier run left by a report that says that this one has not ended. Raises OSError."""
+        """Replace the reports of an earlier run by reports that this run has not ended. Raises OSError."""
         unfinished = replace(run, interrupted=True)
         for option, file in self._asked():
             if _is_regular(file):
                 write(file, self._text(option, unfinished, ()))
 
     def write(self, run: Run, explained: Sequence[Explanation] = ()) -> str:
-        """All that is known by now, each report for itself; returns why one could not be written, or nothing."""
+        """Write all results so far, each report on its own; returns why one could not be written, or an empty text."""
         failed = []
         for option, file in self._asked():
             try:

@@ -1,4 +1,5 @@
-"""A verdict as JUnit XML, which CI services read: a suite an implementation, a case a law on a cell and dtype."""
+"""A verdict as JUnit XML, which CI services read: a suite for each implementation, a case for each law on a cell and
+dtype."""
 
 from xml.etree import ElementTree as xml
 
@@ -11,10 +12,10 @@ _PASSED = "passed"
 
 
 def to_junit(run: Run) -> str:
-    """All results; what was not tested, and failures that are known, are skipped with their reason.
+    """All results; laws that were not tested, and known failures, are skipped with their reason.
 
-    A suite of which nothing was proved has an error, so that it does not look green; so has a run that did not end, and
-    what could not be tested.
+    A suite without a proof has an error, so that it does not look green; so have a run that did not end, and a target
+    that could not be tested.
     """
     suites, results = xml.Element("testsuites", name="bpttcheck"), run.results
     wrong = ["the run did not end"] * run.interrupted + [said for record in run.targets for said in record.errors]

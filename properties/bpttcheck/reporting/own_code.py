@@ -1,4 +1,4 @@
-"""A verdict on a user's own functions in one call, which raises in a test: `check` and `assert_op`."""
+"""A verdict on a user's own functions in one call, for a test, where it raises: `check` and `assert_op`."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -92,7 +92,7 @@ class Verdict:
         return _text(printed)
 
     def _understood(self) -> str:
-        """How the example was understood, and what was not tested because it did not come back."""
+        """How the example was understood, and which gradients were not tested because they were not returned."""
         declared = capabilities_of(self.implementation)
         lies = ", ".join(f"{name} {how}" for name, how in declared.conventions.items())
         kinds = ", ".join(name for kind, name in _GRADIENTS.items() if kind in declared.gradients)

@@ -1,4 +1,4 @@
-"""A verdict as one page that needs no network, for a person; the template is `verdict.html.jinja` next to this file."""
+"""A verdict as one page that needs no network; the template is `verdict.html.jinja` next to this file."""
 
 from collections.abc import Sequence
 from importlib.resources import files

@@ -1,4 +1,4 @@
-"""A run of `verify` as JSON, and back: what was asked, what is known of each target, and every result."""
+"""A run of `verify` as JSON, and back: the question, the facts about each target, and every result."""
 
 import json
 import math
@@ -28,7 +28,7 @@ def to_json(run: Run) -> str:
 
 
 def from_json(text: str) -> Run:
-    """A run as it was written, except for the numbers of the worst comparisons. Raises ValueError, with a sentence."""
+    """A run from its JSON, without the numbers of the worst comparisons. Raises ValueError, with a sentence."""
     try:
         written: Any = json.loads(text)
     except ValueError as error:

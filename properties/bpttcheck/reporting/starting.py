@@ -1,7 +1,7 @@
-"""The file that `init` writes for code that is there: the call that tests it, as far as it can be found out.
+"""The file that `init` writes for existing code: the call that tests it, as far as bpttcheck can find it out.
 
-Examples of a function's arguments are the variables of its file that have their names. Calling it with them says the
-rest. A module is called with zeros.
+Examples of a function's arguments are the variables of its file that have their names. A call with them shows the rest.
+A module is called with zeros.
 """
 
 import sys
@@ -22,12 +22,12 @@ from bpttcheck.targets import object_of
 _ROLES = ("parameters", "x", "states")  # in the order in which `check` hands them over
 _STATES = ("h", "h0", "c", "s", "state", "states", "initial", "carry", "hidden")
 _INPUTS = ("x", "xs", "x_t", "inputs", "data", "batch", "tokens", "sequence")
-_D, _H = 2, 3  # with which a class of modules is tried: numbers that can be told apart
+_D, _H = 2, 3  # sizes with which a class of modules is tried: they are easy to distinguish
 
 
 class Code(NamedTuple):
-    """The tested object: from which module it is imported, its name there, the thing itself, and what lies next to
-    it."""
+    """The tested object: the module it is imported from, its name there, the object itself, and its neighbours in the
+    module."""
 
     module: str
     name: str
@@ -59,7 +59,7 @@ def start(_: object, target: str, file: str) -> tuple[str, str]:
 
 
 def _variables(code: Code, place: str) -> dict[str, str]:
-    """The variable that is an example of each argument. Raises ValueError where there is none."""
+    """For each argument the variable that is an example of it. Raises ValueError where there is none."""
     found = {}
     for argument in signature(code.found).parameters.values():
         names = [name for name in (argument.name, argument.name.removesuffix("_t")) if name in code.beside]
@@ -108,7 +108,7 @@ def _of_arrays(code: Code, variables: Mapping[str, str]) -> str:
 
 
 def _roles(name: str, variables: Mapping[str, str]) -> dict[str, str]:
-    """The variable that is each of the arguments of `check`. Raises ValueError where the function takes others."""
+    """For each argument of `check` the variable that is passed. Raises ValueError where the function takes others."""
     roles: dict[str, str] = {}
     for argument, variable in variables.items():
         role = "states" if argument.lower() in _STATES else "x" if argument in _INPUTS or roles else "parameters"

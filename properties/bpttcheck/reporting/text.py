@@ -1,4 +1,4 @@
-"""A verdict as a table for people."""
+"""A verdict as a table on a terminal."""
 
 import re
 import textwrap
@@ -60,7 +60,7 @@ def print_tried(console: Console, results: Sequence[Result]) -> None:
 
 
 def print_failure(console: Console, explained: Explanation, *, named: bool = False) -> None:
-    """What is wrong with one cell: the first law that it breaks, on the smallest case, and the others by name.
+    """The failures of one cell: the first law that it breaks, on the smallest case, and the others by name.
 
     named: whether to say whose cell it is.
     """
@@ -80,7 +80,7 @@ def print_failure(console: Console, explained: Explanation, *, named: bool = Fal
 
 
 def wrapped(text: str, columns: int, indent: str) -> str:
-    """The text in lines of so many columns, all but the first indented; no name is broken, as "W_hh[gates f, i]"."""
+    """The text in lines of this width, indented except for the first; no name is broken, as "W_hh[gates f, i]"."""
     whole = re.sub(r"\[[^\]]*\]", lambda name: name[0].replace(" ", "\0"), text)
     lines = textwrap.wrap(whole, columns, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
     return "\n".join(lines).replace("\0", " ")
@@ -110,8 +110,7 @@ def _mark(result: Result) -> str:
 
 
 def reasons(results: Sequence[Result]) -> Iterator[str]:
-    """Each reason for which laws of an implementation were not tested, once, and what was noticed next to the
-    verdict."""
+    """Each reason for which laws of an implementation were not tested, once, and the warnings of the run."""
     groups: dict[tuple[str, str], dict[str, set[str]]] = {}
     for result in results:
         if result.status in ("known", "skipped", "vacuous", "unfinished"):

@@ -1,4 +1,4 @@
-"""An X-ray for people: numbers, words and a picture."""
+"""An X-ray as numbers, words and a picture."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ _COLUMNS = 80
 
 
 def print_xray(console: Console, name: str, asked: Strategy, seen: Xray) -> None:
-    """The matrices side by side as numbers, and what they are in words."""
+    """The matrices side by side as numbers, and their rules in words."""
     console.print(f"{name}, asked for {asked}", markup=False, highlight=False)
     if said := seen.full_in_words():
         console.print(f"\n{said}", markup=False, highlight=False)

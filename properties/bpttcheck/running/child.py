@@ -1,11 +1,11 @@
-"""A process in which a target is loaded and called, so that nothing that it does reaches the one that asks.
+"""A process in which a target is loaded and called, so that its side effects do not reach the process that runs
+bpttcheck.
 
     child = Child("my_rnn.py:MyRNN")
     declared = child.ask(capabilities_of)
 
-It is asked for work: a function of the implementation and of what is handed over, all of which can be pickled. A
-process that is lost is replaced at the next question. `Here` does the same work in this process, where nothing is
-guarded.
+It receives work: a function of the implementation and of further arguments, which can all be pickled. A lost process is
+replaced when the next work comes. `Here` does the same work in this process, without protection.
 """
 
 import os
@@ -33,7 +33,7 @@ from bpttcheck.running.service import Unforeseen
 from bpttcheck.running.time_limit import OF_A_CALL
 
 TICK = 0.1  # seconds between two looks at a process that has not answered
-_GRACE = 2.0  # seconds in which a process that is to end may do so by itself
+_GRACE = 2.0  # seconds that a process has to end by itself
 
 
 class Died(AdapterError):
@@ -45,7 +45,7 @@ class Died(AdapterError):
 
 
 def in_words(error: BaseException) -> str:
-    """What work raised, and what it was, where the sentence does not say that."""
+    """The error that work raised, with its type where the sentence does not show it."""
     return str(error) if isinstance(error, Died | Unforeseen) else f"{type(error).__name__}: {error}"
 
 
@@ -57,11 +57,11 @@ class Here:
         self._work: Callable[[], Any] = lambda: None
 
     def ask(self, work: Callable[..., Any], *given: Any) -> Any:
-        """What the work gives, or raises."""
+        """The result of the work; raises its errors."""
         return work(self._subject, *given)
 
     def begin(self, work: Callable[..., Any], *given: Any) -> None:
-        """Ask for work whose `answer` may be taken later; here it is done then."""
+        """Begin work whose `answer` is read later; here it runs only then."""
         self._work = lambda: self.ask(work, *given)
 
     def answer(self) -> Any:
@@ -83,18 +83,18 @@ class Child:
         self._life: _Life | None = None
 
     def ask(self, work: Callable[..., Any], *given: Any) -> Any:
-        """What the work gives.
+        """The result of the work.
 
-        Raises what it raises, TargetError if the target cannot be loaded, `Died` if the process is lost, and
+        Raises its errors, TargetError if the target cannot be loaded, `Died` if the process is lost, and
         `Unforeseen`.
         """
         self.begin(work, *given)
         return self.answer()
 
     def begin(self, work: Callable[..., Any], *given: Any) -> None:
-        """Ask for work whose `answer` may be taken later."""
+        """Begin work whose `answer` is read later."""
         self._life = self._life or _Life(self._target, self._folder)
-        with suppress(OSError):  # one that has ended is found out when it is to answer
+        with suppress(OSError):  # `answer` finds out that the process has ended
             self._life.questions.send_bytes(pickled((work, given)))
 
     def answer(self) -> Any:
@@ -105,7 +105,7 @@ class Child:
             if not self.answers.poll():
                 raise EOFError
             good, answer = unpickled(self.answers.recv_bytes(), elsewhere)
-        except Exception:  # there is no answer, or it is none of ours
+        except Exception:  # there is no answer, or it does not come from `serve`
             lost = self._life.lost(self._hangs, self._seconds)
             self._life = None
             raise Died(lost) from None
@@ -120,13 +120,13 @@ class Child:
 
     @property
     def answers(self) -> Connection:
-        """To wait for."""
+        """The pipe of the answers, to wait for."""
         assert self._life is not None
         return self._life.answers
 
     @property
     def doing(self) -> Doing:
-        """What it is doing."""
+        """The current activity of the process."""
         assert self._life is not None
         return self._life.doing
 
@@ -145,7 +145,7 @@ Place: TypeAlias = Here | Child
 
 
 class _Life:
-    """One process, from its start to its end, which comes at the latest when nobody holds it any more."""
+    """One process, from its start to its end, which comes at the latest when no reference to it is left."""
 
     def __init__(self, target: str, folder: str) -> None:
         self.answers, answering = Pipe(duplex=False)  # pipes: a pair of sockets is not for those who open none
@@ -161,7 +161,7 @@ class _Life:
             self.process = subprocess.Popen(
                 [sys.executable, "-c", code],
                 stdin=subprocess.DEVNULL,
-                stdout=2 if _is_open(2) else subprocess.DEVNULL,  # ours is for the verdict
+                stdout=2 if _is_open(2) else subprocess.DEVNULL,  # standard output is for the verdict
                 cwd=folder or None,
                 pass_fds=descriptors,
                 start_new_session=True,
@@ -170,7 +170,7 @@ class _Life:
         self.questions.send_bytes(pickle.dumps(_sound(warnings.filters)))
 
     def lost(self, hung: bool, seconds: float) -> Lost:
-        """How it was lost, which it is after that."""
+        """End the process, and describe how it was lost."""
         if hung:
             said = f"{self.doing.asked} did not return within {seconds:g} s"
         else:
@@ -201,7 +201,7 @@ def _end(process: "subprocess.Popen[bytes]", questions: Connection, answers: Con
 
 
 def _sound(filters: Sequence[Any]) -> list[Any]:
-    """Those that can be pickled."""
+    """The warning filters that can be pickled."""
     sound = []
     for one in filters:
         with suppress(Exception):

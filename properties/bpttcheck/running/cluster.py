@@ -1,4 +1,4 @@
-"""Shares judged by the workers of a cluster, to the same end as here.
+"""Shares tested by the workers of a cluster, with the same results as here.
 
 A worker that is lost costs the time that its share took so far: another one begins it again.
 """
@@ -23,7 +23,7 @@ _ALONE = 60.0  # seconds without any worker, after which none is expected to com
 def judge_on(
     workers: Workers, todo: Sequence[Share], asked: Question, show: Show = lambda turns: None
 ) -> Iterator[tuple[Share, Outcome]]:
-    """Each share with its results, or with what went wrong, as they come. A worker loads the target of a share in a
+    """Each share with its results or its error, as they come. A worker loads the target of a share in a
     process of its own, in a folder of the same name as this one.
 
     show: called with the shares that are not done, every second.
@@ -49,7 +49,7 @@ def judge_on(
 
 
 def _judged(share: Share, asked: Question, folder: str) -> bytes:
-    """In a worker: the results of a share, as they go from one process to another. Raises what goes wrong."""
+    """In a worker: the results of a share, as they go from one process to another. Raises its error."""
     if not os.path.isdir(folder):
         raise FileNotFoundError(f"the worker on {socket.gethostname()} has no folder {folder}: workers need the files")
     place = Child(share.target, asked.timeout, folder)

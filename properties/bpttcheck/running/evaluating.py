@@ -20,9 +20,9 @@ from bpttcheck.measuring.trial import Trial
 @dataclass(frozen=True)
 class Finding:
     """One law on one case: the worst comparison, or the sentence of a violation, or neither if it proved nothing,
-    perhaps because the implementation refused the case. alive: for each array compared, whether a wrong number would
-    show. sample: the comparisons, where those of all cases count. sees: how small an error of each array it sees,
-    next to the array's largest number."""
+    perhaps because the implementation refused the case. alive: for each compared array, whether an incorrect number
+    would show. sample: the comparisons, for a law over all cases. sees: the smallest error that it sees in each array,
+    relative to the array's largest number."""
 
     worst: Comparison | None = None
     violation: str = ""
@@ -51,9 +51,9 @@ class Finding:
 
 
 def evaluate(law: Law, trial: Trial) -> Finding:
-    """Put one law to one trial. Raises AdapterError if the implementation does.
+    """Run one law on one `Trial`. Raises AdapterError if the implementation raises.
 
-    An error that is large next to what few replicates allow is measured by many before it counts.
+    An error that is large next to the tolerance of few replicates is measured by many before it counts.
     """
     trial = trial if law.direct else trial.of_several_calls
     finding = _evaluate(law, trial)
@@ -85,7 +85,7 @@ def _evaluate(law: Law, trial: Trial) -> Finding:
 
 
 def found_in(comparisons: Sequence[Comparison]) -> Finding:
-    """The worst of some comparisons, and what they looked at."""
+    """The worst of some comparisons, and which arrays they compared."""
     alive: dict[str, bool] = {}
     allowed: dict[str, tuple[float, float]] = {}
     for comparison in comparisons:
@@ -98,9 +98,9 @@ def found_in(comparisons: Sequence[Comparison]) -> Finding:
 
 
 def _first_wrong(comparisons: Sequence[Comparison]) -> Comparison | None:
-    """The worst; but if it is one of several steps that are wrong, that at which the sequence first goes wrong.
+    """The worst; but of several incorrect steps the first one.
 
-    Gradients of inputs go wrong on the way back.
+    In gradients of inputs, which are computed backwards, this is the last step of the sequence.
     """
     worst = max(comparisons, key=lambda c: c.margin, default=None)
     if worst is None or worst.margin <= 1 or "[t=" not in worst.block:
@@ -115,9 +115,10 @@ def _first_wrong(comparisons: Sequence[Comparison]) -> Comparison | None:
 
 
 def trial_of(asked: Asked, draw: Draw) -> Trial | None:
-    """The trial of a draw; None if a pre-activation is so near to a kink that rounding decides about its side.
+    """The `Trial` of a draw; None if a pre-activation is so near to a kink that rounding decides its side.
 
-    The user's own case is not left out: there what depends on the side is left open by the scales of error.
+    The user's own case is not left out: there an infinite scale of error leaves open the numbers that depend on the
+    side.
     """
     case, cotangents = realise(draw, *asked.place)
     own = draw.file is not None

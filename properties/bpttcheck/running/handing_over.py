@@ -11,13 +11,13 @@ from bpttcheck.contract import CustomCell
 
 
 class _Pickler(pickle.Pickler):
-    """A cell of the target's own holds functions, which stay where they are: it goes by its name."""
+    """A cell of the target's own holds functions, which cannot travel: it is sent by its name."""
 
     def persistent_id(self, value: Any) -> str | None:
         return value.name if isinstance(value, CustomCell) else None
 
     def reducer_override(self, value: Any) -> Any:
-        """Arrays and texts of classes that the parent does not know go as what they are."""
+        """Arrays and texts of classes that the parent does not know travel as plain arrays and texts."""
         if isinstance(value, np.ndarray) and type(value) is not np.ndarray:
             return np.array, (np.array(value, subok=False),)
         return (str, (str(value),)) if isinstance(value, str) else NotImplemented

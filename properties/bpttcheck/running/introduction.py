@@ -1,4 +1,4 @@
-"""What a target says of itself before it is tested."""
+"""The description that a target gives of itself before it is tested."""
 
 import os
 from collections.abc import Mapping
@@ -18,12 +18,12 @@ from bpttcheck.versions import libraries
 
 @dataclass(frozen=True)
 class Introduction:
-    """What a target says of itself.
+    """The description that a target gives of itself.
 
-    name: as it calls itself. libraries: their versions, if they were asked for. conventions: as declared. cells,
-    dtypes: all of them. shares: what there is to test, in the order of a verdict, with the ids of the laws that can be
-    asked there. unfit: why the user's own will not do for other shares. own: what that is, in words. gradients: whether
-    it declares any. on_gpu: whether it holds one.
+    name: its own. libraries: their versions, if they were requested. conventions: as declared. cells,
+    dtypes: all of them. shares: the shares to test, in the order of a verdict, with the ids of the laws that can run.
+    unfit: why the user's own sizes, case or implementation do not fit other shares. own: these, in words. gradients:
+    whether it declares any. on_gpu: whether it uses one.
     """
 
     name: str
@@ -39,9 +39,10 @@ class Introduction:
 
 
 def introduce(subject: Implementation, target: str, asked: Question, in_detail: bool = False) -> Introduction:
-    """What it says. in_detail: whether libraries are looked up, which takes a moment.
+    """The introduction of an implementation. in_detail: whether libraries are looked up, which takes a moment.
 
-    Raises ValueError, with a sentence, and TargetError where what the user brings is of no use.
+    Raises ValueError, with a sentence, and TargetError where the user's own sizes, case or implementation cannot be
+    used.
     """
     declared, own = capabilities_of(subject), asked.own()
     if own.sizes and own.case:
@@ -79,7 +80,7 @@ def introduce(subject: Implementation, target: str, asked: Question, in_detail: 
 
 
 def shares(target: str, declared: Capabilities, asked: Question) -> list[Share]:
-    """What is tested of one target, in the order of a verdict."""
+    """The shares of one target that are tested, in the order of a verdict."""
     cells = [cell.name for cell in declared.cells if not asked.cells or cell.name in asked.cells]
     dtypes = [dtype for dtype in declared.dtypes if not asked.dtypes or dtype in asked.dtypes]
     return [Share(target, cell, dtype) for cell in cells for dtype in dtypes]

@@ -13,8 +13,8 @@
 
 Each of law, target, cell and dtype may also be a list: an entry for each combination.
 
-What fails as expected does not fail the run. What passes all the same does, unless the entry is not strict, and so does
-an entry that matches nothing that was asked: the file says no more than what is true.
+An expected failure does not fail the run. An unexpected pass does, unless the entry is not strict, and so does an entry
+that matches nothing that was tested: the file must stay true.
 """
 
 import tomllib
@@ -49,23 +49,23 @@ class KnownFailure:
     strict: bool = True
 
     def covers(self, target: str, cell: str, dtype: str, law: str) -> bool:
-        """Whether it speaks of this law in this place."""
+        """Whether it is about this law in this place."""
         wanted = ((self.law, law), (self.target, target), (self.cell, cell), (self.dtype, dtype))
         return all(own in (None, given) for own, given in wanted) and self.applies
 
     def is_met_by(self, target: str, result: Result) -> bool:
-        """Whether it speaks of a result that was tested."""
+        """Whether it is about a result that was tested."""
         return result.status != "skipped" and self.covers(target, result.cell, result.dtype, result.law)
 
     @property
     def applies(self) -> bool:
-        """Whether what is installed here is what it requires."""
+        """Whether the installed versions meet its requirements."""
         return all(map(_installed, self.requires))
 
     def concerns(
         self, targets: Collection[str], laws: Collection[str], cells: Collection[str], dtypes: Collection[str]
     ) -> bool:
-        """Whether a run tests what it speaks of. cells, dtypes: what the run is restricted to, if there are any."""
+        """Whether a run tests what it is about. cells, dtypes: the only ones in the run, if any are named."""
         chosen = self.law in laws and self.target in {None, *targets}
         filters = ((self.cell, cells), (self.dtype, dtypes))
         return chosen and self.applies and all(not only or own in (None, *only) for own, only in filters)
@@ -92,10 +92,10 @@ def read_known_failures(file: Path | None) -> list[KnownFailure]:
 
 
 def settle(results: Sequence[Result], target: str, known: Sequence[KnownFailure]) -> None:
-    """Set the status of a target's results that entries speak of.
+    """Set the status of a target's results that have entries.
 
-    A failure becomes "known"; a pass of what must fail becomes a failure that says so. Several entries that speak of
-    one result all speak of what became of the law, not of what another entry made of it.
+    A failure becomes "known"; an unexpected pass becomes a failure that says so. Several entries for one result all
+    refer to the outcome of the law, not to the status that another entry has set.
     """
     for result in results:
         speaking = [entry for entry in known if entry.is_met_by(target, result)]
@@ -110,7 +110,7 @@ def settle(results: Sequence[Result], target: str, known: Sequence[KnownFailure]
 
 
 def _entries(file: Path, number: int, entry: Any) -> Iterator[KnownFailure]:
-    """What a table says, one by one."""
+    """The entries of a table, one for each combination."""
     where = f"known-failure {number} of {file}"
     if not isinstance(entry, dict):
         raise ValueError(f"{where} is no table: write [[known-failure]]")

@@ -1,4 +1,4 @@
-"""Before an implementation is accused the reference is tried: complex step, differences and forward mode vote on it."""
+"""Before a law fails on an implementation, the reference is checked: by complex step, differences and forward mode."""
 
 import math
 from typing import Any
@@ -20,13 +20,13 @@ from bpttref.trees import each
 
 
 def reference_is_confirmed(case: Case, cotangents: Cotangents) -> bool:
-    """Whether the reference's gradients at this case stand; they fall if two oracles contradict a number.
+    """Whether the reference's gradients at this case are confirmed; they are not if two oracles contradict a number.
 
     They run on stacks of one direction without lengths, truncation or tokens, away from kinks, across which differences
-    say nothing of a derivative; elsewhere there is nothing to say, and the answer is True. Of an array that is too
-    large for each number to be moved they look at sums of all its numbers with random signs. Forward mode looks at the
-    parameters of a single layer that is not too large. Differences, which cost most, are taken where another oracle
-    contradicts: on their own they are not two.
+    are no derivatives; elsewhere they cannot check, and the answer is True. If an array is too large to move each
+    number, they use sums of all its numbers with random signs. Forward mode checks the parameters of a single layer
+    that is not too large. Differences, which cost most, run only where another oracle contradicts: on their own they
+    would not be two.
     """
     if (
         isinstance(case.cell, CustomCell)
@@ -77,7 +77,7 @@ def _directions(problem: Problem, path: tuple[Any, ...]) -> Array:
 
 
 def _multiply_adds(problem: Problem) -> int:
-    """Of the products of one forward pass."""
+    """The multiply-adds in the products of one forward pass."""
     steps, rows, _ = problem.x.shape
     return int(steps * rows * sum(array.size for (layer,) in problem.parameters for array in layer.values()))
 

@@ -1,4 +1,4 @@
-"""What a user brings to a verdict, in place of what is drawn and known here."""
+"""A user's own sizes, case and implementation for a verdict, in place of drawn ones and of the reference."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,14 +9,14 @@ from bpttcheck.contract import Implementation
 
 @dataclass(frozen=True)
 class Own:
-    """What a user brings: sizes of their own, a case of their own, an implementation that is right."""
+    """A user's own sizes, a case, and a correct implementation."""
 
     sizes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     case: CaseFile | None = None
     against: Implementation | None = None
 
     def __str__(self) -> str:
-        """As it goes on after "40 examples"; empty if there is nothing."""
+        """The continuation of "40 examples"; empty if there is none."""
         said = [f", {name}={','.join(map(str, sizes))}" for name, sizes in self.sizes.items()]
         said += [f", case {self.case.path}"] if self.case else []
         return "".join(said) + (f", against {self.against.name}" if self.against else "")

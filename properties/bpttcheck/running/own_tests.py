@@ -1,4 +1,4 @@
-"""Cases for people's own tests with Hypothesis: laws that nobody but them knows."""
+"""Cases for users' own tests with Hypothesis, of laws that only they know."""
 
 from collections.abc import Mapping
 

@@ -1,4 +1,4 @@
-"""How precise operations are when results have 16 bits: bpttcheck finds out what is not declared."""
+"""How precise operations are when results have 16 bits: bpttcheck finds it out where it is not declared."""
 
 from dataclasses import replace
 
@@ -11,7 +11,7 @@ def precisions(capabilities: Capabilities, cell: Cell | CustomCell, dtype: str) 
     """The capabilities to test a cell and dtype with, in turn until all laws pass. The last are as declared.
 
     A coarser format has larger tolerances, so that code that passes with a finer one is tested better. The tolerance of
-    a custom cell comes from its own numbers, in whatever format its operations are.
+    a custom cell comes from its own numbers, and so from the format of its operations.
     """
     finer = [] if dtype in capabilities.inside or isinstance(cell, CustomCell) else ["float32", "mixed"]
     found = [inside for inside in finer if (dtype, inside) in WITHIN]

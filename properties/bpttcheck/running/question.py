@@ -1,4 +1,4 @@
-"""What every target is asked, and the shares in which it answers: each cell and dtype is tested on its own."""
+"""The question of a run, and its shares: each cell and dtype of a target is tested on its own."""
 
 import math
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from bpttcheck.targets import load
 
 @dataclass(frozen=True)
 class Question:
-    """What every target is asked.
+    """The question of a run: it is the same for every target.
 
     laws: their ids. cells, dtypes: the only ones, where any are named. examples: cases for a cell and dtype; None: as
     many as the budget allows. budget: seconds for drawing the cases of all shares together, for making failures small
@@ -44,12 +44,12 @@ class Question:
         return f"{self.examples} examples per cell and dtype"
 
     def own(self) -> Own:
-        """What the user brings. Raises TargetError."""
+        """The user's own sizes, case and implementation. Raises TargetError."""
         return Own(self.sizes, self.case, load(self.against) if self.against else None)
 
 
 class Share(NamedTuple):
-    """What is tested at a time."""
+    """The part of a target that is tested at a time."""
 
     target: str
     cell: str

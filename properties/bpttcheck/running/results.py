@@ -1,4 +1,4 @@
-"""What became of one law on one cell in one dtype, and of all of them in a sentence."""
+"""The result of one law on one cell in one dtype, and of all results in a sentence."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -14,10 +14,10 @@ BAD: tuple[Status, ...] = ("error", "failed", "unsure")
 
 @dataclass(frozen=True)
 class Lost:
-    """What the process of an implementation died of. said: how, in words. hung: whether it was ended because it did not
+    """How the process of an implementation was lost. said: in words. hung: whether it was ended because it did not
     answer.
 
-    law, draw: what was being tested; empty and None if nothing was.
+    law, draw: of the test that was running; empty and None if none was.
     """
 
     law: str
@@ -167,7 +167,8 @@ class Result:
 
 
 def unproved(results: Sequence[Result]) -> list[str]:
-    """A sentence for a target of which nothing was proved, or for each cell and dtype in which laws ran in vain."""
+    """A sentence for a target of which nothing was proved, or for each cell and dtype in which no law proved
+    anything."""
     asked = [result for result in results if result.status != "skipped"]
     if results and not asked:
         return ["nothing was tested: all selected laws were skipped"]

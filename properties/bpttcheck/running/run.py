@@ -1,11 +1,11 @@
-"""A run: targets, what is asked of them, and what became of it.
+"""A run: targets, the question, and the results.
 
     run = Run.of(["reference"], Question(cells=("lstm",), seed=1))
     for share in run.judge():
         print(*share)
     print(summary(run.results), run.exit_status())
 
-`verify` is this with a terminal around it; `matrix` puts several side by side, and pytest tests one share by share.
+`verify` shows a run on a terminal, `matrix` shows several side by side, and pytest tests one share by share.
 Each target is loaded and called in a process of its own.
 """
 
@@ -31,9 +31,9 @@ from bpttcheck.workers import Workers
 
 @dataclass
 class Record:
-    """What there is to say of a target.
+    """The results of a target, and the facts about it.
 
-    name: as it calls itself; none where it could not be loaded. libraries: their versions. conventions: as declared.
+    name: its own; empty where it could not be loaded. libraries: their versions. conventions: as declared.
     diagnoses: of cells that fail, by cell and heading. errors: why something could not be tested.
     """
 
@@ -47,15 +47,15 @@ class Record:
 
     @property
     def unproved(self) -> list[str]:
-        """A sentence for each part of it of which nothing was proved: that is not green."""
+        """A sentence for each part about which nothing was proved; such a part does not count as passed."""
         return unproved(self.results)
 
 
 @dataclass
 class Run:
-    """What was asked, and a record for each target. when: in UTC. versions: of what takes part in every result.
+    """A question, and a record for each target. when: in UTC. versions: of the packages behind every result.
 
-    introduced: what the targets that could be loaded said of themselves. places: where they are. These are empty in a
+    introduced: the introductions of the targets that could be loaded. places: of these targets. These are empty in a
     run that was read from a file.
     """
 
@@ -83,7 +83,7 @@ class Run:
         where_declared: whether a cell or dtype that no target has is left out with no complaint. in_detail: whether the
         records name the libraries, which takes a moment. in_process: whether the targets are loaded in this process.
         raising: whether a target that cannot be loaded is raised instead of noted in its record. Raises TargetError if
-        none can be loaded, and ValueError, with a sentence, where what is asked fits none of them.
+        none can be loaded, and ValueError, with a sentence, where the question fits none of them.
         """
         run = cls(asked, [])
         places: dict[str, Place] = {}
@@ -116,7 +116,7 @@ class Run:
 
     @property
     def shares(self) -> list[Share]:
-        """What there is to test, in the order of a verdict."""
+        """The shares to test, in the order of a verdict."""
         return [share for said in self.introduced.values() for share in said.shares]
 
     def judge(
@@ -161,7 +161,7 @@ class Run:
 
     @property
     def results(self) -> list[Result]:
-        """Those of all targets."""
+        """The results of all targets."""
         return [result for record in self.targets for result in record.results]
 
     @property
@@ -174,8 +174,8 @@ class Run:
         ]
 
     def exit_status(self, *, at_fault: bool = False, failing: bool = False) -> int:
-        """That of the command. at_fault, failing: whether something next to the results is at fault, or fails. A
-        failure on file that fails again says more than that nothing new was proved."""
+        """The exit status of the command. at_fault, failing: whether something other than a result is at fault, or
+        fails. A failure on file that fails again counts more than results that prove nothing."""
         if self.interrupted:
             return INTERRUPTED
         statuses = {result.status for result in self.results}
@@ -185,7 +185,7 @@ class Run:
 
 
 def unmet(asked: Question, records: Sequence[Record]) -> list[KnownFailure]:
-    """The known failures that concern some targets and speak of nothing that was tested."""
+    """The known failures that concern some targets and match nothing that was tested."""
     targets = [record.target for record in records]
     return [
         entry
@@ -196,7 +196,7 @@ def unmet(asked: Question, records: Sequence[Record]) -> list[KnownFailure]:
 
 
 def _check_selection(introduced: Collection[Introduction], asked: Question) -> None:
-    """A selection that matches nothing would judge nothing and look like success. Raises ValueError."""
+    """Raises ValueError for a selection that matches nothing: it would test nothing and look like success."""
     known_cells = sorted({cell for said in introduced for cell in said.cells})
     known_dtypes = sorted({dtype for said in introduced for dtype in said.dtypes})
     for what, chosen, known in (("cell", asked.cells, known_cells), ("dtype", asked.dtypes, known_dtypes)):

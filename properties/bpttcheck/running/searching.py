@@ -25,8 +25,8 @@ _MOST = 2**22  # steps times rows times weights
 
 
 def search(run: Callable[[Draw], float], capabilities: Capabilities, seed: int, limit: TimeLimit) -> None:
-    """Run on cases what gives the largest error over the tolerance, and go on where it grows, until the time is up or a
-    case fails."""
+    """Call ``run``, which gives the largest error over the tolerance, on cases, and go on where it grows, until the
+    time is up or a case fails."""
 
     def on_one(draw: Draw) -> None:
         limit.check()

@@ -1,4 +1,4 @@
-"""In the process of a target: what is asked is done, until nobody asks any more."""
+"""In the process of a target: do the requested work until no request can come any more."""
 
 import builtins
 import os
@@ -21,17 +21,17 @@ from bpttcheck.printable import printable
 from bpttcheck.running.handing_over import pickled, unpickled
 from bpttcheck.targets import TargetError, cell_named, load
 
-_GRACE = 2.0  # seconds in which it may end by itself when the parent is gone
+_GRACE = 2.0  # seconds that it has to end by itself when the parent is gone
 _FORESEEN = (TargetError, AdapterError, Refused, Violation, ValueError, OSError, ImportError, MemoryError)
 
 
 class Unforeseen(Exception):
-    """A mistake of ours in another process; its traceback is a note."""
+    """A bug of bpttcheck in another process; its traceback is a note."""
 
 
 def serve(target: str, asked: int, answering: int, board: int, parent: int) -> None:
-    """In the process: do what is asked until nobody asks any more."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # what ends it while it has nothing to do is the end of questions
+    """In the process: do the requested work until no request can come any more."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # an idle process ends when the pipe of questions closes
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     sys.breakpointhook = _no_terminal
     write_to(board)
@@ -48,7 +48,8 @@ def serve(target: str, asked: int, answering: int, board: int, parent: int) -> N
 
 
 def _answer_all(target: str, questions: Connection, answers: Connection) -> NoReturn:
-    """Raises EOFError when nobody asks any more, and KeyboardInterrupt when what is under way is no longer wanted."""
+    """Raises EOFError when no request can come any more, and KeyboardInterrupt when the current work is no longer
+    wanted."""
     warnings.filters[:] = pickle.loads(questions.recv_bytes())  # type: ignore[index]
     subject: list[Any] = [] if target else [None]
 
@@ -87,7 +88,7 @@ def _no_terminal(*_: object, **__: object) -> NoReturn:
 
 
 def _told(error: BaseException) -> Exception:
-    """What was raised, as the parent can know it, with the traceback as a note."""
+    """The raised error as a class that the parent knows, with the traceback as a note."""
     kind = next((kind for kind in _FORESEEN if isinstance(error, kind)), None)
     if isinstance(error, ImportError | OSError):
         kind = getattr(builtins, type(error).__name__, kind)  # ModuleNotFoundError says more than ImportError
@@ -97,7 +98,7 @@ def _told(error: BaseException) -> Exception:
 
 
 def unforeseen(error: BaseException) -> Unforeseen:
-    """A mistake of ours in words, and where it was made."""
+    """A bug of bpttcheck in words, with its place."""
     place = traceback.extract_tb(error.__traceback__)[-1]
     where = f"{Path(place.filename).name}, line {place.lineno}"
     return Unforeseen(printable(f"{type(error).__name__}: {error} ({where})"))

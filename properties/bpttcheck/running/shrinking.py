@@ -35,10 +35,10 @@ class _Broken(Exception):
 def shrink(
     result: Result, law: Law, asked: Asked, smallest: list[Draw], limit: TimeLimit, fatal: Collection[Draw] = ()
 ) -> None:
-    """Make the failing case of a result small: one of ``smallest``, which others led to, or what Hypothesis finds.
+    """Make the failing case of a result small: one of ``smallest``, from other failures, or one that Hypothesis finds.
 
-    A case on which the implementation raised is made small in the same way, as long as the same exception comes of the
-    same call. What is found is added to ``smallest``. When the time is up the result has the smallest case so far, and
+    A case on which the implementation raised is made small in the same way, as long as the same call raises the same
+    exception. The found case is added to ``smallest``. When the time is up the result has the smallest case so far, and
     says so. fatal: draws of which the process of the implementation dies.
     """
     assert result.case is not None
@@ -68,7 +68,7 @@ def shrink(
                 put_one(draw)
             test = _SETTINGS(given(smaller_draws(result.case, asked.drawing))(put_one))
             hypothesis.seed(result.seed)(test)()
-        except _Broken:  # the smallest case is in the result, also if the subject is moody
+        except _Broken:  # the smallest case is in the result, even if a rerun passes
             if result.case not in smallest:
                 smallest.append(result.case)
     result.cut_short = limit.cut

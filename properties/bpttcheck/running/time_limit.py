@@ -12,11 +12,11 @@ USUAL = 60.0  # seconds, for making a failure small, and again for the diagnosis
 
 
 class TimeIsUp(BaseException):
-    """No error: what catches errors on its way lets it through."""
+    """It is no Exception, so that code which catches errors lets it through."""
 
 
 class TimeLimit:
-    """So many seconds from now. cut: whether something was left out for want of them."""
+    """A number of seconds from now. cut: whether something was left out because the time was up."""
 
     def __init__(self, seconds: float = math.inf) -> None:
         self._end = time.monotonic() + seconds

@@ -1,4 +1,4 @@
-"""Shares tested one after another in a place of each target, or several at a time in children, to the same end.
+"""Shares tested one after another in a place of each target, or several at a time in children, with the same results.
 
 A target that raises spoils its own share and no other. Where its process dies the share is tested again without the
 case that it died of.
@@ -61,7 +61,7 @@ class Turn:
         return " ".join((*self.share, law))
 
     def outcome(self) -> Outcome | None:
-        """The results, or what went wrong; None if it had to begin again."""
+        """The results, or the error; None if it had to begin again."""
         try:
             results: list[Result] = self.place.answer()
             return results
@@ -83,10 +83,10 @@ def judge_all(
     alone: Collection[str] = (),
     show: Show = lambda turns: None,
 ) -> Iterator[tuple[Share, Outcome]]:
-    """Each share with its results, or with what went wrong, as they come: so many at a time, in places of their target.
+    """Each share with its results or its error, as they come: ``jobs`` at a time, in places of their target.
 
     A target with several shares at a time gets more children. alone: targets of which one share is tested at a time,
-    because all of them would have the same device. show: called with what is under way, several times a second.
+    because all of them would have the same device. show: called with the running shares, several times a second.
     """
     waiting, turns = list(todo), list[Turn]()
     free = {target: [place] for target, place in places.items()}
@@ -115,7 +115,7 @@ def judge_all(
 
 
 def judged_in(place: Place, share: Share, asked: Question) -> list[Result]:
-    """The results of one share. Raises what goes wrong."""
+    """The results of one share. Raises its error."""
     turn = Turn(place, share, asked, asked.budget)
     while (outcome := turn.outcome()) is None:
         pass
@@ -125,7 +125,7 @@ def judged_in(place: Place, share: Share, asked: Question) -> list[Result]:
 
 
 def _ready(turns: Sequence[Turn]) -> list[Turn]:
-    """Those that have come to an end, for which it waits a moment."""
+    """The turns that have ended, after waiting for a moment."""
     children = [turn.place for turn in turns if isinstance(turn.place, Child)]
     if children:
         wait([child.answers for child in children], TICK)

@@ -1,7 +1,8 @@
-"""The engine: draw a case once, run every law that applies on it, and settle what became of each.
+"""The engine: draw a case once, run every law that applies on it, and settle the result of each.
 
 Cells and dtypes are tested one after the other. The first pass draws cases and evaluates all laws on each, sharing
-outputs, reference and tolerance. A law that fails is then run alone, on smaller cases (`bpttcheck.running.shrinking`).
+outputs, reference and tolerance. A law that fails then runs on its own, on smaller cases
+(`bpttcheck.running.shrinking`).
 """
 
 import itertools
@@ -30,10 +31,10 @@ from bpttcheck.running.precision import precisions
 from bpttcheck.running.results import BAD, Lost, Result, Tried
 from bpttcheck.running.time_limit import USUAL, TimeLimit
 
-_EARLY = 4  # cases, in which a law waits for its turn
-_BETWEEN = 64  # cases, after which Hypothesis looks on
-_OF_ALL = 2  # times what one perturbed run allows is about what the largest of eight allows
-_DEATHS, _HANGS = 5, 2  # after which a subject is not asked any more in a cell and dtype
+_EARLY = 4  # cases; until then a law waits for its turn
+_BETWEEN = 64  # cases, after which Hypothesis searches on
+_OF_ALL = 2  # times the scale of one perturbed run is about the largest of eight
+_DEATHS, _HANGS = 5, 2  # after which a cell and dtype is given up
 _DECLINED = "the implementation declares that it takes no such case: "
 
 
@@ -119,7 +120,7 @@ def judge(
 
 
 class _Verdict:
-    """All laws on one cell in one dtype: cases are drawn, and each is put to the laws whose turn it is."""
+    """All laws on one cell in one dtype: it draws cases, and runs on each the laws whose turn it is."""
 
     def __init__(
         self,
@@ -143,7 +144,7 @@ class _Verdict:
         self._out_of_time = False
         self._lost = lost
         self._given_up = len(lost) >= _DEATHS or sum(one.hung for one in lost) >= _HANGS
-        self._stopped = False  # before all cases were drawn, since it was given up
+        self._stopped = False  # before all cases were drawn, because it was given up
         self._margin = 0.0  # the largest of a case
         self._tried = Tried()
         self._sees: dict[str, dict[str, float]] = {}  # the least of all cases
@@ -160,8 +161,8 @@ class _Verdict:
     def draw_cases(
         self, examples: int | None, limit: TimeLimit, as_drawn: Collection[str], attempt: bool = False
     ) -> None:
-        """Run the laws on so many cases; without a number until the time is spent, or a law fails that is not to be
-        taken ``as_drawn``. attempt: whether a law that fails ends it."""
+        """Run the laws on a number of cases; without a number until the time is up, or a law outside of ``as_drawn``
+        fails. attempt: whether a law that fails ends it."""
         held = None if self._case is None else self._case.holds(*self._asked.place)
         for k in itertools.count() if examples is None else range(examples):
             if self._stopped or (any if attempt else all)(self._settled(law) for law in self._running):
@@ -198,7 +199,7 @@ class _Verdict:
         return self._margin
 
     def _note_lost(self, draw: Draw) -> None:
-        """The process of the implementation died of a draw: an error of the law that put it."""
+        """The process of the implementation died of a draw: it counts as an error of the law that ran."""
         for one in self._lost:
             result = self._results[one.law]
             if one.draw == draw and result.status not in ("failed", "error"):
@@ -207,10 +208,9 @@ class _Verdict:
     def _put_to_family(
         self, family: Sequence[Law], trial: Trial, draw: Draw, rng: np.random.Generator, late: bool
     ) -> bool:
-        """Put a case to the law of a family that has waited longest and to which it proves something; if it is late, to
-        all to which none did.
-
-        Whether that is the end of it, because a decisive law was broken.
+        """Run the law of a family that has waited longest on a case, then the next ones until one proves something;
+        late in the run also all laws that have proved nothing yet. Returns whether a decisive law was broken, which
+        ends the run.
         """
         waiting = [(law.cost * self._results[law.id].examples, rng.random(), law) for law in family]
         proved = False
@@ -242,7 +242,7 @@ class _Verdict:
         return False
 
     def _look_over_cases(self, result: Result, over_cases: Callable[..., Iterable[Comparison]]) -> None:
-        """Let a law look at all cases at once."""
+        """Run a law that compares all cases at once."""
         samples = self._samples.get(result.law, [])
         comparisons = list(over_cases(samples, self._asked.dtype))
         finding = found_in(comparisons)
@@ -297,7 +297,7 @@ class _Verdict:
                 from bpttcheck.running.shrinking import shrink  # by Hypothesis, too
 
                 shrink(result, law, self._asked, smallest, TimeLimit(min(USUAL, limit.left)), fatal)
-            if fatal and not result.died:  # it died of a smaller case than that which failed
+            if fatal and not result.died:  # it died of a smaller case than the failing one
                 result.died = True
                 said = {f"{said} (case: {draw})" for draw, said in fatal.items()}
                 result.warnings = tuple(sorted({*result.warnings, *said}))

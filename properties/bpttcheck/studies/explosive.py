@@ -1,7 +1,8 @@
-"""A problem on which the gradient explodes: recall what came T steps ago, from a recurrent matrix that is too large.
+"""A problem on which the gradient explodes: recall a number from T steps ago, from a recurrent matrix that is too
+large.
 
-The first input carries a number, the others only noise; the loss is (o_T - number)^2 / 2, only at the last step, a
-mean over the batch. To answer 0 costs 1/6. A tanh network with spectral radius far above 1 is chaotic (Sompolinsky,
+The first input carries a number, the others only noise; the loss is (o_T - number)^2 / 2, only at the last step, a mean
+over the batch. Always predicting 0 costs 1/6. A tanh network with spectral radius far above 1 is chaotic (Sompolinsky,
 Crisanti and Sommers, 1988): its states stay bounded and its gradient grows exponentially on the way back.
 
 All parameters of a network lie in one vector, so norms, angles and steps are the ones of vectors. Networks come as

@@ -1,8 +1,8 @@
 """How gradients travel through time in any implementation (D2L 9.7.1), measured from outside.
 
 The implementation runs step by step, each from the states that it returned for the step before. One pullback of each
-unit cotangent of the final states gives a row of J_t (the gradient of the initial states) and of U_t (that of the
-parameters). The rest is `bpttref.analysis`.
+unit cotangent of the final states gives a row of J_t (the gradient of the initial states) and of U_t (the gradient of
+the parameters). The rest is `bpttref.analysis`.
 """
 
 from dataclasses import dataclass, replace
@@ -77,7 +77,7 @@ class Analysis:
 def analyse(subject: Implementation, cell: Cell | CustomCell, setting: Setting) -> Analysis:
     """Measure one cell of an implementation, in float64.
 
-    Raises ValueError if the implementation does not offer what that takes, or if its numbers leave float64.
+    Raises ValueError if the implementation does not support it, or if its numbers leave float64.
     """
     case = problem(subject, cell, setting)
     J, U = jacobians(subject, case)

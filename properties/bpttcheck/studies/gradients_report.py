@@ -1,4 +1,4 @@
-"""An analysis of gradients as a table for people, a picture, and JSON for programs, from the same results."""
+"""An analysis of gradients as a table, a picture, and JSON for programs, from the same results."""
 
 import json
 from collections.abc import Callable, Iterator, Sequence
@@ -126,7 +126,7 @@ def draw_analyses(
 ) -> None:
     """Draw dh_t/dh_s, contributions, gates (if a cell has them) and eigenvalues of J_t, or one ``panel`` of `PANELS`.
 
-    The vertical axes follow what was measured; the legend says how far a bound leaves them. Raises ImportError
+    The vertical axes follow the measurements; the legend says how far a bound leaves them. Raises ImportError
     without matplotlib, and ValueError where there is no such panel.
     """
     gated = [a for a in analyses if a.gates is not None]

@@ -31,7 +31,7 @@ def run(
 ) -> dict[str, Result]:
     """The results of all jobs by name; those on file in the ``folder`` are not done again.
 
-    Raises what a job raises, OSError if a result cannot be written. What was done before stays on file.
+    Raises what a job raises, OSError if a result cannot be written. Results from before stay on file.
     """
     on_file = {job.name: _on_file(folder / f"{job.name}.npz") for job in jobs}
     results = {name: found for name, found in on_file.items() if found is not None}
@@ -48,7 +48,7 @@ def run(
 
 
 def _on_file(file: Path) -> Result | None:
-    """A result, or None if there is none that is whole."""
+    """A result, or None if there is no complete one."""
     try:
         with np.load(file) as arrays:
             return dict(arrays)
@@ -57,7 +57,7 @@ def _on_file(file: Path) -> Result | None:
 
 
 def _write(file: Path, result: Result) -> None:
-    """All or nothing: an interruption leaves no half file."""
+    """Write the whole file or nothing: an interruption leaves no half file."""
     unfinished = file.with_suffix(".unfinished.npz")
     np.savez(unfinished, allow_pickle=False, **result)
     unfinished.replace(file)

@@ -20,7 +20,7 @@ SLIDE = (6.4, 4.0)
 
 
 def new_figure(width: float, height: float, dpi: float = 150) -> "Figure":
-    """An empty figure of so many inches. Raises ImportError, with a sentence, without matplotlib."""
+    """An empty figure of this size in inches. Raises ImportError, with a sentence, without matplotlib."""
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
@@ -31,7 +31,7 @@ def new_figure(width: float, height: float, dpi: float = 150) -> "Figure":
 def new_panels(
     layout: Sequence[Sequence[str]], width: float, height: float, only: str | None = None
 ) -> tuple["Figure", dict[str, Any]]:
-    """A figure of so many inches and its panels by name, as ``layout`` places them.
+    """A figure of this size in inches and its panels by name, as ``layout`` places them.
 
     only: the name of one panel that fills a slide, with large letters. Raises ImportError as `new_figure` does, and
     ValueError for a name that is not there.
@@ -47,7 +47,7 @@ def new_panels(
 
 
 def shades() -> "Colormap":
-    """From light to dark blue: more is darker, also for the colour-blind; zero and what is cut are nearly white."""
+    """From light to dark blue: more is darker, also for the colour-blind; zero and cut entries are nearly white."""
     from matplotlib import colormaps
     from matplotlib.colors import ListedColormap
 

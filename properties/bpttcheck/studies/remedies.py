@@ -1,9 +1,9 @@
 """Remedies for gradients that explode, each on the same problem (*Dive into Deep Learning*, exercise of 9.7).
 
-A remedy is a record: how the network starts, its cell, how the gradient is truncated, what is done to the gradient,
-and what is done to the recurrent matrix after a step. `train` knows nothing else of it. All remedies of one seed see
-the same batches; a held-out and a validation set serve all of them and all seeds. Plain stochastic gradient descent,
-with every learning rate of one grid at once, as replicates; the rate that is reported has the least validation loss.
+A remedy is a record: how the network starts, its cell, how the gradient is truncated, how it is changed, and how the
+recurrent matrix is changed after a step. `train` knows nothing else of it. All remedies of one seed see the same
+batches; a held-out and a validation set serve all of them and all seeds. Plain stochastic gradient descent, with every
+learning rate of one grid at once, as replicates; the rate that is reported has the least validation loss.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -40,7 +40,7 @@ POINTS = 20  # of a learning curve, after its start
 
 @dataclass(frozen=True)
 class Remedy:
-    """``changes`` says what is not as it was: the step, the start, the function class, or the paths of the gradient."""
+    """``changes`` names the changed part: the step, the start, the function class, or the paths of the gradient."""
 
     name: str
     changes: str
@@ -87,7 +87,7 @@ REMEDIES = (
 class Run:
     """A remedy trained from one seed, with each of the R rates.
 
-    reach: the norm of dh_T / ds_0; gradient, used: the norms of the true gradient and of what the remedy makes of it;
+    reach: the norm of dh_T / ds_0; gradient, used: the norms of the true gradient and of the remedied one;
     cosine: between the two; all at the start. norms: ``(N, R)``, of the gradient before the remedy changes it.
     steps, curve: at which steps ``(K,)`` the held-out loss was taken, and the losses ``(K, R)``, infinite once a run
     has stopped. validation: ``(R,)``, after the last step. stopped: ``(R,)``, the step with the first loss or norm of

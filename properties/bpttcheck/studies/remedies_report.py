@@ -1,4 +1,4 @@
-"""The remedies as tables for people, as JSON for programs, and as a picture; all from the same runs."""
+"""The remedies as tables, as JSON for programs, and as a picture; all from the same runs."""
 
 import json
 from collections.abc import Sequence
@@ -50,7 +50,7 @@ def summary(runs: Sequence[Run]) -> dict[str, Any]:
 
 
 def print_remedies(console: Console, runs: Sequence[Run]) -> None:
-    """Two tables: what each remedy does to the first gradient, and how training goes with its best rate."""
+    """Two tables: the effect of each remedy on the first gradient, and training with its best rate."""
     before, after = (_table(headings) for headings in (_AT_START, _IN_TRAINING))
     changes = {remedy.name: remedy.changes for remedy in REMEDIES}
     for name, group in by_remedy(runs).items():

@@ -1,6 +1,6 @@
-"""Which steps are a call's own: those that a module computed since the call of backward before it.
+"""The own steps of a call of backward: the steps that a module computed after the call before it.
 
-A forward pass between the two that no backward reaches, such as an evaluation, is left out of them.
+A forward pass between the two calls that no backward reaches, such as an evaluation, is left out.
 """
 
 from dataclasses import dataclass, replace
@@ -30,7 +30,7 @@ class Row:
 
     @property
     def vanished(self) -> Array:
-        """The steps with a gradient of zero next to one so small that underflow explains it."""
+        """The steps with a gradient of zero next to a gradient so small that underflow explains the zero."""
         there = self.norms != 0
         later = np.minimum.accumulate(np.where(there, np.arange(len(there)), len(there))[::-1])[::-1]
         beside = np.append(self.norms, np.inf)[later]
@@ -55,13 +55,13 @@ class Row:
 
 
 def starts_anew(trace: Trace, call: ForwardCall) -> bool:
-    """Whether a forward call does not go on from the one before it."""
+    """Whether a forward call starts anew instead of continuing the one before it."""
     state = call.state
     return all(kind in _STARTS for kind in state.kinds) or state.source not in ("", trace.name)
 
 
 def rows_of(record: Record, trace: Trace) -> list[Row]:
-    """One for each call of backward that reaches the module."""
+    """A row for each call of backward that reaches the module."""
     reaching = [
         (number, backward.made.get(trace.name, 0), backward.reached[trace.name])
         for number, backward in enumerate(record.backwards, 1)
@@ -89,7 +89,7 @@ def _taking_part(trace: Trace, new: range, reached: set[int]) -> tuple[int, ...]
 
 
 def rounds_of(rows: list[Row]) -> list[Row]:
-    """The calls with no forward call between them as one, under the number of the first."""
+    """Calls of backward without a forward call between them merged into one, with the number of the first."""
     merged = []
     for _, group in groupby(rows, lambda row: row.own):
         some = list(group)

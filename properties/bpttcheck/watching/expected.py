@@ -1,8 +1,8 @@
-"""Which steps each call of backward reaches under a truncation, next to those that it was seen to reach.
+"""Which steps each call of backward reaches under a truncation, next to the steps that it was seen to reach.
 
 A call has a loss at each of its own steps t. It should reach the steps s with ``M[t, s] != 0``. It was seen to reach
-those with a gradient, but from t only as far as the last step before which the state was cut. Steps count from the
-start of their sequence, which a state from zeros or from elsewhere begins.
+the steps with a gradient, but from t only as far back as the last step before which the state was cut. Steps count from
+the start of their sequence, and a state from zeros or from elsewhere starts one.
 """
 
 from collections.abc import Iterator
@@ -48,7 +48,7 @@ def expected_reach(trace: Trace, rows: list[Row], strategy: Strategy) -> Reach:
 
 
 def agrees(trace: Trace, rows: list[Row], strategy: Strategy) -> bool:
-    """Whether calls reach what a truncation lets through, from each of their own steps."""
+    """Whether calls reach, from each of their own steps, the steps that a truncation lets through."""
     seen, expected = seen_reach(trace, rows), expected_reach(trace, rows, strategy)
     if not all(map(np.array_equal, seen.reached, expected.reached)):
         return False
@@ -62,8 +62,8 @@ def agrees(trace: Trace, rows: list[Row], strategy: Strategy) -> bool:
 
 
 def _sequences(trace: Trace, rows: list[Row], strategy: Strategy) -> Iterator[tuple[int, int, Array, Array]]:
-    """For each row, by its position, the sequences of its own steps: where one starts, the steps counted from there,
-    and which entries of its M are not zero. Raises ValueError if a sequence is too long to have an M."""
+    """For each row, by its position, the sequences of its own steps: its start, the steps counted from there, and the
+    entries of its M that are not zero. Raises ValueError if a sequence is too long to have an M."""
     starts = {trace.calls[i].first for i in _own(rows) if starts_anew(trace, trace.calls[i])}
     for start, stop in pairwise(sorted({0, *starts, trace.steps})):
         own = [row.own_steps[(row.own_steps >= start) & (row.own_steps < stop)] - start for row in rows]

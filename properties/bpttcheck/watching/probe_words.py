@@ -11,7 +11,7 @@ _BITS = 24  # of the significand of float32
 
 
 def probe_sentences(record: Record, name: str) -> list[str]:
-    """Of one module; nothing where it was not probed."""
+    """The sentences for one module; none where it was not probed."""
     probed = [one for one in record.probed if one.module == name]
     if not probed:
         return []
@@ -52,7 +52,7 @@ def _other_rows(one: Probed) -> Array:
 
 
 def _crossing(record: Record, probed: list[Probed]) -> Iterator[str]:
-    """Outputs that reach steps before the sequence began to which they belong."""
+    """Outputs that reach steps before the beginning of their own sequence."""
     for one in probed:
         if record.starts is None or one.row is None or one.step >= len(record.starts):
             continue

@@ -151,7 +151,7 @@ def triangle_of(x: Array, outputs: Array, pull: Callable[[Array], Array], rows: 
     """outputs: of the function at x. pull: from cotangents of the outputs to the gradient of x. rows: how many rows to
     take; all up to T = 128, and 32 beyond, if None.
 
-    Raises ValueError where there is no such triangle.
+    Raises ValueError where inputs or outputs have no such triangle.
     """
     if x.ndim == 0 or outputs.ndim == 0 or len(x) != len(outputs) or not len(x):
         raise ValueError(f"reach needs as many outputs as inputs along axis 0, and got {x.shape} and {outputs.shape}")

@@ -29,8 +29,8 @@ class State(NamedTuple):
     """A state as a forward call was given it.
 
     kinds: of each of its parts, h and c of an LSTM. source: the module that returned it, if one did. without_gradient:
-    whether that call ran without gradients. new_rows, moved_rows: rows of the batch that start from zeros, and that
-    were other rows before, in a state whose other rows are those that were returned.
+    whether that call ran without gradients. new_rows, moved_rows: numbers of rows that start from zeros, and that were
+    other rows before, in a state whose other rows were returned by a module.
     """
 
     kinds: tuple[Kind, ...]
@@ -45,7 +45,7 @@ ABSENT = State((Kind.ABSENT,))
 
 
 class ForwardCall(NamedTuple):
-    """first: its first step. steps: how many it has. state: what it was given."""
+    """first: its first step. steps: how many it has. state: the one that it was given."""
 
     first: int
     steps: int
@@ -65,7 +65,7 @@ class Trace:
 
     @property
     def title(self) -> str:
-        """The name, and the class where that says something else."""
+        """The name, and the class where the two differ."""
         return self.name if self.name == self.kind else f"{self.name} ({self.kind})"
 
     @property
@@ -108,7 +108,7 @@ class Backward:
 
 @dataclass
 class Record:
-    """All that was seen. left_out: how many forward calls were no steps, by reason. made_to_need: the modules whose
+    """All observations. left_out: how many forward calls were no steps, by reason. made_to_need: the modules whose
     input needed no gradient. limit: after how many calls of backward it ends; None if it does not. failed: the call
     that ended with an error, counted from 1. probed: gradients of single outputs. unprobed: modules that ran compiled,
     and gave none. starts: flags ``(steps, rows)`` where sequences begin, as the caller knows them."""

@@ -1,4 +1,4 @@
-"""The result of `watch`: the words, the triangle, the picture, and what a test may expect."""
+"""The result of `watch`: the words, the triangle, the picture, and the expectations of a test."""
 
 from os import PathLike
 from pathlib import Path
@@ -128,7 +128,7 @@ class Seen:
         )
 
     def _named(self, module: str | None) -> Trace:
-        """The module of this name, or the only one. Raises ValueError, with the names that there are."""
+        """The module of this name, or the only one. Raises ValueError, with the known names."""
         found = [trace for trace in self.record.traces if module in (None, trace.name)]
         if len(found) != 1:
             names = ", ".join(trace.name for trace in self.record.traces) or "none"
@@ -137,7 +137,7 @@ class Seen:
         return found[0]
 
     def _judged(self, module: str | None) -> tuple[Trace, list[Row]]:
-        """A module, and its calls of backward. Raises ValueError where there is nothing to test."""
+        """A module, and its calls of backward. Raises ValueError without calls to test."""
         trace = self._named(module)
         rows = rows_of(self.record, trace)
         if not rows:
@@ -147,7 +147,7 @@ class Seen:
         return trace, rounds_of(rows)
 
     def _alike(self) -> list[list[Trace]]:
-        """Modules of which the same is to be said, together."""
+        """Groups of modules with the same findings."""
         groups: dict[tuple[object, ...], list[Trace]] = {}
         for trace in self.record.traces:
             said = tuple(sentences(self.record, trace))

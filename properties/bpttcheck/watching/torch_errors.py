@@ -19,7 +19,7 @@ def explain(error: RuntimeError, record: Record) -> None:
 
 
 def _crosses(record: Record, trace: Trace) -> bool:
-    """Whether the first forward call because a call of backward that succeeded goes on from the graph before it."""
+    """Whether the first forward call after a successful call of backward continues the graph before it."""
     made = sorted({backward.made.get(trace.name, 0) for backward in record.backwards} | {trace.steps})
     since = [call for call in trace.calls if call.first in made]
     return any(Kind.CARRIED in call.state.kinds and not starts_anew(trace, call) for call in since)

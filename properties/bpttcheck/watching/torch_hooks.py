@@ -2,8 +2,8 @@
 
 Hooks stand in PyTorch's global tables and not in the modules, which are copied and saved as they are. A hook on the
 graph of the outputs of a forward call says that a backward reaches its steps, and one on its input keeps the gradient
-that arrives there. Both are told apart by the graph task, which is one call of backward. When it ends, the gradients
-are measured together and let go: only the norms stay.
+that arrives there. The graph task identifies the call of backward to which both belong. When it ends, the gradients are
+measured together and released: only the norms stay.
 
 The input itself gets the hook, so that gradients are added up in the same order as without it. Where it needs no
 gradient the module is given another tensor on the same memory that needs one, and where the gradient is left.
@@ -61,8 +61,8 @@ class _Removing:
 
 
 class Hooks:
-    """Watches modules from `start` to `stop`. find: the layout of a module that is met, and its name; None leaves it
-    out. ended: called before a forward call once there were as many calls of backward as the record is limited to.
+    """Watches modules from `start` to `stop`. find: the layout of a module, and its name; None leaves it out. ended:
+    called before a forward call once the record has reached its limit of calls of backward.
     probe: how many single outputs are probed in each of the first calls."""
 
     def __init__(
@@ -89,7 +89,7 @@ class Hooks:
         ]
 
     def stop(self) -> None:
-        """No more is seen, also where a graph outlives the watch."""
+        """From here on nothing is seen, even if a graph outlives the watch."""
         for handle in self._handles:
             handle.remove()
         self._handles = []
@@ -221,7 +221,7 @@ class Hooks:
         return self._returned.describe(trace.name, parts, layout.layers) if parts else ABSENT
 
     def _reason(self) -> str:
-        """Why a forward call is no step; nothing if it is one."""
+        """Why a forward call is no step; empty if it is one."""
         if _transform() is not None:
             return TRANSFORMED
         if _task() != -1:
@@ -229,7 +229,7 @@ class Hooks:
         return "" if torch.is_grad_enabled() else NO_GRADIENT
 
     def _reaches(self, call: Call, keeps: object, gradients: object) -> None:
-        """Backward enters the graph of a forward call. keeps: what lives as long as that."""
+        """Backward enters the graph of a forward call. keeps: an object that lives as long as the graph."""
         if (_task() == self._task or self._begin()) and call not in self._reached:
             self._reached.add(call)
             self._probe.take(call.name)
@@ -246,7 +246,7 @@ class Hooks:
                 self._arrived(call, gradient)
 
     def _begin(self) -> bool:
-        """Begin a row for a new call of backward. False where it is not to be seen."""
+        """Begin a row for a new call of backward. False where the call is left out."""
         if self._probe.running or not self._handles or self._full():
             return False
         self.settle()

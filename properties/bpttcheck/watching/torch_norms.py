@@ -28,7 +28,7 @@ class Call:
     gradient: "Tensor | None" = None
 
     def take(self) -> "Tensor | None":
-        """The gradient, which is let go."""
+        """The gradient, which is released here."""
         gradient, self.gradient = self.gradient, None
         if self.given is not None:
             gradient, self.given.grad = self.given.grad, None
@@ -52,7 +52,7 @@ def norms_of(gradient: Tensor, axis: int | None, sizes: "Tensor | None" = None) 
 
 
 def norms_of_calls(calls: list[Call]) -> Array:
-    """``(steps,)``, of the gradients at the steps of calls, which are let go; NaN where there is none, or it is not
+    """``(steps,)``, of the gradients at the steps of calls, which are released; NaN where there is none, or it is not
     finite."""
     gradients = [call.take() for call in calls]
     there = [gradient is not None for gradient, call in zip(gradients, calls, strict=True) for _ in range(call.steps)]
@@ -69,7 +69,7 @@ def norms_of_calls(calls: list[Call]) -> Array:
 
 
 def _of_steps(gradients: list[Tensor]) -> list[Tensor]:
-    """Of gradients that are one step each; gradients of one shape are measured together."""
+    """The norms of gradients that are one step each; gradients of one shape are measured together."""
     norms = []
     for _, alike in groupby(gradients, attrgetter("shape")):
         while piece := list(islice(alike, _TOGETHER)):

@@ -1,6 +1,6 @@
 """Additional gradients of single outputs, taken while the first calls of backward run.
 
-A call of backward adds up what flows back from all steps; one output at a time shows how far each of them reaches, and
+A call of backward adds up the gradients from all steps; one output at a time shows how far each of them reaches, and
 whether it reaches inputs of other rows. They are taken when the call arrives at the newest step of a module: its graph
 is still there, and stays for the call. No gradient of a parameter is computed.
 """
@@ -48,11 +48,11 @@ class Probe:
             self._kept.setdefault(name, []).append(call)
 
     def forget(self) -> None:
-        """Let go of what was kept."""
+        """Release the kept graphs."""
         self._kept = {}
 
     def take(self, name: str) -> None:
-        """Probe what was kept of a module; once for each call of backward."""
+        """Probe the kept calls of a module; once for each call of backward."""
         if not (kept := self._kept.pop(name, [])):
             return
         self._probed[name] = self._probed.get(name, 0) + 1

@@ -1,7 +1,7 @@
-"""The kind of a state that a PyTorch module is given: the state that one returned before, cut or not, or another.
+"""The kind of a state that a PyTorch module is given: one that a module returned before, cut or not, or another.
 
-Storage tells in most cases: a carried state is the returned tensor, and ``detach`` shares its storage. Where it was
-copied or changed on the way, rows of the batch are compared by value.
+The storage decides in most cases: a carried state is the returned tensor, and ``detach`` shares its storage. Where it
+was copied or changed on the way, rows of the batch are compared by value.
 """
 
 from collections.abc import Mapping
@@ -35,8 +35,8 @@ class Returned:
         self._last: dict[tuple[str, bool], _Returned] = {}
 
     def remember(self, name: str, with_gradient: bool, parts: list[Tensor], layers: bool) -> None:
-        """Keep what a module returned, in place of what it returned before. layers: whether states are those of a
-        stack, ``(layers, B, H)``; else the batch is their first axis."""
+        """Keep the returned state of a module, in place of its earlier one. layers: whether states belong to a stack,
+        ``(layers, B, H)``; else the batch is their first axis."""
         self._last[name, with_gradient] = _Returned([*map(_content, parts)], [*map(Tensor.detach, parts)], layers)
 
     def describe(self, name: str, parts: list[Tensor], layers: bool) -> State:
@@ -58,7 +58,7 @@ class Returned:
     def _find(
         self, candidates: list[tuple[str, bool]], i: int, part: Tensor, layers: bool
     ) -> tuple[tuple[str, bool], list[int] | None]:
-        """Who returned a part of a state, and which row each of its rows was; None for the rows as they were."""
+        """The module that returned a part of a state, and the earlier place of each row; None if no row moved."""
         for key in candidates:
             last = self._last[key]
             if last.contents[i : i + 1] == [_content(part)]:
@@ -76,7 +76,7 @@ class Returned:
 
 
 def _content(part: Tensor) -> _Content:
-    """Its memory, and how often that was written to; -1 where that is not counted."""
+    """A tensor's memory, and how often it was written to; -1 where PyTorch does not count."""
     return part.data_ptr(), part.numel(), part.dtype, -1 if part.is_inference() else part._version
 
 
@@ -93,7 +93,7 @@ def _by_row(state: Tensor, layers: bool) -> Tensor:
 
 
 def _match(values: Tensor, before: Tensor, rows: list[int]) -> list[int]:
-    """For each row of ``values`` that is no row of zeros, the row of ``before`` that it is."""
+    """For each row of ``values`` that is no row of zeros, the equal row of ``before``."""
     if values.shape[1] != before.shape[1] or values.device != before.device:
         return rows
     common = min(len(values), len(before))

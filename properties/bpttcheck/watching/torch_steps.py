@@ -12,9 +12,9 @@ TimeAxis = int | Literal["module"] | None
 @dataclass(frozen=True)
 class Layout:
     """time_axis: of the input; None where a call is one step. input, state: the parameters that take them; None where a
-    module takes no state. parts: of the state. layers: whether states are ``(layers, B, H)``. whole: whether all that
-    is returned is state, and not only what stands behind the first output. last: whether all gradients pass the last
-    output, as they pass c where h is computed from it."""
+    module takes no state. parts: of the state. layers: whether states are ``(layers, B, H)``. whole: whether all
+    outputs are state, and not only those behind the first. last: whether all gradients pass the last output, as they
+    pass c where h is computed from it."""
 
     time_axis: int | None
     input: str
@@ -39,7 +39,7 @@ class Layout:
 
 
 def layout_of(module: nn.Module, time_axis: TimeAxis = "module") -> Layout:
-    """How a module is called. Raises ValueError where nobody says where time is."""
+    """How a module is called. Raises ValueError where the axis of time is unknown."""
     parts = ("h", "c") if isinstance(module, nn.LSTM | nn.LSTMCell) else ("h",)
     if isinstance(module, nn.RNNBase):
         return Layout(1 if module.batch_first else 0, "input", "hx", parts, layers=True)

@@ -112,7 +112,7 @@ def _chosen(
 
 @contextmanager
 def _watching_tensor(record: Record, x: Tensor, time_axis: TimeAxis) -> Iterator[None]:
-    """Raises ValueError for a tensor that has no gradient, or of which nobody says where time is."""
+    """Raises ValueError for a tensor that has no gradient, or whose axis of time is unknown."""
     if not x.is_floating_point():
         raise ValueError(
             f"a tensor of {x.dtype} has no gradient: watch what is computed from it, such as its embedding"

@@ -13,7 +13,8 @@ REACHED, ZERO, NOT_REACHED, CUT = "#0.|"
 
 def triangle(rows: Sequence[Row], cut: Collection[int], reached: Sequence[Array] | None = None) -> list[str]:
     """``#`` where a gradient arrives, ``0`` where it is exactly zero, ``.`` where none does; a line above has ``|`` at
-    the steps before which the state is cut. reached: other steps than the rows show, such as expected ones."""
+    the steps before which the state is cut. reached: steps to mark in place of those in the rows, such as expected
+    ones."""
     shown = rows[:_LINES]
     steps = [row.reached for row in shown] if reached is None else list(reached)[:_LINES]
     ends = [

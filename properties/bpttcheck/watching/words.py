@@ -11,7 +11,7 @@ from bpttcheck.watching.record import ForwardCall, Kind, Record, Trace
 
 
 def sentences(record: Record, trace: Trace) -> list[str]:
-    """All that is to be said of one module."""
+    """All sentences about one module."""
     rows = rows_of(record, trace)
     if not trace.calls:
         return [_nothing(record)]
@@ -57,7 +57,7 @@ def _reach(rows: list[Row], failed: int | None) -> list[str]:
 
 
 def _grouped(rows: list[Row]) -> dict[str, list[Row]]:
-    """Rows by what part of their own steps they reach."""
+    """Rows by the part of their own steps that they reach."""
     complete = [row for row in rows if len(row.of_own) == len(row.own_steps)]
     groups: dict[str, list[Row]] = {}
     if complete:
@@ -77,7 +77,7 @@ def _grouped(rows: list[Row]) -> dict[str, list[Row]]:
 
 
 def _beyond(rows: list[Row], failed: int | None) -> str:
-    """That calls reach steps of calls before them."""
+    """A sentence that calls reach steps of earlier calls."""
     beyond = [row for row in rows if len(row.before)]
     first = beyond[0]
     owners = [
@@ -126,7 +126,7 @@ def _inside(trace: Trace, calls: list[ForwardCall]) -> list[str]:
 
 
 def _at_start(trace: Trace, chunks: list[tuple[int, ...]]) -> list[str]:
-    """Where there is one chunk."""
+    """The sentences for a single chunk."""
     if not (kinds := _counted(trace, [trace.calls[own[0]] for own in chunks])):
         return []
     return ["The state starts from zeros."] if set(kinds) <= _ZEROS else [f"At the start {_listed(kinds, 1)}."]
@@ -169,7 +169,7 @@ def _counted(trace: Trace, calls: Sequence[ForwardCall]) -> Counter[str]:
 
 
 def _said(trace: Trace, call: ForwardCall) -> str:
-    """The arguments of a forward call."""
+    """The state of a forward call in words."""
     state = call.state
     if len(set(state.kinds)) > 1:
         names = trace.parts if len(trace.parts) == len(state.kinds) else tuple(map(str, range(len(state.kinds))))
@@ -202,10 +202,10 @@ def _calls(numbers: list[int]) -> str:
 
 
 def many(number: int, what: str) -> str:
-    """A number of things."""
+    """A number with its noun: "1 step", "2 steps"."""
     return f"{number} {what}{'s' * (number != 1)}"
 
 
 def is_(number: int) -> str:
-    """Or are."""
+    """The verb for a number of things: is, or are."""
     return "is" if number == 1 else "are"

@@ -1,6 +1,6 @@
 """A cell: one step's map, the derivatives along a tape, and one step's pullback.
 
-A cell owns its equations and nothing else. `bpttref.unrolling` owns time: it projects all inputs at once, walks
+A cell contains only its equations. `bpttref.unrolling` handles time: it projects all inputs at once, walks
 the steps, and turns the adjoints ``da`` of the pre-activations into gradients, for every cell in the same way.
 """
 
@@ -14,12 +14,12 @@ State: TypeAlias = tuple[Array, ...]  # one array (..., B, H) per name in Cell.s
 
 @dataclass(frozen=True)
 class Tape:
-    """What the forward pass of T steps leaves behind for the backward pass.
+    """The results of T forward steps that the backward pass needs.
 
     gates: ``(T, ..., B, G*H)``, the activated gates; of a cell with one gate they are its states 1 to T.
     states: per state ``(T+1, ..., B, H)``; index 0 is the initial state, index t+1 the state after step t.
     kept: ``(T, ..., B, H)``, one more array that the cell needs, or None.
-    restarted: per state ``(T, ..., B, H)``, what each step starts from where resets replace some of the states before;
+    restarted: per state ``(T, ..., B, H)``, the start of each step where resets replace some of the states before;
     None where nothing is replaced.
     """
 

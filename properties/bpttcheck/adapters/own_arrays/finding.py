@@ -57,7 +57,7 @@ def arguments_of(
     """The arguments of an example, with the axis of rows, which is searched for unless ``batch`` names it.
 
     made: the arguments for an axis of rows of x; where several axes of a state have this size, the flag chooses the
-    last of them. fixed: those of the sizes "T" and "B" that must stay as in the example.
+    last of them. fixed: of the sizes "T" and "B", the ones that must stay as in the example.
 
     Raises ValueError, with a sentence, where it cannot be told.
     """
@@ -133,7 +133,7 @@ class Found(NamedTuple):
 
 
 def found(name: str, run: Callable[..., Any], arguments: Arguments, example: Arrays, fixed: Collection[str]) -> Found:
-    """The layout of the outputs. fixed: those of the sizes "T" and "B" that must stay as in the example.
+    """The layout of the outputs. fixed: of the sizes "T" and "B", the ones that must stay as in the example.
 
     Raises ValueError, with a sentence, where it cannot be told.
     """

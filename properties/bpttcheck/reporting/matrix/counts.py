@@ -1,4 +1,4 @@
-"""The matrix in numbers: what became of the laws, by target and by family of cells."""
+"""The matrix in numbers: the results of the laws, by target and by family of cells."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -14,12 +14,12 @@ CUSTOM = "custom cells"
 
 
 def family(cell: str) -> str:
-    """The name of one of the reference's cells, or that for all others."""
+    """The name of one of the reference's cells, or the common name of all others."""
     return cell if cell in {known.name for known in CELLS} else CUSTOM
 
 
 def families(records: Iterable[Record]) -> list[str]:
-    """Those that occur, in the order of the reference."""
+    """The families that occur, in the order of the reference."""
     met = {family(result.cell) for record in records for result in record.results}
     return [name for name in (*(cell.name for cell in CELLS), CUSTOM) if name in met]
 
@@ -36,7 +36,7 @@ def version(record: Record) -> str:
 
 
 def broken(record: Record, statuses: Sequence[Status]) -> dict[tuple[Status, str], dict[str, list[str]]]:
-    """Laws and their dtypes, by status and cell, of what ended in one of some ``statuses``."""
+    """Laws and their dtypes, by status and cell, of the results with some ``statuses``."""
     found: dict[tuple[Status, str], dict[str, list[str]]] = {}
     for result in record.results:
         if result.status in statuses:

@@ -65,7 +65,7 @@ class Section:
 
     @property
     def rows(self) -> dict[str, tuple[str, list[Result | None]]]:
-        """By law, but for those skipped in all dtypes, its place, if it has no story, and a result for each dtype."""
+        """By law, without laws skipped in all dtypes: the place, if it has no story, and a result for each dtype."""
         return {
             law: ("" if self.status(law) in _TOLD else self.place(law), [by_dtype.get(dtype) for dtype in self.dtypes])
             for law, by_dtype in self.by_law.items()
@@ -74,14 +74,14 @@ class Section:
 
     @property
     def told(self) -> list[tuple[Result, str]]:
-        """What has a story, known failures included, and its place, which all dtypes of a law share."""
+        """The results with a story, also known failures, and their places, which all dtypes of a law share."""
         told = [r for by_dtype in self.by_law.values() for r in by_dtype.values() if r.status in _TOLD]
         return [(r, "" if k and told[k - 1].law == r.law else self.place(r.law)) for k, r in enumerate(told)]
 
     @property
     def notes(self) -> list[tuple[str, str, list[tuple[str, str, str]]]]:
-        """What is to be said of laws next to the rows: a label, a sentence, and each law with the dtypes, if not all,
-        and with the id of its evidence, if that is here."""
+        """Notes on laws, in addition to the rows: a label, a sentence, and each law with the dtypes, if not all, and
+        with the id of its evidence, if that is here."""
         found: dict[tuple[str, str], dict[str, list[str]]] = {}
         for law, by_dtype in self.by_law.items():
             for dtype, result in by_dtype.items():
@@ -111,7 +111,8 @@ class Section:
 
 @dataclass(frozen=True, eq=False)
 class Broken:
-    """Laws that a target breaks for one reason. link: where more is said. places: of the evidence, by law and cell."""
+    """Laws that a target breaks for one reason. link: to further information. places: of the evidence, by law and
+    cell."""
 
     status: Status
     reason: str
@@ -134,7 +135,8 @@ class Target:
 
     @cached_property
     def broken(self) -> list[Broken]:
-        """What is broken, by reason: known failures have theirs and its link, other cells their diagnosis, if any."""
+        """The broken laws by reason: for known failures the reason and link of the entry, else the diagnosis, if
+        any."""
         found: dict[tuple[Status, str, str], dict[str, dict[str, str]]] = {}
         for section in self.sections:
             diagnosis = self.record.diagnoses.get(section.cell, {}).get("diagnosis", "")

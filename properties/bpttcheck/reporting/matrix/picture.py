@@ -1,4 +1,4 @@
-"""The matrix as a picture: implementations by families of laws. What is broken is seen first."""
+"""The matrix as a picture: implementations by families of laws. Broken laws catch the eye first."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path

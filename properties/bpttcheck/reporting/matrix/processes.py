@@ -1,4 +1,5 @@
-"""Each target tested by `bpttcheck verify` in a process of its own, whose JSON is the evidence; none spoils another."""
+"""Each target tested by `bpttcheck verify` in a process of its own, whose JSON is the evidence; targets do not affect
+each other."""
 
 import asyncio
 import os
@@ -16,7 +17,7 @@ from bpttcheck.reporting.record import from_json
 from bpttcheck.running.question import Question
 from bpttcheck.running.run import Record, Run
 
-_GRACE = 5.0  # seconds in which a process that is to end may write what it knows
+_GRACE = 5.0  # seconds that a process has to write its results before it is ended
 _SAID = 300  # the longest line of standard error that is passed on
 
 
@@ -32,7 +33,7 @@ class Work:
     def command(self, target: str, folder: Path) -> list[str]:
         """The call of `verify` that writes its verdict and failures into a folder."""
         asked = self.asked
-        as_here = [] if os.getcwd() in sys.path else ["-P"]  # -m alone would put this folder on the path
+        as_here = [] if os.getcwd() in sys.path else ["-P"]  # plain -m would put this folder on the path
         command = [sys.executable, *as_here, "-m", "bpttcheck", "--no-settings", "verify", "--where-declared"]
         for option, values in (("--law", asked.laws), ("--cell", asked.cells), ("--dtype", asked.dtypes)):
             command += [word for value in values for word in (option, value)]
@@ -95,17 +96,17 @@ async def _end(process: Process) -> None:
 
 
 def _trouble(status: int) -> str:
-    """The mistake in the end of a process; nothing if it came to a verdict."""
+    """A sentence on the end of a process; empty if it came to a verdict."""
     return "" if status in (PASSED, FAILED, AT_FAULT, UNSURE) else f"its process {how_it_ended(status)}"
 
 
 def _run(target: str, asked: Question, folder: Path, trouble: str) -> Run:
-    """What the process wrote; where there is nothing, or it was cut off, with its last line on standard error."""
+    """The run that the process wrote; if it is missing or cut off, with the last line of standard error."""
     lines = (folder / "stderr").read_text(encoding="utf-8", errors="replace").splitlines()
     said = [line.strip().removeprefix("bpttcheck: ")[:_SAID] for line in lines if line.strip()][-1:]
     try:
         run = from_json((folder / "verdict.json").read_text(encoding="utf-8"))
-        if run.interrupted and not run.results:  # what stands there from the start
+        if run.interrupted and not run.results:  # the text that is there from the start
             trouble = trouble or "its process ended without a verdict"
     except (OSError, ValueError):
         run = Run(asked, [Record(target)])

@@ -17,7 +17,7 @@ _WIDTH = 24  # of the names of targets
 
 
 def print_matrix(console: Console, runs: Sequence[Run]) -> None:
-    """Laws by cell and dtype, counted; then what is broken, by name, what could not be tested, and a sentence."""
+    """The number of laws by cell and dtype; then broken laws by name, untested targets, and a sentence."""
     records = [record for run in runs for record in run.targets]
     console.print("\nlaws by cell and dtype", highlight=False)
     console.print(_table(records))

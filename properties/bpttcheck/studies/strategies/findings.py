@@ -32,7 +32,7 @@ class Curves:
         return _last_quarter(self.held_out)
 
     def overfitting(self) -> Array:
-        """Held-out less training loss over the last quarter: ``(seeds,)``."""
+        """Held-out minus training loss over the last quarter: ``(seeds,)``."""
         return _last_quarter(self.held_out - self.training)
 
     def within(self, budget: float) -> Array:
@@ -83,7 +83,7 @@ def findings(study: Study, results: Mapping[str, Result]) -> Findings:
 
 
 def answers(found: Findings) -> dict[str, str]:
-    """The chapter's question and its three reasons, each with what was measured."""
+    """The chapter's question and its three reasons, each with the measurements."""
     return {
         "Does random truncation beat regular?": _random_beside_regular(found),
         "Do a few steps back suffice?": _few_steps(found),
@@ -152,7 +152,7 @@ def root(square: Array) -> tuple[float, float]:
 
 
 def _compared(differences: Array, less: str = "better", more: str = "worse") -> str:
-    """A mean difference over seeds, and what it says."""
+    """A mean difference over seeds, and its meaning in words."""
     mean, error = mean_and_error(differences).tolist()
     return _judged(mean, error, less, more)
 

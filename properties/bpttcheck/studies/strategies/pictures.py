@@ -26,7 +26,7 @@ _SEGMENTS = ("#cfe2f3", "#fce5cd")
 
 
 def draw_cuts(file: Path, text: Text, window: int, seed: int) -> Path:
-    """How each strategy cuts the first characters of a text, and below the triangles M[t, s] that say so."""
+    """How each strategy cuts the first characters of a text, and below the triangles M[t, s] of these cuts."""
     figure = new_figure(11, 6)  # before anything else of matplotlib: it says so if there is none
     from matplotlib.patches import Rectangle
 

@@ -1,12 +1,12 @@
-"""How good and how dear is one gradient of a strategy, at given parameters?
+"""How good is one gradient of a strategy, at given parameters, and how much does it cost?
 
 With ``g`` the full gradient of a random minibatch and ``s`` the strategy's gradient of the same one,
 
     E |s - E g|^2  =  |E (s - g)|^2  +  E |s - E s|^2            squared error = bias^2 + variance
 
-all over ``|E g|^2``. Full BPTT has no bias, but the variance of its minibatches; what a strategy's squared error has
-beyond that is its excess. Squared norms of means are estimated without bias, from pairs of different minibatches, so
-they may come out below zero; standard errors are the jackknife's.
+all over ``|E g|^2``. Full BPTT has no bias, but the variance of its minibatches; the further squared error of a
+strategy is its excess. Squared norms of means are estimated without bias, from pairs of different minibatches, so they
+may come out below zero; standard errors are the jackknife's.
 """
 
 import time
@@ -42,8 +42,8 @@ class Quality:
 
         ``bias2``, ``variance`` and ``excess`` of the squared error, relative to the squared norm of the mean gradient;
         ``cosine_loss``, 1 - cosine of the angle to the full gradient of the same minibatch; ``bytes`` at the peak of a
-        call, above its start; ``seconds``, the CPU time of a call for each of its T steps; ``time``, that time over
-        that of full BPTT just before, which depends less on what else the machine does.
+        call, above its start; ``seconds``, the CPU time of a call for each of its T steps; ``time``, the ratio of that
+        time to the time of full BPTT immediately before, which depends less on other work of the machine.
         """
         rng, peaks, seconds, ratios = np.random.default_rng([self.seed, 2]), [], [], []
         full: list[Array] = []

@@ -28,7 +28,7 @@ def cuts(M: Array) -> list[int]:
 
 
 def triangles(window: int, seed: int) -> dict[str, Array]:
-    """M of each strategy over the first `SHOWN` steps, in the order of the book's figure (D2L 9.7.1.4)."""
+    """The matrix M of each strategy over the first `SHOWN` steps, in the order of the book's figure (D2L 9.7.1.4)."""
     return {kind: weights(strategy(kind, window, seed), SHOWN) for kind in ("random", "regular", "full")}
 
 
@@ -42,7 +42,7 @@ def print_cuts(console: Console, text: Text, window: int, seed: int) -> None:
 
 
 def print_tables(console: Console, found: Findings) -> None:
-    """One table of gradients, one of what was learned."""
+    """One table of gradients, one of the trained models."""
     model, study = found.study.model, found.study
     gradients = _table(
         f"one gradient, at the parameters that full BPTT reached ({study.minibatches} minibatches)",
@@ -81,7 +81,7 @@ def print_answers(console: Console, found: Findings) -> None:
 
 
 def write_json(file: Path, found: Findings) -> None:
-    """Everything that was found, in nats, bytes and seconds."""
+    """All findings, in nats, bytes and seconds."""
 
     def plain(value: Any) -> Any:
         if isinstance(value, dict):

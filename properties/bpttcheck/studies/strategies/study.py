@@ -1,11 +1,11 @@
-"""A study: which models are trained, and which of their gradients are measured.
+"""A study: the models that are trained, and the gradients that are measured.
 
 Three sets of jobs, all by name in one folder:
 
     all-*      each strategy on the whole text, several seeds: learning curves
     little-*   full and regular on only the beginning of the text, until they know it by heart: who overfits?
     quality-*  bias, variance and price of each strategy's gradient, at the parameters that full BPTT reached
-    reach-*    what a window of k cells misses, at parameters reached by full BPTT and by the shortest segments
+    reach-*    the part that a window of k cells misses, at parameters reached by full BPTT and by the shortest segments
 """
 
 import json
@@ -55,7 +55,7 @@ class Study:
 
     @property
     def observed(self) -> list[Contender]:
-        """Those whose trained models are looked at: how far back do they look themselves?"""
+        """The contenders whose trained models are measured: how far back do they look?"""
         return [self.contenders[0], self.contenders[1]]
 
     @property
@@ -87,7 +87,7 @@ class Study:
         return by_full + reaches
 
     def results(self, text: Text, folder: Path, pool: Executor, progress: Progress) -> dict[str, Result]:
-        """Run what is not on file yet. Raises as `bpttcheck.studies.jobs.run` does."""
+        """Run the jobs that are not on file yet. Raises as `bpttcheck.studies.jobs.run` does."""
         trainings = self.trainings(text)
         total = len(trainings) + len(self.contenders) + len(self.observed) * len(self.lags)
         names: list[str] = []
@@ -100,7 +100,7 @@ class Study:
         return trained | run(self.qualities(text, trained), folder, pool, finished)
 
     def claim(self, folder: Path, text: Text) -> None:
-        """Make the folder this study's, or go on with it; more seeds and windows may be asked for than before.
+        """Make the folder this study's, or go on with it; it may have more seeds and windows than before.
 
         Raises ValueError if it holds another study, OSError if it cannot be written.
         """

@@ -30,7 +30,7 @@ from bpttref import (
 )
 from bpttref.arrays import Array
 
-Parameters: TypeAlias = dict[str, Array]  # those of the layer, and W_qh, b_q of the readout
+Parameters: TypeAlias = dict[str, Array]  # W_hx, ..., b_hh of the layer, and W_qh, b_q of the readout
 _LAYER = ("W_hx", "W_hh", "b_hx")
 _CLIP = 1.0
 _JUDGED = 32  # sequences on which a loss is measured
