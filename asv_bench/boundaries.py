@@ -4,7 +4,7 @@
 
 Some mistakes show only beyond a size, such as a backward pass that ignores the tail of a block. This page measures how
 long a run with `--budget` takes to find them. Each run chooses a cell, one of T, B, D and H, and a size from 17 to 300.
-Beyond this size the backward pass is incorrect: the gradient is not carried between stretches of so many steps, or all
+Beyond this size the backward pass is incorrect: the gradient is not carried between stretches of this length, or all
 later rows, features or units are left out. Everything else is the reference.
 
 The second table is about a gradient whose error grows with all four sizes together. In cases that are large in only one

@@ -1,4 +1,4 @@
-"""Detection power: which law sees which planted fault, down to which size, and what other checkers see of it.
+"""Detection power: which law sees which planted fault, down to which size, and which of them other checkers see.
 
     python -m pip install ".[torch,plots]" jax chex autograd
     python asv_bench/detection.py --markdown docs/detection.md --png docs/detection.png
@@ -263,7 +263,7 @@ def add_diagnosis(seen: Seen, fault: Fault, dtype: str) -> None:
 
 
 def asked_of_peers(fault: Fault, case: Case) -> dict[str, tuple[bool, float]]:
-    """By checker, of those that are installed: whether it sees the fault on a case, and in what time."""
+    """By checker, of those that are installed: whether it sees the fault on a case, and the time."""
     answers = {}
     for name, (library, check) in PEERS.items():
         if find_spec(library):

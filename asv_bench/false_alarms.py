@@ -150,7 +150,7 @@ def read(log: Path) -> list[dict[str, Any]]:
 
 
 def page(done: Sequence[dict[str, Any]], command: str) -> str:
-    """Markdown: what was run, a table by target, cell and dtype, and one by law."""
+    """Markdown: the settings, a table by target, cell and dtype, and one by law."""
     cases, alarms = sum(b["cases"] for b in done), sum(len(b["alarms"]) for b in done)
     put, versions = sum(sum(b["laws"].values()) for b in done), sorted({said for b in done for said in b["versions"]})
     seconds = sum(b["seconds"] for b in done)

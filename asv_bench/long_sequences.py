@@ -3,8 +3,8 @@
     python -m pip install . && python asv_bench/long_sequences.py
 
 One thread, CPU time. The memory is the size of the arrays at the peak (tracemalloc, in a run of its own), above the
-start of a call. A step's cache is what backpropagation needs of a step; a truncated run needs the caches of its longest
-segment.
+start of a call. A step's cache is the data that backpropagation needs of a step; a truncated run needs the caches of
+its longest segment.
 """
 
 import os

@@ -36,7 +36,7 @@ class Rate(NamedTuple):
 
 
 def fastest(seconds: Sequence[float]) -> float:
-    """The mean of the fastest third of some runs: steadier than the fastest, and unaffected by what disturbed the
+    """The mean of the fastest third of some runs: steadier than the fastest, and unaffected by disturbances of the
     others."""
     third = sorted(seconds)[: math.ceil(len(seconds) / 3)]
     return sum(third) / len(third)
@@ -54,7 +54,7 @@ def recorded() -> list[Ratios]:
 
 
 def write(pairs: Sequence[Ratios]) -> None:
-    """Keep the ratios of these pairs, in place of what was recorded."""
+    """Keep the ratios of these pairs, in place of the recorded ones."""
     rows = ",\n".join(json.dumps([round(ratio, 4) for ratio in pair.values()]) for pair in pairs)
     RECORDED.write_text(f'{{"cells": {json.dumps(list(pairs[0]))},\n"pairs": [\n{rows}\n]}}\n')
 

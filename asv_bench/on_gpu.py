@@ -28,7 +28,7 @@ HEADINGS = ("library", "cell", "format", "sizes", "cases", "laws passed", "faile
 
 
 def libraries(device: str) -> Iterator[tuple[str, Callable[[], Implementation]]]:
-    """A format, and what makes the layers that are run in it: a choice of TF32 holds for the whole process."""
+    """A format, and a factory of the layers that are run in it: a choice of TF32 holds for the whole process."""
     from bpttcheck.adapters.torch import TorchLayers
 
     yield "float32", lambda: TorchLayers(device, dtypes=("float32",))

@@ -92,7 +92,7 @@ class WithError:
 
 
 def of_seed(name: str, dtype: str, seed: int) -> dict[str, Any]:
-    """One line of the log: what a run sees, whether it sees three times that, and its false alarms."""
+    """One line of the log: the errors that a run sees, whether it sees three times that, and its false alarms."""
     seen = smallest_seen(CELLS[name](sizes=SIZES), dtype, seed)
     block = sorted(seen)[seed % len(seen)] if seen else ""
     options: dict[str, Any] = {"dtypes": [dtype], "seed": seed, "shrink": False, "examples": EXAMPLES}

@@ -47,7 +47,7 @@ class Drawn(NamedTuple):
 class Group(NamedTuple):
     """Panels side by side, whose rows have the same heights."""
 
-    rows: list[Row]  # what all panels together show
+    rows: list[Row]  # the findings of all panels together
     panels: list[Drawn]
     height: int
 

@@ -13,7 +13,7 @@ from asv_runs import Cell, Cells
 from limits import limit_of
 from marks import Mark, Readings, marks
 
-About: TypeAlias = Mapping[str, Any]  # what asv knows of a benchmark
+About: TypeAlias = Mapping[str, Any]  # the entry of a benchmark in asv's table
 
 # One sentence each, for readers of the page; a benchmark that is not here has its docstring.
 TITLES = {

@@ -2,7 +2,18 @@
 
 import pytest
 
-from .words import HABITS, ROOT, UNFINISHED, everywhere, habits_in, in_code, in_pages, in_templates
+from .words import (
+    HABITS,
+    IN_COMMENTS,
+    ROOT,
+    UNFINISHED,
+    everywhere,
+    habits_in,
+    in_code,
+    in_comments,
+    in_pages,
+    in_templates,
+)
 
 MET = {
     "It puts each target of the run to all laws, and each case is put to it.": "runs on",
@@ -27,6 +38,23 @@ MET = {
     "It runs. What it does not support is skipped.": "begin with a noun",
     "cut before steps 3, 6, ..": "...",
 }
+MET_IN_COMMENTS = {
+    "The arrays that go in, and what comes out.": "a noun",
+    "Where the axis cannot be told.": "given",
+    "It is read when it is first asked for.": "requested",
+    "Of a cell that nobody knows.": "unknown",
+    "A mistake of ours in another process.": "of bpttcheck",
+    "A sentence where it goes wrong.": "fail",
+    "A sequence of so many steps.": "this number of",
+    "The texts that are to be shown.": "should",
+    "The numbers that are right.": "correct",
+    "By derivatives of the own forward pass.": "its own",
+    "Allocations less releases.": "minus",
+    "Arrays that are differentiated by.": "has gradients",
+    "Through each interface that there is.": "leave it out",
+    "Whoever reports them clears the set.": "the code that",
+    "The others are compared as ever.": "as usual",
+}
 PLAIN = (
     "What is a law?",
     "Tested since version 0.2, since 2024, and not changed since.",
@@ -36,8 +64,8 @@ PLAIN = (
 )
 
 
-def found(text):
-    return [instead for _, _, instead in habits_in(text)]
+def found(text, habits=HABITS):
+    return [instead for _, _, instead in habits_in(text, habits)]
 
 
 @pytest.mark.parametrize(("text", "instead"), MET.items())
@@ -49,9 +77,18 @@ def test_there_is_a_sentence_for_each_habit():
     assert all(any(habit.instead in found(text) for text in MET) for habit in HABITS)
 
 
+@pytest.mark.parametrize(("text", "instead"), MET_IN_COMMENTS.items())
+def test_each_habit_of_comments_is_found(text, instead):
+    assert any(instead in said for said in found(text, IN_COMMENTS))
+
+
+def test_there_is_a_sentence_for_each_habit_of_comments():
+    assert all(any(habit.instead in found(text, IN_COMMENTS) for text in MET_IN_COMMENTS) for habit in IN_COMMENTS)
+
+
 @pytest.mark.parametrize("text", PLAIN)
 def test_plain_sentences_pass(text):
-    assert not found(text)
+    assert not found(text, (*HABITS, *IN_COMMENTS))
 
 
 def test_a_page_is_read_without_its_code(tmp_path):
@@ -78,6 +115,20 @@ def test_messages_help_and_public_docstrings_count(tmp_path):
         '@click.command()\ndef run():\n    """Run a subject."""\n'
     )
     assert {habit.line for habit in in_code([code])} == {3, 7, 12}
+
+
+def test_comments_and_private_docstrings_count(tmp_path):
+    code = tmp_path / "code.py"
+    code.write_text(
+        '"""Code.\n\n    subject = 1\n\nThe subject."""\n'
+        "here = 1  # by turns\n"
+        'class Private:\n    """What it is. subject, alone: names of fields.\n\n    what: of whoever.\n    """\n'
+        'def private():\n    ...\n    return "a subject"\n'
+        '@click.command()\ndef run():\n    """Run a subject."""\n'
+    )
+    assert [(habit.line, habit.words) for habit in in_comments([code])] == [
+        (8, "What it is."), (8, "What"), (10, "whoever"), (5, "subject"), (6, "by turns")
+    ]  # fmt: skip
 
 
 def test_pages_messages_and_docstrings_are_plain():

@@ -1,13 +1,16 @@
-"""The words that pages, messages and docstrings avoid, with the plain words for them; ``tox -e lint`` runs this file.
+"""The words that pages, messages, docstrings and comments avoid, with plain words; ``tox -e lint`` runs this file.
 
 Readers who learnt English at school stumble over these habits. Code is left out: blocks, and names in backticks.
 """
 
 import ast
+import io
 import re
 import sys
-from collections.abc import Iterator
+import tokenize
+from collections.abc import Iterator, Sequence
 from functools import cache
+from inspect import cleandoc
 from pathlib import Path
 from typing import NamedTuple
 
@@ -50,6 +53,24 @@ HABITS = (
     Habit(r"(?:^|(?<=[\s(]))\.\.(?![.\w/])", "..."),
 )
 
+IN_COMMENTS = (  # avoided, too, in comments and in docstrings that no page shows
+    Habit(r"\bwhat\b(?![^.!]*\?)", "a noun; keep what for questions"),
+    Habit(r"\btold\b", "given, known, or reported"),
+    Habit(r"\bask(?:ed|ing) for\b|\b(?:is|are|was|were|be) asked\b", "requested"),
+    Habit(r"\bnobody\b", "unknown, or no other"),
+    Habit(r"\bof ours\b", "of bpttcheck"),
+    Habit(r"\b(?:go|goes|went) wrong\b", "fail, or an error"),
+    Habit(r"\bso many\b", "this number of"),
+    Habit(r"\b(?:is|are) to be\b", "should, or must"),
+    Habit(r"\b(?:is|are|was|were) (?:right|wrong)\b", "correct, or incorrect"),
+    Habit(r"\b(?:the|an) own\b", "its own"),
+    Habit(r"\bless (?:the|those|\w+s)\b", "minus, or without"),
+    Habit(r"\bdifferentiated by\b", "has gradients for"),
+    Habit(r"\b(?:that|which) there (?:is|are)\b(?! \w)", "leave it out, or say whose it is"),
+    Habit(r"\bwhoever\b", "the code that, or say who"),
+    Habit(r"\b(?:all the same|as ever|to the same end|in vain|for want of|as it were)\b", "still, as usual, without"),
+)
+
 UNFINISHED: set[str] = set()  # pages that are still to be rewritten
 
 
@@ -65,9 +86,9 @@ class Found(NamedTuple):
         return f"{self.file}:{self.line}: {self.words!r}: write {self.instead}"
 
 
-def habits_in(text: str) -> Iterator[tuple[int, str, str]]:
+def habits_in(text: str, habits: Sequence[Habit] = HABITS) -> Iterator[tuple[int, str, str]]:
     """Where each habit is in a text, by its offset, with its words and what to write instead."""
-    for pattern, instead in HABITS:
+    for pattern, instead in habits:
         for found in re.finditer(pattern, text, re.IGNORECASE if "What" not in pattern else 0):
             yield found.start(), " ".join(found[0].split()), instead
 
@@ -132,6 +153,20 @@ def in_code(files: list[Path]) -> Iterator[Found]:
                         yield Found(file, node.lineno + text[:offset].count("\n"), words, instead)
 
 
+def in_comments(files: list[Path]) -> Iterator[Found]:
+    """Habits in comments, and in docstrings that no page shows, without the names of fields before a colon."""
+    public = public_names()
+    for file in files:
+        source = file.read_text()
+        texts = [(node.lineno, cleandoc(str(node.value))) for node in private_docstrings(ast.parse(source), public)]
+        tokens = tokenize.generate_tokens(io.StringIO(source).readline)
+        texts += [(token.start[0], token.string) for token in tokens if token.type == tokenize.COMMENT]
+        for line, text in texts:
+            prose = blanked(r"(?:^|(?<=\. ))\w+(?:, \w+)*: ", prose_of_page(text), re.MULTILINE)
+            for offset, words, instead in habits_in(prose, (*HABITS, *IN_COMMENTS)):
+                yield Found(file, line + prose[:offset].count("\n"), words, instead)
+
+
 def in_templates(files: list[Path]) -> Iterator[Found]:
     """Habits in the words of pages of HTML, without tags, styles, scripts and what is filled in."""
     for file in files:
@@ -142,11 +177,13 @@ def in_templates(files: list[Path]) -> Iterator[Found]:
 
 @cache
 def everywhere() -> list[Found]:
-    """All habits in the pages, in what becomes a page, and in the code that users read."""
+    """All habits in the pages, in what becomes a page, and in the words of the code."""
     pages = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
     code = [file for folder in ("reference", "properties") for file in sorted((ROOT / folder).rglob("*.py"))]
     templates = sorted((ROOT / "properties").rglob("*.html.jinja"))
-    found = [*in_pages(pages), *in_code(code), *in_templates(templates)]
+    scripts = sorted((ROOT / "asv_bench").glob("*.py"))  # not benchmarks/: a new docstring there ends a measured series
+    internal = [file for file in code if "templates" not in file.parts] + scripts
+    found = [*in_pages(pages), *in_code(code), *in_templates(templates), *in_comments(internal)]
     return [habit._replace(file=habit.file.relative_to(ROOT)) for habit in found]
 
 

@@ -10,7 +10,7 @@ All arrays are NumPy arrays in the canonical layout of `bpttref`: sequences ``(T
 Parameters and states are tuples over layers of tuples over directions of mappings:
 ``case.parameters[0][0]["W_hh"]``.
 
-A cotangent that is None is zero. Each call gets arrays of its own; what is returned must not change when the
+A cotangent that is None is zero. Each call gets arrays of its own; a returned array must not change when the
 implementation is called again. A pullback is called more than once unless ``reusable=False``. Numbers that a truncation
 gives, such as ``case.truncation.links(T)``, are float64 whatever the dtype of the case: multiply with care.
 """

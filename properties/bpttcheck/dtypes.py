@@ -55,7 +55,7 @@ WITHIN: Mapping[tuple[str, str], dict[str, Any]] = {
     ("float32", "tf32"): {"operand": 2.0**-10},
     **{(dtype, "mixed"): {"inside": _SINGLE.eps} for dtype in ("bfloat16", "float16")},
     **{(dtype, "float32"): {"inside": _SINGLE.eps, "operand": _SINGLE.eps} for dtype in ("bfloat16", "float16")},
-}  # what differs
+}  # the fields that differ
 
 
 @cache

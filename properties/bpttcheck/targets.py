@@ -26,13 +26,13 @@ _KERAS_BACKENDS = {"keras-jax": "jax", "keras-torch": "torch"}
 GROUP = "bpttcheck.implementations"  # of the entry points by which other libraries offer theirs
 
 _FOLDERS: set[Path] = set()  # from which targets may import
-_FILES: set[Path] = set()  # that are targets: nobody imports them by name
+_FILES: set[Path] = set()  # that are targets: no code imports them by name
 
 _EXPECTED = "an implementation has name, capabilities, and vjp or loss_and_gradients"
 
 
 class TargetError(Exception):
-    """A target cannot be loaded; the message says what to do."""
+    """A target cannot be loaded; the message names a remedy."""
 
 
 def installed() -> list[str]:

@@ -1,7 +1,7 @@
 """bpttref: backpropagation through time in NumPy, written to be read and checked.
 
 Start with `bpttref.cells` (the equations), `bpttref.unrolling` (the recursion over time) and `bpttref.strategies`
-(what truncation means); `bpttref.network` composes layers, directions and lengths.
+(the meanings of truncation); `bpttref.network` composes layers, directions and lengths.
 """
 
 from bpttref.cells import CELLS, GRU, LSTM, RNN, Cell

@@ -1,4 +1,5 @@
-"""Whether arguments fit together. Each check raises ValueError, with a sentence that says what does not fit."""
+"""Whether arguments fit together. Each check raises ValueError, with a sentence about the argument that does not
+fit."""
 
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias

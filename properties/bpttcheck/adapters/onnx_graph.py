@@ -1,4 +1,4 @@
-"""A case as a graph of the ONNX operators RNN, LSTM and GRU: what the ONNX targets share.
+"""A case as a graph of the ONNX operators RNN, LSTM and GRU, for all ONNX targets.
 
 Conventions, as the operators' own text has them (opset 22): W (directions, G*H, D), R (directions, G*H, H),
 B (directions, 2*G*H) = [Wb, Rb]; gates i, o, f, c and z, r, h; the GRU has (1 - z) h + z H, and its reset gate

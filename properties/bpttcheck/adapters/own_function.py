@@ -1,4 +1,4 @@
-"""A function or module of the user's own: the cell that it computes, how it is called, and what it returns.
+"""A function or module of the user's own: the cell that it computes, its call, and its results.
 
     function(x, states)                       a cell with one input at each step
     function(q=.., k=.., states=..)           a cell with streams, by their names
@@ -53,7 +53,7 @@ class OwnFunction:
         """given: fields of the capabilities; truncations: by default the rules for a function that runs in pieces.
         first: how many arguments come before x. what: the name in sentences of the object that has the parameters.
 
-        Raises ValueError, with a sentence, where the function does not take what is declared.
+        Raises ValueError, with a sentence, where the function does not take the declared arguments.
         """
         declared = Capabilities(cells=(cell,), **given)
         D, H = (min(declared.sizes.get(size, (2,))) for size in "DH")

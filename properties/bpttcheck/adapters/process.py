@@ -30,7 +30,7 @@ class Hang(AdapterError):
 
 
 class Process:
-    """One life of a program, from its start to `stop`, which comes at the latest when nobody holds it any more."""
+    """One life of a program, from its start to `stop`, which comes at the latest when no reference to it is left."""
 
     def __init__(self, command: Sequence[str], folder: Path) -> None:
         """Raises AdapterError if it cannot be started."""
@@ -54,7 +54,7 @@ class Process:
         self._deaf = self._ended = False
 
     def exchange(self, message: bytes, seconds: float) -> tuple[dict[str, Any], Named]:
-        """The header of the answer to a message, and its arrays, within so many ``seconds``.
+        """The header of the answer to a message, and its arrays, within this number of ``seconds``.
 
         Raises AdapterError, after which the process is out of step and must be stopped: with the program's own
         sentence, or with the mistake in the program. `Hang` is an AdapterError.
@@ -155,6 +155,6 @@ class Process:
 
 
 def _stop(running: "subprocess.Popen[bytes]") -> None:
-    """The process and what it has started are gone, and its pipes closed."""
+    """Kill the process and all processes that it has started, and close its pipes."""
     with running, suppress(ProcessLookupError, PermissionError):
         os.killpg(running.pid, signal.SIGKILL)

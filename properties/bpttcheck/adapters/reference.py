@@ -1,4 +1,4 @@
-"""The built-in NumPy reference as an implementation: needs no library, and shows what an adapter looks like."""
+"""The built-in NumPy reference as an implementation: needs no library, and is an example of an adapter."""
 
 from collections.abc import Callable
 from dataclasses import replace

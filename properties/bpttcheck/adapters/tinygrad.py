@@ -1,11 +1,11 @@
-"""tinygrad's nn.LSTMCell in a loop over time, differentiated by Tensor.gradient.
+"""tinygrad's nn.LSTMCell in a loop over time, with gradients from Tensor.gradient.
 
 Conventions: weights (4*H, D) with gates i, f, g, o; two biases; state (h, c). Truncation is by detach: where a case is
 truncated, only the backward pass scales the carried state, by the multiplier of the link, at every step.
 
 The environment variable DEV names the device. Without it, it is the CPU where there is a compiler, which tinygrad
-calls for every program: clang, or what CC names. Elsewhere it is tinygrad's interpreter, PYTHON, with smaller sizes.
-Each new shape is compiled: they are few, and cuts are data and not code. TinyJit captures the compiled programs.
+calls for every program: clang, or the one that CC names. Elsewhere it is tinygrad's interpreter, PYTHON, with smaller
+sizes. Each new shape is compiled: they are few, and cuts are data and not code. TinyJit captures the compiled programs.
 """
 
 import os

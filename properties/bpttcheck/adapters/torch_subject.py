@@ -254,7 +254,7 @@ def _tensors(at: Case) -> dict[str, Any]:
 
 
 def _differentiated(case: Case, at: Case, outputs: list[Tensor], cotangents: list[Tensor], retain: bool) -> Any:
-    """The gradients of what the case wants, by name; None where the graph does not lead to it. retain: whether the
+    """The gradients that the case wants, by name; None where the graph does not lead to it. retain: whether the
     graph is kept for another call."""
     by = {name: tensor for name, tensor in _tensors(at).items() if _wants(case, kind(name))}
     found = torch.autograd.grad(outputs, [*by.values()], cotangents, retain_graph=retain, allow_unused=True)

@@ -31,7 +31,7 @@ def named(result: Outputs | Cotangents | Gradients) -> Named:
 
 
 def case_arrays(case: Case) -> Named:
-    """The arrays that a case is differentiated by, named like their gradients."""
+    """The arrays of a case that have gradients, with the names of these."""
     x = {name: array for name, array in streams(case.x).items() if array.dtype.kind == "f"}
     return x | named(Gradients(None, case.parameters, case.initial, case.objective.readout if case.objective else None))
 

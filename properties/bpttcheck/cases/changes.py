@@ -208,7 +208,7 @@ def zero_where(tree: States | None, names: Collection[str]) -> States | None:
 
 
 def handed_back(case: Case, states: States | None, like: States | None) -> States | None:
-    """Gradients of initial states as cotangents of the final states of what came before.
+    """Gradients of initial states as cotangents of the final states of the steps before.
 
     like: the final states; some take no cotangent, and may have no gradient.
     """

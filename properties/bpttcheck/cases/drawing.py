@@ -1,7 +1,7 @@
 """Drawing a case: sizes, scales and a seed, from which the arrays follow (`bpttcheck.cases.realising`).
 
 The first pass draws kinds of cases in turn, so that every law meets the kind it needs, and no two sizes are equal
-except where that is intended. A failing case is drawn again by Hypothesis, from what is smaller, and shrinks: to small
+except where that is intended. Hypothesis draws a failing case again, from smaller ones, so that it shrinks: to small
 sizes and, because ``rounded`` shrinks to True, to small multiples of 1/4, which a person can work through by hand.
 """
 
@@ -81,8 +81,8 @@ _LONG = 61  # the least of T where it is large: memory of more than 60 steps
 FARTHEST = 320
 USUALLY = 40  # cases, unless another number is given
 _NARROW = 8  # the largest D and H at which weights of any size are drawn
-# Sizes at which loops are cut and vectorised. The two large ones of a case lie just below, at or above one of these, by
-# the seed.
+# Sizes at which loops are cut and vectorised. The seed decides whether the two large ones of a case lie a little below,
+# at or above one of these.
 _EDGES = {"T": (64, 128, 32, 16), "B": (32, 16, 128, 64), "H": (64, 128, 32, 16), "D": (32, 16, 128, 64)}
 KINDS = ("plain", "stack", "large", "two directions", "ragged", "equal", "large", "edge")
 
@@ -100,8 +100,9 @@ def draw_case(
     The first 40 cases of three consecutive seeds meet all of `_EDGES`. escalating: whether from then on every other
     case is large, up to `FARTHEST` in any of its sizes.
 
-    Weights of a wide network, or over many steps, shrink with the root of what they sum over: else states explode or
-    saturate, and rounding decides all that follows. One in 16 of these has weights of any size nevertheless.
+    Weights of a wide network, or over many steps, shrink with the root of the number of terms in their sums: else
+    states explode or saturate, and rounding decides all that follows. One in 16 of these has weights of any size
+    nevertheless.
     """
     turn, place = divmod(k, len(KINDS))
     escalates = escalating and k >= USUALLY
@@ -162,7 +163,7 @@ def _sizes(
     """Sizes from the implementation's own, where it declares them, else from small ranges, except those that are
     ``growing``.
 
-    A sequence that is computed in chunks ends inside a chunk, at its end, or just behind it.
+    A sequence that is computed in chunks ends inside a chunk, at its end, or one step behind it.
     """
 
     def pool(name: str, least: int, most: int) -> list[int]:

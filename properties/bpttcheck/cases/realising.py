@@ -18,7 +18,7 @@ from bpttref import GRU, LSTM, RNN, Cell, Objective, trees
 from bpttref.arrays import Array
 
 _FEW_UNITS = 512  # of all steps and rows: none may come too near to a kink
-KEEPING: Mapping[type, str] = {LSTM: "f", GRU: "z"}  # the gate that multiplies what a cell keeps
+KEEPING: Mapping[type, str] = {LSTM: "f", GRU: "z"}  # the gate that multiplies the kept state of a cell
 
 
 def realise(draw: Draw, cell: Cell | CustomCell, dtype: str, capabilities: Capabilities) -> tuple[Case, Cotangents]:
@@ -150,7 +150,7 @@ def remembering(cell: Cell | CustomCell, parameters: Mapping[str, Array], dtype:
             p["b_hx"] = np.abs(p["b_hx"]) + 0.2
     elif type(cell) in KEEPING and "b_hx" in p:
         keeping = cell.gates.index(KEEPING[type(cell)])
-        p = {name: array if name == "W_hh" else 0.2 * array for name, array in p.items()}  # what is kept stays small
+        p = {name: array if name == "W_hh" else 0.2 * array for name, array in p.items()}  # the kept state stays small
         p["b_hx"] = p["b_hx"] + 4 * (np.arange(len(p["b_hx"])) // H == keeping)
     return {name: rounded(array.astype(np.float64), dtype) for name, array in p.items()}
 

@@ -14,7 +14,7 @@ _OfLength: TypeAlias = Callable[[int], Strategy]
 
 
 def _tau(rng: np.random.Generator, T: int) -> int:
-    """Mostly one that does not divide T where there is one: a remainder is where segments go wrong."""
+    """Mostly one that does not divide T where there is one: code for segments often fails at a remainder."""
     inside = range(2, T)
     return int(rng.choice([tau for tau in inside if T % tau or rng.random() < 0.2] or [min(2, T)]))
 

@@ -60,7 +60,7 @@ def _defaults(command: click.Command, table: dict[str, Any], folder: Path) -> di
 
 
 def _kind(parameter: click.Parameter) -> tuple[tuple[type, ...], str]:
-    """The types of TOML that a parameter takes, and what they are called."""
+    """The types of TOML that a parameter takes, and their names."""
     if parameter.multiple or parameter.nargs == -1:
         return (list,), "a list of strings"
     if isinstance(parameter, click.Option) and parameter.is_flag:

@@ -197,7 +197,7 @@ def _print_found_again(console: Console, aside: Console, run: Run, failures: Pat
 def _judge(
     console: Console, aside: Console, run: Run, failures: Path, jobs: int, cluster: Workers | None, traceback: bool
 ) -> bool:
-    """Run all shares while the terminal shows what passed so far; whether a failure on file still fails."""
+    """Run all shares while the terminal shows the progress; returns whether a failure on file still fails."""
     asked, own = run.asked, next(iter(run.introduced.values())).own
     said = f"seed {asked.seed}, {asked.cases}{own}"
     still_failing = False

@@ -1,8 +1,8 @@
 """Planted faults: the smallest changes to the reference that repeat bugs which were really shipped.
 
-Each is an implementation of its own, so that ``bpttcheck verify fault:dW-overwrite`` shows what a verdict looks like
-when that bug is there. A file holds one class of mistakes, with its table. The tests hold every fault to the laws that
-must catch it.
+Each is an implementation of its own, so that ``bpttcheck verify fault:dW-overwrite`` shows the verdict on an
+implementation with that bug. A file holds one class of mistakes, with its table. The tests hold every fault to the laws
+that must catch it.
 """
 
 from bpttcheck.faults import (

@@ -1,4 +1,4 @@
-"""A derivative of the cell is wrong: of a gate, a candidate, an activation."""
+"""A derivative of the cell is incorrect: of a gate, a candidate, an activation."""
 
 import numpy as np
 

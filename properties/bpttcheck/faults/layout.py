@@ -13,7 +13,7 @@ from bpttref.arrays import Array
 
 
 def second_direction_not_added(case: Case, pullback: Pullback, cotangents: Cotangents) -> Gradients:
-    """dx lacks what comes through the reverse direction."""
+    """dx lacks the contribution of the reverse direction."""
     gradients = pullback(cotangents)
     if len(case.parameters[0]) == 1 or len(case.parameters) > 1 or cotangents.y is None:
         return gradients

@@ -71,7 +71,7 @@ def consumed_by_first_pullback(correct: Vjp) -> Vjp:
 
 
 def shared_cache(correct: Vjp) -> Vjp:
-    """All pullbacks read what the last forward pass left behind."""
+    """All pullbacks read the tape of the last forward pass."""
     last: list[Pullback] = []
 
     def faulty(case: Case) -> tuple[Outputs, Pullback]:

@@ -1,4 +1,4 @@
-"""The implementation returns what it declares: every array, in the right shape and dtype."""
+"""The results are complete: every declared array, in the right shape and dtype."""
 
 from collections.abc import Iterator
 

@@ -105,7 +105,7 @@ def _across_kinks(case: Case, slope: Slope, name: str, change: Array, found: Com
     gradients = np.stack([slope.gradients(c)[name].astype(np.float64) for c in cases])
 
     def along(slopes: Array, every: int) -> Array:
-        """Slopes along each of the pieces that are so many times as long, times their length."""
+        """Slopes along each of the pieces of ``every`` times the length, times their length."""
         products = slopes * (places[every::every] - places[:-every:every])
         found: Array = products.reshape(len(products), -1).sum(axis=1)
         return found

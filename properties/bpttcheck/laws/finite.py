@@ -4,8 +4,8 @@ An overflow is no mistake, so not every infinity is one. A value that is not fin
 computation of it stays far within the format's range: by the reference, by ``--against``, or by the implementation
 itself in float64. Without another computation, or if it is not finite either, the problem gets ordinary numbers: no
 input exceeds 3, and weights are divided by the root of their fan-in. Numbers grow before they overflow: so the law
-searches for the shortest sequence with such a value. If one step less gives numbers whose fourth powers still add up
-within the range, the value is incorrect.
+searches for the shortest sequence with such a value. If the sequence without its last step gives numbers whose fourth
+powers add up within the range, the value is incorrect.
 """
 
 from collections.abc import Callable, Iterator
@@ -65,7 +65,7 @@ def _accuse_ordinary(run: _Run, case: Case, cotangents: Cotangents) -> None:
         short = first_steps(case, cotangents, steps)
         try:
             got = run(*short)
-        except Refused:  # of so many steps: nothing is known of one step less than the next
+        except Refused:  # this number of steps: the next one has no predecessor
             before = None
             continue
         if _not_finite(got):

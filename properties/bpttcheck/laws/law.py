@@ -28,7 +28,7 @@ _DOORS: Mapping[type, str] = {
 }
 
 
-# Reasons to keep a law although others catch what it catches.
+# Reasons to keep a law although others catch the same faults.
 NO_REFERENCE = "it needs no reference, so it also checks cells that bpttcheck does not know"
 RIGHT_NUMBERS = "where it fails, the correct numbers are known"
 SAYS_PLAINLY = "where it fails, its message names the cause that other laws show as odd numbers"

@@ -1,4 +1,4 @@
-"""Time: a sequence may be split and resumed, and nothing depends on what comes later."""
+"""Time: a sequence may be split and resumed, and nothing depends on later steps."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace

@@ -21,7 +21,7 @@ _COARSE = 32.0  # roundoffs of the largest number, the most that a run may round
 
 def measure_black_box(run: _Run, case: Case, cotangents: Cotangents, judged: _Run | None = None) -> Measured:
     """The results of ``run``, and their scale of error: how far they move when all inputs are rounded at random, plus
-    the own rounding of ``judged``, by default of ``run``."""
+    the rounding inside ``judged``, by default inside ``run``."""
     values, eps = run(case, cotangents), FORMATS[case.dtype].eps
     others = [_moved(run, case, cotangents, 4 * eps, k) for k in range(_ROUNDED)]
     spread = {
@@ -42,7 +42,7 @@ def measure_black_box(run: _Run, case: Case, cotangents: Cotangents, judged: _Ru
 
 
 def _own_rounding(run: _Run, case: Case, cotangents: Cotangents, values: Named) -> Named:
-    """The own rounding of ``run``, which gives ``values``: the part of its results' movement that is not smooth.
+    """The rounding inside ``run``, which gives ``values``: the part of its results' movement that is not smooth.
 
     The logarithm of a decayed state, or a sum over all steps, errs by more than the inputs do, and with small weights
     no rounding of the inputs shows it. So all inputs move by the root of the roundoff, forward and back, and twice as

@@ -1,7 +1,7 @@
 """The only place that calls an implementation: laws, diagnosis, X-rays, studies, replay and loading go through it.
 
 An implementation gets arrays of its own. An exception that it raises becomes an `AdapterError`, its warnings are noted,
-the folder in which it leaves the process is left again, and what it returns has the types of the contract.
+the folder in which it leaves the process is left again, and its results have the types of the contract.
 """
 
 import os
@@ -62,8 +62,8 @@ def capabilities_of(subject: Implementation, name: str = "") -> Capabilities:
 class Calls:
     """Calls of one implementation. warnings: its warnings so far; the reporting code clears the set.
 
-    Each method raises AdapterError if the implementation raises or returns what the contract does not allow, and
-    Refused if it declares that it does not take the case. ``copy``: whether it gets arrays of its own, as it should
+    Each method raises AdapterError if the implementation raises or returns objects that the contract does not allow,
+    and Refused if it declares that it does not take the case. ``copy``: whether it gets arrays of its own, as it should
     unless the caller wants to see whether it changes them.
     """
 

@@ -27,7 +27,7 @@ from bpttref import vjp
 from bpttref.arrays import Array
 from bpttref.cells import State
 
-_ROOM = 7 / 8  # of the bound: the dtype may round what the reference does not
+_ROOM = 7 / 8  # of the bound: the dtype may round where the reference does not
 _FARTHEST = 40  # powers of two below the bound, for an unknown cell
 
 

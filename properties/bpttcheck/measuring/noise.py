@@ -6,9 +6,9 @@ difference of two sigmoids or a quotient of exponentials are as right as a libra
 however small a is. That error travels on through the reference to where it matters; nothing is added to the results.
 
 In a product of matrices one operand errs, by the root of 2: each term errs by as much as if both did, and the operand
-is never a matrix of weights, because all replicates share the weights. A sum of n terms, one after the other, errs by
-the root of n/2 roundoffs of what a term adds to it. The factor of the tolerance covers hundreds of terms; an operand
-errs by more the more there are, which keeps such a sum at a third of the tolerance, however long it is.
+is never a matrix of weights, because all replicates share the weights. In a sum of n terms, one after the other, the
+share of a term errs by the root of n/2 roundoffs. The factor of the tolerance covers hundreds of terms; an operand errs
+by more the more there are, which keeps such a sum at a third of the tolerance, however long it is.
 """
 
 import math
@@ -36,7 +36,7 @@ def _noise(roundoff: float) -> Array:
 
 @lru_cache(16)
 def _factors(format: Format, terms: int) -> Array:
-    """Factors with which a number errs on its own, or as an operand in a sum of so many ``terms``."""
+    """Factors with which a number errs on its own, or as an operand in a sum of this number of ``terms``."""
     of_operand = math.sqrt(2 * format.operand**2 + terms / 32 * format.inside**2)
     return 1 + (of_operand if terms else format.inside) * _noise(1.0)
 
@@ -53,7 +53,7 @@ class Noise:
         self.begin()
 
     def begin(self) -> None:
-        """Let the same noise come again: results do not depend on what was computed before."""
+        """Let the same noise come again: results do not depend on earlier computations."""
         self._used = self._first
 
     def _taken(self, source: Array, shape: tuple[int, ...]) -> Array:

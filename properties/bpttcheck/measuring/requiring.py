@@ -19,7 +19,7 @@ def require(
     truncation: type[Strategy] = Full,
 ) -> None:
     """Raise ValueError, with a sentence, unless an implementation has a vjp in float64 that can be pulled back
-    repeatedly and declares what is listed, named as in `Capabilities`. ``purpose``: of the caller, for the sentence."""
+    repeatedly and declares the listed names, as in `Capabilities`. ``purpose``: of the caller, for the sentence."""
     declared = capabilities_of(subject)
     lacks = {
         "has no vjp": not isinstance(subject, TwoPhase),

@@ -149,7 +149,7 @@ def measure(
     replicates: int = REPLICATES,
     forward: Forward | None = None,
 ) -> list[Measured]:
-    """What `Forward` measures for each of the ``cotangents`` and, if wanted, for the case's objective.
+    """The measurements of `Forward` for each of the ``cotangents`` and, if wanted, for the case's objective.
 
     forward: the pass, if there is one already.
     """

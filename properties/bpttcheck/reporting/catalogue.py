@@ -91,6 +91,6 @@ def _links(ids: Iterable[str], page: str = "") -> str:
 
 
 def faults_by_line() -> Iterator[str]:
-    """Each fault with what is wrong and where it was reported."""
+    """Each fault with its statement and the place of its report."""
     for fault in FAULTS:
         yield f"{fault.id}\n    {fault.statement} {fault.source}"

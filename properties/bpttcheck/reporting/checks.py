@@ -93,7 +93,7 @@ class Check:
         return f"{self.sitting.name}-{self.sitting.share.cell}-{self.sitting.share.dtype}-{self.law.id}"
 
     def __call__(self) -> None:
-        """Raises AssertionError with what is wrong, or that nothing was proved; skips the test if the law is silent."""
+        """Raises AssertionError with the failure, or that nothing was proved; skips the test if the law is silent."""
         import pytest
 
         __tracebackhide__ = True

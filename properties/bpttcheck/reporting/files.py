@@ -119,7 +119,8 @@ def _beginning(file: Path) -> str:
 
 
 def write(file: Path, text: str) -> None:
-    """The whole or nothing, if it is a regular file; what cannot be encoded is written as a question mark."""
+    """Write the whole text or nothing, if it is a regular file; a character that cannot be encoded becomes a question
+    mark."""
     data = text.encode("utf-8", errors="replace")
     if not _is_regular(file):
         with file.open("wb") as pipe:

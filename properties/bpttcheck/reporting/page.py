@@ -31,7 +31,8 @@ def blank_page(name: str) -> "Template":
 
 
 def to_html(run: Run, explained: Sequence[Explanation]) -> str:
-    """The page: a sentence, each failure with what shows it, a table an implementation, and what was not tested."""
+    """The page: a sentence, each failure with the files that repeat it, a table for each implementation, and the
+    untested laws."""
     results = run.results
     subjects = list(dict.fromkeys(result.subject for result in results))
     return blank_page("verdict").render(

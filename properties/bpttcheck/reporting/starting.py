@@ -122,7 +122,7 @@ def _roles(name: str, variables: Mapping[str, str]) -> dict[str, str]:
 
 
 def _way_back(code: Code, variables: Mapping[str, str]) -> tuple[str, str]:
-    """The name of the function that goes back, and what `check` calls it; nothing where there is none, or the function
+    """The name of the function that goes back, and its name in `check`; empty where there is none, or the function
     itself returns a pullback or gradients."""
     name = code.name
     names = (f"{name}_back", f"{name}_backward", name.replace("forward", "backward"), "backward")

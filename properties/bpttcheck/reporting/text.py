@@ -103,7 +103,7 @@ def _table(results: Sequence[Result], verbose: bool) -> Table:
 
 
 def _mark(result: Result) -> str:
-    """The margin of what passed, and in how many cases if those are few; else a word."""
+    """The margin of a law that passed, and its number of cases if these are few; else a word."""
     if result.status != "passed":
         return _MARKS[result.status]
     return f"[green]{result.margin:.3f}[/]" + f"\n[yellow]{result.proved}[/]" * result.seldom

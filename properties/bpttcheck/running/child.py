@@ -188,7 +188,8 @@ class _Life:
 
 
 def _end(process: "subprocess.Popen[bytes]", questions: Connection, answers: Connection) -> None:
-    """It is interrupted, so that it ends what it has started itself; then it is killed with all of its group."""
+    """It is interrupted, so that it can end the processes that it has started; then it is killed with all of its
+    group."""
     questions.close()
     answers.close()
     with suppress(ProcessLookupError):

@@ -3,7 +3,7 @@
     [[known-failure]]
     law = "causality"
     reason = "the kernel reads one step ahead"
-    target = "my_rnn.py:MyRNN"        # this and what follows narrow it down, and may be left out
+    target = "my_rnn.py:MyRNN"        # this and the following keys narrow it down, and may be left out
     cell = "lstm"
     dtype = "float32"
     requires = ["torch>=2.4,<2.14"]   # applies only where these versions are installed, and where a marker such as
@@ -65,7 +65,7 @@ class KnownFailure:
     def concerns(
         self, targets: Collection[str], laws: Collection[str], cells: Collection[str], dtypes: Collection[str]
     ) -> bool:
-        """Whether a run tests what it is about. cells, dtypes: the only ones in the run, if any are named."""
+        """Whether a run tests this law in this place. cells, dtypes: the only ones in the run, if any are named."""
         chosen = self.law in laws and self.target in {None, *targets}
         filters = ((self.cell, cells), (self.dtype, dtypes))
         return chosen and self.applies and all(not only or own in (None, *only) for own, only in filters)

@@ -31,7 +31,7 @@ def run(
 ) -> dict[str, Result]:
     """The results of all jobs by name; those on file in the ``folder`` are not done again.
 
-    Raises what a job raises, OSError if a result cannot be written. Results from before stay on file.
+    Raises the errors of a job, OSError if a result cannot be written. Results from before stay on file.
     """
     on_file = {job.name: _on_file(folder / f"{job.name}.npz") for job in jobs}
     results = {name: found for name, found in on_file.items() if found is not None}

@@ -1,4 +1,4 @@
-"""The own steps of a call of backward: the steps that a module computed after the call before it.
+"""The steps that belong to a call of backward: those that a module computed after the call before it.
 
 A forward pass between the two calls that no backward reaches, such as an evaluation, is left out.
 """
@@ -45,7 +45,7 @@ class Row:
 
     @property
     def of_own(self) -> Array:
-        """The own steps that are reached."""
+        """Its own steps that are reached."""
         return np.intersect1d(self.reached, self.own_steps)
 
     @property

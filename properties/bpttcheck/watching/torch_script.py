@@ -35,9 +35,9 @@ class _Recurrent:
 
 
 def watch_script(script: Path, arguments: Sequence[str], calls: int) -> tuple[Seen, str]:
-    """Run a script until so many calls of backward are through, or to its end.
+    """Run a script until this number of calls of backward has ended, or to its end.
 
-    Returns what was seen, and how the script failed; nothing if it did not.
+    Returns the observations, and how the script failed; empty if it did not.
     """
     record, failed = Record(limit=calls), ""
     hooks = Hooks(record, _Recurrent(), _enough)

@@ -34,7 +34,7 @@ class Layout:
         return 0 if self.layers and x.ndim == 2 else self.time_axis % x.ndim
 
     def returned(self, output: Any) -> Any:
-        """The state in what a call returns."""
+        """The state in the output of a call."""
         return output if self.whole or not isinstance(output, tuple) else output[1:]
 
 

@@ -147,7 +147,7 @@ def _contradictions(
 
 
 def _with_cache(forward: Callable[..., Any], backward: Callable[..., Any]) -> Callable[..., Any]:
-    """A run that returns a pullback where ``forward`` returns what ``backward`` takes."""
+    """A run that returns a pullback where ``forward`` returns the cache for ``backward``."""
 
     @wraps(forward)
     def run(*given: Any, **chosen: Any) -> Any:
@@ -177,7 +177,7 @@ def _called(function: Callable[..., Any], parameters: Any, x: Any) -> dict[str, 
 
 
 def _is_loss(name: str, run: Callable[..., Any], arguments: Arguments, example: Any) -> bool:
-    """Whether what comes back first is a number."""
+    """Whether the first result is a number."""
     returned = tried(name, "the example", run, *arguments.given(example))
     first = returned[0] if isinstance(returned, tuple) and returned else returned
     return not hasattr(first, "__len__") and getattr(first, "ndim", 0) == 0 and first is not None

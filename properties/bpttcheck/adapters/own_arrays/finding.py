@@ -54,12 +54,12 @@ def arguments_of(
     batch: Rows,
     fixed: Collection[str],
 ) -> Arguments:
-    """The arguments of an example, with the axis of rows, which is searched for unless ``batch`` names it.
+    """The arguments of an example, with the axis of rows, which is searched for unless ``batch`` gives it.
 
     made: the arguments for an axis of rows of x; where several axes of a state have this size, the flag chooses the
     last of them. fixed: of the sizes "T" and "B", the ones that must stay as in the example.
 
-    Raises ValueError, with a sentence, where it cannot be told.
+    Raises ValueError, with a sentence, where the calls do not show it.
     """
     if x is None or batch is None:
         return made(None, False)
@@ -135,7 +135,7 @@ class Found(NamedTuple):
 def found(name: str, run: Callable[..., Any], arguments: Arguments, example: Arrays, fixed: Collection[str]) -> Found:
     """The layout of the outputs. fixed: of the sizes "T" and "B", the ones that must stay as in the example.
 
-    Raises ValueError, with a sentence, where it cannot be told.
+    Raises ValueError, with a sentence, where the calls do not show it.
     """
     T, B = example.T, example.B
     by_rows = any(layout.rows is not None for layout in arguments.x.values())

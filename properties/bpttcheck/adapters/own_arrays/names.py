@@ -64,7 +64,7 @@ class Sorted(dict[str, dict[str, Any]]):
 
 
 def gradients(answer: Any, arguments: Mapping[str, Mapping[str, Any]]) -> Sorted:
-    """The gradients in what a user returned, by argument and by name; absent ones are left out.
+    """The gradients in a user's results, by argument and by name; absent ones are left out.
 
     arguments: trees by "p", "x", "state", in the order in which the user's function takes them. The answer is a mapping
     in which the gradient of W is called W, dW, ..., or a tuple with a part for each argument, of which the last may be

@@ -57,7 +57,7 @@ def to_html(runs: Sequence[Run]) -> str:
 
 
 def _facts(runs: Sequence[Run]) -> str:
-    """When and with what all runs were made, each difference side by side."""
+    """The times and versions of all runs, each difference side by side."""
     facts = [dict(run.versions) | {"seed": str(run.asked.seed), "examples": str(run.asked.examples)} for run in runs]
     keys = dict.fromkeys(key for fact in facts for key in fact)
     together = {key: sorted({fact[key] for fact in facts if key in fact}) for key in keys}

@@ -17,7 +17,7 @@ _LOOKS: dict[Status, tuple[str, str]] = {
     "known": (COLOURS[1], "known failures: how many"),
     "vacuous": ("#f1e6c8", "vacuous: nothing was proved"),
     "skipped": ("none", "empty: not supported, so not run"),
-}  # the colour of a place, and what it means
+}  # the colour of a place, and its meaning
 
 
 def draw_matrix(file: Path, runs: Sequence[Run]) -> None:
