@@ -1,7 +1,7 @@
 """Cells that bpttcheck does not know, as people have them in 2026, on HIPS autograd; and mistakes in their pullbacks.
 
 Each is a step ``(parameters, inputs, states) -> (y, states)``, or a whole sequence at once where that is the point. The
-derivatives are autograd's own, so what is right here is right without a line of calculus.
+derivatives are autograd's own, so the gradients here are correct without a line of calculus.
 """
 
 import autograd.numpy as np
@@ -27,7 +27,7 @@ defvjp(linked, lambda ans, state, xi: lambda g: g * xi if xi else 0 * g)
 
 
 class Subject:
-    """A step in a loop. wrong: from the case, the pullback and cotangents to gradients that are not right."""
+    """A step in a loop. wrong: from the case, the pullback and cotangents to incorrect gradients."""
 
     def __init__(self, cell, step, dtypes=("float64", "float32"), wrong=None, **declared):
         self.name, self.cell, self.step, self.wrong = cell.name, cell, step, wrong
@@ -106,7 +106,7 @@ ATTENTION = CustomCell(
 
 
 def delta(p, x, s):
-    """The delta rule: keys of norm 1, and how much of what is there is overwritten."""
+    """The delta rule: keys of norm 1, and the part of the memory that is overwritten."""
     old = np.einsum("bk,bkv->bv", x["k"], s["S"])
     S = s["S"] + x["k"][..., None] * (x["beta"][..., None] * (x["v"] - old))[:, None]
     return np.einsum("bk,bkv->bv", x["q"], S), {"S": S}
@@ -141,7 +141,7 @@ SCAN = CustomCell(
 
 
 def stabilised(p, x, s):
-    """An sLSTM: exponential gates, divided by a stabiliser m that is taken for constant."""
+    """An sLSTM: exponential gates, divided by a stabiliser m that counts as constant."""
     i, f, z, o = np.split(x @ p["W"] + s["h"] @ p["R"] + p["b"], 4, axis=-1)
     log_f = -np.log1p(np.exp(-f))
     m = linked(np.maximum(log_f + s["m"], i), 0)
@@ -210,7 +210,7 @@ SPIKING = CustomCell(
 
 
 def embedded(p, x, s):
-    """Whole numbers and flags come in beside numbers."""
+    """Inputs are whole numbers and flags next to numbers."""
     a = np.tanh(p["E"][x["token"]] + x["u"] + s["h"] * p["w"])
     h = np.where(x["keep"][:, None], a, s["h"])
     return h, {"h": h}
@@ -230,7 +230,7 @@ EMBEDDED = CustomCell(
 class Rotating:
     """A diagonal linear recurrence with complex states, as S4D and LRU have it, by hand: h' = a h + b x, y = re(c h).
 
-    The gradient of a complex product is that by the conjugate; slip: the one that is not taken.
+    The gradient of a complex product is the product with the conjugate; slip: the factor that is not conjugated.
     """
 
     cell = CustomCell(

@@ -1,4 +1,4 @@
-"""Programs for the tests: one that speaks the protocol and answers zeros, and what is asked of it and of others."""
+"""Programs for the tests: one that speaks the protocol and answers zeros, and requests to it and to others."""
 
 import os
 import shlex
@@ -45,7 +45,7 @@ while line := stdin.readline():
         read()
         given = [[name, shape] for name, _, shape in request["arrays"] if not name.startswith("cotangent")]
         zeros(*(given if request["ask"] == "pullback" else [y, final]))
-"""  # answers zeros, but for five steps, where it does what a test puts in
+"""  # answers zeros, except for five steps, where it runs the code of a test
 
 
 def written(folder, begin="", bad="read(); zeros(y, final)"):
@@ -80,7 +80,7 @@ def gone(pid):
 
 
 def command(*arguments, cwd=".", **environment):
-    """A command in this process, which has imported all already; its targets have processes of their own as ever.
+    """A command in this process, which has imported all already; its targets have processes of their own as usual.
 
     That it runs in a process of its own, too, is for `started`, and for the tests of terminals, sockets, pages.
     """

@@ -1,11 +1,11 @@
-"""Removals: what makes the suite strict is taken away piece by piece, and some test must notice.
+"""Removals: the strict parts of the code are taken away piece by piece, and some test must notice.
 
     tox -e removals
     tox -e removals -- --tests tests/reference/test_strategies.py reference/bpttref/strategies.py
 
 Taken away are each ``raise``; in the laws each ``yield`` of comparisons; in the tolerance either side of each sum,
-difference, product and quotient. First the tests run once, to learn which of them reach which line, and in what time.
-Those that reach a removal are then put to it, the quickest first, until one fails. Both is kept in build/removals:
+difference, product and quotient. First the tests run once, to learn which of them reach which line, and their times.
+The tests that reach a removal then run on it, the quickest first, until one fails. Both are kept in build/removals:
 interrupt and repeat the command to go on, or remove the folder to begin anew. Words choose the removals that they are
 part of. All of them take some hours. Exit status: 1 if a removal goes unnoticed.
 """
@@ -32,7 +32,7 @@ ROOT = Path(__file__).parents[1]
 KEPT = ROOT / "build" / "removals"
 SOURCES = ("reference", "properties")
 PATIENCE = 900  # seconds that the tests of one removal may take; a removal after which something hangs is noticed
-WATCHING = {  # files that make each process note what it runs: for which test its environment says, or the plugin
+WATCHING = {  # files that make each process note the lines that it runs, and for which test
     "removals.ini": """
 [run]
 parallel = true
@@ -112,7 +112,7 @@ def reach(tree: Path, jobs: int, chosen: Sequence[str]) -> Reach:
         times = {
             f"{case.get('classname', '').replace('.', '/')}.py::{case.get('name')}": float(case.get("time", 0))
             for case in ElementTree.parse(tree / "times.xml").iter("testcase")
-            if case.find("failure") is None and case.find("error") is None  # what fails anyway notices nothing
+            if case.find("failure") is None and case.find("error") is None  # a test that fails anyway notices nothing
         }
         data = CoverageData(str(tree / ".coverage"))
         data.read()
@@ -134,7 +134,7 @@ def test_of(context: str) -> str:
 
 
 def noticed_by(removal: Removal, tests: Sequence[str], tree: Path) -> str:
-    """What notices a removal in a copy of the project; empty if nothing does."""
+    """The test that notices a removal in a copy of the project; empty if none does."""
     file = tree / removal.file
     source = file.read_bytes()
     file.write_bytes(source[: removal.start] + removal.instead.encode() + source[removal.stop :])
@@ -156,7 +156,7 @@ def environment(tree: Path, *folders: str) -> dict[str, str]:
 
 
 def copied(tree: Path) -> Path:
-    """A copy of what git tracks, as a repository of its own."""
+    """A copy of the files that git tracks, as a repository of its own."""
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     for name in filter(None, listed.split("\0")):
         (tree / name).parent.mkdir(parents=True, exist_ok=True)

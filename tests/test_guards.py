@@ -1,4 +1,4 @@
-"""Guards: what makes no sense is refused, with a sentence that says what would."""
+"""Guards: input that makes no sense is refused, with a sentence about input that would."""
 
 import sys
 from dataclasses import replace

@@ -65,7 +65,7 @@ CALLERS = ("bpttcheck.contract", "bpttcheck.measuring.calls", "bpttcheck.adapter
 
 LONGEST_FILE = 300  # lines
 LONGEST_FUNCTION = 60  # lines below a definition, which fit on a screen
-# Both without the sections of docstrings (Parameters, Returns, ..), which the page of public names shows.
+# Both without the sections of docstrings (Parameters, Returns, ...), which the page of public names shows.
 
 
 def imports(statements):
@@ -85,7 +85,7 @@ def imported(name):
 
 
 def wing(name):
-    """The wing of a module of bpttcheck; None for doors and for modules of others."""
+    """The wing of a module of bpttcheck; None for public entry points and for modules of others."""
     package, _, rest = name.partition(".")
     return rest.partition(".")[0] if package == "bpttcheck" and name not in DOORS else None
 
@@ -179,6 +179,7 @@ def test_the_pages_show_the_wings_in_their_order():
 
 
 def test_tests_stand_in_the_wing_that_they_test():
-    """``python -m pytest tests/WING`` runs those of a wing; ``field`` and ``abuse``, what people do, are for all."""
+    """``python -m pytest tests/WING`` runs the tests of a wing; ``field`` and ``abuse`` test code of users, for all
+    wings."""
     folders = {file.parent.name for file in (ROOT / "tests").glob("*/test_*.py")}
     assert folders == {*WINGS, "reference", "asv_bench", "docs", "field", "abuse"} - {*GROUND_FLOOR}

@@ -1,4 +1,4 @@
-"""The check of words itself: it finds each habit, names file and line, and what to write instead."""
+"""The check of words itself: it finds each habit, and names file, line and plain words."""
 
 import pytest
 

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 
 
 class Habit(NamedTuple):
-    """A pattern that prose avoids, and what to write instead."""
+    """A pattern that prose avoids, and plain words for it."""
 
     pattern: str
     instead: str
@@ -53,7 +53,7 @@ HABITS = (
     Habit(r"(?:^|(?<=[\s(]))\.\.(?![.\w/])", "..."),
 )
 
-IN_COMMENTS = (  # avoided, too, in comments and in docstrings that no page shows
+IN_COMMENTS = (  # of comments, and of docstrings that no page shows
     Habit(r"\bwhat\b(?![^.!]*\?)", "a noun; keep what for questions"),
     Habit(r"\btold\b", "given, known, or reported"),
     Habit(r"\bask(?:ed|ing) for\b|\b(?:is|are|was|were|be) asked\b", "requested"),
@@ -87,14 +87,14 @@ class Found(NamedTuple):
 
 
 def habits_in(text: str, habits: Sequence[Habit] = HABITS) -> Iterator[tuple[int, str, str]]:
-    """Where each habit is in a text, by its offset, with its words and what to write instead."""
+    """Where each habit is in a text, by its offset, with its words and the plain ones."""
     for pattern, instead in habits:
         for found in re.finditer(pattern, text, re.IGNORECASE if "What" not in pattern else 0):
             yield found.start(), " ".join(found[0].split()), instead
 
 
 def blanked(pattern: str, text: str, flags: int = 0) -> str:
-    """The text with what matches replaced by as many spaces; lines stay lines."""
+    """The text with each match replaced by spaces; lines stay lines."""
     return re.sub(pattern, lambda found: re.sub(r"\S", " ", found[0]), text, flags=flags)
 
 
@@ -133,6 +133,7 @@ def private_docstrings(node: ast.AST, public: set[str], shown: bool = False) -> 
                 yield first.value
     if (
         isinstance(node, ast.Module)
+        and node.body
         and isinstance(node.body[0], ast.Expr)
         and isinstance(node.body[0].value, ast.Constant)
     ):
@@ -168,7 +169,7 @@ def in_comments(files: list[Path]) -> Iterator[Found]:
 
 
 def in_templates(files: list[Path]) -> Iterator[Found]:
-    """Habits in the words of pages of HTML, without tags, styles, scripts and what is filled in."""
+    """Habits in the words of pages of HTML, without tags, styles, scripts and the parts that are filled in."""
     for file in files:
         text = blanked(r"<(style|script)>.*?</\1>|\{[{%].*?[%}]\}|<[^>]*>", file.read_text(), re.DOTALL)
         for offset, words, instead in habits_in(text):
@@ -177,12 +178,13 @@ def in_templates(files: list[Path]) -> Iterator[Found]:
 
 @cache
 def everywhere() -> list[Found]:
-    """All habits in the pages, in what becomes a page, and in the words of the code."""
+    """All habits in the pages, in the templates of pages, and in the words of the code."""
     pages = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
     code = [file for folder in ("reference", "properties") for file in sorted((ROOT / folder).rglob("*.py"))]
     templates = sorted((ROOT / "properties").rglob("*.html.jinja"))
     scripts = sorted((ROOT / "asv_bench").glob("*.py"))  # not benchmarks/: a new docstring there ends a measured series
-    internal = [file for file in code if "templates" not in file.parts] + scripts
+    tests = [file for file in sorted((ROOT / "tests").rglob("*.py")) if "version_0_1_0" not in file.parts]
+    internal = [file for file in code if "templates" not in file.parts] + scripts + tests
     found = [*in_pages(pages), *in_code(code), *in_templates(templates), *in_comments(internal)]
     return [habit._replace(file=habit.file.relative_to(ROOT)) for habit in found]
 

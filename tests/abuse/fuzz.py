@@ -1,7 +1,7 @@
 """Hostile implementations, drawn at random, each in a run of `verify`: python tests/abuse/fuzz.py --seconds 60 --seed 1
 
-None may give a traceback of ours, a run without an end, a report that is not whole, text that is executed, or a green
-end without proof. A try that does is shown with the number that repeats it alone: --only N.
+None may cause a traceback from bpttcheck, a run without an end, an incomplete report, text that is executed, or a green
+end without proof. A try that does is shown with the number that repeats only it: --only N.
 """
 
 import json
@@ -101,11 +101,11 @@ PATIENCE = 120.0  # seconds for a run with --timeout 2
 
 
 class Misbehaved(Exception):
-    """What is wrong, in a sentence."""
+    """The misbehaviour, in a sentence."""
 
 
 def tried(seed: int, folder: Path) -> str:
-    """Draw an implementation and judge it; what it was. Raises Misbehaved."""
+    """Draw an implementation and test it; returns its description. Raises Misbehaved."""
     rng = random.Random(seed)
     act, when = rng.choice([*sorted(WRONG), *sorted(HARMLESS)]), rng.choice(WHEN)
     first, name, where = rng.choice(FIRST), rng.choice(NAMES), rng.choice("yxW")
@@ -117,7 +117,7 @@ def tried(seed: int, folder: Path) -> str:
     sent, delay = rng.choice(SIGNALS), rng.uniform(0, 3)
     what = f"{where}: {act} when {when}; first {first!r}; name {name[:20]!r}; {' '.join(chosen)}; {sent} {delay:.2f}"
     status, out, err = _run(["verify", *words, "--seed", str(seed)], folder, sent, delay)
-    at_once = sent is not None and status == -sent and delay < 0.2  # before Python has come to us
+    at_once = sent is not None and status == -sent and delay < 0.2  # before Python runs bpttcheck
     for said in (out, err if not re.search("Thread|print|stdout", act + first) else ""):
         if "internal error" in said or ("Traceback" in said and "bpttcheck" in said and not at_once):
             raise Misbehaved(f"{what}: {said[-600:]}")
@@ -135,7 +135,7 @@ def tried(seed: int, folder: Path) -> str:
 
 
 def _run(words: list[str], folder: Path, sent: signal.Signals | None, delay: float) -> tuple[int, str, str]:
-    """A command's status and what it said. Raises Misbehaved if it has no end."""
+    """A command's status and output. Raises Misbehaved if it does not end."""
     line = [sys.executable, "-m", "bpttcheck", "--no-settings" if words[0] == "verify" else "replay", *words]
     line = line if words[0] == "verify" else [*line[:3], *words]
     heed = {number: signal.SIG_DFL for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}

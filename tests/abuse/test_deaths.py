@@ -1,4 +1,4 @@
-"""However and wherever an implementation ends its process, it is told where, and all others are judged."""
+"""However and wherever an implementation ends its process, the verdict names the place, and all others are tested."""
 
 import json
 import os
@@ -97,7 +97,7 @@ PLACES = {
 
 
 class Kind(NamedTuple):
-    """How it ends, and what is said of it, where it takes the process along and where it does not."""
+    """The way it ends, and the report of it, where it ends the process and where it does not."""
 
     how: str
     says: str
@@ -179,7 +179,7 @@ def test_what_dies_again_is_told_again(kind, tmp_path):
 
 
 def test_pytest_goes_on(tmp_path):
-    """A test of the share that died fails, all others pass."""
+    """A test of the share that died fails, all other tests pass."""
     (tmp_path / "mine.py").write_text(HEAD.replace("DIE", "os._exit(0)"))
     line = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-k", "causality"]
     targets = [word for name in ("Forward", "Right") for word in ("--bpttcheck", f"mine.py:{name}")]
@@ -212,7 +212,7 @@ def test_what_dies_in_one_case_fails_in_that_case(tmp_path):
 
 
 def test_what_dies_while_a_failure_is_made_small_is_not_silent(tmp_path):
-    """It failed in a case that was drawn; that it dies in a smaller one is another fault."""
+    """It failed in a drawn case; its death in a smaller case is another fault."""
     text = HEAD.replace("DIE", "os._exit(0)") + (
         "class Both(Right):\n    name = 'both'\n    def vjp(self, case):\n"
         "        outputs, pullback = super().vjp(case)\n"

@@ -1,4 +1,4 @@
-"""What an implementation may do: whatever it is, there is a verdict with a sentence, and never a traceback of ours."""
+"""Whatever an implementation does, there is a verdict with a sentence, and never a traceback from bpttcheck."""
 
 import re
 from typing import NamedTuple
@@ -44,7 +44,7 @@ class Bad(Reference):
 
 
 class Row(NamedTuple):
-    """What is done to an array that is returned, the exit status, and what is said."""
+    """The change of a returned array, the exit status, and the message."""
 
     body: str
     status: int
@@ -98,7 +98,7 @@ OF_OUTPUTS = ("outputs-complete", "forward-reference", "causality", "results-sta
 
 
 def verdicts(folder, rows, where, *options):
-    """One verdict of an implementation for each row, which does that to the array ``where``."""
+    """One verdict on an implementation for each row, which makes its change to the array ``where``."""
     classes = (
         f"class Bad{k}(Bad):\n    name = 'bad{k}'\n    def {where}(self, a):\n"
         f"        odd = self.{where}\n        {row.body}\n"
@@ -115,7 +115,7 @@ def verdicts(folder, rows, where, *options):
 )
 def test_whatever_comes_back_there_is_a_verdict(where, rows, tmp_path):
     few = [word for law in OF_OUTPUTS for word in ("--law", law)]
-    quick = ("--budget", "1e-6")  # all laws, on the first case alone, and nothing explained
+    quick = ("--budget", "1e-6")  # all laws, on only the first case, without explanations
     done = verdicts(tmp_path, rows.values(), where, *(quick if where == "dW" else few))
     said = done.stdout + done.stderr
     assert done.returncode == 2 and "Traceback" not in said and "internal error" not in said

@@ -1,4 +1,4 @@
-"""Reports are whole, whatever becomes of the command and of who reads it; wrong input is one sentence and status 2."""
+"""Reports are complete, however the command or its reader ends; incorrect input gives one sentence and status 2."""
 
 import json
 import os
@@ -87,7 +87,7 @@ def test_what_ignores_the_end_of_a_terminal_goes_on(tmp_path):
 
 
 def test_each_report_is_written_for_itself(tmp_path):
-    """One whose folder went away takes no other along."""
+    """A report whose folder is gone does not stop the others."""
     (tmp_path / "gone").mkdir()
     (tmp_path / "mine.py").write_text(
         "import shutil\nfrom bpttcheck.adapters.reference import Reference\nclass Mine(Reference):\n"

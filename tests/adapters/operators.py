@@ -1,4 +1,4 @@
-"""Operators as people write them, in PyTorch or JAX: what both tests share is the cells that they compute."""
+"""Operators as people write them, in PyTorch or JAX: both tests share the cells that they compute."""
 
 from bpttcheck import CustomCell
 

@@ -1,4 +1,4 @@
-"""Adapters as users write them: right ones pass, wrong ones fail with a sentence."""
+"""Adapters as users write them: correct ones pass, incorrect ones fail with a sentence."""
 
 import sys
 from dataclasses import replace
@@ -140,7 +140,7 @@ def test_names_that_belong_to_other_arrays(what, name):
 
 
 class Unused(Leaky):
-    """It has a parameter of which nothing depends, with a name like the beginning of another's place in a stack."""
+    """It has a parameter without any effect, with a name like the beginning of another's place in a stack."""
 
     def capabilities(self):
         cell = CustomCell("leaky", lambda D, H: {"V": (H, D), "layered": (H,)}, lambda H: {"h": (H,)})
@@ -165,7 +165,7 @@ def test_what_nothing_depends_on_is_named():
 
 
 class WithPushforward(Own):
-    """The reference with a pushforward by differences of outputs: right, or off by a factor."""
+    """The reference with a pushforward by differences of outputs: correct, or off by a factor."""
 
     factor = 1.0
     declared = Capabilities(cells=(RNN("identity"),), dtypes=("float64",))

@@ -1,4 +1,4 @@
-"""What autograd differentiates passes every law, and adapters that slip do not."""
+"""Gradients by autograd pass every law, and adapters with mistakes do not."""
 
 import pytest
 
@@ -47,7 +47,7 @@ def test_a_cut_that_is_not_made(monkeypatch):
 
 
 def test_a_primitive_with_a_wrong_gradient(monkeypatch):
-    """As one writes a primitive of one's own, with y for y^2."""
+    """A primitive as users write it, with y for y^2."""
     tanh = primitive(autograd.np.tanh)
     defvjp(tanh, lambda y, a: lambda g: g * (1 - y))
     monkeypatch.setitem(

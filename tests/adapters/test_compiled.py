@@ -1,4 +1,4 @@
-"""What compilers make of a correct network passes the laws that its source passes: tox -e compiled.
+"""A compiled correct network passes the laws that its source passes: tox -e compiled.
 
 Each new shape is compiled, so there are few sizes.
 """
@@ -135,7 +135,7 @@ class Exported:
         given = [torch.from_numpy(state * (1 - self._slip)) for state in states]
         x, file = torch.from_numpy(np.array(case.x)), io.BytesIO()
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # sizes are fixed in the graph, which is what it warns of
+            warnings.simplefilter("ignore")  # sizes are fixed in the graph: this is the warning
             torch.onnx.export(layer, (x, tuple(given) if len(given) > 1 else given[0]), file, dynamo=False)
         session = onnxruntime.InferenceSession(file.getvalue(), providers=["CPUExecutionProvider"])
         feeds = dict(zip([one.name for one in session.get_inputs()], [x, *given], strict=True))

@@ -1,4 +1,4 @@
-"""Programs as subjects: the bytes of the protocol, and what may go wrong with a program."""
+"""Programs as implementations: the bytes of the protocol, and the ways in which a program may fail."""
 
 from dataclasses import replace
 
@@ -56,7 +56,7 @@ def test_what_is_no_message_is_said(line, sentence):
 
 
 def test_what_a_program_is_given():
-    """What it declares decides, and the case does not."""
+    """Its declarations decide, and the case does not."""
     case = problem(3)
 
     class Declared(Program):
@@ -130,7 +130,7 @@ def test_a_program_that_keeps_hanging_is_given_up(tmp_path):
 
 
 def test_large_arrays_both_ways_at_once(tmp_path):
-    """The program answers while it reads: who writes all before reading would wait for ever."""
+    """The program answers while it reads: a caller that writes all before reading would wait for ever."""
     copy = """
         say({"arrays": [["y", "float64", [T, B, H]], ["final.h", "float64", [B, H]]]})
         for _ in range(T * B): stdout.write(stdin.read(8 * H))
@@ -150,7 +150,7 @@ def test_a_program_that_says_much_on_standard_error(tmp_path):
 
 
 def test_nothing_is_left_behind(tmp_path):
-    """Neither a program that hears no end of input nor what it has started."""
+    """Neither a program that ignores the end of its input, nor a process that it has started."""
     begin = (
         "child = subprocess.Popen(['sleep', '60'], stdin=subprocess.DEVNULL)\n"
         "capabilities['name'] = f'{os.getpid()} {child.pid}'"
@@ -163,7 +163,7 @@ def test_nothing_is_left_behind(tmp_path):
 
 
 def test_a_program_that_is_out_of_step_is_stopped_at_once(tmp_path):
-    """Also while somebody holds the error, and with it all that was alive when it was raised."""
+    """Also while a reference keeps the error, and with it all objects that were alive when it was raised."""
     bad = "read(); print('loss = 3', flush=True); time.sleep(60)"
     subject = load(written(tmp_path, "capabilities['name'] = str(os.getpid())", bad))
     with pytest.raises(AdapterError) as caught:

@@ -1,4 +1,4 @@
-"""A program whose cell has streams, with resets and chunks: what travels, and what goes wrong."""
+"""A program whose cell has streams, with resets and chunks: the arrays that travel, and the errors."""
 
 import shlex
 import sys

@@ -1,4 +1,4 @@
-"""Layers of the JAX family pass every law, and adapters that slip do not."""
+"""Layers of the JAX family pass every law, and adapters with mistakes do not."""
 
 import importlib
 from dataclasses import replace
@@ -45,7 +45,7 @@ def test_no_false_alarm(module, name, library):
     "options", [{"jit": False}, {"options": {}}], ids=["without jit", "as XLA compiles by default"]
 )
 def test_other_ways_to_run(options):
-    """Without jit each call compiles its loop anew, so that few calls must do."""
+    """Without jit each call compiles its loop anew, so the test makes few calls."""
     subject = subject_of("equinox", "EquinoxCells", "equinox", **options)
     laws = [law for law in LAWS if law.id in NEEDED | {"loss-reference", "objective-gradient-reference"}]
     found = statuses(subject, examples=2, laws=laws, cells=["gru-after"], dtypes=["float64"])
@@ -79,7 +79,7 @@ def test_a_state_that_is_not_differentiated():
 
 
 def test_a_layer_whose_input_is_not_differentiated():
-    """What the first layer of a stack hands on has H = 4 columns, where x has 3."""
+    """The output of the first layer of a stack has H = 4 columns, where x has 3."""
     subject = subject_of("haiku", "HaikuCores", "haiku")
     right = subject.unroll
     subject.unroll = lambda cell, parameters, x, initial, lengths: right(

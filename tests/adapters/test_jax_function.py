@@ -1,4 +1,5 @@
-"""Functions of arrays in JAX: streams by name, matrix states, resets, complex numbers, what has no forward mode."""
+"""Functions of arrays in JAX: streams by name, matrix states, resets, complex numbers, functions without forward
+mode."""
 
 from functools import partial
 
@@ -83,7 +84,7 @@ def test_a_policy_with_resets_whole_numbers_and_flags(slip):
 
 
 def test_complex_gradients_have_the_convention_of_the_contract():
-    """Those of JAX are the conjugates; its tangents are what they are anywhere."""
+    """The gradients of JAX are the conjugates; its tangents are the usual ones."""
     assert not wrong(function(rotating, cell=ROTATING, sizes=ONE), {"own-forward-derivative", "forward-mode-duality"})
 
 

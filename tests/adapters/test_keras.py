@@ -1,4 +1,4 @@
-"""Keras's layers pass every law on one backend, that of KERAS_BACKEND or JAX, and adapters that slip do not."""
+"""Keras's layers pass every law on one backend, from KERAS_BACKEND or JAX, and adapters with mistakes do not."""
 
 import importlib
 import importlib.util
@@ -71,7 +71,7 @@ def test_float64():
 
 
 def slip(subject, method, wrong):
-    """The subject, one method of which is ``wrong(right, ..)``."""
+    """The implementation, one method of which is ``wrong(right, ...)``."""
     right = getattr(subject, method)
     setattr(subject, method, lambda *arguments: wrong(right, *arguments))
     return subject

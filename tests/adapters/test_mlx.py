@@ -1,4 +1,4 @@
-"""MLX's layers pass every law but those that a float32 exponential in float64 breaks, and adapters that slip do not."""
+"""MLX's layers pass every law except where float64 has a float32 exponential, and adapters with mistakes do not."""
 
 import math
 from pathlib import Path
@@ -55,7 +55,7 @@ def test_a_first_step_without_states():
 def test_what_is_known_to_fail():
     """In float64 mx.sigmoid has the accuracy of float32; mx.tanh has its own.
 
-    How much differences and Taylor's remainder see of it depends on the cases; the entries are for those of --seed 1.
+    How much differences and Taylor's remainder see of it depends on the cases; the entries are for --seed 1.
     """
     a = mx.array([0.7], dtype=mx.float64)
     assert mx.sigmoid(a).dtype == mx.float64
@@ -83,7 +83,7 @@ def test_a_convention_that_is_forgotten(monkeypatch):
 
 
 def test_a_state_that_is_not_differentiated(monkeypatch):
-    """MLX's vjp and jvp agree with each other all the same."""
+    """MLX's vjp and jvp agree with each other even so."""
     right = adapter._unrolled
 
     def unrolled(case, x, *rest):

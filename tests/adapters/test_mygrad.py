@@ -1,4 +1,4 @@
-"""MyGrad's layer passes every law, and adapters that slip do not."""
+"""MyGrad's layer passes every law, and adapters with mistakes do not."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""ONNX Runtime passes every law of a forward pass; the reference evaluator those of rows of one length."""
+"""ONNX Runtime passes every law of a forward pass; the reference evaluator passes them for rows of one length."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -27,7 +27,7 @@ SATURATED = {"saturated-is-finite"}  # whose numbers are beyond the range of 16 
 
 
 class OfOneLength(OnnxReference):
-    """Rows are never told apart by sequence_lens."""
+    """Rows never have different lengths in sequence_lens."""
 
     def capabilities(self):
         return replace(super().capabilities(), inputs=("dense", "initial"))
@@ -51,7 +51,7 @@ def failed(found):
     (OfOneLength(layout=1, apart=True), FORWARD, {"dtypes": ["float64"]}),
 ], ids=["runtime", "in 16 bits", "apart", "evaluator", "its 16 bits", "batch first", "both"])  # fmt: skip
 def test_no_false_alarm(subject, judged, chosen):
-    """What does not run needs a gradient, or what else is not declared."""
+    """Laws that do not run need a gradient, or another undeclared feature."""
     found = statuses(subject, **chosen)
     assert {law for law, status in found if status == "passed"} == judged
     assert not failed(found)
@@ -62,7 +62,7 @@ def test_no_false_alarm(subject, judged, chosen):
     ({"cells": ["rnn-identity"], "dtypes": ["float16"]}, {"outputs-complete"}),
 ], ids=["it does not look at lengths", "a final state has another type"])  # fmt: skip
 def test_what_is_found_in_the_evaluator(chosen, broken):
-    """Kept in docs/known-failures.toml; where a version is right, its entries there end."""
+    """Kept in docs/known-failures.toml; where a version is correct, its entries there end."""
     assert failed(statuses(OnnxReference(), examples=16, **chosen)) == broken
 
 
@@ -75,7 +75,7 @@ def test_the_verdict_says_what_is_known_and_what_was_not_judged(tmp_path):
 
 
 def test_the_runtime_refuses_batch_first():
-    """When it does not any more, its adapter's conventions are to be mended."""
+    """When it does not any more, its adapter's conventions must be updated."""
     results = list(judge(OnnxRuntime(layout=1), LAWS, examples=1, seed=2, shrink=False, cells=["lstm"]))
     assert any("layout == 1" in r.reason for r in results if r.status == "error")
 

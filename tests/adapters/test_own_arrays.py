@@ -1,4 +1,5 @@
-"""What one example of a user's arrays says: layouts, names, gradients; and one sentence where it says too little."""
+"""One example of a user's arrays shows layouts, names and gradients; where it shows too little there is one
+sentence."""
 
 from collections import namedtuple
 
@@ -101,7 +102,7 @@ def test_all_that_calling_says():
 
 
 def test_states_with_as_many_units_as_rows():
-    """Which of two equal axes holds the rows is tried out."""
+    """Which of two equal axes holds the rows is found by a call."""
     square = RNN | {"x": ZEROS((5, 3, 2)), "states": ZEROS((3, 3))}
     assert bpttcheck.own_arrays(rnn, **square).capabilities().conventions["h"] == "(B, 3)"
     in_columns = {"parameters": {"W": ZEROS((3, 3))}, "x": ZEROS((5, 3, 3)), "states": ZEROS((3, 3)), "batch": 2}
@@ -124,7 +125,7 @@ def test_an_axis_that_outputs_do_not_follow_holds_no_rows():
 
 
 def test_the_pullback_of_the_example_is_called_before_the_next_call():
-    """Some code keeps the tape of its last call alone."""
+    """Some code keeps only the tape of its last call."""
     kept = {}
 
     def run(x):
@@ -176,7 +177,7 @@ def test_too_little_is_one_sentence(function, how, said):
 
 
 def test_code_for_one_number_of_rows():
-    """It is not taken for one sequence without a word."""
+    """It is not silently read as one sequence."""
 
     def rigid(p, x, h):
         return x.reshape(5, 4, 2) @ p["U"], lambda dy: p

@@ -1,4 +1,4 @@
-"""A step in NumPy whose cell has streams and a matrix state, and rows that start anew: what others are held against."""
+"""A step in NumPy whose cell has streams and a matrix state, and rows that start anew: others are compared with it."""
 
 from functools import partial
 

@@ -1,4 +1,4 @@
-"""tinygrad's LSTM cell passes every law but that of saturated gates, and adapters that slip do not."""
+"""tinygrad's LSTM cell passes every law except saturated-gates, and adapters with mistakes do not."""
 
 import math
 import shutil
@@ -37,7 +37,7 @@ def test_no_false_alarm():
 
 
 def test_what_is_known_to_fail():
-    """The gradient of a saturated sigmoid: right on its own, NaN, and 0 too early, in a product with another one."""
+    """The gradient of a saturated sigmoid: correct on its own, NaN, and 0 too early, in a product with another one."""
     a, b = (tinygrad.Tensor([number]) for number in (-100.0, 0.5))
     assert a.sigmoid().sum().gradient(a)[0].item() == 0
     assert math.isnan((a.sigmoid() * b.sigmoid()).sum().gradient(a)[0].item())
@@ -46,14 +46,14 @@ def test_what_is_known_to_fail():
 
 
 def test_other_ways_to_run():
-    """Without TinyJit each call is scheduled anew, so that few calls must do."""
+    """Without TinyJit each call is scheduled anew, so the test makes few calls."""
     laws = [law for law in LAWS if law.id in NEEDED]
     found = statuses(adapter.TinygradCells(jit=False, sizes=SMALL), examples=1, laws=laws)
     assert not failed(found) and ("pullback-reference", "passed") in found
 
 
 def test_the_device(monkeypatch):
-    """What DEV says; without it the interpreter, where there is no compiler."""
+    """The device in DEV; without DEV the interpreter, where there is no compiler."""
     with tinygrad.Context(DEV="PYTHON"):
         assert adapter.TinygradCells().name.endswith("on PYTHON")
     monkeypatch.setattr(shutil, "which", lambda name: None)

@@ -1,4 +1,4 @@
-"""PyTorch's layers and cells pass every law, and so does a module that is right; adapters that slip do not."""
+"""PyTorch's layers and cells pass every law, and so does a correct module; adapters with mistakes do not."""
 
 import pytest
 
@@ -77,7 +77,7 @@ def projected():
 
 
 def test_biases_that_change_places():
-    """In the GRU alone they differ, since its reset gate stands between them."""
+    """Only in the GRU they differ, because its reset gate stands between them."""
     subject = layers()
     right = subject.parameters
 
@@ -91,7 +91,7 @@ def test_biases_that_change_places():
 
 
 def without_history(unroll):
-    """What was carried into a segment, the initial states included, no longer has a gradient."""
+    """States that are carried into a segment, also the initial ones, no longer have a gradient."""
 
     def cut(cell, module, x, initial, lengths):
         initial = tuple(tuple({n: s.detach() for n, s in p.items()} for p in k) for k in initial)
@@ -131,7 +131,7 @@ def test_a_projection_with_a_wrong_gradient(parameter):
 
 
 def test_time_and_batch_that_change_places():
-    """Where y is not brought back to (T, B, ..)."""
+    """Where y is not brought back to (T, B, ...)."""
     subject = layers(batch_first=True)
     right = subject.unroll
 
@@ -144,7 +144,7 @@ def test_time_and_batch_that_change_places():
 
 
 def test_everything_is_made_on_the_device():
-    """What is left elsewhere cannot be mixed with tensors without numbers."""
+    """Tensors on another device cannot be mixed with tensors without numbers."""
     subject = layers()
     subject.device = torch.device("meta")
     for cell in subject.capabilities().cells:
@@ -213,7 +213,7 @@ def test_a_module_without_an_adapter(tanh, broken, skipped):
 
 
 class Halved(Minimal):
-    """Puts out half of its state."""
+    """Its output is half of its state."""
 
     def forward(self, x, states):
         y, states = super().forward(x, states)

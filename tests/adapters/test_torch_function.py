@@ -153,7 +153,7 @@ def test_compiled():
 
 
 def test_what_has_a_tangent_requires_a_gradient():
-    """Where it does not, code that inductor compiled loses the tangent without a word, and else it raises."""
+    """Where it does not, code that inductor compiled loses the tangent silently, and other code raises."""
     seen = set()
 
     def watched(x, states):
@@ -167,7 +167,7 @@ def test_what_has_a_tangent_requires_a_gradient():
 
 @pytest.mark.parametrize(("autocast", "factor"), [(True, 1.0), (True, 1.1), (False, 1.0)])
 def test_16_bits_under_autocast(autocast, factor):
-    """The function gets float32 there, and bfloat16 without; it is held to its own float64."""
+    """The function gets float32 there, and bfloat16 without; it is compared with its own float64."""
     seen = set()
 
     def product(parameters, x, states):

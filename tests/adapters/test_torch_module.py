@@ -27,7 +27,7 @@ def keeps_graph():
 
 
 class Product(torch.autograd.Function):
-    """x V', with a slip on one of the paths that depend on what is asked."""
+    """x V', with a mistake on one of the paths that depend on the wanted results."""
 
     @staticmethod
     def forward(ctx, x, V, slip):
@@ -87,7 +87,7 @@ class Given(Elman):
     ("dx not wanted", {"some-wanted"}),
 ])  # fmt: skip
 def test_pytorch_takes_its_paths(slip, broken):
-    """Each law goes where the others do not."""
+    """Each law takes a path that the others do not take."""
     slipping = type("Slipping", (Elman,), {"slip": slip})
     subject = wrapped(slipping, forward_mode=False, truncations=())
     found = statuses(subject, CALLING | {"own-forward-derivative", "same-call-same-result"}, dtypes=["float64"])
@@ -145,7 +145,7 @@ def test_states_may_be_left_out_where_forward_has_a_default_for_them(factory):
 
 
 def test_modules_of_another_size_are_never_built():
-    """Of a factory that is picky, only those that are declared."""
+    """A factory that refuses other sizes gets only the declared ones."""
     built = []
 
     def picky(D, H):

@@ -1,4 +1,4 @@
-"""The benchmarks' gate: what is planted in a repository of its own is named with its commit and its cell."""
+"""The benchmarks' gate: it names a planted slow-down with its commit and its cell, in a repository of its own."""
 
 import ast
 import importlib.util
@@ -42,7 +42,7 @@ pytestmark = pytest.mark.skipif(
 class Repository:
     """A copy of this project in a repository of its own: one commit as it is, and others on top of that.
 
-    Its benchmarks count at small sizes alone, which takes half the time and shows the same.
+    Its benchmarks count only at small sizes, which takes half the time and shows the same.
     """
 
     def __init__(self, folder):
@@ -173,7 +173,7 @@ CELL_FILES = {"rnn": "rnn-", "lstm": "lstm", "gru": "gru-"}  # a file, and how t
 
 @pytest.fixture
 def place():
-    """A cell at random, for whoever plants something in one."""
+    """A cell at random, for tests that plant something in it."""
     chosen = random.Random(SEED).choice(list(CELL_FILES))
     print(f"PLANT_SEED={SEED} chooses {chosen}")
     return f"reference/bpttref/cells/{chosen}.py", CELL_FILES[chosen]

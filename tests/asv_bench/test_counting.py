@@ -1,4 +1,4 @@
-"""The counters of `asv_bench/benchmarks`: each sees what it says, and the numbers are the same in another process."""
+"""The counters of `asv_bench/benchmarks`: each counts as described, and the numbers are the same in another process."""
 
 import os
 import subprocess

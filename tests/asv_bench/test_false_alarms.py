@@ -1,4 +1,4 @@
-"""The campaign of false alarms: cases that are measured together are measured as each is alone."""
+"""The campaign of false alarms: cases that are measured together have the same results as each on its own."""
 
 import sys
 from concurrent.futures import Executor, Future

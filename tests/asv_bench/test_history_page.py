@@ -1,4 +1,4 @@
-"""The page of the benchmarks' history: what is marked, what stands where, and how a browser shows it."""
+"""The page of the benchmarks' history: its marks, its layout, and its look in a browser."""
 
 import ast
 import html
@@ -78,7 +78,7 @@ def test_noise_alone_is_rarely_marked():
 
 
 def history(number=6):
-    """Commits with an exact series that falls in rnn alone at the third of them, and a timed one that does not move."""
+    """Commits with an exact series that falls only in rnn, at the third of them, and a timed one that does not move."""
     found = {}
     for at in range(number):
         cells = {Cell(THEORY, (repr(s), repr(c))): 2.0 for s in STRATEGIES for c in CELLS}
@@ -220,7 +220,7 @@ def stored_page(tmp_path_factory):
 
 
 def seen_by_chromium(page, width, dark):
-    """What the copy of the page says when it is opened in a frame of a width, without a network."""
+    """The text that the copy of the page gives when it is opened in a frame of this width, without a network."""
     around = page.with_name("around.html")
     around.write_text(AROUND % width, "utf-8")
     options = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"]

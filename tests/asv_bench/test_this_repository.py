@@ -11,7 +11,7 @@ from .test_benchmarks import ROOT, gate, pytestmark  # noqa: F401
 
 
 def test_each_benchmark_runs_once(tmp_path):
-    """On what is installed here; what is absent is skipped."""
+    """With the installed libraries; others are skipped."""
     config = json.loads((ROOT / "asv_bench/asv.conf.json").read_text())
     folders = {"repo": ROOT, "benchmark_dir": ROOT / "asv_bench/benchmarks", "results_dir": tmp_path / "results"}
     (tmp_path / "asv.conf.json").write_text(json.dumps(config | {name: str(path) for name, path in folders.items()}))

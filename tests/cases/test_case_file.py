@@ -1,4 +1,4 @@
-"""A file of the user's own that makes no sense is one sentence about the file, and nobody is accused."""
+"""A user's own file that makes no sense gives one sentence about the file, and no law fails."""
 
 from dataclasses import replace
 

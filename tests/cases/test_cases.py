@@ -1,4 +1,4 @@
-"""What is drawn: interesting cases turn up often enough, in every kind, and shrink to what one can work by hand."""
+"""Drawn cases: interesting ones turn up often enough, in every kind, and shrink to ones that can be worked by hand."""
 
 from dataclasses import replace
 
@@ -75,7 +75,7 @@ def test_padding_of_each_kind_turns_up(what, least, condition):
 @pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.name)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_long_cases_remember(cell, dtype):
-    """The loss at the last step is felt at nearly every step before it, above what rounding could make of it."""
+    """The loss at the last step is felt at nearly every step before it, above its rounding."""
     alive = []
     for draw in [draw for draw in DRAWS[:100] if draw.remembers][:4]:
         case, cotangents = realise(replace(draw, tokens=False), cell, dtype, ALL)
@@ -95,7 +95,7 @@ def test_two_directions_alone():
 
 
 def test_gradients_are_alive():
-    """In most cases every block of every gradient is far above what rounding could make of it."""
+    """In most cases every block of every gradient is far above its rounding."""
     alive = []
     for draw in DRAWS[:40]:
         case, cotangents = realise(draw, LSTM(), "float64", ALL)

@@ -1,4 +1,4 @@
-"""A user's own case at a kink of ReLU: what depends on the side proves nothing, and all else stands."""
+"""A user's own case at a kink of ReLU: numbers that depend on the side prove nothing, and all others are compared."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -39,7 +39,7 @@ def tied(seed, where):
 
 
 class Relu(Reference):
-    """The reference with one cell; what it is wrong in, if it is, and its slope at exactly 0, are others."""
+    """The reference with one cell, perhaps with a mistake, and with another slope at exactly 0."""
 
     name = "relu"
 
@@ -110,7 +110,7 @@ def test_so_it_is_with_all_that_the_reference_can_do(tmp_path, where):
 @pytest.mark.parametrize("slope", [0.0, 1.0])
 @pytest.mark.parametrize("part", ["x", "parameters", "initial"])
 def test_a_wrong_sign_is_wrong_beside_a_kink(tmp_path, seed, where, slope, part):
-    """And neither hidden by the kink nor taken for a doubt about the reference."""
+    """The kink does not hide it, and it raises no doubt about the reference."""
     if where == "step" and part == "initial":
         pytest.skip("nothing that goes back to the initial state passes by the kink")
     laws = [law for law in LAWS if law.id == "pullback-reference"]

@@ -1,4 +1,4 @@
-"""Cases live at the sizes at which people train: what is meant to die, saturate or explode is a small part."""
+"""Cases live at the sizes at which people train: cases that die, saturate or explode on purpose are a small part."""
 
 from collections import Counter
 from dataclasses import replace

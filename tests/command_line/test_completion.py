@@ -1,4 +1,4 @@
-"""What the shell proposes."""
+"""The proposals of the shell."""
 
 import shutil
 import subprocess

@@ -1,4 +1,4 @@
-"""What a project repeats stands in its pyproject.toml, and the command line wins."""
+"""The options that a project repeats stand in its pyproject.toml, and the command line wins."""
 
 import json
 
@@ -83,7 +83,7 @@ def test_a_mistake_is_one_sentence_that_names_the_file(tmp_path, line, sentence)
 
 
 def test_who_does_not_read_it(tmp_path):
-    """The matrix runs verify for each target, with what it was asked alone."""
+    """The matrix runs verify for each target, with only its own options."""
     (tmp_path / "pyproject.toml").write_text("[tool.bpttcheck]\nexampels = 3\n")
     few = ("reference", "--law", "causality", "--cell", "lstm", "--examples", "2", "--seed", "1")
     assert command("laws", cwd=tmp_path).returncode == 0

@@ -1,4 +1,4 @@
-"""What is written, to whom: colours for a terminal, whole lines for a pipe, and little for who asked for little."""
+"""The output by its reader: colours for a terminal, whole lines for a pipe, and little with --quiet."""
 
 import os
 import re
@@ -23,7 +23,7 @@ class Long(Reference):
 
 
 def on_a_terminal(folder, *arguments, **environment):
-    """What the command writes to a terminal."""
+    """The output of the command on a terminal."""
     ours, theirs = os.openpty()
     inherited = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE")}
     command = [sys.executable, "-m", "bpttcheck", *arguments]

@@ -1,4 +1,4 @@
-"""The pages of the documentation, taken apart: code, commands and what they print, links."""
+"""The pages of the documentation, taken apart: code, commands and their output, links."""
 
 import importlib.util
 import os
@@ -68,7 +68,8 @@ def anchors(page: Path) -> set[str]:
 
 
 def _blocks(page: Path) -> list[str]:
-    """What is indented or in a fence that is not a program, without the indentation and with lines joined at ``\\``."""
+    """Blocks that are indented or in a fence, except programs, without the indentation and with lines joined at
+    ``\\``."""
     text = page.read_text()
     fenced = [code for language, code in _FENCE.findall(text) if language in ("", "sh", "console", "yaml")]
     indented = [textwrap.dedent(block) for block in _INDENTED.findall(_FENCE.sub("", text))]
@@ -93,7 +94,7 @@ def first_shown(text: str) -> str:
 
 
 def shown(page: Path) -> list[Shown]:
-    """The commands at a prompt ``$``, with what stands below each of them."""
+    """The commands at a prompt ``$``, with the lines below each of them."""
     found = []
     for block in _blocks(page):
         for session in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
@@ -103,7 +104,7 @@ def shown(page: Path) -> list[Shown]:
 
 
 def absent(session: Shown, folder: Path, libraries: Collection[str]) -> set[str]:
-    """Those of the libraries that a saved program which the command names imports, and that are not installed."""
+    """The libraries that the saved program of a command imports, and that are not installed."""
     files = [folder / name for name in re.findall(r"\w+\.py", session.command)]
     imported = {
         name for file in files if file.exists() for name in re.findall(r"^import (\w+)", file.read_text(), re.MULTILINE)
@@ -112,7 +113,7 @@ def absent(session: Shown, folder: Path, libraries: Collection[str]) -> set[str]
 
 
 def assert_prints(session: Shown, folder: Path) -> None:
-    """A command that is run in a folder prints what is shown, where ``..`` stands for anything.
+    """A command that is run in a folder prints the shown lines, where ``..`` stands for any text.
 
     Lines may break elsewhere; the message has them as they are.
     """
@@ -122,7 +123,7 @@ def assert_prints(session: Shown, folder: Path) -> None:
 
 
 def assert_shows(what: str, printed: str, expected: str) -> None:
-    """What was printed is what is expected, but for line breaks, ``..`` and errors of rounding."""
+    """The printed text is the expected one, except for line breaks, ``..`` and errors of rounding."""
     pieces = re.split(r"(?:^| )\.\.(?= |$)", _without_rounding(expected))
     pattern = ".*".join(re.escape(part.strip()) for part in pieces)
     if not re.fullmatch(pattern, _without_rounding(printed)):

@@ -1,4 +1,5 @@
-"""The pages: links lead somewhere, programs run, commands exist and print what is shown, public names are explained."""
+"""The pages: links lead somewhere, programs run, commands exist and print the shown text, public names are
+explained."""
 
 import ast
 import inspect
@@ -22,7 +23,7 @@ from .pages import PAGES, ROOT, absent, anchors, assert_prints, commands, links,
 BOTH = pytest.mark.parametrize("package", [bpttref, bpttcheck])
 EACH_PAGE = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 
-# The commands of a page that are run, by their number; others take long, or are about what a page only describes.
+# The commands of a page that are run, by their number; others take long, or need things that a page only describes.
 ALL = range(100)
 RUN = {
     "README.md": ALL[:3],
@@ -40,7 +41,7 @@ RUN = {
 
 
 def documented(package):
-    """The names of a package on the page of public names; what both packages export stands there once."""
+    """The names of a package on the page of public names; names that both packages export stand there once."""
     on_page = re.findall(r"^\.\. auto\w+:: (\w+)\.(?:\w+\.)*(\w+)$", (ROOT / "docs/api.md").read_text(), re.MULTILINE)
     shared = {name for name in bpttref.__all__ if getattr(bpttcheck, name, None) is getattr(bpttref, name)}
     return {name for of, name in on_page if of == package.__name__} | (shared if package is bpttcheck else set())
@@ -144,7 +145,7 @@ def test_the_catalogues_have_the_size_that_is_said(page):
 
 @EACH_PAGE
 def test_programs_run_and_print_what_is_shown(page, tmp_path):
-    """Those of a page in their order, after `bpttcheck init` where it is shown."""
+    """The programs of a page in their order, after `bpttcheck init` where it is shown."""
     lines, absent = {line.strip() for line in page.read_text().splitlines()}, set()
     for call in commands(page):
         if call[0] == "init":

@@ -96,7 +96,7 @@ def test_what_the_page_shows_of_a_program_that_does_not_start(tmp_path, session)
 
 @needs("cc", "tee")
 def test_the_exchange_in_the_docs(tmp_path):
-    """What the page shows is what is sent, and what the example answers."""
+    """The page shows the messages that are sent, and the answers of the example."""
     exchange = {">": b"", "<": b""}
     for line in PAGE.read_text().splitlines():
         if line.startswith(("    > ", "    < ")):

@@ -1,4 +1,4 @@
-"""The gallery: each program passes its test, and with the mistake that the page tells it raises what the page shows."""
+"""The gallery: each program passes its test, and with the mistake of the page it raises the error of the page."""
 
 import re
 import subprocess

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.skipif(not SITE.exists(), reason="tox -e docs builds th
 
 
 class Loads(HTMLParser):
-    """What a browser fetches for a page: sources, and links that are no anchors."""
+    """The addresses that a browser fetches for a page: sources, and links that are no anchors."""
 
     def __init__(self, page):
         super().__init__()

@@ -1,4 +1,5 @@
-"""On failure: the fault is named, the failure is written and replayed, the reference is tried before the subject."""
+"""On failure: the fault is named, the failure is written and replayed, the reference is checked before the
+implementation."""
 
 import re
 import subprocess
@@ -57,7 +58,7 @@ def test_where_the_error_sits():
 
 @pytest.mark.parametrize(("cell", "taken"), [(LSTM(), "f i o g"), (LSTM(), "i o f g"), (GRU("after"), "z n r")])
 def test_the_order_of_gates_is_named(cell, taken):
-    """Whoever takes the blocks in another order is told in which."""
+    """For blocks in another order the diagnosis names the order."""
     H = np.arange(3)
 
     class Permuted(Reference):
@@ -108,7 +109,7 @@ def test_from_which_lag_on(fault_id, words):
 
 @pytest.mark.parametrize("fault_id", ["dWh-uses-h_t", "di-uses-i", "z-vs-1-minus-z"])
 def test_a_subject_that_needs_a_cotangent_of_y_has_its_fault_named(fault_id):
-    """No law leaves it out, so nobody needs to guard against that."""
+    """No law leaves it out, so implementations need not handle its absence."""
 
     class Unguarded(Faulty):
         def vjp(self, case):
@@ -158,7 +159,7 @@ def one_failure(law_id):
 @pytest.mark.parametrize("law_id", ["pullback-reference", "regular-reference", "split-resume-pullback"])
 @pytest.mark.parametrize(("target", "said"), [("fault:dW-overwrite", "FAILED"), ("reference", "FIXED")])
 def test_a_failure_is_written_and_replayed(tmp_path, law_id, target, said):
-    """A law that looks at the numbers of one call is shown by the right numbers, another by itself."""
+    """A law that looks at the numbers of one call is shown by the correct numbers, another law by itself."""
     failure, subject = one_failure(law_id), Faulty(BY_ID["dW-overwrite"])
     problem = realise(failure.case, LSTM(), "float32", subject.capabilities())
     path = write_failure(tmp_path / "new", target, subject.name, law_id, failure.reason, *problem, failure.worst)
@@ -251,7 +252,7 @@ def test_the_oracles_confirm_the_reference(cell, dtype):
 
 
 def test_a_wrong_reference_accuses_nobody(monkeypatch):
-    """With a fault planted in the reference itself, a right subject is not said to be wrong."""
+    """With a fault planted in the reference itself, a correct implementation does not fail."""
 
     def wrong(case, *cotangents):
         found = measure(case, *cotangents)

@@ -1,4 +1,4 @@
-"""Of several failures the one that explains most is told first, and those that rounding explains are left out."""
+"""Of several failures the one that explains most is reported first; failures by rounding are left out."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ BY_ID = {fault.id: fault for fault in FAULTS}
 
 
 def failed(law, margin=1e12, dtype="float64", status="failed", *, size=1.0, off=None):
-    """A result in which numbers of some size are off by ``off``, by which everything is wrong unless it is given."""
+    """A result in which numbers of some size are off by ``off``; by default nothing in them is correct."""
     off = size if off is None else off
     worst = Comparison("y", off, off / margin, True, np.array([size]), np.array([size - off]))
     return Result("s", "lstm", dtype, law, 0, status, 1, margin=margin, worst=worst)

@@ -1,4 +1,4 @@
-"""The message of a failure: its parts for every planted fault, its shape, and what it says in special places."""
+"""The message of a failure: its parts for every planted fault, its shape, and its text in special places."""
 
 import json
 import re
@@ -40,7 +40,7 @@ def message(explanation, columns=80):
 
 
 def explained(subject, laws, folder, target="none", limit=None, **options):
-    """The explanation of the first cell of a subject that breaks laws."""
+    """The explanation of the first cell of an implementation that breaks laws."""
     chosen = [law for law in LAWS if law.id in laws]
     one = {"cells": [subject.capabilities().cells[0].name], "examples": 40, "seed": 1} | options
     results = list(judge(subject, chosen, **one))
@@ -49,7 +49,7 @@ def explained(subject, laws, folder, target="none", limit=None, **options):
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.id)
 def test_the_message_of_each_fault_has_its_parts(fault, tmp_path):
-    """What is wrong and where, got and expected, the smallest case, a line to paste; in 80 columns."""
+    """The failure and its place, got and expected, the smallest case, a line to paste; in 80 columns."""
     found = explained(Faulty(fault), fault.caught_by[:1], tmp_path, limit=NO_TIME)
     said = message(found)
     head, *rest = said.strip().splitlines()
@@ -95,7 +95,7 @@ def test_the_declared_triangle_stands_beside_the_seen_ones(fault_id, law, words,
 
 
 def test_the_only_state_of_a_cell_is_never_cut_in_part(tmp_path):
-    """The cotangent that crosses a cut is bent: that is no weighting, and there is nothing else to say."""
+    """The cotangent that crosses a cut is bent: that is no weighting, and no other sentence fits."""
 
     class Bent(Reference):
         def vjp(self, case):

@@ -1,4 +1,4 @@
-"""The diagnosis names slips that people make, in code that shares nothing with ours, and says what it cannot name."""
+"""The diagnosis names mistakes that people make, in code that shares nothing with bpttcheck, and locates the others."""
 
 from dataclasses import replace
 from functools import partial
@@ -84,7 +84,7 @@ def test_a_slip_in_a_hand_written_loop_is_named(slip, fault_id):
 
 
 class OfOneLayer(Faulty):
-    """Stacks and two directions add nothing to what a rule of truncation, or an order of gates, is seen by."""
+    """Stacks and two directions change nothing in how a rule of truncation, or an order of gates, is seen."""
 
     def capabilities(self):
         return replace(super().capabilities(), layers=1, bidirectional=False)
@@ -142,7 +142,7 @@ class Clipped(Untruncated):
     ("array", "clipped by the norm of each array at", 0.5, "float64"),
 ])  # fmt: skip
 def test_clipping_is_named_with_its_bound(how, words, bound, dtype):
-    faults = FAULTS if bound < 100 else FAULTS[::4]  # where so little is wrong, each takes long to try
+    faults = FAULTS if bound < 100 else FAULTS[::4]  # with so few errors each fault takes long to try
     found = diagnose(Clipped(how, bound), LSTM(), dtype, faults)
     assert not found.names and found.clipped == f"{words} {bound:.4g}"
     assert f"gradients are {words} {bound:.4g}" in found.sentence()

@@ -1,4 +1,4 @@
-"""Replay files that version 0.1.0 wrote still run: they import names from where they stood then."""
+"""Replay files that version 0.1.0 wrote still run: they import names from their places at that time."""
 
 import subprocess
 import sys

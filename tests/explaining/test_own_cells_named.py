@@ -1,5 +1,5 @@
-"""Mistakes in the pullback of a cell that nobody knows: the diagnosis names those that need no equation, and says of
-others where they are, by the derivatives of the cell's own forward pass."""
+"""Mistakes in the pullback of an unknown cell: the diagnosis names those that need no equation, and locates the others,
+by the derivatives of the cell's own forward pass."""
 
 from dataclasses import replace
 
@@ -24,7 +24,7 @@ CELL = CustomCell(
 
 
 class Leaky:
-    """s' = tanh(a s + W x), and its pullback by hand, with a slip."""
+    """s' = tanh(a s + W x), and its pullback by hand, with a mistake."""
 
     def __init__(self, slip="", **declared):
         self.name, self.slip = slip or "leaky", slip
@@ -146,7 +146,7 @@ def test_the_error_of_a_difference_where_only_the_third_derivative_is_left():
 
 
 def test_a_fault_that_is_right_where_the_subject_is_wrong_is_not_named():
-    """An error just above its tolerance is within that of comparing with a fault."""
+    """An error slightly above its tolerance is within the tolerance of a comparison with a fault."""
     right = OwnDerivatives(Leaky())
     seen = next(looked_at(Leaky(), right, CELL, "float64", (), TimeLimit(10)))
     fault = next(fault for fault in FAULTS if fault.id == "zero-length")

@@ -1,4 +1,4 @@
-"""The X-ray of a truncation: what decides its exit status, and what it is held against."""
+"""The X-ray of a truncation: the reasons for its exit status, and the gradients that it is compared with."""
 
 from dataclasses import replace
 
@@ -20,7 +20,7 @@ BY_ID = {fault.id: fault for fault in FAULTS}
 
 
 class Split(Reference):
-    """The reference, but for one part of the gradients, which is another's. whose: makes that part."""
+    """The reference, except for one part of the gradients. whose: makes that part."""
 
     name = "split"
 
@@ -101,7 +101,7 @@ def test_float64_that_is_partly_single_precision_is_no_other_truncation(cell, ru
 @pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.name)
 @pytest.mark.parametrize("lag", [2, 7, 11])
 def test_full_bptt_that_stops_after_some_steps_is_seen(cell, lag):
-    """Also where what it leaves away has vanished beside what it keeps."""
+    """Also where the omitted gradients are tiny next to the others."""
     forgetful = Split("x", lambda self, case: Reference.vjp(self, replace(case, truncation=Window(lag)))[1],
                       when=lambda case: case.truncation == Full())  # fmt: skip
     seen = xray(forgetful, cell, Regular(3), 12)
@@ -123,7 +123,7 @@ def test_one_matrix_is_enough_to_be_wrong(cell, rule, part):
 @pytest.mark.parametrize("part", ["x", "parameters"])
 @pytest.mark.parametrize("cell", [RNN("relu"), LSTM(), CELLS[-1]], ids=lambda cell: cell.name)
 def test_a_mistake_that_full_bptt_has_as_well_does_not_hide(cell, part, number):
-    """Held against its own full BPTT, the truncation would be perfect."""
+    """Compared with its own full BPTT, the truncation would be perfect."""
     seen = xray(Split(part, of_steps(number), when=lambda case: True), cell, Regular(3), 8)
     assert not seen.as_declared and seen.full is not None
     assert seen.full_in_words().startswith("full BPTT, with no truncation, is incorrect already: ")

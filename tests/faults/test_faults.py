@@ -1,4 +1,5 @@
-"""The suite itself is tested: every planted fault is caught by its laws, every law catches one, no law cries wolf."""
+"""The suite itself is tested: every planted fault is caught by its laws, every law catches one, and no law gives a
+false alarm."""
 
 import numpy as np
 import pytest
@@ -40,7 +41,7 @@ def test_every_law_catches_a_fault():
 
 @pytest.mark.parametrize("law", [law for law in LAWS if not law.kept], ids=lambda law: law.id)
 def test_a_law_is_needed(law):
-    """It alone catches a fault; the others say why they are kept."""
+    """Only this law catches some fault; the other laws give a reason why they are kept."""
 
     def failed(fault):
         one = {"cells": [fault.cells[0].name], "dtypes": ["float32"]}

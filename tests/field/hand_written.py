@@ -69,7 +69,7 @@ class HandWritten:
         return steps < (np.full(case.x.shape[1], len(case.x)) if case.lengths is None else case.lengths)[:, None]
 
     def links(self, case):
-        """What the cotangent of the state that goes into each step is multiplied by."""
+        """The factor of the cotangent of the state that goes into each step."""
         return np.ones(len(case.x)) if case.truncation == Full() else case.truncation.links(len(case.x))
 
     def before(self, case, t, states):

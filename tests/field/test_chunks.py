@@ -119,7 +119,7 @@ def test_lengths_lie_around_the_multiples(C):
 
 @pytest.mark.parametrize(("array", "first"), [("y", "y[t=2]"), ("x", "x[t=5]"), ("x.q", "x.q[t=5]")])
 def test_the_first_wrong_step_is_named(array, first):
-    """And not the worst: what goes in goes wrong on the way back."""
+    """And not the worst: gradients of inputs are computed backwards."""
     errors = [0, 0, 2, 9, 8, 2, 0, 0]
     law = Law("any", "", "", "", lambda trial: [Comparison(f"{array}[t={t}]", e, 1.0) for t, e in enumerate(errors)])
     case, cotangents = realise(draw_case(np.random.default_rng(0), DECLARED, 0), CELL, "float64", DECLARED)
@@ -128,7 +128,7 @@ def test_the_first_wrong_step_is_named(array, first):
 
 
 def test_whole_chunks_alone_may_be_declared():
-    """No law proves nothing for that: sequences are split where a split is declared."""
+    """All laws prove something even so: sequences are split where a split is declared."""
     whole = {"sizes": {"T": (8, 16, 24)}, "truncations": ()}
     found = statuses(Chunked(8, **whole), examples=24)
     assert set(found.values()) == {"passed", "skipped"}

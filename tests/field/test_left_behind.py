@@ -1,4 +1,4 @@
-"""What one call leaves behind for the next: a tape that is freed too early, a list that is never emptied.
+"""Data that one call leaves behind for the next: a tape that is freed too early, a list that is never emptied.
 
 These layers do not take a second pullback (``reusable=False``), so that a second call must show the mistake.
 """

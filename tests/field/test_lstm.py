@@ -1,4 +1,4 @@
-"""An LSTM as people write it by hand, with lists of states and gates; and what they write in its loop backward."""
+"""An LSTM as people write it by hand, with lists of states and gates; and mistakes in its loop backward."""
 
 import numpy as np
 import pytest
@@ -30,7 +30,7 @@ SLIPS = {  # and the law that sees each
 
 
 class WithLists:
-    """``h[t]`` and ``c[t]`` are the states before step t, ``gates[t]`` its i, f, g, o and what they are made of."""
+    """``h[t]`` and ``c[t]`` are the states before step t, ``gates[t]`` its i, f, g, o and their pre-activations."""
 
     def __init__(self, dtype, slip=""):
         self.name, self.dtype, self.slip = slip or "correct", dtype, slip

@@ -1,4 +1,4 @@
-"""Operators on whole sequences, as kernels are: beside a slow one that is right, in chunks, with lengths and resets."""
+"""Operators on whole sequences, as kernels are: next to a slow correct one, in chunks, with lengths and resets."""
 
 import re
 from functools import partial
@@ -15,7 +15,7 @@ FEW = {"examples": 6, "domains": DOMAINS, "sizes": {"T": range(1, 10)}}
 
 
 def example(B=3, T=5, D=2, H=4):
-    """(B, T, ..), as kernels have it."""
+    """(B, T, ...), as kernels have it."""
     q, k, v = np.zeros((B, T, D)), np.zeros((B, T, D)), np.zeros((B, T, H))
     return {"streams": {"q": q, "k": k, "v": v, "g": np.full((B, T, D), 0.5)}, "state": {"S": np.zeros((B, D, H))}}
 

@@ -12,7 +12,7 @@ from .judging import statuses
 
 
 class NothingBehindTheLongestRow(HandWritten):
-    """Gradients where no row has a step any more are what the memory held."""
+    """Gradients where no row has a step any more are old contents of the memory."""
 
     def pulled(self, case, gradients):
         if case.lengths is not None:
@@ -61,7 +61,7 @@ class NoWideColumns(HandWritten):
 
 
 class ForgetsLongLags(HandWritten):
-    """What is further back than a fixed number of steps is lost."""
+    """Contributions from further back than a fixed number of steps are lost."""
 
     def links(self, case):
         links = super().links(case).copy()
@@ -93,7 +93,7 @@ class SegmentsStartAnew(HandWritten):
 
 
 class DoubleWhereTruncated(HandWritten):
-    """Gradients of truncated BPTT have another dtype than those of full BPTT."""
+    """Gradients of truncated BPTT have another dtype than gradients of full BPTT."""
 
     def pulled(self, case, gradients):
         if case.truncation == Full():

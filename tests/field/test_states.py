@@ -65,14 +65,14 @@ class Decaying:
 
 
 class RowOfTheFirst(Decaying):
-    """The offset of a row is left out where the state is read: all rows start from that of row 0."""
+    """The offset of a row is left out where the state is read: all rows start from the state of row 0."""
 
     def start(self, initial):
         return np.broadcast_to(initial[:1], initial.shape)
 
 
 class StateAfter(Decaying):
-    """The gradient of the decay takes the state behind the step for the one before."""
+    """The gradient of the decay uses the state after the step in place of the one before."""
 
     def before(self, states, t):
         return states[t + 1]

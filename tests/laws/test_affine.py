@@ -1,4 +1,5 @@
-"""Cells that say in which states they are affine: right ones are green, and what only these laws see is red."""
+"""Cells that say in which states they are affine: correct ones are green, and mistakes that only these laws see are
+red."""
 
 from dataclasses import replace
 
@@ -73,7 +74,7 @@ def test_right_cells_are_affine_where_they_say_so(name):
     ("clipped backward", "affine-state-gradients"),
 ])  # fmt: skip
 def test_each_law_alone_sees_a_mistake(slip, law):
-    """In 16 bits, where differences say nothing, and of a cell that nobody knows."""
+    """In 16 bits, where differences show nothing, and of an unknown cell."""
     assert red(Recurrence(slip, ("float16",)), examples=24, seed=3) == {law}
     assert red(Recurrence(dtypes=("float16",)), *AFFINE, examples=24) == set()
 
@@ -99,7 +100,7 @@ def test_a_forward_only_subject_is_asked_for_outputs():
 
 
 def matrix_memory(p, x, s):
-    """An mLSTM without its exponents: what is read is divided by a sum of keys, which is a state of its own."""
+    """An mLSTM without its exponents: its output is divided by a sum of keys, which is a state of its own."""
     C = x["f"][:, None, None] * s["C"] + x["k"][..., None] * x["v"][:, None]
     n = x["f"][:, None] * s["n"] + x["k"]
     y = np.einsum("bk,bkv->bv", x["q"], C) / np.sqrt(1 + np.sum(n * x["q"], axis=-1, keepdims=True) ** 2)

@@ -1,7 +1,7 @@
-"""How people really call: without a state, with one for all rows, once, under no-grad, with less than all wanted.
+"""Calls as people make them: without a state, with one for all rows, once, under no-grad, with only some gradients.
 
-Each mistake is made in the middle of a network that is right, at a place that is drawn, and must be found; and what is
-right must pass, however it is called.
+Each mistake is made in the middle of a correct network, at a random place, and must be found; and a correct network
+must pass, however it is called.
 """
 
 from dataclasses import replace
@@ -43,7 +43,7 @@ def found(subject, laws=CALLING, examples=24, seed=1, **options):
 
 
 class Layer:
-    """A tanh RNN by hand, in one of many correct ways to take a call. slip: where it goes wrong."""
+    """A tanh RNN by hand, in one of many correct ways to take a call. slip: its mistake."""
 
     def __init__(self, slip="", **declared):
         self.name, self.slip, self.declared = slip or "right", slip, declared
@@ -122,7 +122,7 @@ def test_a_slip_is_found_by_its_law_alone(slip, seed):
 
 @pytest.mark.parametrize("family", ["NumPy", "no y", "no final", "no dh0", "dparameters alone", "no states", "lengths"])
 def test_what_is_not_declared_is_not_asked(family):
-    """Whatever an implementation lacks, what it has is right: no law of these cries wolf."""
+    """Whatever an implementation lacks, its other parts are correct: none of these laws gives a false alarm."""
     lacks = {
         "NumPy": {},
         "no y": {"outputs": ("final",)},
@@ -201,7 +201,7 @@ def test_who_must_be_given_states_says_so_or_raises():
 
 
 def test_an_objective_is_scored_without_states_and_with_less_wanted():
-    """Of a training loop alone."""
+    """Only of a training loop."""
 
     class Loop(Own):
         vjp = None

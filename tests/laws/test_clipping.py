@@ -1,4 +1,4 @@
-"""A backward loop that clips: right below its bound and beyond it; other bounds are red."""
+"""A backward loop that clips: it is correct below its bound and beyond it; other bounds are red."""
 
 import numpy as np
 import pytest
@@ -98,7 +98,7 @@ def test_other_mistakes_are_red():
 
 
 def test_the_bound_is_that_of_what_is_handed_over():
-    """However large or small it is beside the cotangents, and beside a mean."""
+    """However large or small it is next to the cotangents, and next to a mean."""
     for declared in (1e-6, 1e4):
         assert not red(Clipping(declared=declared), "pullback-reference", "clipped-reference", examples=8)
         assert red(Clipping(declared=declared, bound=declared / 2), "pullback-reference", examples=8)

@@ -1,4 +1,4 @@
-"""Own-forward-derivative: in single precision, too, it proves something in most cases, and accuses nobody."""
+"""Own-forward-derivative: in single precision, too, it proves something in most cases, and gives no false alarm."""
 
 from dataclasses import replace
 
@@ -25,7 +25,7 @@ def test_it_proves_something_in_most_cases(cell):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("scale", [1e-6, *WEIGHT_SCALES, 30.0, 1e3])
 def test_no_weights_make_it_accuse_what_is_right(cell, dtype, scale):
-    """Vanishing, saturated, exploding and chaotic cases; the error stays far below what is allowed."""
+    """Vanishing, saturated, exploding and chaotic cases; the error stays far below the tolerance."""
     declared = Reference().capabilities()
     asked = Asked(Reference(), declared, cell, dtype, declared)
     for seed in range(8):

@@ -83,7 +83,7 @@ def test_single_cases_show_it_in_finer_formats():
 
 @pytest.mark.parametrize("cases", [10, 30])
 def test_the_error_of_an_average_is_seldom_exceeded(cases):
-    """With weights of many sizes, never in 2000 runs, and it is not many times what is."""
+    """With weights of many sizes, never in 2000 runs, and the bound is not many times the error."""
     rng = np.random.default_rng(0)
     off = []
     for _ in range(2000):

@@ -1,4 +1,5 @@
-"""Right implementations where a checker is tempted to cry wolf: chaos, kinks, cancelled sums, odd but legal results."""
+"""Correct implementations that tempt a checker to a false alarm: chaos, kinks, cancelled sums, odd but legal
+results."""
 
 from dataclasses import replace
 
@@ -43,7 +44,7 @@ def test_differences_in_single_precision(seed):
 
 
 class Clipped:
-    """A cell with kinks that nobody has told bpttcheck of: h' = clip(V x + u h, -1, 1)."""
+    """A cell with kinks that it does not declare: h' = clip(V x + u h, -1, 1)."""
 
     name = "clipped"
 

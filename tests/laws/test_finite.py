@@ -1,4 +1,4 @@
-"""What is not finite though nothing is large is a failure; what overflows, in right code, is none."""
+"""Infinite results from small numbers are a failure; an overflow in correct code is none."""
 
 from dataclasses import replace
 
@@ -15,7 +15,7 @@ FINITE = [law for law in LAWS if law.family == "finite"]
 class Linear:
     """h' = W h + V x, or of h squared, of which the states are matrices ``(H, 2)``; and its loss.
 
-    spoil: what becomes of outputs and gradients. power: 2 for squares, which overflow in a few steps.
+    spoil: changes outputs and gradients. power: 2 for squares, which overflow in a few steps.
     """
 
     name = "linear"
@@ -58,7 +58,7 @@ def judged(subject, laws=FINITE, examples=24, **options):
 
 
 def spoiled(what, steps, value):
-    """An array that is not finite in a sequence of so many steps or more; a sequence, from that step on."""
+    """An array that is not finite in a sequence of at least this many steps; a sequence, from that step on."""
 
     def spoil(case, name, array):
         if name != what or len(case.x) < steps:
@@ -149,7 +149,7 @@ def test_an_implementation_that_is_right_says_what_is_finite():
 
 
 def test_a_comparison_with_finite_numbers():
-    """Also where rounding would say nothing: the second of two calls is not finite, nor are those beside it."""
+    """Also where rounding would say nothing: the second of two calls is not finite, nor are those next to it."""
     from bpttcheck.measuring.comparisons import compare
     from bpttcheck.measuring.tolerance import Measured
 

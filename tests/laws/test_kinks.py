@@ -12,7 +12,7 @@ DERIVATIVES = [law for law in LAWS if law.id in ("own-forward-derivative", "own-
 class Headed:
     """h' = relu or tanh of V x + U h, and behind each state ``depth`` layers of 32 ReLUs, with one output.
 
-    slip: what becomes of a ReLU's derivative, of its pre-activation.
+    slip: changes a ReLU's derivative, as a function of its pre-activation.
     """
 
     name = "headed"

@@ -1,4 +1,4 @@
-"""Many to one: y of each row's last step alone, and a loss of that step."""
+"""Many to one: y of only each row's last step, and a loss of that step."""
 
 from dataclasses import replace
 
@@ -18,7 +18,7 @@ from ..field.judging import red, statuses
 
 
 class ManyToOne:
-    """The reference, of which the last output alone is handed on. slip: what is wrong of it."""
+    """The reference, which hands on only the last output. slip: its mistake."""
 
     name = "many-to-one"
 
@@ -98,7 +98,7 @@ def test_its_failure_is_on_file_and_named(tmp_path):
 
 
 class Pooling:
-    """A cell of one's own: a sum of what came in, of which the square is returned at the end."""
+    """A user's own cell: a sum of its inputs, whose square is returned at the end."""
 
     cell = CustomCell("pooling", lambda D, H: {"W": (D, H)}, lambda H: {"s": (H,)})
     name = "pooling"
@@ -132,7 +132,8 @@ def test_the_last_output_of_a_cell_of_ones_own(slip):
 
 
 class Classifier:
-    """The second door: a loss of the last step alone, its mean over the rows. slip: it is one of all steps."""
+    """The interface ``loss_and_gradients``: a loss of only the last step, its mean over the rows. slip: it is a loss of
+    all steps."""
 
     name = "classifier"
 

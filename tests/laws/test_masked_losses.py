@@ -80,7 +80,7 @@ def test_an_objective_for_a_case_of_ones_own_follows_its_lengths(tmp_path):
 
 
 class Masked:
-    """A tanh RNN that runs on behind the ends of rows, and leaves out what comes there when it comes to the loss."""
+    """A tanh RNN that runs on behind the ends of rows, and leaves out the outputs there in the loss."""
 
     name = "masked"
     wrong = ""  # "counts", "all places", "all steps", "gradient"
@@ -182,7 +182,7 @@ def test_a_masked_loss_passes(reduction, weights):
 def test_a_loss_in_which_padding_counts_is_caught(wrong, reduction):
     found = statuses(made(wrong, reduction))
     assert found["loss-reference"] == found["objective-gradient-reference"] == found["loss-ignores-padding"] == "failed"
-    assert found["own-loss-derivative"] == "passed"  # for what it is, it is differentiated well
+    assert found["own-loss-derivative"] == "passed"  # its gradient fits this loss
 
 
 @pytest.mark.parametrize("reduction", ["sum", "given"])
@@ -202,7 +202,7 @@ def test_where_padding_is_declared_to_count_it_must(reduction):
 
 
 class Unknown(Masked):
-    """The same with arrays of names and shapes of its own, as a cell that nobody knows; there is no vjp."""
+    """The same with its own names and shapes of arrays, as an unknown cell; there is no vjp."""
 
     name = "unknown"
 

@@ -1,4 +1,5 @@
-"""The second door: a training loop in the style of a lecture, which owns its loss and knows nothing of cotangents."""
+"""The interface ``loss_and_gradients``: a training loop in the style of a lecture, with its own loss and no
+cotangents."""
 
 from dataclasses import replace
 

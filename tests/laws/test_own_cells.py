@@ -1,5 +1,5 @@
-"""Cells of people's own, with several inputs, states of any shape, domains and derivatives that are meant to differ:
-right ones are green, and mistakes are red, by a law that looks at that place."""
+"""Users' own cells, with several inputs, states of any shape, domains and derivatives that are meant to differ:
+correct ones are green, and mistakes are red, by a law that looks at that place."""
 
 from dataclasses import replace
 
@@ -51,7 +51,7 @@ def final_ignored(case, pullback, cotangents):
 
 
 def of_one_input(by):
-    """A mistake in the last stream that has a gradient, or in x; in its last step alone."""
+    """A mistake in the last stream that has a gradient, or in x; in only its last step."""
 
     def wrong(case, pullback, cotangents):
         found = pullback(cotangents)
@@ -102,7 +102,7 @@ def test_mistakes_in_a_pullback_are_red(name, mistake):
     ("embedded", no_carry),
 ])  # fmt: skip
 def test_mistakes_in_smooth_cells_leave_a_remainder(name, mistake):
-    """A cell that does not say that it is smooth is not asked."""
+    """The law does not run on a cell that does not declare to be smooth."""
     subject = CELLS[name](sizes=SMALL, wrong=mistake)
     assert red(subject, "taylor-remainder", examples=6) == {"taylor-remainder"}
     (found,) = judged(CELLS["min-gru"](sizes=SMALL), "taylor-remainder", examples=1).values()
@@ -110,7 +110,7 @@ def test_mistakes_in_smooth_cells_leave_a_remainder(name, mistake):
 
 
 def test_saturated_outputs_round_more_than_what_goes_in_moves_them():
-    """Units at 1 but for a ten-thousandth: no rounding of what goes in changes a digit, and each output is rounded."""
+    """Units at 1 except for a ten-thousandth: no rounding of the inputs changes a digit, and each output is rounded."""
     subject = CELLS["embedded"](dtypes=("float64",))
     draw = Draw(7, 1, 3, 2, 1, False, False, False, False, 8.0, 4286266369)
     trial = Trial(subject, subject.declared, *realise(draw, subject.cell, "float64", subject.declared))
@@ -130,7 +130,7 @@ def test_nothing_moves_whose_domain_is_a_function():
 
 
 def test_what_overflows_where_units_saturate_is_seen_by_nothing_else():
-    """A sigmoid of two exponentials; the other is right."""
+    """A sigmoid of two exponentials; the other is correct."""
 
     def gated(sigmoid, *large):
         def step(p, x, s):
@@ -157,7 +157,7 @@ def test_what_overflows_where_units_saturate_is_seen_by_nothing_else():
 
 
 def test_a_softplus_that_overflows_is_seen_in_an_slstm():
-    """That of the tests: the logarithm of a forget gate is -log(1 + e^-f), as it stands."""
+    """The cell of the tests: the logarithm of a forget gate is -log(1 + e^-f), computed literally."""
     subject = CELLS["slstm"](sizes=SMALL)
     subject.cell = replace(subject.cell, saturates=("W", "b"))
     subject.declared = replace(subject.declared, cells=(subject.cell,))

@@ -9,11 +9,11 @@ from bpttcheck import LAWS, judge
 from bpttcheck.adapters.reference import Reference
 from bpttref import CELLS, Full, Window
 
-RANGES = {"column": 26, "row": 26, "unit": 26, "lag": 60}  # what a default run reaches
+RANGES = {"column": 26, "row": 26, "unit": 26, "lag": 60}  # the places that a default run reaches
 
 
 class Misplaced(Reference):
-    """The reference, with a gradient that is wrong by a hundredth in one place, or that ends at some lag."""
+    """The reference, with a gradient that has an error of a hundredth in one place, or that ends at some lag."""
 
     def __init__(self, kind, place):
         self.kind, self.place = kind, place

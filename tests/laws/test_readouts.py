@@ -19,7 +19,7 @@ OF_A_LOSS = [law.id for law in LAWS if law.family == "objective" or "loss" in la
 
 
 class Unbiased:
-    """The second door alone. slip: what is wrong of it."""
+    """Only ``loss_and_gradients``. slip: its mistake."""
 
     name = "unbiased"
 

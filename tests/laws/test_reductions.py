@@ -20,7 +20,7 @@ MEANS = ("mean-of-steps", "mean-of-rows", "mean")
 
 
 class Mean:
-    """The reference, of the mean of what the cotangents stand for. divides: by what it does, if that is another."""
+    """The reference, whose pullback is of a mean. divides: its divisor, if it is another one."""
 
     def __init__(self, reduction, divides="", base=None, **declared):
         self.name, self.divides, self.base = "mean", divides or reduction, base or Reference()
@@ -85,7 +85,7 @@ def test_a_diagnosis_names_a_wrong_factor_or_any_other_mistake(mistake):
 
 
 class Averager:
-    """A cell of one's own: a decaying sum, and the gradients of the mean over the rows. slip: B is forgotten there."""
+    """A user's own cell: a decaying sum, and the gradients of the mean over the rows. slip: B is forgotten there."""
 
     cell = CustomCell("decaying", lambda D, H: {"W": (D, H)}, lambda H: {"h": (H,)})
     name = "decaying"
@@ -126,7 +126,7 @@ def test_a_mean_of_a_cell_of_ones_own(slip):
 
 
 def test_a_loss_that_is_a_mean_over_rows():
-    """Behind the second door, rows of different lengths included."""
+    """By ``loss_and_gradients``, also for rows of different lengths."""
     declared = Capabilities(
         cells=(RNN(),), inputs=("dense", "initial", "lengths"), objectives=("linear",), reduction="mean-of-rows"
     )

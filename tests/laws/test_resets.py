@@ -1,4 +1,5 @@
-"""A policy whose rows start anew inside a sequence, by hand: right for both states to start from, and slips are red."""
+"""A policy whose rows start anew inside a sequence, by hand: it is correct for both states to start from, and mistakes
+are red."""
 
 from dataclasses import replace
 
@@ -96,7 +97,7 @@ SLIPS = {  # and the laws of resets that see each
 
 @pytest.mark.parametrize("slip", SLIPS)
 def test_a_slip_is_red(slip):
-    """Without a reference, and without resets it is right."""
+    """Without a reference; without resets it is correct."""
     found = judged(Policy(slip=slip), OF_RESETS)
     assert SLIPS[slip] <= {law for law in RESETS if found[law].status == "failed"}
     plain = Policy(slip=slip)

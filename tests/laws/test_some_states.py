@@ -1,4 +1,4 @@
-"""States of which some are taken and returned: an LSTM with h0 and without c0, and a cell of one's own."""
+"""States of which some are taken and returned: an LSTM with h0 and without c0, and a user's own cell."""
 
 from dataclasses import replace
 
@@ -31,7 +31,7 @@ OF_H = {
 
 
 class WithoutC0:
-    """An LSTM whose h is handed on, and whose c starts from zeros; c is nowhere. slip: what is wrong of it."""
+    """An LSTM whose h is handed on, and whose c starts from zeros; c is nowhere. slip: its mistake."""
 
     name = "without-c0"
 
@@ -126,7 +126,7 @@ def test_one_that_has_less_is_not_right():
 
 
 class TwoSums:
-    """A cell of one's own with two states, of which the second stays inside: y = a + b."""
+    """A user's own cell with two states, of which the second stays inside: y = a + b."""
 
     cell = CustomCell("two-sums", lambda D, H: {"W": (D, H)}, lambda H: {"a": (H,), "b": (H,)})
     name = "two-sums"

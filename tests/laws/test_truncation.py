@@ -1,4 +1,4 @@
-"""Truncation: with lengths, by an own generator, of cells that nobody knows, and where nothing is cut."""
+"""Truncation: with lengths, with random links of the implementation, of unknown cells, and where nothing is cut."""
 
 from dataclasses import replace
 
@@ -88,8 +88,8 @@ CELL = CustomCell("mine", lambda D, H: {"U": (H, D), "V": (H, H)}, lambda H: {"h
 
 
 class Unknown:
-    """A plain RNN under another name, which truncates as it should, but for some gradients, which are those of another
-    rule, full BPTT unless it is given."""
+    """A plain RNN under another name, which truncates correctly, except for some gradients, which follow another rule,
+    by default full BPTT."""
 
     name = "unknown"
 
@@ -145,7 +145,7 @@ def test_another_rule_for_some_gradients_alone_is_seen_without_a_reference(rule,
 
 @pytest.mark.parametrize("kind", ["lengths", "resets"])
 def test_pieces_of_rows_that_end_or_start_anew(kind):
-    """A truncation that is ignored for the parameters, where rows have lengths or are reset; else it is right."""
+    """A truncation that is ignored for the parameters, where rows have lengths or are reset; else it is correct."""
 
     class Sometimes(Unknown):
         def vjp(self, case):
@@ -160,7 +160,7 @@ def test_pieces_of_rows_that_end_or_start_anew(kind):
 
 @given(st.integers(1, 9), st.sampled_from(ALL_RULES), st.integers(0, 2**30))
 def test_pieces_add_up_to_the_matrix(T, rule, seed):
-    """Those of each rule keep each contribution, that of the initial state included, as often as its M says."""
+    """The pieces of each rule contain each contribution, also of the initial state, as often as its M says."""
     rng = np.random.default_rng(seed)
     strategy = Links((1.0, *rng.integers(0, 2, T - 1) * 1.0)) if rule is Links else DRAWN[rule](rng, T)
     t, s = np.arange(T)[:, None], np.arange(-1, T)

@@ -1,4 +1,5 @@
-"""Right cells of many kinds that bpttcheck does not know, on PyTorch's autograd: no alarm; and wrong ones are seen."""
+"""Correct cells of many kinds that bpttcheck does not know, on PyTorch's autograd: no alarm; incorrect ones are
+seen."""
 
 import numpy as np
 import pytest
@@ -103,7 +104,7 @@ class Head(nn.Module):
 
 
 def linear(**widths):
-    """Parts from the widths of what goes in and comes out: of D, H and numbers."""
+    """Parts from the widths of their inputs and outputs: of D, H and numbers."""
 
     def parts(D, H):
         sizes = {"D": D, "H": H, "DH": D + H, "DHH": D + 2 * H, "4H": 4 * H}
@@ -155,7 +156,7 @@ def test_sums_of_gradients(name):
     ("closed_form", "random-unbiased", (6, 3, 4, 5, 2753322339)),
 ])  # fmt: skip
 def test_saturated_units_of_a_black_box(name, law, draw):
-    """Drawn by many runs: the derivative of a saturated unit errs by more than what goes in can show."""
+    """Drawn by many runs: the derivative of a saturated unit errs by more than its inputs can show."""
     from bpttcheck.cases.drawing import Draw
     from bpttcheck.cases.realising import realise
     from bpttcheck.measuring.trial import Trial
@@ -203,7 +204,7 @@ def test_what_is_not_linear_is_seen(name, wrong):
 
 
 class InFloat32:
-    """One gradient of a right cell is off by a ten-thousandth, in float32 alone."""
+    """One gradient of a correct cell is off by a ten-thousandth, only in float32."""
 
     name = "in float32"
 
@@ -238,4 +239,4 @@ def test_float32_is_held_to_the_subjects_own_float64(name):
         assert found[0] == "pullback-reference" and block in found[2], block
     chosen = [law for law in LAWS if law.id in laws]
     statuses = {r.law: r.status for r in judge(right, chosen, dtypes=["float64"], examples=1)}
-    assert statuses == dict.fromkeys(laws, "skipped")  # there nobody else knows what is right
+    assert statuses == dict.fromkeys(laws, "skipped")  # there no other implementation has the correct numbers

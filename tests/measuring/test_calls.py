@@ -1,4 +1,4 @@
-"""One module calls implementations, whatever the command; and what it makes of what they do."""
+"""One module calls implementations, whatever the command; and its handling of their results and errors."""
 
 import runpy
 
@@ -78,7 +78,7 @@ def test_one_module_calls_implementations(folder, commands, status, met):
 
 
 def test_a_program_sees_what_was_warned_of_and_copies_are_its_own(folder):
-    """Calls give an implementation arrays of its own, unless the caller wants to see what it does to them."""
+    """Calls give an implementation arrays of its own, unless the caller wants to see whether it changes them."""
     given = runpy.run_path("telling.py")
     from bpttcheck.cases.drawing import Draw
     from bpttcheck.cases.realising import realise

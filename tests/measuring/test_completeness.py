@@ -1,4 +1,4 @@
-"""What is missing, superfluous, of another shape or dtype is an error of the call that returned it, in any case."""
+"""A missing or extra array, or another shape or dtype, is an error of the call that returned it, in any case."""
 
 from dataclasses import replace
 
@@ -32,7 +32,7 @@ SPOILT = {
 
 
 class Spoilt(Reference):
-    """The reference, of whose gradients one part is spoilt where ``when(case)``."""
+    """The reference, with one part of the gradients spoilt where ``when(case)``."""
 
     def __init__(self, part, how, when):
         self.part, self.how, self.when = part, how, when
@@ -53,7 +53,8 @@ class Spoilt(Reference):
 
 @st.composite
 def trials(draw, subject):
-    """A trial of a drawn case of any kind, and another case that a law might make of it: a shorter one, a truncated."""
+    """A `Trial` of a drawn case of any kind, and another case that a law might make of it: a shorter one, a
+    truncated."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     cell, dtype = draw(st.sampled_from(CELLS)), draw(st.sampled_from(("float32", "float64")))
     capabilities = subject.capabilities()
@@ -127,7 +128,7 @@ def test_no_verdict_is_green_where_a_call_is_incomplete(part, when):
 
 
 class OnlyY:
-    """A correct cell that declares y alone; what it returns for the final state is no state."""
+    """A correct cell that declares only y; the final state that it returns is no state."""
 
     name = "y alone"
 

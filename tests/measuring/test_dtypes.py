@@ -1,4 +1,4 @@
-"""Formats that NumPy does not have, or whose operations are more or less precise: subjects are made here that round as
+"""Formats that NumPy does not have, or whose operations are more or less precise: the implementations here round as
 declared."""
 
 import numpy as np
@@ -47,7 +47,7 @@ def to_10_bits(array):
 
 
 def arithmetic_of(dtype, operand=None):
-    """An array type that rounds the result of every operation, in float64 otherwise, and what goes into a product."""
+    """An array type that rounds the result of every operation, in float64 otherwise, and the operands of a product."""
 
     class Rounding(np.ndarray):
         def __array_ufunc__(self, ufunc, method, *inputs, out=None, **options):
@@ -108,7 +108,7 @@ def test_no_false_alarm(dtype):
 
 
 def test_too_exact_a_dtype_is_told():
-    """float32 results are fine, float64 arrays are not what the contract asks for."""
+    """float32 results are fine, float64 arrays break the contract."""
     subject = SixteenBits(lambda case, g: g._replace(x=g.x.astype(np.float64)))
     found = {r.law for r in judge(subject, LAWS, dtypes=["bfloat16"], examples=2, shrink=False) if r.status == "failed"}
     assert "gradients-complete" in found
@@ -116,7 +116,7 @@ def test_too_exact_a_dtype_is_told():
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_a_gradient_that_is_cut_in_the_middle(dtype):
-    """What a state one step earlier would add is missing from dx: seen at 8 bits, too."""
+    """The contribution of a state one step earlier is missing from dx: seen at 8 bits, too."""
 
     def cut(case, gradients):
         x = gradients.x.copy()
@@ -151,7 +151,7 @@ def longer(case, gradients):
 
 @pytest.mark.parametrize(("dtype", "inside"), WITHIN)
 def test_operations_of_another_format(dtype, inside):
-    """They are right where that is declared; one part in fifty is seen, but where 8 bits go into each product."""
+    """They are correct where that is declared; one part in fifty is seen, except where 8 bits go into each product."""
     declared = {"dtypes": (dtype,), "inside": {dtype: inside}}
     assert broken(SixteenBits(does=inside, **declared), dtype) == (set(), {inside})
     if (dtype, inside) != ("bfloat16", "mixed"):

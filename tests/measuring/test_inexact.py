@@ -1,4 +1,4 @@
-"""tanh and sigmoid by formulas that are right and err in proportion to 1: no alarm, and mistakes stay in sight."""
+"""tanh and sigmoid by correct formulas that err in proportion to 1: no alarm, and mistakes stay in sight."""
 
 from dataclasses import replace
 
@@ -91,7 +91,7 @@ CASES = [(formula, RNN("tanh")) for formula in TANH] + [("by a logistic", LSTM()
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_no_alarm(formula, cell, dtype):
     laws = [law for law in LAWS if law.family in ("finite", "agreement", "derivative", "algebra", "time")]
-    examples = 10 if cell == RNN("tanh") else 20  # what is taken for sigmoid shows in one of these
+    examples = 10 if cell == RNN("tanh") else 20  # the formula of the sigmoid shows in one of these
     for biases in (0, 1):
         assert not failed(Inexact(TANH[formula], cell, dtype, biases), seed=biases, examples=examples, laws=laws)
 

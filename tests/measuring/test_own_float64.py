@@ -1,4 +1,4 @@
-"""An unknown cell is held to its own float64, where it has one and takes the case."""
+"""An unknown cell is compared with its own float64, where it has one and takes the case."""
 
 from dataclasses import replace
 
@@ -11,7 +11,7 @@ from bpttref import RNN
 
 
 class Own:
-    """A plain RNN whose cell nobody knows. by: what its gradient of W_hh is multiplied with in float32."""
+    """A plain RNN as an unknown cell. by: the factor of its gradient of W_hh in float32."""
 
     name = "own"
 
@@ -55,7 +55,7 @@ def test_a_ten_thousandth_is_seen_and_nothing_else():
     (lambda case: "no float64 of three rows" if case.dtype == "float64" else None, "vacuous"),
 ])  # fmt: skip
 def test_a_case_that_is_refused_is_no_error(refuses, status):
-    """And what is refused in float64 alone is measured by itself."""
+    """And a case that is refused only in float64 is measured by itself."""
     results = in_float32(Own(refuses=refuses))
     assert {r.status for r in results.values()} <= {"passed", "skipped", "vacuous"}
     assert results["pullback-reference"].status == status and results["own-forward-derivative"].status == "passed"

@@ -1,4 +1,4 @@
-"""A sum in float32, one term after the other, is right however long it is; one without some terms is seen."""
+"""A sum in float32, one term after the other, is correct however long it is; a sum that lacks some terms is seen."""
 
 from fractions import Fraction
 
@@ -28,7 +28,7 @@ def terms(kind, K, rng):
 
 
 def tolerance(a, b, K, seed, replicates):
-    """That of a sum over all steps and rows, as the reference adds gradients of parameters up."""
+    """The scale of error of a sum over all steps and rows, as in the reference's gradients of parameters."""
     x = np.random.default_rng(seed).standard_normal((K, 1, 1)).astype(np.float32)
     noise = Noise(Case(LSTM(), "float32", (), x))
     left, right = (np.repeat(array.astype(float)[None], replicates, 0).view(noise.array) for array in (a, b))
@@ -59,7 +59,7 @@ def test_a_hundredth_of_the_terms_that_is_missing_is_seen(kind, K):
 
 @pytest.mark.parametrize("term", [0.1, 0.58, 1 / 3, 0.9])
 def test_like_terms_in_float64(term):
-    """The scale of error is then what the reference itself rounds, and says nothing of how much of a sum is alike."""
+    """The scale of error is then the reference's own rounding, which does not show how much of a sum is alike."""
     K = 3937
     exact, total = Fraction(term) * K, float(np.cumsum(np.full(K, term))[-1])
     tolerance = allowed(4 * 2.0**-52 * total, total, FORMATS["float64"], 1, K)

@@ -1,4 +1,4 @@
-"""Objectives with weights of steps and rows: their value, their derivatives, and what does not fit."""
+"""Objectives with weights of steps and rows: their value, their derivatives, and arguments that do not fit."""
 
 from dataclasses import replace
 

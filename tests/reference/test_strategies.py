@@ -66,7 +66,7 @@ def test_a_strategy_that_is_not_defined_is_refused_by_the_pullback():
 
 @given(problems(layers=2), STRATEGIES)
 def test_xray_of_a_stack(problem, strategy):
-    """From the loss at t alone, dx_s is M[t, s] times its value in full BPTT, in a stack of layers, too."""
+    """From only the loss at t, dx_s is M[t, s] times its value in full BPTT, in a stack of layers, too."""
     T = len(problem.x)
     M = weights(strategy, T)
     for t in range(T):

@@ -121,7 +121,7 @@ def test_a_chunk_may_be_refilled(problem, strategy, size):
 
 
 def peak(run):
-    """The least of a few runs: what other threads of the process take is counted, too."""
+    """The least of a few runs, because the memory of other threads counts, too."""
     run()
     peaks = []
     for _ in range(2):
@@ -152,7 +152,7 @@ def test_memory_of_a_stream_follows_its_segments(strategy, least, most):
 
 
 def test_memory_of_a_random_stream_follows_its_longest_segment():
-    """Which grows like log T: the memory of a run is compared with that of regular segments of the same length."""
+    """The longest segment grows like log T: the memory is compared with regular segments of the same length."""
     for seed in range(2):
         strategy = Random(0.95, seed)
         edges = np.flatnonzero(np.concatenate([[True], strategy.links(2048)[1:] == 0, [True]]))

@@ -1,4 +1,4 @@
-"""The scoreboard: many targets side by side, each judged in a process of its own or read from a file."""
+"""The matrix: many targets side by side, each tested in a process of its own or read from a file."""
 
 import os
 import re
@@ -167,7 +167,7 @@ def title_in_a_browser(file, place=""):
 
 @pytest.mark.parametrize("width", [400, 1200])
 def test_the_page_does_not_overflow(width, judged, tmp_path):
-    """In a frame, since a window of Chromium is never so narrow as a phone's."""
+    """In a frame, because a window of Chromium is never so narrow as a phone's."""
     frame = f'<iframe style="width: {width}px; height: 900px" srcdoc="{escape(judged[1].text)}"></iframe>'
     measure = "const page = frames[0].document.documentElement; document.title = [page.clientWidth, page.scrollWidth]"
     (tmp_path / "frame.html").write_text(f"<title></title>{frame}<script>onload = () => {{ {measure} }}</script>")

@@ -1,4 +1,4 @@
-"""`check` in a test and in a script: what it prints, what it raises; and losses of which nothing else is known."""
+"""`check` in a test and in a script: its output, its errors; and losses without any other gradients."""
 
 import re
 from functools import partial
@@ -221,7 +221,7 @@ def truncated(k, data, tau=None, weights=None, wrong=""):
     ("loss", "truncation-leaves-states"),
 ])  # fmt: skip
 def test_the_truncation_of_a_loss(wrong, said):
-    """By weights of the steps, if it takes them; else what covers the sequence is compared, and the value."""
+    """By weights of the steps, if it takes them; else the value, and truncations that cover the sequence."""
     loss, knobs = partial(truncated, wrong=wrong), {"truncation": {"tau": Regular}, "examples": 10, "name": "loss"}
     verdict = bpttcheck.check(loss, **{**DATA, **knobs}, loss_weights="weights", raises=False)
     assert verdict.passed if not wrong else re.search(said, verdict.failure)

@@ -61,7 +61,7 @@ def test_ids_are_those_of_target_cell_dtype_and_law_each_once(run):
 
 
 def test_laws_that_were_deselected_are_not_judged(run, pytester):
-    """A law that looks at outputs alone takes no gradients."""
+    """A law that tests only outputs takes no gradients."""
     pytester.makepyfile(counting=COUNTING)
     done = run(
         "--bpttcheck", "counting.py:Counting", "--bpttcheck-examples", "5", "-k", "forward-reference and float64"

@@ -1,4 +1,4 @@
-"""`init --from` code that is there: what it writes runs, and it asks nothing that calling the code says."""
+"""`init --from` existing code: the written file runs, and contains no question that a call of the code answers."""
 
 import subprocess
 import sys
@@ -59,7 +59,7 @@ q, k, S = np.zeros((4, 5, 2)), np.zeros((4, 5, 2)), np.zeros((4, 2, 2))
 
 @pytest.fixture
 def mine(tmp_path, monkeypatch, request):
-    """A file of one's own, of a name that no other test imports."""
+    """A file of its own, with a name that no other test imports."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     name = "mine" + str(abs(hash(request.node.name)))

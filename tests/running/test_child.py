@@ -1,4 +1,4 @@
-"""A target in a process of its own: what is told is the same, and nothing of it comes into this one."""
+"""A target in a process of its own: the output is the same, and nothing of it comes into this process."""
 
 import json
 import subprocess
@@ -121,7 +121,7 @@ def test_where_there_are_no_such_processes_a_sentence_says_so(module, start, say
 
 @pytest.mark.parametrize(("jobs", "alone", "most"), [(1, (), 1), (2, (), 2), (8, (), 2), (2, ("reference",), 1)])
 def test_so_many_at_a_time_and_no_more_than_there_are_shares(jobs, alone, most):
-    """What holds a GPU is judged alone."""
+    """A share that uses a GPU is tested on its own."""
     asked = Question(laws=("causality",), cells=("rnn-tanh",), examples=60)
     child = Child("reference")
     todo = list(child.ask(introduce, "reference", asked).shares)

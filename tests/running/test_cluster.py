@@ -1,4 +1,4 @@
-"""Shares judged by the workers of a Dask cluster, to the same end as here."""
+"""Shares tested by the workers of a Dask cluster, with the same results as here."""
 
 import json
 from concurrent.futures import Executor, Future
@@ -61,7 +61,7 @@ def written(folder, text=HARMLESS):
 
 
 def verify(folder, *arguments):
-    """What the command prints, and its results without their times."""
+    """The output of the command, and its results without their times."""
     done = command("verify", "short.py:Short", *ASKED, "--json", "verdict.json", *arguments, cwd=folder)
     results = json.loads((folder / "verdict.json").read_text())["results"]
     return done.returncode, done.stdout, [result | {"seconds": 0} for result in results]

@@ -1,4 +1,4 @@
-"""Known failures are data, and are held to be true; and the verdict as JUnit XML."""
+"""Known failures are data, and must stay true; and the verdict as JUnit XML."""
 
 import shutil
 from xml.etree import ElementTree as xml

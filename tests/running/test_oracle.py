@@ -1,4 +1,4 @@
-"""The oracles that vote on the reference: they confirm it at any size, and see one wrong number in a large array."""
+"""The oracles that check the reference: they confirm it at any size, and see one incorrect number in a large array."""
 
 import numpy as np
 import pytest
@@ -44,7 +44,7 @@ def test_one_wrong_number_is_seen(monkeypatch, size, name):
 
 
 def test_two_oracles_are_enough_whichever_they_are(monkeypatch):
-    """Where complex step is as wrong as the reference, differences and forward mode contradict."""
+    """Where the complex step has the same error as the reference, differences and forward mode contradict."""
     off = {}
 
     def wrong(case, *cotangents):
@@ -63,7 +63,7 @@ def test_two_oracles_are_enough_whichever_they_are(monkeypatch):
     monkeypatch.setattr("bpttcheck.running.oracle.complex_step", as_wrong)
     assert not reference_is_confirmed(*case_of(LSTM(), "small"))
     monkeypatch.setattr("bpttcheck.running.oracle._by_forward_mode", lambda problem: {})
-    assert reference_is_confirmed(*case_of(LSTM(), "small"))  # then differences alone are against it
+    assert reference_is_confirmed(*case_of(LSTM(), "small"))  # then only differences contradict it
 
 
 def test_the_reference_is_tried_once_at_each_case_that_failed(monkeypatch):

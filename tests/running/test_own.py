@@ -1,4 +1,4 @@
-"""What users bring: sizes, weights, an implementation that is right."""
+"""Users' own sizes, weights, and correct implementations."""
 
 from pathlib import Path
 from textwrap import dedent
@@ -83,7 +83,7 @@ def statuses(subject, laws=LAWS, **options):
 
 
 class Watched:
-    """A subject that notes the sizes which are put to it."""
+    """An implementation that notes the sizes of its cases."""
 
     name = "watched"
 
@@ -208,7 +208,7 @@ def test_a_file_holds_what_was_saved(tmp_path, cell, tokens):
 
 
 def test_weights_of_ones_own(leaky):
-    """A fault that shows only at these weights: nothing that is drawn is as large."""
+    """A fault that shows only at these weights: no drawn case has such large ones."""
 
     class Clipping(Watched):
         def vjp(self, case):
@@ -236,7 +236,7 @@ def test_a_case_of_ones_own_on_the_command_line(leaky):
     assert "planted fault di-uses-i" in ends[0].output and "rnn" not in ends[0].output
     replayed = next(Path("jobs-2").glob("*float64*"))
     assert invoke("replay", replayed).exit_code == 1
-    with np.load(replayed / "case.npz") as arrays:  # what a failure leaves on file is such a case
+    with np.load(replayed / "case.npz") as arrays:  # a failure leaves such a case on file
         again = invoke("verify", "reference", "--case", replayed / "case.npz", "--cell", "lstm", "--examples", 2)
         assert arrays["x"].shape == (5, 2, 3) and again.exit_code == 0
 
@@ -266,14 +266,14 @@ def test_against_on_the_command_line(leaky):
     assert [invoke("replay", folder).output[:6] for folder in replays] == ["FAILED"] * 2
     options = ["--seed", 1, "--examples", 2, "--law", "causality", "--failures", "jobs-1"]
     alone = invoke("verify", "leaky.py:AnotherLeaky", *options)
-    assert alone.exit_code == 0 and "FAILED" not in alone.output  # the failures on file are of another question
+    assert alone.exit_code == 0 and "FAILED" not in alone.output  # the failures on file belong to another question
     changed = Path("leaky.py").read_text().replace("decay = 0.25", "decay = 0.5")
     Path("leaky.py").write_text(changed)
     assert [invoke("replay", folder).output for folder in replays] == ["FIXED\n"] * 2
 
 
 def test_a_truncation_is_judged_against_one_that_follows_it(leaky):
-    """The reference as the implementation that is right, under another name, is as good as the reference."""
+    """The reference under another name, as the correct implementation, gives the same results as the reference."""
     reference = load("reference")
     chosen = {"cells": ["lstm"], "dtypes": ["float64"], "examples": 16}
     found = statuses(load("fault:di-uses-i"), COMPARING, own=Own(against=reference), **chosen)

@@ -1,4 +1,4 @@
-"""People's own laws on `bpttcheck.strategies.cases`: they hold, they fail where code is wrong, and failures shrink."""
+"""Users' own laws on `bpttcheck.strategies.cases`: they hold, they fail on incorrect code, and failures shrink."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""A time and no number of cases: larger and larger ones, guided by the margin, and what was tried is said."""
+"""A time and no number of cases: larger and larger ones, guided by the margin, and the output lists the cases."""
 
 import math
 import time
@@ -20,7 +20,7 @@ ALL = Reference().capabilities()
 
 
 class Beyond(Reference):
-    """A gradient of x that is lost behind so many steps, rows, features or units."""
+    """A gradient of x that is lost behind a number of steps, rows, features or units."""
 
     def __init__(self, size, edge):
         self._size, self._edge = size, edge
@@ -74,7 +74,7 @@ def largest_found(seed):
 
 
 def test_the_margin_guides(monkeypatch):
-    """In as many cases, what grows little by little is found farther out."""
+    """In the same number of cases, errors that grow little by little are found at larger sizes."""
     guided = [largest_found(seed) for seed in range(5)]
     monkeypatch.setattr(searching, "target", lambda margin: None)
     assert sum(far > largest_found(seed) for seed, far in enumerate(guided)) >= 4

@@ -20,7 +20,7 @@ LAW = [law for law in LAWS if law.id == "pullback-reference"]
 
 
 class Slow(Faulty):
-    """So many seconds a call."""
+    """A number of seconds for each call."""
 
     def __init__(self, seconds):
         super().__init__(FAULT)

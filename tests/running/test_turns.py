@@ -1,4 +1,4 @@
-"""Several targets and processes: the same results as one by one, and nothing spoils the others."""
+"""Several targets and processes: the same results as one by one, and no share affects the others."""
 
 import json
 import time

@@ -1,4 +1,5 @@
-"""A verdict in which nothing was proved is not green, and what passed says in how many cases it proved something."""
+"""A verdict in which nothing was proved is not green, and a law that passed reports in how many cases it proved
+something."""
 
 import json
 from dataclasses import replace
@@ -58,7 +59,7 @@ def test_a_target_that_refuses_everything_is_at_fault(refusing):
 
 @pytest.mark.parametrize("other", ["reference", "fault:di-uses-i"])
 def test_so_it_is_beside_others(refusing, other):
-    """One target that proves nothing hides neither behind one that is right nor behind one that is wrong."""
+    """A target that proves nothing hides neither behind a correct one nor behind an incorrect one."""
     alone = replace(ASKED, cells=("lstm",))
     run = judged([other, f"{refusing}:Refusing"], alone)
     assert len(run.errors) == 1 and run.errors[0].startswith(f"{refusing}:Refusing: no law proved anything")

@@ -1,4 +1,4 @@
-"""The engine: whose turn it is, what proves nothing, what is only noted, and what is smallest."""
+"""The engine: the turns of laws, cases that prove nothing, notes, and smallest cases."""
 
 import warnings
 from collections import Counter
@@ -79,7 +79,7 @@ def test_dead_blocks_still_fail():
     ((3.0, 2.0), "failed", {FEW, REPLICATES}),
 ])  # fmt: skip
 def test_few_replicates_pass_and_many_decide(margins, status, asked):
-    """By what the subject answered before: its outputs are not asked for again."""
+    """By the earlier answers of the implementation: its outputs are not requested again."""
     met, answers = set(), set()
 
     def check(trial):
@@ -92,7 +92,7 @@ def test_few_replicates_pass_and_many_decide(margins, status, asked):
 
 
 def test_chaos_proves_nothing():
-    """Nobody can say what float32 should give where it has lost the trajectory."""
+    """The correct float32 numbers are unknown where float32 has lost the trajectory."""
     chaos = Draw(T=60, B=2, D=3, H=20, layers=1, bidirectional=False, ragged=False, tokens=False, rounded=False,
                  weight_scale=1.0, seed=1)  # fmt: skip
     capabilities = Reference().capabilities()
@@ -104,7 +104,7 @@ def test_chaos_proves_nothing():
 
 
 def test_what_the_dtype_cannot_hold_proves_nothing():
-    """An exploding ReLU network: in float32 the outputs overflow, and gradients are what infinity makes of them."""
+    """An exploding ReLU network: in float32 the outputs overflow, and gradients are infinite or NaN."""
     overflows = Draw(T=63, B=2, D=3, H=4, layers=1, bidirectional=False, ragged=False, tokens=False, rounded=False,
                      weight_scale=2.0, seed=1515884422)  # fmt: skip
     capabilities = Reference().capabilities()
@@ -158,7 +158,7 @@ def test_a_margin_that_is_no_number_breaks_a_law():
 
 
 def test_one_perturbed_run_may_by_chance_err_nowhere():
-    """Then next to nothing would be allowed, where zeros are expected; eight runs decide there, too."""
+    """Then the tolerance would be close to zero, where zeros are expected; eight runs decide there, too."""
     subject, (law,) = Reference(), [law for law in LAWS if law.id == "links-affine"]
     capabilities = subject.capabilities()
     asked = Asked(subject, capabilities, RNN("relu"), "float64", capabilities)

@@ -138,7 +138,8 @@ def symmetric(draw):
 
 @given(symmetric(), st.integers(1, 30))
 def test_eigenvalues_of_a_power_are_powers_of_eigenvalues(drawn, k):
-    """Weyl: they err by no more than the power does, and each of its k products adds n^2 roundings to those of M."""
+    """Weyl: they err by no more than the power does, and each of its k products adds n^2 roundings to the roundings of
+    M."""
     M, spectrum, _ = drawn
     singular, moduli = analysis.products(np.broadcast_to(M, (k, *M.shape)))
     expected, operations = np.abs(spectrum) ** k, 4 * (k + 4) * len(M) ** 2
@@ -202,7 +203,7 @@ def test_an_lstm_whose_gates_do_not_see_h_carries_dc_by_its_forget_gates(H, T, s
     f = forward(LSTM(), p, drawn.x, (start["h"], start["c"])).tape.gates[:, 0, H : 2 * H]
     assert np.array_equal(pulled["c"][0], np.multiply.reduce(f[::-1], axis=0)) and not pulled["h"].any()
     J, _ = jacobians(Reference(), Case(LSTM(), "float64", ((p,),), drawn.x, drawn.initial))
-    assert close(J[:, H:, H:], f[:, :, None] * np.eye(H))  # a step alone may round exp in another way
+    assert close(J[:, H:, H:], f[:, :, None] * np.eye(H))  # a single step may round exp in another way
     path = analysis.gate_products(f)
     assert close(2 ** path[T - 1, 0], np.multiply.reduce(f[:0:-1], axis=0).max(), 4 * T)
 
@@ -234,7 +235,7 @@ def test_a_window_as_long_as_the_horizon_loses_nothing_that_float32_sees(cell, s
 
 @given(st.integers(1, 5), SEEDS)
 def test_the_lag_of_overflow_is_that_of_a_run_in_float32(H, seed):
-    """Positive weights: nothing cancels, so what overflows is the result and not a part of it."""
+    """Positive weights: nothing cancels, so the result overflows and not a part of it."""
     W = np.random.default_rng(seed).uniform(0.1, 1, (H, H))
     W = (2 * W / np.abs(np.linalg.eigvals(W)).max()).astype(np.float32)
     T = 160

@@ -39,7 +39,7 @@ def test_an_interrupt_waits_until_all_jobs_are_handed_over(tmp_path):
 
 
 def test_processes_do_not_see_the_interrupts_of_the_group():
-    """One that was started ignores what the others get."""
+    """A process that was started ignores the signals of the others."""
     with workers(2) as (pool, _):
         masks = [pool.submit(signal.pthread_sigmask, signal.SIG_BLOCK, ()) for _ in range(4)]
         wait(masks)

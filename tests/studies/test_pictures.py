@@ -46,13 +46,13 @@ def told_apart(colours):
 
 
 def test_the_colour_blind_tell_lines_apart():
-    assert told_apart(["tab:green", "tab:red", "tab:brown"]) < 15  # what is to be avoided
+    assert told_apart(["tab:green", "tab:red", "tab:brown"]) < 15  # an example to avoid
     assert told_apart([*COLOURS[:4], "black"]) > 20
     assert len(set(MARKERS)) == len(COLOURS)
 
 
 def test_shades_go_one_way():
-    """More is darker for everybody, and what is cut is lighter than the least."""
+    """More is darker for everybody, and cut entries are lighter than the least."""
     colours = [shades()(x) for x in np.linspace(0, 1, 9)]
     for who in (None, *DICHROMATS):
         lightness = [seen(colour, who)[0] for colour in colours]

@@ -1,4 +1,4 @@
-"""The remedies: what each does to a gradient or a matrix, that the problem explodes, and the command."""
+"""The remedies: their effect on a gradient or a matrix, the explosion of the problem, and the command."""
 
 import json
 import os
@@ -173,7 +173,7 @@ def test_the_same_seed_gives_the_same_numbers_in_any_number_of_processes():
 
 
 def test_lines_of_a_panel_differ_in_colour_and_in_style(monkeypatch):
-    """Whoever cannot tell the colours apart can tell the styles apart."""
+    """Readers who cannot distinguish the colours can distinguish the styles."""
     figures, rates = [], np.ones((2, len(RATES)))
     monkeypatch.setattr(remedies_report, "new_panels", lambda *given: figures.append(new_panels(*given)) or figures[0])
     draw_remedies([], [

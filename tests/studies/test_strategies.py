@@ -63,7 +63,7 @@ def test_squared_bias_is_estimated_without_bias(seed):
     rng = np.random.default_rng(seed)
     possible, shift = rng.standard_normal((3, 4)), np.ones(4)
     samples = [np.array(sample) for sample in itertools.product(possible, repeat=3)]
-    # ``full`` has a squared norm of one between any two minibatches, so that what is seen is the bias alone
+    # ``full`` has a squared norm of one between any two minibatches, so that only the bias is seen
     full = np.tile([1.0, 0, 0, 0], (3, 1))
     seen = np.mean([compared(full, full + sample)["bias2"][0] for sample in samples])
     assert close(seen, np.sum(possible.mean(axis=0) ** 2))

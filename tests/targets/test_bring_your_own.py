@@ -1,4 +1,4 @@
-"""From nothing to a verdict on one's own: init, entry points, targets."""
+"""From nothing to a verdict on your own code: init, entry points, targets."""
 
 import subprocess
 import sys
@@ -137,7 +137,7 @@ WRONG = ('dp["W_hh"] += da.T @ h[t]', 'dp["W_hh"] += 2 * da.T @ h[t]')
 
 
 def test_two_targets_of_one_name_are_told_apart(tmp_path):
-    """Ann and Bob began from the same template; what Ann did wrong is not lost behind what Bob did right."""
+    """Ann and Bob began from the same template; Ann's mistake is not lost behind Bob's correct code."""
     for person, changes in {"ann": (WRONG,), "bob": (), "eve": (WRONG,)}.items():
         (tmp_path / person).mkdir()
         edited(tmp_path / person, "numpy", *changes)

@@ -8,7 +8,7 @@ B, D, H = 3, 4, 5
 
 
 class Tanh(nn.Module):
-    """A cell of one's own, which uses its input twice."""
+    """A user's own cell, which uses its input twice."""
 
     def __init__(self, D=D, H=H):
         super().__init__()
@@ -20,7 +20,7 @@ class Tanh(nn.Module):
 
 
 class Scan(nn.Module):
-    """A layer of one's own over ``(T, B, D)``."""
+    """A user's own layer over ``(T, B, D)``."""
 
     def __init__(self):
         super().__init__()
@@ -60,7 +60,7 @@ UNITS = {
 
 
 def options(name):
-    """What `watch` must be told of a unit."""
+    """The arguments that `watch` needs for a unit."""
     return {"own cell": {"time_axis": None}, "own layer": {"time_axis": 0}}.get(name, {})
 
 
@@ -75,7 +75,7 @@ class Model(nn.Module):
         super().__init__()
         self.name, self.unit = name, UNITS[name]()
         self.embedding = nn.Embedding(7, D, dtype=next(self.unit.parameters()).dtype)
-        self.between = lambda state: state  # what happens to the state between steps
+        self.between = lambda state: state  # the change of the state between steps
 
     def forward(self, tokens, state):
         x = self.embedding(tokens)
@@ -96,7 +96,7 @@ class Model(nn.Module):
 
 
 def train(model, cut, steps=6, chunks=3, accumulate=1, retain=False):
-    """SGD over chunks of a text. cut: what happens to the state between chunks; `zeros` starts anew."""
+    """SGD over chunks of a text. cut: the change of the state between chunks; `zeros` starts anew."""
     optimizer, state = torch.optim.SGD(model.parameters(), 0.1), None
     draws = torch.Generator().manual_seed(1)
     for chunk in range(chunks):

@@ -89,7 +89,7 @@ def test_the_programs_of_the_page_print_what_is_below_them(capsys):
 
 
 def test_the_page_shows_what_its_commands_print(tmp_path, monkeypatch):
-    """In this process, since importing PyTorch takes longer than all of them."""
+    """In this process, because importing PyTorch takes longer than all of them."""
     monkeypatch.chdir(tmp_path)
     save_programs(PAGE, tmp_path)
     sessions = shown(PAGE)

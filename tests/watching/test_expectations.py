@@ -1,4 +1,4 @@
-"""Expectations as tests: what passes, what fails, and what a failure prints."""
+"""Expectations as tests: passes, failures, and the output of a failure."""
 
 import pytest
 

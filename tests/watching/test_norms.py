@@ -1,4 +1,4 @@
-"""The numbers: norms are those of the gradients of the inputs, a row for each call, whatever else the loop does."""
+"""The numbers: norms are taken of the gradients of the inputs, a row for each call, whatever else the loop does."""
 
 import numpy as np
 import pytest
@@ -96,8 +96,8 @@ def test_each_call_is_a_row_of_autograd_grad_too():
         sum(g.square().sum() for g in first).backward()
     assert len(seen.record.backwards) == 2
     assert of(seen, 0)[0] == [0, 1, 2, 3]
-    assert np.isnan(of(seen, 0)[1]).all()  # of the inputs no gradient was asked for
-    assert of(seen, 1)[0] == [0, 1, 2]  # the last output enters its own gradient through the gates alone
+    assert np.isnan(of(seen, 0)[1]).all()  # no gradient of the inputs was requested
+    assert of(seen, 1)[0] == [0, 1, 2]  # the last output enters its own gradient only through the gates
     assert "no gradient of the input was computed" in str(seen)
 
 

@@ -91,7 +91,7 @@ def test_tensors_and_graphs_die_as_they_do_without():
 
 
 def test_memory_is_that_of_one_input_more():
-    """What PyTorch holds at most, by its own account."""
+    """The most memory that PyTorch holds, by its own count."""
     torch.manual_seed(0)
     lstm = nn.LSTM(64, 64)
     inputs = [torch.randn(30, 16, 64) for _ in range(3)]

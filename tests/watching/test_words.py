@@ -1,4 +1,4 @@
-"""Loops whose truncation is known: the words say what it is, whatever the unit and the layout."""
+"""Loops whose truncation is known: the words describe it, whatever the unit and the layout."""
 
 import pytest
 
