@@ -93,7 +93,7 @@ raising = SimpleNamespace(name="raising", capabilities=lambda: 1 / 0, vjp=right.
     ("mine.py", "mine.py needs the name of an object in it: mine.py:MyRNN"),
     ("exec:", "exec:: it names no program"),
 ])  # fmt: skip
-def test_what_is_no_implementation_is_no_target(target, sentence, tmp_path):
+def test_an_object_that_is_no_implementation_is_no_target(target, sentence, tmp_path):
     (tmp_path / "mine.py").write_text(TARGETS)
     with pytest.raises(TargetError, match=sentence):
         load(target, tmp_path)
@@ -103,7 +103,7 @@ def test_what_is_no_implementation_is_no_target(target, sentence, tmp_path):
     (lambda initial: None, "the gradient of initial.h is missing"),
     (lambda initial: (({"h": initial[0][0]["h"][:, 1:]},),), r"initial.h has shape \(1, 15\); expected \(1, 16\)"),
 ], ids=["missing", "smaller"])  # fmt: skip
-def test_what_cannot_be_analysed_says_why(spoil, sentence):
+def test_a_target_that_cannot_be_analysed_says_why(spoil, sentence):
     class Spoilt(Reference):
         def vjp(self, case):
             outputs, pullback = super().vjp(case)
@@ -118,7 +118,7 @@ def test_what_cannot_be_analysed_says_why(spoil, sentence):
         analyse(Spoilt(), RNN("tanh"), Setting(8))
 
 
-def test_a_subject_that_raises_is_not_diagnosed():
+def test_an_implementation_that_raises_is_not_diagnosed():
     class Raising(Reference):
         def vjp(self, case):
             raise RuntimeError("no driver")
@@ -130,7 +130,7 @@ def test_a_subject_that_raises_is_not_diagnosed():
     ({}, "the scheduler at tcp://somewhere has no workers; start one"),
     ({"a": 1, "b": 2}, "workers must have one thread each"),
 ], ids=["none", "two"])  # fmt: skip
-def test_workers_that_will_not_do(threads, sentence, monkeypatch):
+def test_unsuitable_workers(threads, sentence, monkeypatch):
     class Client:
         def __init__(self, address, timeout):
             self.nthreads = lambda: threads

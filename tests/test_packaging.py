@@ -41,7 +41,7 @@ def test_every_module_is_there_and_imports(package, source):
     "properties/_bpttcheck_pytest.py", "properties/bpttcheck/templates/*.py", "properties/bpttcheck/**/*.jinja",
     "properties/bpttcheck/**/*.css",
 ])  # fmt: skip
-def test_what_is_not_a_module_of_the_packages_is_there(source):
+def test_files_that_are_no_modules_are_there(source):
     sources = list(ROOT.glob(source))
     installed = Path(bpttcheck.__file__).parents[1]
     assert sources
@@ -108,7 +108,7 @@ def test_the_wheel_holds_the_packages_and_nothing_else(archives):
     assert any(name.endswith(".jinja") for name in wheel)
 
 
-def test_the_sdist_holds_what_tests_and_benchmarks_need(archives):
+def test_the_sdist_holds_all_files_for_tests_and_benchmarks(archives):
     names, _, _ = archives
     for needed in (
         "tests/test_packaging.py", "asv_bench/asv.conf.json", "docs/in-ci.md", "docs/examples/lstm.mjs", "tox.ini",
@@ -130,6 +130,6 @@ def test_exports_exist(package):
 
 
 @pytest.mark.parametrize(("page", "made"), [("laws.md", laws_in_markdown), ("faults.md", faults_in_markdown)])
-def test_the_catalogues_in_the_docs_are_those_of_the_registry(page, made):
+def test_the_catalogues_in_the_docs_equal_the_registry(page, made):
     renew = f"bpttcheck {page.removesuffix('.md')} --markdown > docs/{page}"
     assert (ROOT / "docs" / page).read_text() == made(), f"the page is of another catalogue; this renews it: {renew}"

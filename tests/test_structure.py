@@ -115,7 +115,7 @@ def test_each_wing_imports_only_earlier_wings():
     (lambda name: not name.startswith(THEIR_PLACE), lambda module: module.partition(".")[0] in LIBRARIES),
     (lambda name: name.startswith("bpttref"), lambda module: module.startswith("bpttcheck")),
 ], ids=["libraries in their places alone", "bpttref alone"])  # fmt: skip
-def test_what_imports_what(importing, met):
+def test_imports_stay_in_their_places(importing, met):
     assert not {(name, module) for name in FILES if importing(name) for module in imported(name) if met(module)}
 
 

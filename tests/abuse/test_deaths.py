@@ -125,7 +125,7 @@ def written(folder, kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_death_is_told_and_others_are_judged(kind, tmp_path):
+def test_a_death_is_reported_and_others_are_tested(kind, tmp_path):
     written(tmp_path, kind)
     places = PLACES if kind in EVERYWHERE else ("Constructor", "Backward")
     targets = [f"mine.py:{place}" for place in [*places, "Right"]]
@@ -163,7 +163,7 @@ def assert_told(kind, place, record, results, complaints):
 
 
 @pytest.mark.parametrize("kind", ["exit status 0", "a crash", "sys.exit"])
-def test_what_dies_again_is_told_again(kind, tmp_path):
+def test_a_second_death_is_reported_again(kind, tmp_path):
     """A file on record, by itself and before a verdict; and other commands."""
     written(tmp_path, kind)
     one = ("verify", "mine.py:Forward", "--law", "outputs-complete", "--examples", "1", "--seed", "1")
@@ -197,7 +197,7 @@ def test_after_five_deaths_a_share_is_given_up(tmp_path):
     assert "not tested to the end: 5 cases ended its process" in {result["reason"] for result in results}
 
 
-def test_what_dies_in_one_case_fails_in_that_case(tmp_path):
+def test_a_death_in_one_case_fails_that_case(tmp_path):
     text = HEAD.replace("DIE", "os._exit(0)") + (
         "class Once(Right):\n    name = 'once'\n    def vjp(self, case):\n"
         "        return die() if len(case.x) > 60 else super().vjp(case)\n"
@@ -211,7 +211,7 @@ def test_what_dies_in_one_case_fails_in_that_case(tmp_path):
     assert sum(result["status"] == "passed" for result in results) > 40
 
 
-def test_what_dies_while_a_failure_is_made_small_is_not_silent(tmp_path):
+def test_a_death_while_a_failure_is_made_small_is_reported(tmp_path):
     """It failed in a drawn case; its death in a smaller case is another fault."""
     text = HEAD.replace("DIE", "os._exit(0)") + (
         "class Both(Right):\n    name = 'both'\n    def vjp(self, case):\n"
@@ -238,7 +238,7 @@ def test_a_thread_that_does_not_end_keeps_nothing(tmp_path):
     assert time.monotonic() - begun < 60
 
 
-def test_a_breakpoint_says_where_there_is_a_terminal(tmp_path):
+def test_a_breakpoint_without_a_terminal_is_reported(tmp_path):
     (tmp_path / "mine.py").write_text(HEAD.replace("DIE", "breakpoint()"))
     done = command("verify", "mine.py:Forward", "--examples", "1", "--seed", "1", cwd=tmp_path)
     assert done.returncode == 2 and "breakpoint() was called in a process that has no terminal" in done.stdout

@@ -22,7 +22,7 @@ def shell(line, folder, **environment):
                           env=os.environ | environment)  # fmt: skip
 
 
-def test_a_report_to_standard_output_is_that_alone(tmp_path):
+def test_a_report_to_standard_output_is_the_only_output(tmp_path):
     done = shell(f"{RUN} --json /dev/stdout | cat", tmp_path)
     assert json.loads(done.stdout)["results"][0]["status"] == "passed"
     assert "1 passed" in done.stderr
@@ -35,7 +35,7 @@ def test_a_pipe_may_be_a_report(tmp_path):
 
 
 @pytest.mark.parametrize("reader", ["| head -1", "> /dev/full", ">&-", "| true"])
-def test_who_reads_may_go_away(reader, tmp_path):
+def test_the_reader_may_go_away(reader, tmp_path):
     done = shell(f"set -o pipefail; {RUN} --json v.json {reader}", tmp_path)
     assert done.returncode == 0 and "Traceback" not in done.stderr and "BrokenPipe" not in done.stderr
     assert json.loads((tmp_path / "v.json").read_text())["results"][0]["status"] == "passed"
@@ -65,7 +65,7 @@ def test_an_old_report_does_not_survive_the_end_of_a_run(sent, tmp_path):
 
 @pytest.mark.parametrize("times", [1, 2])
 @pytest.mark.parametrize("seconds", [0.1, 0.2, 0.3, 0.5, 0.8, 1.5])
-def test_an_interrupt_is_told_whenever_it_comes(seconds, times, tmp_path):
+def test_an_interrupt_is_reported_whenever_it_comes(seconds, times, tmp_path):
     """Also while Python imports bpttcheck, or its target's process, and before there is a verdict."""
     (tmp_path / "v.json").write_text('{"schema": 1, "results": "green"}')
     options = ["verify", "reference", "--examples", "100000", "--json", "v.json"]
@@ -80,7 +80,7 @@ def test_an_interrupt_is_told_whenever_it_comes(seconds, times, tmp_path):
     assert written.get("interrupted") or written["results"] == "green"  # of which it may not have known yet
 
 
-def test_what_ignores_the_end_of_a_terminal_goes_on(tmp_path):
+def test_a_process_that_ignores_the_end_of_a_terminal_goes_on(tmp_path):
     line = f"trap '' HUP; {RUN} --examples 200 --json v.json & sleep 1; kill -HUP $!; wait $!"
     assert shell(line, tmp_path).returncode == 0
     assert json.loads((tmp_path / "v.json").read_text())["interrupted"] is False

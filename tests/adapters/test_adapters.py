@@ -68,7 +68,7 @@ def test_declared_limits_are_not_faults(changes):
     assert not failed(subject)
 
 
-def test_a_case_that_is_refused_is_put_by_no_law():
+def test_no_law_runs_on_a_case_that_is_refused():
     class Even(Own):
         def vjp(self, case):
             if len(case.x) % 2:
@@ -123,7 +123,7 @@ class Leaky:
         return Outputs(y, (({"h": y[-1]},),)), pullback
 
 
-def test_an_unknown_cell_is_judged_by_its_own_forward_pass():
+def test_an_unknown_cell_is_tested_by_its_own_forward_pass():
     assert not failed(Leaky(0.5))
     assert "own-forward-derivative" in failed(Leaky(0.6))
 
@@ -158,7 +158,7 @@ class Unused(Leaky):
         return outputs, with_zeros
 
 
-def test_what_nothing_depends_on_is_named():
+def test_an_input_without_any_effect_is_named():
     laws = [law for law in LAWS if law.id == "linear-in-cotangents"]
     (result,) = judge(Unused(0.5), laws, examples=10, seed=5)
     assert result.status == "passed" and result.dead == ("layered",)
@@ -196,7 +196,7 @@ def test_a_pushforward_may_be_refused_for_a_case():
     assert result.status == "vacuous" and "there is none for it" in result.reason
 
 
-def test_duality_catches_a_wrong_pushforward():
+def test_duality_catches_an_incorrect_pushforward():
     subject = WithPushforward()
     subject.factor = 1.5
     assert "forward-mode-duality" in failed(subject)
@@ -207,7 +207,7 @@ def test_duality_catches_a_wrong_pushforward():
     (lambda g: g._replace(x=g.x[:, :, :1]), "has shape"),
     (lambda g: g._replace(x=g.x.astype(np.float16)), "has dtype float16; expected"),
 ])  # fmt: skip
-def test_wrong_results_fail_with_a_sentence(spoil, sentence):
+def test_incorrect_results_fail_with_a_sentence(spoil, sentence):
     subject = Own()
 
     def vjp(case):
@@ -219,7 +219,7 @@ def test_wrong_results_fail_with_a_sentence(spoil, sentence):
     assert reasons and all(sentence in reason for reason in reasons)
 
 
-def test_a_subject_that_raises_is_at_fault():
+def test_an_implementation_that_raises_is_at_fault():
     subject = Own()
     subject.vjp = lambda case: 1 / 0
     results = list(judge(subject, LAWS, examples=3, seed=1))
@@ -227,7 +227,7 @@ def test_a_subject_that_raises_is_at_fault():
     assert {r.reason for r in results if r.status == "error"} == {"vjp raised ZeroDivisionError: division by zero"}
 
 
-def test_a_subject_that_ends_the_process_is_at_fault():
+def test_an_implementation_that_ends_the_process_is_at_fault():
     subject = Own()
     subject.vjp = lambda case: sys.exit(3)
     reasons = {r.reason for r in judge(subject, LAWS, examples=3, seed=1) if r.status == "error"}
@@ -261,14 +261,14 @@ def test_axes_that_vanish_for_single_steps_are_named():
     assert reasons and all("with 1 steps and" in reason for reason in reasons)
 
 
-def test_a_library_that_is_missing_is_named_with_the_extra_that_brings_it(monkeypatch):
+def test_a_missing_library_is_named_with_its_extra(monkeypatch):
     monkeypatch.delitem(sys.modules, "bpttcheck.adapters.torch", raising=False)
     monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(TargetError, match=r"^torch needs torch: python -m pip install 'bpttcheck\[torch\]'$"):
         load("torch")
 
 
-def test_what_is_not_declared_is_not_looked_at():
+def test_undeclared_arrays_are_not_tested():
     class WrongInputs(Reference):
         def capabilities(self):
             return replace(super().capabilities(), cells=(RNN("tanh"),), gradients=("parameters",), objectives=())

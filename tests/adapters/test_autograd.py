@@ -46,7 +46,7 @@ def test_a_cut_that_is_not_made(monkeypatch):
     assert not {"pullback-reference", "forward-reference"} & found
 
 
-def test_a_primitive_with_a_wrong_gradient(monkeypatch):
+def test_a_primitive_with_an_incorrect_gradient(monkeypatch):
     """A primitive as users write it, with y for y^2."""
     tanh = primitive(autograd.np.tanh)
     defvjp(tanh, lambda y, a: lambda g: g * (1 - y))

@@ -49,13 +49,13 @@ def test_bytes_are_in_c_order_and_little_endian(order):
     (b'{"arrays": [["y", "float80", [1]]]}', "listed y with the dtype 'float80'; there are float16"),
     (b'{"arrays": [["y", "float64", [1000000, 1000000]]]}', "more than 1073741824 bytes"),
 ])  # fmt: skip
-def test_what_is_no_message_is_said(line, sentence):
+def test_malformed_messages_are_reported(line, sentence):
     with pytest.raises(Malformed) as caught:
         decoded(line)
     assert sentence in str(caught.value)
 
 
-def test_what_a_program_is_given():
+def test_the_arrays_that_a_program_gets():
     """Its declarations decide, and the case does not."""
     case = problem(3)
 
@@ -96,7 +96,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("bad", BAD)
-def test_what_goes_wrong_is_said_and_the_next_case_is_answered(tmp_path, bad):
+def test_an_error_is_reported_and_the_next_case_is_answered(tmp_path, bad):
     code, sentence = BAD[bad]
     subject = load(written(tmp_path, bad=code))
     with pytest.raises(AdapterError) as caught:
@@ -192,7 +192,7 @@ def test_a_program_that_is_out_of_step_is_stopped_at_once(tmp_path):
     ("capabilities['truncations'] = ['window']", "declares the truncation 'window'; there are regular, links"),
     ("capabilities = {'error': 'no device'}", "no device"),
 ])  # fmt: skip
-def test_a_program_that_cannot_be_judged(tmp_path, begin, sentence):
+def test_a_program_that_cannot_be_tested(tmp_path, begin, sentence):
     with pytest.raises(TargetError) as caught:
         load(written(tmp_path, begin))
     assert sentence in str(caught.value)
@@ -208,13 +208,13 @@ def judged(target, *laws, examples=12):
     ("read(); say({'arrays': [['y', 'float32', y[1]], ['final.h', 'float32', final[1]]]}, bytes(4 * (T + 1) * B * H))",
      "has dtype float32; expected float64"),
 ])  # fmt: skip
-def test_wrong_arrays_break_a_law(tmp_path, code, reason):
+def test_incorrect_arrays_break_a_law(tmp_path, code, reason):
     target = written(tmp_path, "capabilities['sizes'] = {'T': [5], 'B': [2]}; capabilities['gradients'] = []", code)
     found = judged(target, "outputs-complete")["outputs-complete"]
     assert found.status == "failed" and reason in found.reason
 
 
-def test_numbers_that_are_none_break_a_law(tmp_path):
+def test_results_that_are_not_numbers_break_a_law(tmp_path):
     code = "read(); say({'arrays': [[n, 'float64', s] for n, s in (y, final)]}, b'\\xff' * 8 * (T + 1) * B * H)"
     target = written(tmp_path, "capabilities['sizes'] = {'T': [5]}; capabilities['gradients'] = []", code)
     found = judged(target, "forward-reference")["forward-reference"]

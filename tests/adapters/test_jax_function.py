@@ -105,7 +105,7 @@ def test_a_function_without_a_jvp_is_skipped_with_the_reason():
     assert "JAX has no forward mode for it: there is a jax.custom_vjp inside" in found["forward-mode-duality"].reason
 
 
-def test_what_a_function_does_not_take_is_one_sentence():
+def test_unsupported_arguments_are_one_sentence():
     with pytest.raises(ValueError, match="attention is declared to take resets, but it has no parameter 'resets'"):
         function(attention, cell=ATTENTION, inputs=("dense", "initial", "resets"))
     with pytest.raises(ValueError, match="attention is declared to take lengths, but it has no parameter 'lengths'"):

@@ -52,7 +52,7 @@ def test_a_first_step_without_states():
     assert {(cell, "float32", "pullback-reference", "passed") for cell, *_ in found} <= found
 
 
-def test_what_is_known_to_fail():
+def test_known_failures():
     """In float64 mx.sigmoid has the accuracy of float32; mx.tanh has its own.
 
     How much differences and Taylor's remainder see of it depends on the cases; the entries are for --seed 1.

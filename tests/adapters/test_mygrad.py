@@ -34,7 +34,7 @@ def test_the_window_is_exact_through_inputs_and_parameters(tau):
         assert np.tril(matrix) == pytest.approx(seen.declared, abs=1e-6)
 
 
-def test_bp_lim_is_taken_for_cells(monkeypatch):
+def test_bp_lim_is_read_as_cells(monkeypatch):
     right = mygrad._bp_lim
     monkeypatch.setattr(
         mygrad, "_bp_lim", lambda case: None if right(case) is None else min(case.truncation.tau, len(case.x) - 1)
@@ -42,7 +42,7 @@ def test_bp_lim_is_taken_for_cells(monkeypatch):
     assert {"window-reference", "xray-window", "tau-one-has-no-temporal-term"} <= failed(mygrad.MyGrad())
 
 
-def test_a_stack_is_taken_for_a_window(monkeypatch):
+def test_a_stack_is_read_as_a_window(monkeypatch):
     monkeypatch.setattr(mygrad, "_refusal", lambda case: None)
     assert {"window-reference", "xray-window"} & failed(mygrad.MyGrad())
 

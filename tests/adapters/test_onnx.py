@@ -61,12 +61,12 @@ def test_no_false_alarm(subject, judged, chosen):
     ({"cells": ["lstm"], "dtypes": ["float64"]}, RAGGED | {"forward-reference"}),
     ({"cells": ["rnn-identity"], "dtypes": ["float16"]}, {"outputs-complete"}),
 ], ids=["it does not look at lengths", "a final state has another type"])  # fmt: skip
-def test_what_is_found_in_the_evaluator(chosen, broken):
+def test_failures_of_the_evaluator(chosen, broken):
     """Kept in docs/known-failures.toml; where a version is correct, its entries there end."""
     assert failed(statuses(OnnxReference(), examples=16, **chosen)) == broken
 
 
-def test_the_verdict_says_what_is_known_and_what_was_not_judged(tmp_path):
+def test_the_verdict_lists_known_failures_and_untested_laws(tmp_path):
     done = command("verify", "onnx", "onnxruntime", "--cell", "gru-after", "--dtype", "float32", "--examples", "16",
                "--seed", "1", "--known-failures", KNOWN, cwd=tmp_path)  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr

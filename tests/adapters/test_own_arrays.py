@@ -66,7 +66,7 @@ def test_gradients_are_known_by_their_names_or_their_order(answer):
     assert gradients(answer, ARGUMENTS) == EXPECTED
 
 
-def test_what_does_not_come_back_is_left_out():
+def test_gradients_that_are_not_returned_are_left_out():
     assert gradients({"dW": 1}, ARGUMENTS) == {"p": {"W": 1}, "x": {}, "state": {}}
     assert gradients((7,), {"p": {"p": None}}) == {"p": {"p": 7}}
     assert gradients([7, 8], {"p": {"layers": [{"W": None}, {"W": None}]}}) == {"p": {}}
@@ -93,7 +93,7 @@ def rnn(p, x, h):
 RNN = {"parameters": {"U": ZEROS((2, 3)), "W": ZEROS((3, 3))}, "x": ZEROS((5, 4, 2)), "states": ZEROS((4, 3))}
 
 
-def test_all_that_calling_says():
+def test_facts_that_calls_show():
     declared = bpttcheck.own_arrays(rnn, **RNN).capabilities()
     assert declared.conventions == {"x": "(T, B, 2)", "h": "(B, 3)", "y": "(T, B, 3)"}
     assert declared.gradients == ("parameters", "x", "initial") and declared.outputs == ("y", "final")

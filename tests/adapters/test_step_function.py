@@ -46,7 +46,7 @@ def test_streams_and_resets(resets_to):
 
 
 @pytest.mark.parametrize(("carried", "broken"), [(1.0, set()), (0.9, {"forward-reference", "pullback-reference"})])
-def test_another_implementation_is_held_against_it(carried, broken):
+def test_another_implementation_is_compared_with_it(carried, broken):
     def renamed(p, x, s):
         return attention(p, {**x, "decay": x["g"]}, s)
 
@@ -63,6 +63,6 @@ def test_another_implementation_is_held_against_it(carried, broken):
     (ROTATING, {}, "the step step has complex numbers"),
     (CustomCell("more", streams=lambda D, H: {"w": (D,)}), {}, "has a stream w, but it has no parameter 'w'"),
 ])  # fmt: skip
-def test_what_a_step_does_not_take_is_one_sentence(cell, declared, sentence):
+def test_unsupported_features_of_a_step_are_one_sentence(cell, declared, sentence):
     with pytest.raises(ValueError, match=sentence):
         wrapped(step, cell, **declared)

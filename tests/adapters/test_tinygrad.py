@@ -36,7 +36,7 @@ def test_no_false_alarm():
     assert {(law, "passed") for law in NEEDED} <= found
 
 
-def test_what_is_known_to_fail():
+def test_known_failures():
     """The gradient of a saturated sigmoid: correct on its own, NaN, and 0 too early, in a product with another one."""
     a, b = (tinygrad.Tensor([number]) for number in (-100.0, 0.5))
     assert a.sigmoid().sum().gradient(a)[0].item() == 0

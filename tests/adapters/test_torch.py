@@ -45,7 +45,7 @@ def failed(subject, cell, *laws):
     ("torch-batch-first", OF_KNOWN_CELLS | OF_LENGTHS),
     ("torch-cells", NEEDED | OF_KNOWN_CELLS),
 ])  # fmt: skip
-def test_the_laws_that_matter_are_asked_and_pass(target, laws):
+def test_the_laws_that_matter_run_and_pass(target, laws):
     found = statuses(load(target), laws, examples=24, dtypes=["float64"])
     others = {place for place, status in found.items() if status != "passed"}
     assert others == {place for place in found if place[0] == "lstm-projected" and place[1] in OF_KNOWN_CELLS}
@@ -64,7 +64,7 @@ def test_in_16_bits(dtype):
     assert set(found.values()) == {"passed"}
 
 
-def test_what_is_asked_of_a_projected_lstm():
+def test_the_laws_that_run_on_a_projected_lstm():
     case, cotangents = realise(Draw(3, 2, 5, 6, 2, True, False, False, False, 0.5, 0), *projected())
     assert case.parameters[1][0]["weight_ih"].shape == (24, 6) and cotangents.y.shape == (3, 2, 6)
     assert {name: state.shape for name, state in case.initial[1][1].items()} == {"h": (2, 3), "c": (2, 6)}
@@ -116,7 +116,7 @@ def test_a_cut_that_is_not_made(subject, cell, monkeypatch):
 
 
 @pytest.mark.parametrize("parameter", ["weight_hr", "weight_hh"])
-def test_a_projection_with_a_wrong_gradient(parameter):
+def test_a_projection_with_an_incorrect_gradient(parameter):
     subject = layers()
     right = subject.parameters
 

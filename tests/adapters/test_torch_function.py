@@ -137,7 +137,7 @@ def test_the_graph_does_not_lead_to_an_input_and_a_note_says_so():
     assert not results(operator(attention, cell=ATTENTION), {"own-forward-derivative"}, 2)[0].warnings
 
 
-def test_an_output_without_a_graph_is_told():
+def test_an_output_without_a_graph_is_reported():
     def cut(x, states):
         y, final = scaled(x, states)
         return y.detach(), final
@@ -152,7 +152,7 @@ def test_compiled():
     assert not wrong(subject, {"own-forward-derivative", "pulled-once", "forward-mode-duality"}, 2)
 
 
-def test_what_has_a_tangent_requires_a_gradient():
+def test_tensors_with_a_tangent_require_a_gradient():
     """Where it does not, code that inductor compiled loses the tangent silently, and other code raises."""
     seen = set()
 
@@ -213,7 +213,7 @@ def no_states(x):
     (scaled, {"cell": SUM, "chunks": (4, 8)}, "f is declared to compute 4 or 8 steps at once, but it has no parameter"),
     (scaled, {"cell": CustomCell("s", streams=lambda D, H: {"states": (D,)})}, "must not be called 'states'"),
 ])  # fmt: skip
-def test_what_a_function_does_not_take_is_one_sentence(function, declared, sentence):
+def test_unsupported_arguments_are_one_sentence(function, declared, sentence):
     with pytest.raises(ValueError, match=sentence):
         operator(function, name="f", **declared)
 
@@ -222,7 +222,7 @@ def test_what_a_function_does_not_take_is_one_sentence(function, declared, sente
     (lambda x, states: states["h"], r"f returned a Tensor; expected \(y, states\) with states a mapping of h"),
     (lambda x, states: (x, states["h"]), "f returned a tuple of Tensor, Tensor; expected"),
 ])  # fmt: skip
-def test_what_a_function_must_return_is_one_sentence(function, sentence):
+def test_incorrect_results_of_a_function_are_one_sentence(function, sentence):
     (found,) = results(operator(function, name="f", cell=SUM), {"outputs-complete"}, 2)
     assert found.status == "error" and re.search(sentence, found.reason)
 

@@ -130,7 +130,7 @@ def test_lengths_are_handed_on(slip):
 
 
 @pytest.mark.parametrize("factory", [Given, lambda D, H: Given(D, H)], ids=["a class", "a function"])
-def test_lengths_that_nobody_takes_are_refused_in_a_sentence(factory):
+def test_lengths_that_forward_does_not_take_are_refused_in_a_sentence(factory):
     with pytest.raises(ValueError, match=r"^given is declared to take lengths, but its forward has no parameter 'len"):
         wrapped(factory, name="given", inputs=("dense", "initial", "lengths"))
 

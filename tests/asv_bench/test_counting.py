@@ -108,7 +108,7 @@ def test_a_loop_of_python_costs_instructions():
 
 @pytest.mark.parametrize("strategy", ["full", "regular", "random", "checkpointed"])
 @pytest.mark.parametrize("cell", ALL_CELLS)
-def test_products_of_a_step_are_those_of_the_equations(strategy, cell):
+def test_the_equations_predict_the_products_of_a_step(strategy, cell):
     """Forward, backward and for the gradients, each with inputs and with states; sums over rows are some more."""
     B, D, H = SIZES["real"]
     forward = B * len(ALL_CELLS[cell].gates) * H * (D + H)

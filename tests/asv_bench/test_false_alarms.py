@@ -49,7 +49,7 @@ def asked(target, cell, dtype):
     {"remembers": True, "T": 61},
 ], ids=str)  # fmt: skip
 @pytest.mark.parametrize(("cell", "dtype"), [("lstm", "float32"), ("gru-before", "float64")])
-def test_together_as_alone(cell, dtype, options):
+def test_measuring_together_changes_no_result(cell, dtype, options):
     """The numbers are the same; the scale of error is another sample of it."""
     usual = dict.fromkeys(("bidirectional", "ragged", "tokens", "rounded"), False)
     sizes = {"T": 5, "B": 3, "D": 4, "H": 6, "layers": 1, "weight_scale": 0.5, "seed": 0}
@@ -66,7 +66,7 @@ def test_together_as_alone(cell, dtype, options):
     assert 1 / 8 < np.exp(np.mean(np.log(ratios))) <= 1
 
 
-def test_a_correct_implementation_raises_none_and_a_wrong_one_does(small):
+def test_only_an_incorrect_implementation_raises_alarms(small):
     right = campaign.run_batch("reference", "gru-after", "float32", 0)
     assert right["cases"] == 40 and right["alarms"] == [] and right["laws"]["pullback-reference"] > 30
     wrong = campaign.run_batch("fault:gru-bias-copied", "gru-after", "float32", 0)

@@ -70,7 +70,7 @@ def test_a_timed_number_is_marked_where_it_stays_beyond_its_noise(readings, at):
     assert [mark.at for mark in marks(readings, TIMED)] == at
 
 
-def test_noise_alone_is_rarely_marked():
+def test_pure_noise_is_rarely_marked():
     """17 readings with 8 % of noise and no limit, as of a series that is not gated: at most 1 line in 50."""
     rng = random.Random(0)
     lines = [[rng.lognormvariate(0, 0.08) for _ in range(17)] for _ in range(2000)]
@@ -109,7 +109,7 @@ def test_the_first_line_of_a_commit_stands_at_its_mark_and_no_other_is_marked(tm
     assert in_the_log == "3"
 
 
-def test_each_commit_stands_beside_each_curve(tmp_path):
+def test_each_commit_stands_next_to_each_curve(tmp_path):
     page = drawn(tmp_path / "page.html", history())
     lists = re.findall(r'<ol class="rows".*?</ol>', page, re.DOTALL)
     assert lists and all(f"Line {k} of" in rows for rows in lists for k in range(1, 7))
@@ -130,7 +130,7 @@ def test_a_panel_holds_one_cell_and_a_line_for_each_strategy(tmp_path):
     assert re.findall("<figcaption>(.*?)</figcaption>", section(page, TIME)) == list(CELLS)
 
 
-def test_what_never_changed_is_a_table(tmp_path):
+def test_series_that_never_changed_are_a_table(tmp_path):
     shown = section(drawn(tmp_path / "page.html", history()), THEORY)
     assert re.findall("<figcaption>(.*?)</figcaption>", shown) == ["rnn"]
     assert "Unchanged at all 6 commits" in shown and re.findall("<td>(2?)", shown) == [""] + ["2"] * 6
@@ -156,7 +156,7 @@ def test_the_strategies_are_answered_in_one_picture(tmp_path):
     assert not answers({})
 
 
-def test_the_windows_are_those_of_the_benchmarks():
+def test_the_windows_equal_the_ones_of_the_benchmarks():
     for module, window in WINDOWS.items():
         tree = ast.parse((BENCH / "benchmarks" / f"{module}.py").read_text())
         tuples = [n for n in tree.body if isinstance(n, ast.Assign) and isinstance(n.targets[0], ast.Tuple)]

@@ -28,7 +28,7 @@ def test_a_change_of_1_15_is_named_in_nine_of_ten():
     assert named(recorded(), TIMED.ratio, 1.15) >= 0.9
 
 
-def test_what_disturbs_some_runs_does_not_count():
+def test_disturbances_of_some_runs_do_not_count():
     assert fastest([1.0, 1.0, 9.0, 9.0, 9.0, 9.0]) == 1.0
     assert ratios({"a": [[1.0, 2.0, 2.0], [3.0, 1.5, 2.0], [1.0]]}) == {"a": 1.5}
 

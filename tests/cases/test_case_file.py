@@ -95,7 +95,7 @@ def test_x(tmp_path, x, said):
 
 @pytest.mark.parametrize("name", ["x", "W_hh", "b_hx"])
 @pytest.mark.parametrize(("dtype", "number"), [("float16", 1e5), ("float32", 1e39), ("bfloat16", -1e39)])
-def test_what_a_dtype_cannot_hold(tmp_path, name, dtype, number):
+def test_numbers_that_a_dtype_cannot_hold(tmp_path, name, dtype, number):
     changed = arrays(CELLS[0])[name]
     changed.flat[0] = number
     with pytest.raises(ValueError, match=f"{name} in .* has numbers that {dtype} cannot hold"):

@@ -88,7 +88,7 @@ def test_long_cases_remember(cell, dtype):
     assert np.mean(alive) > 0.9
 
 
-def test_two_directions_alone():
+def test_two_directions_come_without_stacks_and_lengths():
     """`reverse-is-flipped` can say something of each of them."""
     draws = DRAWS[KINDS.index("two directions") :: len(KINDS)]
     assert all(d.bidirectional and d.layers == 1 and not d.ragged for d in draws)
@@ -116,7 +116,7 @@ def test_no_state_or_cotangent_is_zero_nor_a_bias_unless_all_are():
             assert np.all(array != 0)
 
 
-def test_what_fails_everywhere_shrinks_to_round_numbers():
+def test_a_failure_of_all_cases_shrinks_to_round_numbers():
     smallest = find(smaller_draws(DRAWS[6], ALL), lambda draw: True)
     assert (smallest.T, smallest.B, smallest.D, smallest.H, smallest.layers) == (1, 1, 1, 1, 1)
     case, _ = realise(smallest, RNN("tanh"), "float64", ALL)

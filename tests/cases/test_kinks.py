@@ -93,14 +93,14 @@ def statuses(tmp_path, seed, where, subject, laws=LAWS):
 @pytest.mark.parametrize("where", WHERE)
 @pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("slope", [0.0, 0.5, 1.0])
-def test_any_slope_at_the_kink_is_right(tmp_path, seed, where, slope):
+def test_any_slope_at_the_kink_is_correct(tmp_path, seed, where, slope):
     found = statuses(tmp_path, seed, where, Relu(slope, **PLAIN))
     assert not {law for law, status in found.items() if status in ("failed", "error", "unsure")}
     assert found["forward-reference"] == found["pullback-reference"] == "passed"
 
 
 @pytest.mark.parametrize("where", WHERE)
-def test_so_it_is_with_all_that_the_reference_can_do(tmp_path, where):
+def test_any_slope_is_correct_in_stacks_directions_and_lengths(tmp_path, where):
     found = statuses(tmp_path, 4, where, Relu())
     assert not {law for law, status in found.items() if status in ("failed", "error", "unsure")}
 
@@ -109,7 +109,7 @@ def test_so_it_is_with_all_that_the_reference_can_do(tmp_path, where):
 @pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("slope", [0.0, 1.0])
 @pytest.mark.parametrize("part", ["x", "parameters", "initial"])
-def test_a_wrong_sign_is_wrong_beside_a_kink(tmp_path, seed, where, slope, part):
+def test_an_incorrect_sign_next_to_a_kink_fails(tmp_path, seed, where, slope, part):
     """The kink does not hide it, and it raises no doubt about the reference."""
     if where == "step" and part == "initial":
         pytest.skip("nothing that goes back to the initial state passes by the kink")
@@ -118,7 +118,7 @@ def test_a_wrong_sign_is_wrong_beside_a_kink(tmp_path, seed, where, slope, part)
 
 
 @pytest.mark.parametrize("where", [*WHERE, ""])
-def test_the_oracles_are_not_asked_across_a_kink(tmp_path, where, monkeypatch):
+def test_the_oracles_do_not_run_across_a_kink(tmp_path, where, monkeypatch):
     asked = []
     monkeypatch.setattr("bpttcheck.running.oracle.complex_step", lambda problem, along: asked.append(problem) or 1 / 0)
     arrays = tied(1, where) if where else {n: a + 0.1 for n, a in tied(1, "unit").items()}
@@ -133,7 +133,7 @@ def test_the_oracles_are_not_asked_across_a_kink(tmp_path, where, monkeypatch):
             reference_is_confirmed(case, Cotangents(np.ones((4, 2, 4))))
 
 
-def test_a_large_case_near_many_kinks_is_judged(tmp_path):
+def test_a_large_case_near_many_kinks_is_tested(tmp_path):
     """Of thousands of units some are always nearer to their kink than a drawn case may be."""
     rng = np.random.default_rng(2)
     H = 64
@@ -148,7 +148,7 @@ def test_a_large_case_near_many_kinks_is_judged(tmp_path):
 
 
 @pytest.mark.parametrize("slope", [0.5, 1.0])
-def test_any_slope_at_exactly_0_is_right_in_drawn_cases(slope):
+def test_any_slope_at_exactly_0_is_correct_in_drawn_cases(slope):
     """Inputs and initial states of zero, where biases are zero, too, put all units at a tie."""
     subject = Relu(slope, **PLAIN)
     laws = [law for law in LAWS if law.id in ("pullback-reference", "own-forward-derivative")]

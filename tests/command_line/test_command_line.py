@@ -169,14 +169,14 @@ def test_a_full_disk_is_one_sentence(tmp_path):
     assert done.stderr.startswith("bpttcheck: the verdict could not be written: ")
 
 
-def test_what_is_no_failure_is_not_replayed(tmp_path):
+def test_a_file_that_is_no_failure_is_not_replayed(tmp_path):
     (tmp_path / "other.py").write_text("check = None; del check")
     done = command("replay", "other.py", cwd=tmp_path)
     assert done.returncode == 2 and done.stdout == "ERROR: ValueError: other.py is not the replay.py of a failure\n"
     assert command("replay", "nowhere", cwd=tmp_path).returncode == 2
 
 
-def test_a_checkout_that_is_not_installed_is_judged_like_any(tmp_path):
+def test_a_checkout_that_is_not_installed_is_tested_like_any(tmp_path):
     """Its version cannot be looked up."""
     hidden = (
         "import importlib.metadata as m\n"
@@ -211,6 +211,6 @@ def test_a_cell_that_no_target_has_may_be_left_out(tmp_path):
     assert json.loads((tmp_path / "v.json").read_text())["results"] == []
 
 
-def test_a_selection_that_asks_for_nothing_is_no_success(tmp_path):
+def test_an_empty_selection_is_no_success(tmp_path):
     done = command("verify", "reference", "--cell", "rnn-relu", "--law", "taylor-remainder", cwd=tmp_path)
     assert done.returncode == 2 and "nothing was tested" in done.stderr

@@ -102,7 +102,7 @@ def test_json_holds_the_numbers_of_the_equations(tmp_path):
     assert np.isclose(np.exp2(cell["log2_singular_values_of_products"][-1][0]), np.linalg.norm(product, 2))
 
 
-def test_explosion_is_foretold_and_measured():
+def test_explosion_is_predicted_and_measured():
     told = gradients("--cell", "rnn-identity", "--scale", "2", "--length", "64")
     measured = gradients("--cell", "rnn-identity", "--scale", "2", "--length", "128")
     (before,), (after,) = (row(done, "dh_t/dh_s overflows at") for done in (told, measured))

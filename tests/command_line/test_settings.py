@@ -82,7 +82,7 @@ def test_a_mistake_is_one_sentence_that_names_the_file(tmp_path, line, sentence)
     assert len(done.stderr.splitlines()) == 1 and not done.stdout
 
 
-def test_who_does_not_read_it(tmp_path):
+def test_commands_that_do_not_read_it(tmp_path):
     """The matrix runs verify for each target, with only its own options."""
     (tmp_path / "pyproject.toml").write_text("[tool.bpttcheck]\nexampels = 3\n")
     few = ("reference", "--law", "causality", "--cell", "lstm", "--examples", "2", "--seed", "1")

@@ -50,7 +50,7 @@ def test_colours_are_for_terminals_that_want_them(tmp_path):
     assert not coloured(on_a_terminal(tmp_path, *arguments, NO_COLOR="1"))
 
 
-def test_what_is_piped_has_whole_lines_and_no_control_characters(tmp_path):
+def test_piped_output_has_whole_lines_and_no_control_characters(tmp_path):
     (tmp_path / "long.py").write_text(LONG)
     done = command("verify", "long.py:Long", *FEW, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -73,14 +73,14 @@ def test_a_wide_table_is_not_cut_when_it_is_piped(tmp_path):
     assert row.split() == ["law", *("x" * 30 + str(k) for k in range(4))], done.stdout + done.stderr
 
 
-def test_quiet_is_the_closing_sentence_alone_if_nothing_failed(tmp_path):
+def test_quiet_is_only_the_closing_sentence_if_nothing_failed(tmp_path):
     done = command("verify", "reference", *FEW, "--quiet", cwd=tmp_path)
     assert done.returncode == 0 and re.fullmatch(r"\nran [^\n]* passed\.\n", done.stdout)
     assert not re.search(r"[\x00-\x09\x0b-\x1f]", done.stdout)
     assert "so far" not in on_a_terminal(tmp_path, "verify", "reference", *FEW, "--quiet")
 
 
-def test_skipped_laws_are_one_line_unless_asked_for(tmp_path):
+def test_skipped_laws_are_one_line_by_default(tmp_path):
     few = ("--law", "taylor-remainder", "--law", "affine-in-a-state", "--examples", "2", "--seed", "1")
     arguments = ("verify", "reference", "--cell", "lstm", "--dtype", "float32", *few, "--law", "causality")
     short, long = command(*arguments, cwd=tmp_path).stdout, command(*arguments, "--verbose", cwd=tmp_path).stdout
@@ -89,12 +89,12 @@ def test_skipped_laws_are_one_line_unless_asked_for(tmp_path):
     assert re.search("^taylor-remainder +skip$", long, re.MULTILINE)
 
 
-def test_progress_says_what_passed_so_far(tmp_path):
+def test_progress_counts_laws_so_far(tmp_path):
     said = on_a_terminal(tmp_path, "verify", "reference", *FEW, "--cell", "lstm", "--cell", "rnn-tanh")
     assert "so far 0 passed; reference" in said and "so far 2 passed; reference" in said
 
 
-def test_quiet_shows_what_failed(tmp_path):
+def test_quiet_shows_failures(tmp_path):
     arguments = ("verify", "reference", "fault:rnn-no-carry", *FEW, "-q")
     first, again = command(*arguments, cwd=tmp_path), command(*arguments, cwd=tmp_path)
     assert first.returncode == again.returncode == 1
@@ -103,7 +103,7 @@ def test_quiet_shows_what_failed(tmp_path):
     assert "FAILED still" in again.stdout
 
 
-def test_quiet_shows_what_raised(tmp_path):
+def test_quiet_shows_errors(tmp_path):
     (tmp_path / "broken.py").write_text(
         "from bpttcheck import Capabilities\nfrom bpttref import LSTM\n"
         "class Broken:\n    name = 'broken'\n"

@@ -50,7 +50,7 @@ def test_the_start_page_shows_the_program_that_its_command_runs():
 
 
 @EXAMPLE
-def test_the_examples_are_right(tmp_path, name):
+def test_the_examples_are_correct(tmp_path, name):
     done = command("verify", built(tmp_path, name), "--seed", "2", "--examples", "24", "--json", "v.json",
                    cwd=tmp_path)  # fmt: skip
     assert done.returncode == 0, done.stdout
@@ -81,13 +81,13 @@ REFUSAL = 'if (T > 30) { fputs("rnn.c: more than 30 steps\\n", stderr); abort();
 @pytest.mark.parametrize(("which", "before", "after"), [
     (0, BUGS["rnn.c"][0], BUGS["rnn.c"][1]), (1, ALLOCATED, ALLOCATED + REFUSAL),
 ], ids=["wrong", "broken"])  # fmt: skip
-def test_what_the_page_shows_of_a_bug(tmp_path, which, before, after):
+def test_the_page_shows_a_bug(tmp_path, which, before, after):
     built(tmp_path, "rnn.c", before, after)
     assert_prints(shown(PAGE)[which], tmp_path)
 
 
 @pytest.mark.parametrize("session", shown(PAGE)[2:], ids=lambda session: session.command.split()[-1])
-def test_what_the_page_shows_of_a_program_that_does_not_start(tmp_path, session):
+def test_the_page_shows_a_program_that_does_not_start(tmp_path, session):
     (tmp_path / "text").write_text("no program")
     (tmp_path / "greet").write_text("#!/bin/sh\nread request\necho loading weights\n")
     (tmp_path / "greet").chmod(0o755)

@@ -36,7 +36,7 @@ def run(program):
 
 
 @pytest.mark.parametrize("program", GALLERY, ids=lambda program: program.name)
-def test_a_program_is_correct_and_its_mistake_is_told_as_shown(program, few, monkeypatch):
+def test_a_program_is_correct_and_its_mistake_is_reported_as_shown(program, few, monkeypatch):
     text, expected = " ".join(program.below.split()), first_shown(program.below)
     wrong, right = (CHANGE.search(text) or LINE.search(text)).groups()
     assert program.code.count(right) == 1

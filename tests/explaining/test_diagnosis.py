@@ -108,7 +108,7 @@ def test_from_which_lag_on(fault_id, words):
 
 
 @pytest.mark.parametrize("fault_id", ["dWh-uses-h_t", "di-uses-i", "z-vs-1-minus-z"])
-def test_a_subject_that_needs_a_cotangent_of_y_has_its_fault_named(fault_id):
+def test_a_fault_that_needs_a_cotangent_of_y_is_named(fault_id):
     """No law leaves it out, so implementations need not handle its absence."""
 
     class Unguarded(Faulty):
@@ -132,7 +132,7 @@ def test_the_case_that_failed_comes_first_and_stays_as_it_was_and_flags_are_no_a
         np.testing.assert_array_equal(array, was)
 
 
-def test_a_declared_output_that_is_not_returned_is_wrong():
+def test_a_declared_output_that_is_not_returned_is_incorrect():
     class Silent(Reference):
         def vjp(self, case):
             outputs, pullback = super().vjp(case)
@@ -141,7 +141,7 @@ def test_a_declared_output_that_is_not_returned_is_wrong():
     assert diagnose(Silent(), RNN("tanh"), "float64").wrong == ("y",)
 
 
-def test_a_right_subject_has_nothing_wrong():
+def test_a_correct_implementation_has_no_incorrect_arrays():
     assert diagnose(Reference(), GRU("before"), "float32").wrong == ()
 
 
@@ -173,7 +173,7 @@ def test_a_failure_is_written_and_replayed(tmp_path, law_id, target, said):
     assert done.stdout.startswith("ERROR: ModuleNotFoundError") and done.returncode == 2
 
 
-def test_a_case_that_a_subject_does_not_survive_is_written_and_replayed(tmp_path):
+def test_a_case_that_kills_an_implementation_is_written_and_replayed(tmp_path):
     code = """
 from bpttcheck.adapters.reference import Reference
 
@@ -222,7 +222,7 @@ def test_written_numbers_are_exact(tmp_path):
     "strategy", [Full(), Regular(3), Window(3), Blocks(2, 3), Last(4), Links((1, 0.5, 2, 0, 1, 1))]
 )
 @pytest.mark.parametrize("cell", [RNN("tanh"), LSTM(), GRU("after")], ids=lambda cell: cell.name)
-def test_the_xray_sees_what_was_asked_for(cell, strategy):
+def test_the_xray_sees_the_requested_truncation(cell, strategy):
     seen = xray(Reference(), cell, strategy, 6)
     for M in (seen.inputs, seen.parameters):
         assert in_words(M) == in_words(weights(strategy, 6)[:, 1:]) != "none of the known rules"
@@ -237,7 +237,7 @@ def test_the_xray_sees_what_was_asked_for(cell, strategy):
     ("window-from-the-end", Regular(3), "only the last 3 steps"),
     ("setting-ignored", Regular(3), "full BPTT"),
 ])  # fmt: skip
-def test_the_xray_says_what_a_fault_does(fault_id, strategy, words):
+def test_the_xray_describes_a_fault(fault_id, strategy, words):
     fault = BY_ID[fault_id]
     seen = xray(Faulty(fault), fault.cells[0], strategy, 7)
     assert words in seen.in_words(strategy)
@@ -251,7 +251,7 @@ def test_the_oracles_confirm_the_reference(cell, dtype):
         assert reference_is_confirmed(*realise(draw, cell, dtype, Reference().capabilities()))
 
 
-def test_a_wrong_reference_accuses_nobody(monkeypatch):
+def test_an_incorrect_reference_fails_no_implementation(monkeypatch):
     """With a fault planted in the reference itself, a correct implementation does not fail."""
 
     def wrong(case, *cotangents):
@@ -268,18 +268,18 @@ def test_a_wrong_reference_accuses_nobody(monkeypatch):
     assert "the oracles contradict our reference" in results[0].reason
 
 
-def test_absent_outputs_do_not_hinder_the_oracles():
+def test_the_oracles_work_without_absent_outputs():
     case, cotangents = realise(CASE, LSTM(), "float64", Reference().capabilities())
     assert reference_is_confirmed(case, Cotangents(cotangents.y))
 
 
-def test_the_xray_says_what_it_lacks():
+def test_the_xray_names_missing_capabilities():
     subject = Faulty(BY_ID["loss-not-over-T"])
     with pytest.raises(ValueError, match="cannot be X-rayed: it has no vjp"):
         xray(subject, RNN("tanh"), Full(), 4)
 
 
-def test_arrays_in_which_nothing_would_show_are_not_called_right():
+def test_arrays_in_which_no_error_would_show_are_not_called_correct():
     """From zeros, one step has no gradient of W_hh, whatever the code does."""
 
     class FromZeros(Faulty):

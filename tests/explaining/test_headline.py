@@ -37,7 +37,7 @@ def test_the_one_that_explains_most_comes_first(first):
     assert in_order([*others, first])[0] is first
 
 
-def test_a_rounding_is_not_told_where_something_else_is_wrong():
+def test_a_rounding_is_not_reported_next_to_another_failure():
     broken = in_order([failed("linear-in-cotangents", 1.7, off=4e-16), failed("pullback-reference", 1e13, size=5.0)])
     assert broken[0].law == "pullback-reference" and also_broken(broken) == {}
     assert "linear" not in together(broken, ())
@@ -47,7 +47,7 @@ def test_a_rounding_is_not_told_where_something_else_is_wrong():
     }
 
 
-def test_what_is_broken_by_more_than_rounding_in_one_dtype_is_told_with_all():
+def test_a_law_broken_by_more_than_rounding_in_one_dtype_is_reported_with_all():
     broken = in_order([
         failed("pullback-reference"),
         failed("tied-gradient-is-sum", 1e9),
@@ -73,7 +73,7 @@ def test_errors_come_last():
     ("di-uses-i", "the forward pass is correct, and the gradients are not its derivatives"),
     ("masked-by-multiplication", "look at what is done with the lengths of rows"),
 ])  # fmt: skip
-def test_what_laws_say_together(fault_id, said):
+def test_the_conclusion_from_all_broken_laws(fault_id, said):
     fault = BY_ID[fault_id]
     one = {"cells": [fault.cells[0].name], "dtypes": ["float64"]}
     results = list(judge(Faulty(fault), LAWS, examples=40, seed=1, shrink=False, **one))

@@ -78,7 +78,7 @@ def test_lines_are_wrapped_between_names(columns):
 @pytest.mark.parametrize(
     ("fault_id", "law"), [("di-uses-i", "regular-reference"), ("rnn-no-carry", "regular-reference")]
 )
-def test_no_xray_where_full_bptt_is_wrong(fault_id, law, tmp_path):
+def test_no_xray_where_full_bptt_is_incorrect(fault_id, law, tmp_path):
     found = explained(Faulty(BY_ID[fault_id]), [law], tmp_path, limit=NO_TIME)
     assert found.first.law == law and found.xray is None
 
@@ -89,7 +89,7 @@ def test_no_xray_where_full_bptt_is_wrong(fault_id, law, tmp_path):
     ("parameters-not-truncated-last", "last-reference", "seen through parameters: full BPTT"),
     ("setting-ignored", "tau-one-has-no-temporal-term", "seen through x: full BPTT"),
 ])  # fmt: skip
-def test_the_declared_triangle_stands_beside_the_seen_ones(fault_id, law, words, tmp_path):
+def test_the_declared_triangle_stands_next_to_the_seen_ones(fault_id, law, words, tmp_path):
     said = message(explained(Faulty(BY_ID[fault_id]), [law], tmp_path, limit=NO_TIME))
     assert words in said and re.search(r"^      declared +seen through x +seen through parameters$", said, re.MULTILINE)
 
@@ -117,7 +117,7 @@ def test_the_only_state_of_a_cell_is_never_cut_in_part(tmp_path):
 @pytest.mark.parametrize(("factors", "words"), [
     ([0.5] * 6, "all losses times 0.5"), ([1, 1, 1, 2, 2, 2], "losses of steps 3, 4, 5 times 2"),
 ])  # fmt: skip
-def test_losses_that_are_merely_scaled_are_told_with_the_factor(factors, words):
+def test_losses_that_are_only_scaled_are_reported_with_the_factor(factors, words):
     class Scaled(Reference):
         def vjp(self, case):
             outputs, pullback = super().vjp(case)
@@ -129,7 +129,7 @@ def test_losses_that_are_merely_scaled_are_told_with_the_factor(factors, words):
     assert words in seen.parameters_in_words(Blocks(2, 3))
 
 
-def test_a_failure_and_an_error_are_both_told(tmp_path):
+def test_a_failure_and_an_error_are_both_reported(tmp_path):
     class Both(Reference):
         def vjp(self, case):
             if isinstance(case.truncation, Regular):
@@ -145,7 +145,7 @@ def test_a_failure_and_an_error_are_both_told(tmp_path):
     assert "pullback_reference/replay.py" in said.split("reproduce: ")[1].split()[1]
 
 
-def test_an_exception_is_made_small_and_told_in_terms_of_the_case(tmp_path):
+def test_an_exception_is_reported_with_its_smallest_case(tmp_path):
     class NotBeyond(Reference):
         def vjp(self, case):
             if isinstance(case.truncation, Window) and case.truncation.tau > len(case.x):
@@ -163,7 +163,7 @@ CAPABILITIES = Reference().capabilities()
 PLAIN = Draw(5, 2, 2, 3, 1, *[False] * 4, 0.5, seed=1)
 
 
-def test_what_is_particular_about_a_case_is_told():
+def test_special_features_of_a_case_are_reported():
     case, _ = realise(replace(PLAIN, ragged=True), LSTM(), "float64", CAPABILITIES)
     lengths = ", ".join(map(str, case.lengths))
     assert facts(case) == [f"lengths {lengths}"]
@@ -178,7 +178,7 @@ def test_what_is_particular_about_a_case_is_told():
     ]  # fmt: skip
 
 
-def test_of_many_numbers_the_one_that_is_off_most_is_shown():
+def test_of_many_numbers_the_largest_error_is_shown():
     got, expected = np.zeros((4, 5)), np.zeros((4, 5))
     got[2, 3], got[0, 0] = 7, 1
     assert numbers(got, expected) == "got 7., expected 0. at [2, 3]"
@@ -207,7 +207,7 @@ def test_a_file_that_does_not_run_is_named(tmp_path):
     assert f"{file.relative_to(tmp_path)}: the file does not run: NameError: name 'Cake'" in said
 
 
-def test_a_report_of_a_case_of_ones_own_is_read_back(tmp_path):
+def test_a_report_of_a_users_own_case_is_read_back(tmp_path):
     one = ["verify", "fault:di-uses-i", "--law", "pullback-reference", "--dtype", "float64", "--seed", "1"]
     command(*one, cwd=tmp_path)
     (file,) = tmp_path.glob("bpttcheck-failures/*/case.npz")
@@ -250,7 +250,7 @@ class Noisy(Few):
 """
 
 
-def test_what_needs_an_earlier_call_is_told_and_the_file_makes_it(tmp_path):
+def test_a_needed_earlier_call_is_reported_and_the_file_makes_it(tmp_path):
     (tmp_path / "mine.py").write_text(KEPT)
     done = command("verify", "mine.py:Stale", "--law", "forward-reference", "--seed", "1", cwd=tmp_path)
     said = " ".join(done.stdout.split())
@@ -261,7 +261,7 @@ def test_what_needs_an_earlier_call_is_told_and_the_file_makes_it(tmp_path):
         assert again.returncode == 1 and again.stdout.startswith("FAILED")
 
 
-def test_what_is_drawn_at_random_is_told_apart_from_what_is_kept(tmp_path):
+def test_random_numbers_are_distinguished_from_kept_ones(tmp_path):
     (tmp_path / "mine.py").write_text(KEPT)
     done = command("verify", "mine.py:Noisy", "--law", "forward-reference", "--seed", "1", cwd=tmp_path)
     said = " ".join(done.stdout.split())

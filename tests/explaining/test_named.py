@@ -100,7 +100,7 @@ def test_a_rule_of_truncation_is_named_on_any_cell(cell, fault_id):
 
 @pytest.mark.parametrize(("of", "where"), [("W", "weights"), ("b", "biases")])
 @pytest.mark.parametrize(("cell", "order"), [(LSTM(), (0, 1, 3, 2)), (GRU("after"), (1, 0, 2))])
-def test_an_order_of_gates_in_weights_or_biases_alone_is_named(cell, order, of, where):
+def test_an_order_of_gates_in_only_weights_or_biases_is_named(cell, order, of, where):
     fault = Fault("a secret", "", "", (), (cell,), partial(gates_taken_as, order, of))
     gates = "-".join(cell.gates[k] for k in order)
     assert diagnose(OfOneLayer(fault), cell, "float64").names == (f"gates-taken-as-{gates}-in-{where}",)
@@ -156,7 +156,7 @@ TWO = [  # in the equations, and around the pullback
 
 
 @pytest.mark.parametrize("names", TWO, ids=" and ".join)
-def test_of_two_mistakes_one_is_named_and_more_is_said_to_be_wrong(names):
+def test_of_two_mistakes_one_is_named_and_further_errors_are_reported(names):
     first, second = (BY_ID[name] for name in names)
     two = both(first, second)
     T = 2 if names[0] == "rnn-no-carry" else 1  # with fewer it does not show
@@ -166,7 +166,7 @@ def test_of_two_mistakes_one_is_named_and_more_is_said_to_be_wrong(names):
     assert "run again" in found.sentence()
 
 
-def test_a_mistake_that_nobody_planted_is_named_by_nothing():
+def test_an_unknown_mistake_has_no_name():
     for exponent in (1.3, 2.7):
 
         class Odd(Untruncated):
@@ -186,7 +186,7 @@ def test_a_mistake_that_nobody_planted_is_named_by_nothing():
 
 @settings(max_examples=50)
 @given(st.sampled_from([cell for cell in CELLS if len(cell.gates) > 1]), st.data())
-def test_blocks_are_told_in_short(cell, data):
+def test_blocks_are_listed_in_short(cell, data):
     gates = data.draw(st.lists(st.sampled_from(cell.gates), unique=True, min_size=1))
     said = in_short([f"W_hh[gate {gate}]" for gate in gates] + ["x"])
     if len(gates) == len(cell.gates):

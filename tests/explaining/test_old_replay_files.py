@@ -28,7 +28,7 @@ def test_they_still_fail_for_the_fault_that_they_show(file):
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.parent.name)
-def test_they_are_mended_where_the_target_is(file, tmp_path):
+def test_they_pass_where_the_target_is_mended(file, tmp_path):
     """With the reference in the place of the fault."""
     target = next(line for line in file.read_text().splitlines() if line.startswith("TARGET = "))
     (tmp_path / "replay.py").write_text(file.read_text().replace(target, "TARGET = 'reference'"))
@@ -36,7 +36,7 @@ def test_they_are_mended_where_the_target_is(file, tmp_path):
     assert (done.returncode, done.stdout) == (0, "FIXED\n"), done.stderr
 
 
-def test_what_was_not_there_is_not_there():
+def test_names_that_version_0_1_0_did_not_have_are_not_there():
     import bpttcheck.adapters
 
     with pytest.raises(AttributeError, match="has no attribute 'unload'"):

@@ -108,12 +108,12 @@ class Scored(Leaky):
     vjp = None
 
 
-def test_a_loss_that_is_all_there_is_has_right_numbers_too():
+def test_a_loss_without_vjp_has_correct_numbers_too():
     found = diagnose(Scored("half"), CELL, "float64")
     assert "incorrect: a (half as large); correct: W, initial.s, x" in found.sentence()
 
 
-def test_one_that_is_right_is_what_mistakes_are_planted_in():
+def test_mistakes_are_planted_in_the_correct_implementation():
     found = diagnose(Planted("rnn-no-carry"), CELL, "float64", against=Leaky())
     assert found.names == ("rnn-no-carry",)
 
@@ -145,7 +145,7 @@ def test_the_error_of_a_difference_where_only_the_third_derivative_is_left():
     assert error <= found.spread["U"] < 1e-8
 
 
-def test_a_fault_that_is_right_where_the_subject_is_wrong_is_not_named():
+def test_a_fault_without_the_implementations_error_is_not_named():
     """An error slightly above its tolerance is within the tolerance of a comparison with a fault."""
     right = OwnDerivatives(Leaky())
     seen = next(looked_at(Leaky(), right, CELL, "float64", (), TimeLimit(10)))
@@ -153,12 +153,12 @@ def test_a_fault_that_is_right_where_the_subject_is_wrong_is_not_named():
     assert gives(fault, right, [seen]) and not gives(fault, right, [replace(seen, bad={"W"})])
 
 
-def test_what_nobody_can_compare_is_not_said_to_be_right():
+def test_arrays_that_cannot_be_compared_are_not_called_correct():
     cell = replace(CELL, surrogate=("W", "a", "x", "s"))
     found = diagnose(Leaky(cells=(cell,)), cell, "float64")
     assert not found.broken and "nobody knows the numbers of a single call" in found.sentence()
 
 
-def test_what_is_right_is_not_accused():
+def test_a_correct_cell_has_no_diagnosis():
     found = diagnose(Leaky(), CELL, "float64")
     assert not found.broken and "are the derivatives of the forward pass" in found.sentence()

@@ -60,7 +60,7 @@ def of_steps(number):
 @pytest.mark.parametrize("rule", RULES, ids=str)
 @pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.name)
 @pytest.mark.parametrize("length", [5, 9])
-def test_what_is_right_is_as_declared(cell, rule, length):
+def test_a_correct_truncation_is_as_declared(cell, rule, length):
     seen = xray(Reference(), cell, rule, length)
     assert seen.as_declared and seen.full is None and max(seen.leak, seen.parameters_leak) < 1e-9
 
@@ -69,7 +69,7 @@ def test_what_is_right_is_as_declared(cell, rule, length):
     {"biases": 0}, {"biases": 1}, {"inputs": ("dense",)}, {"gradients": ("x",)},
 ], ids=str)  # fmt: skip
 @pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.name)
-def test_so_it_is_whatever_is_declared(cell, declared):
+def test_a_correct_truncation_is_as_declared_whatever_else_is_declared(cell, declared):
     class Own(Reference):
         def capabilities(self):
             return replace(super().capabilities(), **declared)
@@ -111,7 +111,7 @@ def test_full_bptt_that_stops_after_some_steps_is_seen(cell, lag):
 @pytest.mark.parametrize("rule", RULES[1:], ids=str)
 @pytest.mark.parametrize("cell", [RNN("tanh"), LSTM(), CELLS[-1]], ids=lambda cell: cell.name)
 @pytest.mark.parametrize("part", ["x", "parameters"])
-def test_one_matrix_is_enough_to_be_wrong(cell, rule, part):
+def test_one_incorrect_matrix_is_enough(cell, rule, part):
     """A truncation that cuts one kind of gradient and not the other."""
     seen = xray(Split(part, untruncated), cell, rule, 8)
     words = {"x": seen.in_words(rule), "parameters": seen.parameters_in_words(rule)}
@@ -156,7 +156,7 @@ def test_random_and_given_links(asked, fault_id):
     assert "seen through parameters: " in wrong.output
 
 
-def test_a_subject_that_draws_its_own_links_is_held_to_one_over_pi():
+def test_own_random_links_are_weighted_by_one_over_pi():
     class Own(Reference):
         name = "own"
 
@@ -178,7 +178,7 @@ def test_a_rule_that_is_none_is_one_sentence(options, said):
     assert result.exit_code == 2 and result.output == f"bpttcheck: {said}\n"
 
 
-def test_a_cell_that_nobody_knows_is_held_against_itself():
+def test_an_unknown_cell_is_compared_with_itself():
     def step(parameters, x, states):
         h = np.tanh(x @ parameters["V"] + states["h"])
         return h, {"h": h}

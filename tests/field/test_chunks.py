@@ -118,7 +118,7 @@ def test_lengths_lie_around_the_multiples(C):
 
 
 @pytest.mark.parametrize(("array", "first"), [("y", "y[t=2]"), ("x", "x[t=5]"), ("x.q", "x.q[t=5]")])
-def test_the_first_wrong_step_is_named(array, first):
+def test_the_first_incorrect_step_is_named(array, first):
     """And not the worst: gradients of inputs are computed backwards."""
     errors = [0, 0, 2, 9, 8, 2, 0, 0]
     law = Law("any", "", "", "", lambda trial: [Comparison(f"{array}[t={t}]", e, 1.0) for t, e in enumerate(errors)])
@@ -127,7 +127,7 @@ def test_the_first_wrong_step_is_named(array, first):
     assert finding.failed and finding.sentence().startswith(f"{first} is off by 2")
 
 
-def test_whole_chunks_alone_may_be_declared():
+def test_only_whole_chunks_may_be_declared():
     """All laws prove something even so: sequences are split where a split is declared."""
     whole = {"sizes": {"T": (8, 16, 24)}, "truncations": ()}
     found = statuses(Chunked(8, **whole), examples=24)
@@ -135,7 +135,7 @@ def test_whole_chunks_alone_may_be_declared():
     assert red(Chunked(8, slip="carry cut", **whole), "tied-gradient-is-sum") == {"tied-gradient-is-sum"}
 
 
-def test_whole_chunks_that_only_a_refusal_tells_of():
+def test_whole_chunks_that_only_a_refusal_shows():
     """Laws that need other lengths prove nothing then; the others still see a mistake."""
     whole = {"sizes": {"T": (8, 16)}, "refuses": lambda case: "no whole chunk" if len(case.x) % 8 else None}
     found = statuses(Chunked(8, **whole), examples=16)

@@ -68,7 +68,7 @@ class NeverEmptied(OnceEach):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_what_is_freed_by_itself_is_green(dtype):
+def test_a_layer_that_frees_its_own_tape_is_green(dtype):
     assert not alarms(OnceEach(dtype))
 
 
@@ -78,7 +78,7 @@ def test_what_is_freed_by_itself_is_green(dtype):
     (FreesOlderAndRaises, "two-pullbacks-alive", "error"),
     (NeverEmptied, "batch-permutation", "failed"),
 ])  # fmt: skip
-def test_what_is_left_behind_is_red(wrong, law, status, dtype):
+def test_data_left_behind_is_red(wrong, law, status, dtype):
     assert statuses(wrong(dtype), law) == {law: status}
 
 
@@ -86,7 +86,7 @@ def test_what_is_left_behind_is_red(wrong, law, status, dtype):
     (OnceEach, 0, "1 passed."),
     (NeverEmptied, 1, "something is left behind by one call for the next"),
 ])  # fmt: skip
-def test_the_command_line_says_it(kind, status, said, tmp_path):
+def test_the_command_line_reports_it(kind, status, said, tmp_path):
     few = ["--law", "batch-permutation", "--seed", "1", "--examples", "16", "--failures", str(tmp_path)]
     done = CliRunner().invoke(main, ["verify", f"{__name__}:{kind.__name__}", *few])
     assert done.exit_code == status and said in " ".join(done.output.split()), done.output

@@ -73,7 +73,7 @@ def test_a_correct_operator_passes():
     bpttcheck.assert_op(chunked, **example(), against=naive, chunk=4, **FEW)
 
 
-def test_it_is_compared_with_a_forward_pass_alone_too():
+def test_it_is_compared_with_only_a_forward_pass_too():
     def outputs(**given):
         return naive(**given)[:2]
 
@@ -83,7 +83,7 @@ def test_it_is_compared_with_a_forward_pass_alone_too():
         bpttcheck.assert_op(partial(chunked, wrong="scale"), **example(), against=outputs, **FEW)
 
 
-def test_the_derivatives_of_the_slow_operator_are_what_gradients_are_diagnosed_with():
+def test_a_diagnosis_uses_the_derivatives_of_the_slow_operator():
     """It has no backward pass, so that no gradient of it could be compared."""
 
     def outputs(**given):
@@ -124,6 +124,6 @@ def test_an_operator_of_another_library_goes_through_one_function():
 
 
 @pytest.mark.parametrize(("wrong", "said"), [("edge", "own-forward-derivative|tied|split|pullback"), ("scale", "y")])
-def test_an_operator_that_is_wrong_is_caught(wrong, said):
+def test_an_incorrect_operator_is_caught(wrong, said):
     with pytest.raises(AssertionError, match=said):
         bpttcheck.assert_op(partial(chunked, wrong=wrong), **example(), against=naive, chunk=(2, 4), **FEW)

@@ -106,5 +106,5 @@ def test_the_correct_cell_is_green(shape, dtype):
 ])  # fmt: skip
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
-def test_a_wrong_one_is_red(shape, dtype, wrong, law):
+def test_an_incorrect_cell_is_red(shape, dtype, wrong, law):
     assert red(wrong(shape, dtype), law, examples=40) == {law}

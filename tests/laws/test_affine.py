@@ -63,7 +63,7 @@ def red(subject, *ids, **options):
 
 
 @pytest.mark.parametrize("name", ["gated-attention", "min-gru", "rotating"])
-def test_right_cells_are_affine_where_they_say_so(name):
+def test_correct_cells_are_affine_where_they_declare_it(name):
     """A matrix, positive numbers, complex ones."""
     found = judged(CELLS[name](sizes=SMALL), *AFFINE, dtypes=["float64"], examples=2)
     assert {law: result.status for law, result in found.items()} == dict.fromkeys(AFFINE, "passed")
@@ -73,13 +73,13 @@ def test_right_cells_are_affine_where_they_say_so(name):
     ("clipped outputs", "affine-in-a-state"),
     ("clipped backward", "affine-state-gradients"),
 ])  # fmt: skip
-def test_each_law_alone_sees_a_mistake(slip, law):
+def test_each_law_sees_a_mistake_that_no_other_sees(slip, law):
     """In 16 bits, where differences show nothing, and of an unknown cell."""
     assert red(Recurrence(slip, ("float16",)), examples=24, seed=3) == {law}
     assert red(Recurrence(dtypes=("float16",)), *AFFINE, examples=24) == set()
 
 
-def test_a_state_that_is_bounded_on_its_way_is_seen_by_nothing_else():
+def test_only_this_law_sees_a_state_that_is_clipped_on_its_way():
     """The forward pass is another than was meant, and the backward pass is its derivative."""
     assert red(Recurrence("bounded")) == {*AFFINE}
 
@@ -94,7 +94,7 @@ def test_a_gradient_that_depends_on_its_state_is_seen():
     assert red(subject, *AFFINE, dtypes=["float64"], examples=4) == {"affine-state-gradients"}
 
 
-def test_a_forward_only_subject_is_asked_for_outputs():
+def test_a_forward_only_implementation_is_tested_by_its_outputs():
     found = judged(Recurrence("clipped outputs", gradients=()), *AFFINE)
     assert [found[law].status for law in AFFINE] == ["failed", "skipped"]
 
@@ -111,7 +111,7 @@ def matrix_memory(p, x, s):
     ({"C": ("C", "n", "y"), "n": ("n", "C")}, set()),
     ({"n": ("n", "y")}, {*AFFINE}),
 ])  # fmt: skip
-def test_it_is_said_for_each_state_which_outputs_are_affine_in_it(affine, found):
+def test_each_state_declares_which_outputs_are_affine_in_it(affine, found):
     cell = CustomCell(
         "matrix-memory",
         states=lambda D, H: {"C": (D, H), "n": (D,)},
@@ -126,6 +126,6 @@ def test_it_is_said_for_each_state_which_outputs_are_affine_in_it(affine, found)
     (lambda a: plain.clip(a, -1, 1), "passed"),
     (lambda a: plain.where(a < 0, -1.0, 1.0), "vacuous"),
 ])  # fmt: skip
-def test_a_function_is_asked_whether_a_mixture_is_in_its_domain(domain, status):
+def test_a_function_decides_whether_a_mixture_is_in_its_domain(domain, status):
     cell = replace(RECURRENCE, domains={"a": "(0, 1)", "h": domain})
     assert {r.status for r in judged(Recurrence(cell=cell), *AFFINE).values()} == {status}

@@ -108,20 +108,20 @@ SLIPS = {
 }
 
 
-def test_a_right_layer_passes_however_it_is_called():
+def test_a_correct_layer_passes_however_it_is_called():
     assert found(Layer()) == {law.id: {"passed"} for law in CALLING}
 
 
 @pytest.mark.parametrize("seed", [1, 2])
 @pytest.mark.parametrize("slip", SLIPS)
-def test_a_slip_is_found_by_its_law_alone(slip, seed):
+def test_only_its_law_finds_a_slip(slip, seed):
     statuses = found(Layer(slip), LAWS, seed=seed)
     assert {law for law, seen in statuses.items() if "failed" in seen} == {SLIPS[slip]}
     assert not any("error" in seen for seen in statuses.values())
 
 
 @pytest.mark.parametrize("family", ["NumPy", "no y", "no final", "no dh0", "dparameters alone", "no states", "lengths"])
-def test_what_is_not_declared_is_not_asked(family):
+def test_undeclared_calls_are_not_made(family):
     """Whatever an implementation lacks, its other parts are correct: none of these laws gives a false alarm."""
     lacks = {
         "NumPy": {},
@@ -183,7 +183,7 @@ def test_another_start_may_be_declared(by):
     assert found(undeclared, law) == {"initial-left-out": {"failed"}}
 
 
-def test_who_must_be_given_states_says_so_or_raises():
+def test_an_implementation_that_needs_states_declares_it_or_raises():
     law = [law for law in LAWS if law.id == "initial-left-out"]
 
     class Given(Layer):
@@ -200,7 +200,7 @@ def test_who_must_be_given_states_says_so_or_raises():
     )
 
 
-def test_an_objective_is_scored_without_states_and_with_less_wanted():
+def test_an_objective_is_scored_without_states_and_with_some_gradients_wanted():
     """Only of a training loop."""
 
     class Loop(Own):
@@ -227,7 +227,7 @@ def test_an_objective_is_scored_without_states_and_with_less_wanted():
 
 @FEW
 @given(problems(), st.sets(st.sampled_from(("x", "parameters", "initial"))))
-def test_what_is_not_wanted_need_not_come_and_what_is_must(problem, wanted):
+def test_wanted_gradients_must_come_and_others_need_not(problem, wanted):
     _, case, cotangents = problem
     subject = Own()
     case = replace(case, wanted=frozenset(wanted), objective=None)
@@ -262,7 +262,7 @@ def test_biases_of_zero_are_drawn_in_a_default_run():
         assert 1 <= sum(draw.unbiased for draw in drawn) <= 18
 
 
-def test_vectors_of_an_unknown_cell_are_left_alone_unless_they_are_called_biases():
+def test_vectors_of_an_unknown_cell_become_zero_only_if_they_are_biases():
     """A decay, say, must perhaps not be zero."""
     cell = CustomCell("own", lambda D, H: {"V/bias": (H,), "b_h": (H,), "decay": (H,)}, lambda H: {"h": (H,)})
     declared = Capabilities(cells=(cell,))

@@ -97,7 +97,7 @@ def test_other_mistakes_are_red():
     assert {"pullback-reference", "linear-in-cotangents"} <= undeclared
 
 
-def test_the_bound_is_that_of_what_is_handed_over():
+def test_the_bound_is_on_the_cotangents_that_the_loop_gets():
     """However large or small it is next to the cotangents, and next to a mean."""
     for declared in (1e-6, 1e4):
         assert not red(Clipping(declared=declared), "pullback-reference", "clipped-reference", examples=8)
@@ -113,7 +113,7 @@ def test_the_bound_is_that_of_what_is_handed_over():
 
 
 @pytest.mark.parametrize(("slip", "dtype"), [("", "float64"), ("", "float32"), ("twice", "float64")])
-def test_a_cell_of_ones_own_is_far_below_its_bound(slip, dtype):
+def test_a_users_own_cell_is_far_below_its_bound(slip, dtype):
     found = statuses(Clipping(slip=slip, cells=(OWN,), dtypes=(dtype,)), examples=10)
     assert found["clipped-reference"] == "skipped"
     assert found["own-forward-derivative"] == ("failed" if slip else "passed")

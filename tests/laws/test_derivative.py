@@ -24,7 +24,7 @@ def test_it_proves_something_in_most_cases(cell):
 @pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.name)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("scale", [1e-6, *WEIGHT_SCALES, 30.0, 1e3])
-def test_no_weights_make_it_accuse_what_is_right(cell, dtype, scale):
+def test_no_weights_cause_a_false_alarm(cell, dtype, scale):
     """Vanishing, saturated, exploding and chaotic cases; the error stays far below the tolerance."""
     declared = Reference().capabilities()
     asked = Asked(Reference(), declared, cell, dtype, declared)
@@ -39,7 +39,7 @@ def test_no_weights_make_it_accuse_what_is_right(cell, dtype, scale):
 @pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.name)
 @pytest.mark.parametrize("name", ["W_hx", "W_hh", "b_hx", "b_hh"])
 @pytest.mark.parametrize("factor", [0.0, 0.5, -1.0])
-def test_a_mistake_of_single_precision_alone_is_seen(cell, name, factor):
+def test_a_mistake_only_in_single_precision_is_seen(cell, name, factor):
     class Mistaken(Reference):
         def capabilities(self):
             return replace(super().capabilities(), dtypes=("float32",), layers=1, bidirectional=False)

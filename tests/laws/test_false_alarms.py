@@ -94,7 +94,7 @@ class Lists(Own):
         return outputs._replace(final=listed(outputs.final)), pulled
 
 
-def test_lists_will_do():
+def test_lists_are_accepted():
     assert not alarms(Lists(cells=(LSTM(),), objectives=()))
 
 
@@ -116,5 +116,5 @@ class Unrounded(Own):
         return Outputs(narrow(outputs.y), narrow(outputs.final)), pulled
 
 
-def test_more_precise_than_asked_for():
+def test_more_precise_than_declared():
     assert not alarms(Unrounded(cells=(GRU("before"),), dtypes=("float32",), objectives=()))

@@ -84,7 +84,7 @@ def test_an_unknown_cell_that_is_not_finite(dtypes, what, steps, value):
 
 
 @pytest.mark.parametrize("steps", [1, 3, 6])
-def test_the_first_wrong_step_is_named(steps):
+def test_the_first_incorrect_step_is_named(steps):
     result, _ = judged(Linear(spoil=spoiled("y", steps, np.nan)))
     assert result.reason.startswith(f"y is nan at step {steps - 1}, where")
     result, _ = judged(Linear(spoil=spoiled("W", steps, np.nan)))
@@ -107,7 +107,7 @@ def test_float32_where_float64_is_finite():
 @pytest.mark.parametrize("dtypes", [("float64",), ("float32",), ("float16",), ("float64", "float16")], ids="-".join)
 @pytest.mark.parametrize("power", [1, 2])
 @pytest.mark.parametrize("T", [7, 70])
-def test_what_overflows_is_no_mistake(dtypes, power, T):
+def test_an_overflow_is_no_mistake(dtypes, power, T):
     results = judged(Linear(dtypes, power, sizes={"T": (T,)}), examples=32, seed=T)
     assert {result.status for result in results} <= {"passed", "vacuous"}
     results = judged(Linear(dtypes, power), examples=32, seed=T + 1)
@@ -140,7 +140,7 @@ def test_chaos_is_no_excuse():
     assert result.status == "failed" and result.reason.startswith("the gradient of x is nan at step 39 and before")
 
 
-def test_an_implementation_that_is_right_says_what_is_finite():
+def test_a_correct_implementation_shows_which_numbers_are_finite():
     from bpttcheck.running.own import Own
 
     wrong = Linear(spoil=spoiled("V", 2, np.nan))

@@ -54,7 +54,7 @@ class ManyToOne:
         return outputs._replace(y=y), of_last
 
 
-def test_the_last_output_alone_is_green():
+def test_only_the_last_output_is_green():
     found = statuses(ManyToOne(), examples=24)
     assert set(found.values()) == {"passed", "skipped"}
     passed = {"forward-reference", "pullback-reference", "own-forward-derivative", "split-resume-states", "resets-"}
@@ -126,7 +126,7 @@ class Pooling:
 
 
 @pytest.mark.parametrize("slip", ["", "padding", "dh0 = 0"])
-def test_the_last_output_of_a_cell_of_ones_own(slip):
+def test_the_last_output_of_a_users_own_cell(slip):
     found = red(Pooling(slip), "own-forward-derivative", "padding-ignored", dtypes=["float64"], examples=16)
     assert bool(found) == bool(slip)
 

@@ -36,7 +36,7 @@ def step_loss(kind, o, target):
     st.booleans(),
     st.integers(0, 200),
 )
-def test_a_drawn_objective_is_a_loop_over_the_steps_that_are_there(kind, reduction, counts, weighted, k):
+def test_a_drawn_objective_is_a_loop_over_the_steps_of_the_rows(kind, reduction, counts, weighted, k):
     declared = Capabilities(
         cells=(RNN("tanh"),),
         inputs=("dense", "initial", "lengths"),
@@ -66,7 +66,7 @@ def test_a_drawn_objective_is_a_loop_over_the_steps_that_are_there(kind, reducti
     assert not weighted or (objective.weights[0] > 0).any()
 
 
-def test_an_objective_for_a_case_of_ones_own_follows_its_lengths(tmp_path):
+def test_an_objective_for_a_users_own_case_follows_its_lengths(tmp_path):
     rng, lengths = np.random.default_rng(1), np.array([2, 5, 1])
     arrays = {"W_hx": rng.normal(size=(3, 2)), "W_hh": rng.normal(size=(3, 3)), "b_hx": rng.normal(size=3)}
     np.savez(tmp_path / "own.npz", x=rng.normal(size=(5, 3, 2)), lengths=lengths, **arrays)
@@ -230,7 +230,7 @@ class Slip(Unknown):
 
 @pytest.mark.parametrize("reduction", REDUCTIONS)
 @pytest.mark.parametrize("inputs", [("dense",), ("dense", "lengths"), ("dense", "initial", "lengths")], ids=len)
-def test_an_unknown_cell_behind_the_second_door_alone_passes(reduction, inputs):
+def test_an_unknown_cell_with_only_a_loss_passes(reduction, inputs):
     gradients = ("x", "parameters", "initial") if "initial" in inputs else ("parameters",)
     found = statuses(Unknown(reduction, inputs=inputs, gradients=gradients))
     ours = {"objective-complete", "ordinary-loss-is-finite", "own-loss-derivative", "same-loss-again"}
@@ -244,7 +244,7 @@ def test_an_unknown_cell_in_which_padding_counts_is_caught(wrong, reduction):
     assert statuses(made(wrong, reduction, kind=Unknown))["loss-ignores-padding"] == "failed"
 
 
-def test_a_slip_in_an_unknown_cell_behind_the_second_door_alone_is_told_as_what_it_is(tmp_path):
+def test_a_slip_in_an_unknown_cell_with_only_a_loss_is_reported_correctly(tmp_path):
     subject = Slip("sum", inputs=("dense",), gradients=("parameters",), truncations=(Regular,))
     laws = [law for law in OF_A_LOSS if law.id != "objective-truncated-reference"]
     results = list(judge(subject, laws, examples=16, seed=1))

@@ -64,7 +64,7 @@ def statuses(subject):
     return {r.law: r.status for r in judge(subject, LAWS, examples=25, seed=3, dtypes=["float64"])}
 
 
-def test_a_right_loop_passes_and_the_first_door_is_listed_as_absent():
+def test_a_correct_loop_passes_and_vjp_is_listed_as_absent():
     found = statuses(Lecture())
     assert {law for law, status in found.items() if status == "passed"} == {
         "objective-complete",
@@ -82,12 +82,12 @@ def test_a_right_loop_passes_and_the_first_door_is_listed_as_absent():
     assert set(found.values()) == {"passed", "skipped"}
 
 
-def test_a_wrong_readout_is_caught():
+def test_an_incorrect_readout_is_caught():
     found = statuses(Lecture(scale=1.01))
     assert found["objective-gradient-reference"] == found["own-loss-derivative"] == "failed"
 
 
-def test_a_fault_of_the_recursion_is_named_behind_the_second_door_too():
+def test_a_fault_of_the_recursion_is_named_from_its_loss_too():
     found = diagnose(Lecture(carry=0), RNN("tanh"), "float64")
     assert found.names == ("rnn-no-carry", "flux-tau1")
 

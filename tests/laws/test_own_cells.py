@@ -32,7 +32,7 @@ def red(subject, *ids, **options):
 
 
 @EACH_CELL
-def test_right_cells_are_green(name):
+def test_correct_cells_are_green(name):
     """A law that takes its turn with others may not have met the case that it needs."""
     dtype = "float64" if name in ("slstm", "delta-rule", "spiking") else "float32"
     found = judged(CELLS[name](sizes=SMALL), dtype=dtype, examples=8)
@@ -109,7 +109,7 @@ def test_mistakes_in_smooth_cells_leave_a_remainder(name, mistake):
     assert (found.status, found.reason) == ("skipped", "the cell is not known to be smooth")
 
 
-def test_saturated_outputs_round_more_than_what_goes_in_moves_them():
+def test_saturated_outputs_round_more_than_inputs_move_them():
     """Units at 1 except for a ten-thousandth: no rounding of the inputs changes a digit, and each output is rounded."""
     subject = CELLS["embedded"](dtypes=("float64",))
     draw = Draw(7, 1, 3, 2, 1, False, False, False, False, 8.0, 4286266369)
@@ -129,7 +129,7 @@ def test_nothing_moves_whose_domain_is_a_function():
     assert judged(subject, "taylor-remainder")["taylor-remainder"].status == "vacuous"
 
 
-def test_what_overflows_where_units_saturate_is_seen_by_nothing_else():
+def test_only_this_law_sees_an_overflow_where_units_saturate():
     """A sigmoid of two exponentials; the other is correct."""
 
     def gated(sigmoid, *large):
@@ -182,7 +182,7 @@ def test_an_initial_state_that_is_a_parameter(learned, found):
     assert judged(Rotating(learned=learned))["initial-left-out"].examples
 
 
-def test_what_is_meant_to_differ_is_said_and_seen_in_nothing_else():
+def test_intended_differences_are_declared_and_no_others_pass():
     """Without the declaration the stabiliser's states and the surrogate are failed."""
     law = "own-forward-derivative"
     found = judged(CELLS["slstm"](sizes=SMALL), law)[law]

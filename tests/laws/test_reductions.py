@@ -118,7 +118,7 @@ class Averager:
 
 
 @pytest.mark.parametrize("slip", ["", "final", "W"])
-def test_a_mean_of_a_cell_of_ones_own(slip):
+def test_a_mean_of_a_users_own_cell(slip):
     subject = Averager(slip)
     laws = ("own-forward-derivative", "split-resume-pullback", "batch-independence", "batch-gradient-is-sum")
     failed = {law for dtype in ("float64", "float32") for law in red(subject, *laws, dtypes=[dtype], examples=16)}

@@ -79,7 +79,7 @@ def judged(subject, laws=LAWS, examples=24, **options):
 
 @pytest.mark.parametrize("reset_to", ["zeros", "initial"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_a_right_policy_is_green(reset_to, dtype):
+def test_a_correct_policy_is_green(reset_to, dtype):
     found = judged(Policy(reset_to, dtypes=("float32", "float64")), dtypes=[dtype])
     assert {r.status for r in found.values()} <= {"passed", "skipped"}
     assert {found[law].status for law in RESETS} == {"passed"}

@@ -72,7 +72,7 @@ def test_an_lstm_without_c0_is_green():
     ("no dh", "pullback-reference"),
     ("dh0 = 0", "pullback-reference"),
 ])  # fmt: skip
-def test_mistakes_in_what_there_is_are_red(slip, law):
+def test_mistakes_in_the_declared_states_are_red(slip, law):
     assert law in red(WithoutC0(slip), "forward-reference", "pullback-reference", examples=8)
 
 
@@ -106,7 +106,7 @@ def test_it_is_explained_and_its_case_is_read_again(tmp_path):
     assert seen.shows(seen.declared)
 
 
-def test_another_implementation_that_takes_all_states_is_right():
+def test_another_implementation_that_takes_all_states_is_a_correct_one():
     assert red(WithoutC0("dh0 = 0"), "pullback-reference", own=Own(against=Reference()), examples=8)
     assert not alarms(WithoutC0(), "pullback-reference", "regular-reference", own=Own(against=Reference()), examples=8)
 
@@ -117,7 +117,7 @@ def test_a_planted_fault_is_named():
     assert diagnose(subject, LSTM(), "float64", faults=[fault]).names == (fault.id,)
 
 
-def test_one_that_has_less_is_not_right():
+def test_one_that_declares_fewer_arrays_is_refused():
     """It is refused before anything is run."""
     of_h, everything = WithoutC0().declared, Reference().capabilities()
     assert of_h.lacks(everything, LSTM()) == "the initial state c"
@@ -166,7 +166,7 @@ class TwoSums:
 
 
 @pytest.mark.parametrize("slip", ["", "no final", "b is dropped"])
-def test_some_states_of_a_cell_of_ones_own(slip):
+def test_some_states_of_a_users_own_cell(slip):
     found = red(TwoSums(slip), "own-forward-derivative", "batch-independence", dtypes=["float64"], examples=16)
     assert found == ({"own-forward-derivative"} if slip else set())
 

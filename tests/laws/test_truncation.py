@@ -79,7 +79,7 @@ class ReachesDxAlone(OwnGenerator):
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_an_own_generator_is_judged_by_all_gradients_in_every_run(seed):
+def test_own_random_links_are_tested_by_all_gradients_in_every_run(seed):
     assert "random-pattern" in failed(ReachesDxAlone(), "random-pattern", seed=seed)
     assert failed(OwnGenerator(), "random-pattern", seed=seed) == set()
 
@@ -123,7 +123,7 @@ ALL_RULES = (*RULES, Links)
 
 
 @pytest.mark.parametrize("rule", ALL_RULES)
-def test_an_unknown_cell_is_judged_by_its_own_pieces(rule):
+def test_an_unknown_cell_is_tested_by_its_own_pieces(rule):
     """Parts of its gradients are truncated and others are not."""
     assert failed(Unknown(rule), examples=16) == set()
     for wrong in (("parameters",), ("x",), ("initial",), ("x", "parameters")):
@@ -139,7 +139,7 @@ def test_an_unknown_cell_is_judged_by_its_own_pieces(rule):
     (Regular, "initial", lambda regular: Window(regular.tau)),
     (Links, "parameters", lambda links: Links((1.0, *links.xi[:-1]))),
 ])  # fmt: skip
-def test_another_rule_for_some_gradients_alone_is_seen_without_a_reference(rule, wrong, by):
+def test_another_rule_for_only_some_gradients_is_seen_without_a_reference(rule, wrong, by):
     assert failed(Unknown(rule, (wrong,), by), "pieces-alone", examples=12) == {"pieces-alone"}
 
 
@@ -173,7 +173,7 @@ def test_pieces_add_up_to_the_matrix(T, rule, seed):
 
 
 @given(problems(least=3), st.sampled_from(ALL_RULES), st.integers(0, 2**30))
-def test_pieces_add_up_to_what_the_reference_gives(problem, rule, seed):
+def test_pieces_add_up_to_the_gradients_of_the_reference(problem, rule, seed):
     """All gradients, of stacks of known cells."""
     T, rng = len(problem.x), np.random.default_rng(seed)
     strategy = Links((1.0, *rng.integers(0, 2, T - 1) * 1.0)) if rule is Links else DRAWN[rule](rng, T)
@@ -255,7 +255,7 @@ def test_a_cut_in_the_padding_of_a_row_does_nothing_to_it(seed):
             np.testing.assert_allclose(dx[:n, b], of_row(Cotangents(None, alone)).x[:, 0], rtol=1e-12, atol=1e-14)
 
 
-def test_what_cuts_nothing_proves_nothing():
+def test_a_truncation_that_cuts_nothing_proves_nothing():
     """Two steps: no segment or window is drawn that is shorter."""
     laws = [law for law in LAWS if law.id in ("regular-reference", "xray-regular", "truncation-leaves-states")]
     for result in judge(Chosen(), laws, examples=16, seed=1, own=Own({"T": (2,)})):

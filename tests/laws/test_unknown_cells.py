@@ -192,7 +192,7 @@ class Clipped(Dropped):
 
 @pytest.mark.parametrize("wrong", [Dropped, Clipped], ids=lambda wrong: wrong.__name__)
 @pytest.mark.parametrize("name", CELLS)
-def test_what_is_not_linear_is_seen(name, wrong):
+def test_a_pullback_that_is_not_linear_is_seen(name, wrong):
     right = CELLS[name][1]
 
     def step(p, x, s):
@@ -229,7 +229,7 @@ class InFloat32:
 
 
 @pytest.mark.parametrize("name", ["gru_head", *CELLS])
-def test_float32_is_held_to_the_subjects_own_float64(name):
+def test_float32_is_compared_with_the_implementations_own_float64(name):
     laws = ("forward-reference", "pullback-reference")
     right = subject(name)
     (cell,) = right.capabilities().cells

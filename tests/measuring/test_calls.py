@@ -77,7 +77,7 @@ def test_one_module_calls_implementations(folder, commands, status, met):
     assert {name for name, caller in seen if caller == "bpttcheck.contract"} <= {"capabilities", "refuses"}
 
 
-def test_a_program_sees_what_was_warned_of_and_copies_are_its_own(folder):
+def test_a_program_sees_warnings_and_gets_its_own_copies(folder):
     """Calls give an implementation arrays of its own, unless the caller wants to see whether it changes them."""
     given = runpy.run_path("telling.py")
     from bpttcheck.cases.drawing import Draw

@@ -79,7 +79,7 @@ def test_gradients_are_complete_in_each_call(data, part, how):
 
 
 @given(st.data())
-def test_what_is_complete_passes(data):
+def test_complete_results_pass(data):
     subject = Reference()
     trial, case = data.draw(trials(subject))
     outputs, pullback = trial.run(case)
@@ -146,7 +146,7 @@ class OnlyY:
         return Outputs(case.x @ U.T, (({"h": np.zeros(3)},),)), pullback
 
 
-def test_an_output_that_is_not_declared_is_not_looked_at(monkeypatch):
+def test_an_output_that_is_not_declared_is_not_tested(monkeypatch):
     subject = OnlyY()
     vjp = subject.vjp
 

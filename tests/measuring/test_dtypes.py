@@ -107,7 +107,7 @@ def test_no_false_alarm(dtype):
     assert {s for _, law, s in found if law == "own-forward-derivative"} == {"skipped"}
 
 
-def test_too_exact_a_dtype_is_told():
+def test_too_exact_a_dtype_is_reported():
     """float32 results are fine, float64 arrays break the contract."""
     subject = SixteenBits(lambda case, g: g._replace(x=g.x.astype(np.float64)))
     found = {r.law for r in judge(subject, LAWS, dtypes=["bfloat16"], examples=2, shrink=False) if r.status == "failed"}
@@ -158,7 +158,7 @@ def test_operations_of_another_format(dtype, inside):
         assert "pullback-reference" in broken(SixteenBits(longer, does=inside, **declared), dtype)[0]
 
 
-def test_tf32_is_wrong_where_it_is_not_declared():
+def test_tf32_fails_where_it_is_not_declared():
     assert "pullback-reference" in broken(SixteenBits(does="tf32", dtypes=("float32",)), "float32")[0]
 
 
@@ -172,7 +172,7 @@ def test_float32_inside_is_found_out(dtype):
     assert broken(SixteenBits(inside={dtype: dtype}), dtype) == (set(), {dtype})
 
 
-def test_weights_in_float8_are_right_in_float32():
+def test_weights_in_float8_are_correct_in_float32():
     declared = {"does": "float32", "dtypes": ("float8_e4m3",)}
     assert broken(SixteenBits(**declared), "float8_e4m3") == (set(), {""})
     assert "pullback-reference" in broken(SixteenBits(longer, **declared), "float8_e4m3")[0]

@@ -112,7 +112,7 @@ def test_a_real_mistake_is_the_one_that_is_seen(cell, dtype):
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("layers", [1, 2])
 @pytest.mark.parametrize("size", [1e-3, 0.1])
-def test_what_has_vanished_stays_in_sight(dtype, layers, size):
+def test_vanished_gradients_stay_in_sight(dtype, layers, size):
     """Small weights, no biases: a truncated dx is as far above the tolerance as if tanh were exact."""
     capabilities = Inexact(np.tanh, RNN("tanh"), dtype, 0).declared
     draw = Draw(6, 2, 3, 4, layers, False, False, False, False, size, 3)

@@ -39,7 +39,7 @@ def tolerance(a, b, K, seed, replicates):
 
 @pytest.mark.parametrize("K", [3, 100, 1000, 6400])
 @pytest.mark.parametrize("kind", ["at random", "of one sign", "alike", "that cancel"])
-def test_sums_one_after_the_other_are_right(kind, K):
+def test_sums_one_after_the_other_are_correct(kind, K):
     for seed in range(10):
         a, b = terms(kind, K, np.random.default_rng(seed))
         summed = np.cumsum(a[:, :, None] * b[None], axis=1, dtype=np.float32)[:, -1]

@@ -34,7 +34,7 @@ def weighted(draw, kinds=KINDS):
 
 
 @given(weighted())
-def test_weights_of_rows_are_those_of_steps_row_by_row(drawn):
+def test_weights_of_rows_equal_weights_of_steps_row_by_row(drawn):
     objective, y = drawn
     whole = objective(y)
     total, readout = 0.0, {name: 0.0 for name in objective.readout}

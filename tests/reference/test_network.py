@@ -93,7 +93,7 @@ def test_empty_sequences_and_batches(cell, T, B):
         np.testing.assert_array_equal(gradients.initial[1][0]["h"], problem.cotangents.final[1][0]["h"])
 
 
-def test_what_does_not_fit_is_named():
+def test_arguments_that_do_not_fit_are_named():
     problem = make(RNN(), 3, 2, 4, 5, 1, seed=4)
     with pytest.raises(ValueError, match=r"W_hx of layer 0 has shape \(5, 4\).*takes \(5, 3\)"):
         vjp(problem.cell, problem.parameters, problem.x[..., :3])

@@ -172,7 +172,7 @@ def test_no_reset_is_full_and_one_at_each_step_is_rows_of_one_step(cell):
     ({"resets": np.zeros((4, 2))}, "flags of shape"),
     ({"resets": np.zeros((4, 2), bool), "reset_to": "ones"}, "reset_to must be"),
 ])  # fmt: skip
-def test_what_makes_no_sense_is_one_sentence(options, said):
+def test_nonsense_is_one_sentence(options, said):
     problem = make(LSTM(), 4, 2, 3, 5, 1, seed=1)
     for door in (vjp, checkpointed_vjp):
         with pytest.raises(ValueError, match=said):

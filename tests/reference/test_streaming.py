@@ -89,7 +89,7 @@ def test_checkpoints_without_steps(problem, with_final):
 
 
 @pytest.mark.parametrize("strategy", [Last(2), Window(2), Blocks(1, 2)], ids=repr)
-def test_what_does_not_cut_links_is_refused(strategy):
+def test_strategies_that_do_not_cut_links_are_refused(strategy):
     problem = make(RNN(), 3, 2, 2, 2, 1, seed=0)
     objective = Objective("linear", problem.cotangents.y)
     with pytest.raises(ValueError, match="does not cut links"):

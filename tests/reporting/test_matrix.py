@@ -117,7 +117,7 @@ def judged(folder):
     return done, Page(folder / "m.html")
 
 
-def test_one_target_spoils_no_other(judged):
+def test_targets_do_not_affect_each_other(judged):
     done, _ = judged
     assert done.returncode == 2 and not done.stderr
     said = words(done.stdout)
@@ -181,7 +181,7 @@ def test_an_address_opens_the_evidence(judged, tmp_path):
     assert title_in_a_browser(tmp_path / "page.html", "#fault-di-uses-i.lstm.causality") == "fault-di-uses-i.lstm"
 
 
-def test_what_hangs_is_stopped_and_a_file_joins(folder):
+def test_a_target_that_hangs_is_stopped_and_a_file_joins(folder):
     """With a name that occurs twice."""
     few = (*FEW, "--cell", "lstm", "--cell", "gru-after")
     assert command("verify", "reference", "fault:di-uses-i", *few, "--json", "both.json", cwd=folder).returncode == 1
@@ -288,7 +288,7 @@ def test_a_cell_that_some_targets_lack_is_left_out_and_one_that_all_lack_is_a_mi
 
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
-def test_an_interruption_ends_the_processes_and_keeps_what_is_finished(sent, folder, tmp_path):
+def test_an_interruption_ends_the_processes_and_keeps_finished_results(sent, folder, tmp_path):
     shutil.copy(folder / "mine.py", tmp_path)
     targets = ("reference", "mine.py:Hanging", "mine.py:Killing")
     with started("matrix", *targets, *FEW, "--cell", "lstm", "--html", "m.html", cwd=tmp_path) as running:
@@ -314,14 +314,14 @@ def test_without_jinja_a_page_is_refused_before_the_work(tmp_path):
     assert done.stderr.strip() == "bpttcheck: a page needs Jinja: python -m pip install 'bpttcheck[html]'"
 
 
-def test_the_published_page_is_one_of_ours():
+def test_the_published_page_passes_its_checks():
     file = Path(__file__).parents[2] / "docs" / "side-by-side.html"
     if not file.is_file():
         pytest.skip("docs/side-by-side.html is made by tox -e matrix")
     Page(file).check()
 
 
-def test_what_is_broken_comes_first_with_a_sentence_and_a_link(tmp_path):
+def test_broken_laws_come_first_with_a_sentence_and_a_link(tmp_path):
     """Before any table, by the reason that the known failure gives."""
     (tmp_path / "known.toml").write_text(KNOWN + 'link = "https://example.org/issues/7"\n')
     chosen = ("--law", "pullback-reference", "--law", "causality", "--dtype", "float64", "--examples", "4")

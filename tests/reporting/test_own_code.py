@@ -32,7 +32,7 @@ def leaky(k, x, slip=1.0):
 LEAKY = {"parameters": ZEROS(3), "x": ZEROS((5, 4, 3)), **FEW}
 
 
-def test_a_verdict_prints_as_that_of_verify():
+def test_a_verdict_prints_as_verify_does():
     text = str(bpttcheck.check(leaky, **LEAKY))
     assert "leaky, float64: worst error / tolerance" in text and "own-forward-derivative" in text
     assert "split-resume" not in text  # skipped
@@ -82,12 +82,12 @@ def test_laws_of_rows_are_skipped_where_there_is_one():
     assert not {result.law for result in verdict.results if result.status == "vacuous"}
 
 
-def test_a_forward_pass_alone_says_so():
+def test_only_a_forward_pass_says_so():
     verdict = bpttcheck.check(lambda k, x: leaky(k, x)[0], **LEAKY)
     assert verdict.passed and "There is no backward pass: nothing is said about gradients." in str(verdict)
 
 
-def test_another_function_is_taken_for_correct():
+def test_another_function_counts_as_correct():
     def twice(k, x):
         y, pullback = leaky(k, x)
         return 2 * y, lambda dy: pullback(2 * dy)
@@ -124,7 +124,7 @@ def test_a_loss_and_its_gradients():
     assert bpttcheck.check(lambda k, data: of_rows(k, data, "mean"), **DATA).passed
 
 
-def test_a_loss_of_parameters_alone():
+def test_a_loss_of_only_parameters():
     x, target = np.random.default_rng(0).standard_normal((2, 5, 4, 3))
     loss = {"x": x, "target": target}
     assert bpttcheck.check(lambda k: of_rows(k, loss), parameters=ZEROS(3), examples=6).passed
@@ -136,7 +136,7 @@ def test_a_loss_of_parameters_alone():
     ("factor", "own-loss-derivative on loss float64: k is off by"),
     ("rows", "loss-adds-up-over-rows on loss float64: loss is off by"),
 ])  # fmt: skip
-def test_a_loss_that_is_wrong(wrong, said):
+def test_an_incorrect_loss(wrong, said):
     with pytest.raises(AssertionError, match=said):
         bpttcheck.check(lambda k, data: of_rows(k, data, wrong), **DATA, name="loss")
 
@@ -147,7 +147,7 @@ def test_rows_of_a_loss_that_is_neither_sum_nor_mean_stay_as_many():
     assert "loss-adds-up-over-rows" not in {r.law for r in verdict.results if r.status == "passed"}
 
 
-def test_rows_that_know_of_each_other():
+def test_rows_that_affect_each_other():
     """Its gradients fit the loss, which is the sum over rows where there are two of each."""
 
     def loss(k, data):

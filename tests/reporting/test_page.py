@@ -24,7 +24,7 @@ def page(tmp_path_factory):
     return folder / "v.html"
 
 
-def test_it_says_what_is_broken_and_how_to_see_it(page):
+def test_it_lists_failures_and_how_to_repeat_them(page):
     text = page.read_text(encoding="utf-8")
     assert "<h1>Broken: fault:not-detached</h1>" in text
     for said in ("smallest case found", "Diagnosis: ", "planted fault not-detached", "/replay.py", "X-ray of Regular"):
@@ -41,7 +41,7 @@ def test_it_needs_no_network(page):
     assert not re.findall(r"(?:src|href|url)\s*[=(]", page.read_text(encoding="utf-8"))
 
 
-def test_what_others_wrote_is_text(tmp_path):
+def test_texts_of_others_are_no_markup(tmp_path):
     """A name with markup in it is shown, not obeyed."""
     (tmp_path / "mine.py").write_text(
         "from bpttcheck.adapters.reference import Reference\n"

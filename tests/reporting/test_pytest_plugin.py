@@ -45,14 +45,14 @@ def test_a_planted_fault_fails_exactly_the_laws_that_see_it(run):
     done.stdout.no_fnmatch_line("*checks.py*")
 
 
-def test_a_right_implementation_passes_and_skips_say_why(run):
+def test_a_correct_implementation_passes_and_skips_say_why(run):
     done = run("--bpttcheck", "reference", "--bpttcheck-examples", "6", "-rs",
                "-k", "gru-before and float32 and (taylor or forward-reference)")  # fmt: skip
     done.assert_outcomes(passed=1, skipped=1)
     done.stdout.fnmatch_lines(["SKIPPED*only float64 shows it: rounding hides it in other dtypes"])
 
 
-def test_ids_are_those_of_target_cell_dtype_and_law_each_once(run):
+def test_ids_have_target_cell_dtype_and_law_each_once(run):
     done = run("--bpttcheck", FAULT, "--bpttcheck", "reference", "--bpttcheck", FAULT, "--collect-only", "-q")
     ids = [line for line in done.outlines if line.startswith("bpttcheck::")]
     assert f"bpttcheck::{FAULT}::lstm::float64::causality" in ids
@@ -60,7 +60,7 @@ def test_ids_are_those_of_target_cell_dtype_and_law_each_once(run):
     assert len(ids) == len(set(ids)) == 2 * len(LAWS) * (1 + len(CELLS))
 
 
-def test_laws_that_were_deselected_are_not_judged(run, pytester):
+def test_laws_that_were_deselected_are_not_tested(run, pytester):
     """A law that tests only outputs takes no gradients."""
     pytester.makepyfile(counting=COUNTING)
     done = run(
@@ -104,7 +104,7 @@ class Counting(Reference):
     ("unsure", {"failed": 4}), ("error", {"failed": 4}),
     ("vacuous", {"failed": 2, "skipped": 2}), ("unfinished", {"failed": 2, "skipped": 2}),
 ])  # fmt: skip
-def test_what_is_neither_right_nor_wrong_is_not_silent(run, pytester, status, loud):
+def test_a_law_that_neither_passes_nor_fails_is_not_silent(run, pytester, status, loud):
     pytester.makeconftest(
         "import bpttcheck.running.turns\n"
         "from bpttcheck import Result\n"
@@ -220,7 +220,7 @@ def test_time_is_bounded(run, pytester):
     done.assert_outcomes(passed=1)
 
 
-def test_workers_of_xdist_judge_what_they_need(run):
+def test_workers_of_xdist_test_only_their_share(run):
     pytest.importorskip("xdist")
     done = run("--bpttcheck", FAULT, "--bpttcheck-examples", "5", "-n", "2", "-k", CAUGHT_AND_NOT)
     done.assert_outcomes(failed=1, passed=1)

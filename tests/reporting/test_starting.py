@@ -91,7 +91,7 @@ def test_code_that_says_too_little_is_one_sentence(mine, name, sentence):
         start(None, f"{mine}.py:{name}", "test_mine.py")
 
 
-def test_what_is_written_runs(mine, tmp_path):
+def test_the_written_file_runs(mine, tmp_path):
     done = command("init", "test_run.py", "--from", f"{mine}:run", cwd=tmp_path)
     assert done.stdout == "written: test_run.py\nnext: python -m pytest test_run.py\n", done.stderr
     short = (tmp_path / "test_run.py").read_text().replace("time=0,", "time=0, examples=4, sizes={'T': range(1, 5)},")
@@ -117,7 +117,7 @@ def test_a_script_that_trains_when_it_is_imported(tmp_path, monkeypatch, body, s
     ("tests/my_rnn.py", "mine.py:run", "tests/my_rnn.py imports mine.py: let both lie in one folder"),
     ("my_rnn.py", "nowhere.py:run", "there is no file nowhere.py"),
 ])  # fmt: skip
-def test_a_source_that_is_none_is_one_sentence(tmp_path, file, source, sentence):
+def test_an_unusable_source_is_one_sentence(tmp_path, file, source, sentence):
     done = command("init", file, "--from", source, cwd=tmp_path)
     assert done.returncode == 2 and sentence in done.stderr and len(done.stderr.splitlines()) == 1
 
@@ -181,7 +181,7 @@ def test_modules_and_functions_of_tensors_have_an_adapter_that_loads(mine, tmp_p
     ("nested", "TorchFunction hands nested a mapping of parameters, streams .* and a mapping `states`"),
     ("single", "TorchFunction hands single a mapping of parameters, streams .* and a mapping `states`"),
 ])  # fmt: skip
-def test_what_no_adapter_takes_is_one_sentence(mine, tmp_path, name, sentence):
+def test_code_that_no_adapter_takes_is_one_sentence(mine, tmp_path, name, sentence):
     pytest.importorskip("torch")
     (tmp_path / f"{mine}.py").write_text(NETWORK)
     with pytest.raises(ValueError, match=sentence):

@@ -59,7 +59,7 @@ FEW = ("--examples", "8", "--seed", "1")
 @pytest.mark.parametrize(("target", "laws"), [
     ("mine.py:Own", ()), ("fault:rnn-no-carry", ("pullback-reference", "regular-reference", "causality")),
 ])  # fmt: skip
-def test_what_is_told_is_the_same(target, laws, tmp_path):
+def test_the_output_is_the_same(target, laws, tmp_path):
     """The message, the reports and the files that show a failure, of a cell that is the target's own, too."""
     chosen = [word for law in laws for word in ("--law", law)]
     told = []
@@ -98,7 +98,7 @@ def test_it_works_where_and_as_its_parent_does(tmp_path, monkeypatch):
             Child("mine.py:Own").ask(introduce, "mine.py:Own", Question())
 
 
-def test_a_mistake_of_ours_is_told_with_its_place(tmp_path, monkeypatch):
+def test_a_bug_of_bpttcheck_is_reported_with_its_place(tmp_path, monkeypatch):
     (tmp_path / "mine.py").write_text(OWN)
     monkeypatch.chdir(tmp_path)
     child = Child("mine.py:Own")
@@ -120,7 +120,7 @@ def test_where_there_are_no_such_processes_a_sentence_says_so(module, start, say
 
 
 @pytest.mark.parametrize(("jobs", "alone", "most"), [(1, (), 1), (2, (), 2), (8, (), 2), (2, ("reference",), 1)])
-def test_so_many_at_a_time_and_no_more_than_there_are_shares(jobs, alone, most):
+def test_no_more_at_a_time_than_requested_or_than_shares(jobs, alone, most):
     """A share that uses a GPU is tested on its own."""
     asked = Question(laws=("causality",), cells=("rnn-tanh",), examples=60)
     child = Child("reference")

@@ -108,7 +108,7 @@ def test_a_worker_that_does_not_have_the_folder(tmp_path):
         cluster_module._judged(Share("reference", "lstm", "float32"), Question(), str(tmp_path / "gone"))
 
 
-def test_an_address_at_which_nobody_answers(tmp_path):
+def test_an_address_that_does_not_answer(tmp_path):
     pytest.importorskip("distributed")
     done = command("verify", "reference", "--scheduler", "tcp://127.0.0.1:9", cwd=tmp_path)
     assert done.returncode == 2 and "no Dask scheduler answers at 'tcp://127.0.0.1:9'" in done.stderr

@@ -28,7 +28,7 @@ def failed(tmp_path_factory):
 
 
 @pytest.mark.parametrize("jobs", ["1", "2"])
-def test_what_fails_as_expected_does_not_fail_the_run(jobs, failed, tmp_path):
+def test_an_expected_failure_does_not_fail_the_run(jobs, failed, tmp_path):
     shutil.copytree(failed, tmp_path, dirs_exist_ok=True)  # the failure on file is tried first
     written(tmp_path, KNOWN + 'cell = "lstm"\ntarget = "fault:di-uses-i"\nrequires = ["numpy>=2"]\n')
     done = command(*FAULTY, "-j", jobs, "--junit", "v.xml", cwd=tmp_path)
@@ -69,7 +69,7 @@ def test_an_entry_that_is_not_true_fails_the_run(entry, said, tmp_path):
     KNOWN.replace('"pullback-reference"', '["pullback-reference", "pullback-twice"]'),
     KNOWN.replace("pullback-reference", "causality") + "strict = false\n",
 ])  # fmt: skip
-def test_an_entry_of_another_run_is_left_alone(entry, tmp_path):
+def test_an_entry_of_another_run_is_ignored(entry, tmp_path):
     written(tmp_path, KNOWN + entry)
     assert command(*FAULTY, cwd=tmp_path).returncode == 0
 
@@ -102,7 +102,7 @@ def test_junit_has_a_failure_with_its_case(failed):
 @pytest.mark.parametrize("order", [1, -1])
 @pytest.mark.parametrize("strict", [(True, True), (True, False), (False, False)])
 @pytest.mark.parametrize("status", ["passed", "failed", "vacuous", "unsure", "error"])
-def test_entries_do_not_see_what_others_made_of_a_result(order, strict, status):
+def test_entries_do_not_see_the_status_that_others_set(order, strict, status):
     known = [KnownFailure("causality", f"reason {k}", strict=s) for k, s in enumerate(strict)][::order]
     result = Result("it", "lstm", "float64", "causality", 0, status, reason="so it is")
     settle([result], "it", known)

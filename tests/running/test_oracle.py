@@ -30,7 +30,7 @@ def test_the_reference_is_confirmed(cell, size, dtype):
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("name", ["W_hx", "b_hh", "x", "initial.h"])
-def test_one_wrong_number_is_seen(monkeypatch, size, name):
+def test_one_incorrect_number_is_seen(monkeypatch, size, name):
     def wrong(case, *cotangents):
         found = measure(case, *cotangents)
         array = found[0].values[name]
@@ -66,7 +66,7 @@ def test_two_oracles_are_enough_whichever_they_are(monkeypatch):
     assert reference_is_confirmed(*case_of(LSTM(), "small"))  # then only differences contradict it
 
 
-def test_the_reference_is_tried_once_at_each_case_that_failed(monkeypatch):
+def test_the_reference_is_checked_once_at_each_case_that_failed(monkeypatch):
     asked = []
     monkeypatch.setattr("bpttcheck.running.verdict.reference_is_confirmed", lambda case, _: not asked.append(case))
     fault = next(fault for fault in FAULTS if fault.id == "di-uses-i")

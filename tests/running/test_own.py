@@ -98,7 +98,7 @@ class Watched:
         return vjp(case.cell, case.parameters, case.x, case.initial)
 
 
-def test_sizes_of_ones_own():
+def test_users_own_sizes():
     subject = Watched()
     laws = [law for law in LAWS if law.id == "pullback-reference"]
     assert statuses(subject, laws, own=Own({"T": (9,), "B": (3,), "H": (5,)}), examples=16) == {
@@ -107,14 +107,14 @@ def test_sizes_of_ones_own():
     assert {(T, B, H) for T, B, _, H in subject.seen} == {(9, 3, 5)} and len({D for _, _, D, _ in subject.seen}) > 1
 
 
-def test_several_sizes_of_ones_own():
+def test_several_of_the_users_own_sizes():
     subject = Watched()
     laws = [law for law in LAWS if law.id == "pullback-reference"]
     statuses(subject, laws, own=Own({"T": (31, 32, 33), "H": (5, 8)}), examples=24)
     assert {T for T, *_ in subject.seen} == {31, 32, 33} and {H for *_, H in subject.seen} == {5, 8}
 
 
-def test_the_smallest_error_that_would_be_seen_is_said_and_seen():
+def test_the_smallest_visible_error_is_reported_and_seen():
     """Of each array; three times that in one array fails, though a case decides with more replicates."""
 
     class Off(Watched):
@@ -142,7 +142,7 @@ def test_the_smallest_error_that_would_be_seen_is_said_and_seen():
     assert not usual.sees
 
 
-def test_laws_may_go_beyond_sizes_of_ones_own():
+def test_laws_may_go_beyond_the_users_own_sizes():
     """Single rows and shorter sequences belong to the laws, not to the drawing."""
     found = statuses(Watched(), own=Own({"T": (4,), "B": (3,)}), examples=16)
     assert {("batch-independence", "passed"), ("split-resume-pullback", "passed")} <= found
@@ -173,7 +173,7 @@ def test_laws_may_go_beyond_sizes_of_ones_own():
         (["--against", "leaky.py:right"], "which others are compared with, has no cell rnn-tanh"),
     ],
 )
-def test_what_does_not_fit_is_one_sentence_and_nothing_is_judged(leaky, arguments, said):
+def test_input_that_does_not_fit_is_one_sentence_and_nothing_is_tested(leaky, arguments, said):
     own = {"x": np.zeros((5, 2, 3)), "W_hx": np.ones((16, 3)), "W_hh": np.ones((16, 4)), "b_hx": np.ones(16)}
     whole = {**own, "b_hh": np.ones(16)}
     states = {"initial.h": np.zeros((2, 4)), "initial.c": np.zeros((2, 5))}
@@ -192,7 +192,7 @@ def test_what_does_not_fit_is_one_sentence_and_nothing_is_judged(leaky, argument
 
 @pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.name)
 @pytest.mark.parametrize("tokens", [False, True], ids=["dense", "tokens"])
-def test_a_file_holds_what_was_saved(tmp_path, cell, tokens):
+def test_a_file_holds_the_saved_case(tmp_path, cell, tokens):
     draw = Draw(5, 2, 3, 4, 2, True, True, tokens, False, 0.5, 7)
     case, cotangents = realise(draw, cell, "float32", Capabilities(**ALL))
     arrays = {"x": case.x, "lengths": case.lengths} | case_arrays(case)
@@ -207,7 +207,7 @@ def test_a_file_holds_what_was_saved(tmp_path, cell, tokens):
         CaseFile(tmp_path / "case.npz").holds(cell, "float32", Capabilities(**{**ALL, "layers": 1}))
 
 
-def test_weights_of_ones_own(leaky):
+def test_users_own_weights(leaky):
     """A fault that shows only at these weights: no drawn case has such large ones."""
 
     class Clipping(Watched):
@@ -224,7 +224,7 @@ def test_weights_of_ones_own(leaky):
     assert [r.status for r in found] == ["failed"] and str(found[0].case).startswith("own.npz (seed ")
 
 
-def test_a_case_of_ones_own_on_the_command_line(leaky):
+def test_a_users_own_case_on_the_command_line(leaky):
     rng = np.random.default_rng(1)
     shapes = {"x": (5, 2, 3), "W_hx": (16, 3), "W_hh": (16, 4), "b_hx": (16,), "b_hh": (16,)}
     np.savez("own.npz", **{name: rng.standard_normal(shape) for name, shape in shapes.items()})
@@ -241,7 +241,7 @@ def test_a_case_of_ones_own_on_the_command_line(leaky):
         assert arrays["x"].shape == (5, 2, 3) and again.exit_code == 0
 
 
-def test_a_step_is_what_a_cell_of_ones_own_is_judged_against(leaky):
+def test_a_users_own_cell_is_compared_with_a_step(leaky):
     right = load("leaky.py:right")
     found = statuses(load("leaky.py:Leaky"), COMPARING, own=Own(against=right), examples=16)
     assert not {f for f in found if f[1] in ("failed", "error", "unsure")}
@@ -272,7 +272,7 @@ def test_against_on_the_command_line(leaky):
     assert [invoke("replay", folder).output for folder in replays] == ["FIXED\n"] * 2
 
 
-def test_a_truncation_is_judged_against_one_that_follows_it(leaky):
+def test_a_truncation_is_compared_with_one_that_follows_it(leaky):
     """The reference under another name, as the correct implementation, gives the same results as the reference."""
     reference = load("reference")
     chosen = {"cells": ["lstm"], "dtypes": ["float64"], "examples": 16}
@@ -286,7 +286,7 @@ def test_a_truncation_is_judged_against_one_that_follows_it(leaky):
     assert ("regular-reference", "skipped") in skipped
 
 
-def test_what_is_to_be_right_raises(leaky):
+def test_an_error_of_the_correct_implementation_is_reported(leaky):
     def odd(parameters, x, states):
         raise OSError("no such weights")
 
@@ -317,7 +317,7 @@ def test_a_step_agrees_with_the_reference():
     (lambda p, x, s: (np.abs(x), {"h": np.abs(x)}), r"such as np\.abs"),
     (lambda p, x, s: (x - s["h"].mean(axis=0), {"h": x * s["h"].sum(axis=0)}), "and on no other"),
 ])  # fmt: skip
-def test_a_step_with_which_derivatives_would_be_wrong(step, sentence):
+def test_a_step_with_which_derivatives_would_be_incorrect(step, sentence):
     right = StepFunction(step, cell="own")
     draw = Draw(3, 2, 4, 4, 1, False, False, False, False, 0.5, 7)
     case, cotangents = realise(draw, right.capabilities().cells[0], "float64", right.capabilities())

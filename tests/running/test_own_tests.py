@@ -56,7 +56,7 @@ def of_shift(trial):
 
 @settings(max_examples=20)
 @given(trial=cases(subject()))
-def test_a_law_of_ones_own(trial):
+def test_a_users_own_law(trial):
     found = max(of_linearity(trial), of_shift(trial))
     target(found)
     assert found <= 1

@@ -24,7 +24,7 @@ def judged(asked=ASKED, targets=("reference", FAULT), **options):
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
-def test_each_share_is_judged_and_noted(jobs):
+def test_each_share_is_tested_and_recorded(jobs):
     run, shares = judged(jobs=jobs)
     assert sorted(shares) == sorted(PLACES) and list(run.shares) == PLACES
     assert {(r.subject, r.law): r.status for r in run.results} == {
@@ -39,7 +39,7 @@ def test_each_share_is_judged_and_noted(jobs):
     assert run.exit_status() == INTERRUPTED
 
 
-def test_known_failures_are_settled_and_must_speak_of_something():
+def test_known_failures_are_settled_and_must_match_a_result():
     run, _ = judged(replace(ASKED, known=(KNOWN,)))
     assert [r.status for r in run.results if r.subject == FAULT] == ["known", "passed"]
     assert run.exit_status() == PASSED and unmet(run.asked, run.targets) == []
@@ -49,7 +49,7 @@ def test_known_failures_are_settled_and_must_speak_of_something():
     assert unmet(replace(ASKED, dtypes=(), known=(stale,)), run.targets) == [stale]
 
 
-def test_a_target_that_cannot_be_loaded_is_noted_and_others_are_judged():
+def test_a_target_that_cannot_be_loaded_is_recorded_and_others_are_tested():
     run, shares = judged(targets=("reference", "nothing.py:None"))
     assert shares == PLACES[:1]
     assert run.errors == ["there is no file nothing.py"] and run.exit_status() == AT_FAULT

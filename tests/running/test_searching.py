@@ -80,7 +80,7 @@ def test_the_margin_guides(monkeypatch):
     assert sum(far > largest_found(seed) for seed, far in enumerate(guided)) >= 4
 
 
-def test_what_was_tried_is_said(tmp_path):
+def test_the_output_lists_the_cases(tmp_path):
     done = command("verify", "reference", "--cell", "rnn-identity", "--dtype", "float64", "--law", LAW[0].id,
                    "--budget", "2s", cwd=tmp_path)  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -68,7 +68,7 @@ def test_without_time_the_case_is_shown_as_it_was_drawn():
     assert not drawn.cut_short and drawn.heading == "smallest case found"
 
 
-def test_what_was_tried_in_time_is_not_cut():
+def test_a_search_that_ends_in_time_is_not_cut():
     (result,) = judge(Faulty(FAULT), LAW, dtypes=["float64"], seed=1)
     assert not result.cut_short and result.heading == "smallest case found"
     assert Result("", "", "", "", 0, cut_short=True).heading == "case"

@@ -47,7 +47,7 @@ def test_processes_change_nothing(target):
     assert judged[0] == judged[1] and judged[0][1]
 
 
-def test_a_process_that_dies_spoils_its_own_share(tmp_path):
+def test_a_process_that_dies_affects_only_its_own_share(tmp_path):
     (tmp_path / "mine.py").write_text(CRASHING)
     selected = ("--cell", "lstm", "--cell", "rnn-tanh", "--dtype", "float64")
     done = command(
@@ -63,13 +63,13 @@ def test_a_process_that_dies_spoils_its_own_share(tmp_path):
 
 
 @pytest.mark.parametrize("other", ["absent.py:Thing", "fault:unheard-of"])
-def test_a_target_that_cannot_be_loaded_is_named_and_the_others_are_judged(other, tmp_path):
+def test_a_target_that_cannot_be_loaded_is_named_and_the_others_are_tested(other, tmp_path):
     done = command("verify", other, "reference", *FEW, "--cell", "rnn-tanh", cwd=tmp_path)
     assert done.returncode == 2 and "4 passed" in done.stdout
     assert "there is no" in done.stderr and len(done.stderr.strip().splitlines()) == 1
 
 
-def test_what_a_target_raises_out_of_turn_spoils_its_own_share(tmp_path):
+def test_an_error_out_of_turn_affects_only_its_own_share(tmp_path):
     (tmp_path / "mine.py").write_text(CRASHING)
     done = command("verify", "mine.py:Raising", "reference", *FEW, "--cell", "rnn-tanh", cwd=tmp_path)
     assert done.returncode == 2 and "4 passed" in done.stdout, done.stdout
@@ -77,7 +77,7 @@ def test_what_a_target_raises_out_of_turn_spoils_its_own_share(tmp_path):
 
 
 @pytest.mark.parametrize("jobs", ["1", "2"])
-def test_a_budget_is_kept_and_what_it_did_not_reach_is_said(jobs, tmp_path):
+def test_a_budget_is_kept_and_unfinished_laws_are_reported(jobs, tmp_path):
     started = time.monotonic()
     done = command("verify", "reference", "--examples", "100000", "--budget", "1", "-j", jobs, "--json", "v.json",
                cwd=tmp_path)  # fmt: skip

@@ -58,7 +58,7 @@ def test_a_target_that_refuses_everything_is_at_fault(refusing):
 
 
 @pytest.mark.parametrize("other", ["reference", "fault:di-uses-i"])
-def test_so_it_is_beside_others(refusing, other):
+def test_a_target_that_refuses_everything_is_at_fault_next_to_others(refusing, other):
     """A target that proves nothing hides neither behind a correct one nor behind an incorrect one."""
     alone = replace(ASKED, cells=("lstm",))
     run = judged([other, f"{refusing}:Refusing"], alone)
@@ -67,7 +67,7 @@ def test_so_it_is_beside_others(refusing, other):
     assert judged([other], alone).exit_status() == (PASSED if other == "reference" else FAILED)
 
 
-def test_so_is_each_cell_and_dtype(refusing):
+def test_a_cell_and_dtype_that_refuses_everything_is_at_fault(refusing):
     run = judged([f"{refusing}:InFloat32"])
     assert [said.partition(": the implementation")[0] for said in run.errors] == [
         f"{refusing}:InFloat32: no law proved anything on {cell} float32" for cell in ("lstm", "gru-after")
@@ -85,7 +85,7 @@ def test_a_law_that_is_skipped_in_one_dtype_is_not_missed():
 
 @pytest.mark.parametrize("status", ["passed", "failed", "known", "error", "unsure"])
 @pytest.mark.parametrize("silent", ["vacuous", "unfinished"])
-def test_one_law_that_says_something_is_enough(status, silent):
+def test_one_law_that_proves_something_is_enough(status, silent):
     results = [Result("it", "lstm", "float64", f"law-{k}", 0, silent, reason="so it is") for k in range(3)]
     assert unproved(results) == ["no law proved anything: so it is"]
     assert unproved([*results, replace(results[0], status=status)]) == []
@@ -128,7 +128,7 @@ def test_the_matrix_says_it(refusing):
 @pytest.mark.parametrize(
     ("examples", "vacuous", "seldom"), [(3, 37, True), (1, 9, False), (4, 36, False), (40, 0, False)]
 )
-def test_a_law_says_in_how_many_cases_it_proved_something(examples, vacuous, seldom):
+def test_a_law_reports_in_how_many_cases_it_proved_something(examples, vacuous, seldom):
     counted = {"examples": examples, "vacuous": vacuous, "drawn": 40}
     result = Result("it", "lstm", "float64", "causality", 0, "passed", **counted, margin=0.25)
     said = f"{examples} of {examples + vacuous}"

@@ -38,7 +38,7 @@ def results(laws, subject=None, examples=16):
     return {r.law: r for r in judge(subject or Own(), laws, examples=examples, seed=2)}
 
 
-def test_laws_of_a_family_take_turns():
+def test_laws_of_a_family_alternate():
     found = results(LAWS, examples=40)
     by_family = {
         family: [r.examples for r in (found[law.id] for law in LAWS if law.family == family) if r.status != "skipped"]
@@ -49,18 +49,18 @@ def test_laws_of_a_family_take_turns():
     assert found["pullback-reference"].examples > 30
 
 
-def test_a_law_that_is_asked_for_alone_sees_every_case():
+def test_a_single_selected_law_sees_every_case():
     (alone,) = results([law for law in LAWS if law.id == "batch-permutation"]).values()
     assert alone.examples + alone.vacuous == 16 and alone.examples > 12
 
 
 @pytest.mark.parametrize(("alive", "status"), [(True, "passed"), (False, "vacuous")])
-def test_what_cannot_fail_proves_nothing(alive, status):
+def test_a_law_that_cannot_fail_proves_nothing(alive, status):
     dead = law(lambda trial: [Comparison("x", 0.0, 1.0, alive)])
     assert results([dead])["made-up"].status == status
 
 
-def test_a_dead_array_beside_live_ones_is_named():
+def test_a_dead_array_next_to_live_ones_is_named():
     partly = law(
         lambda trial: [Comparison("x[t=0]", 0, 1, False), Comparison("x[t=1]", 0, 1), Comparison("y", 0, 1, False)]
     )
@@ -103,7 +103,7 @@ def test_chaos_proves_nothing():
         assert finding.proves == proves and not finding.failed
 
 
-def test_what_the_dtype_cannot_hold_proves_nothing():
+def test_numbers_that_the_dtype_cannot_hold_prove_nothing():
     """An exploding ReLU network: in float32 the outputs overflow, and gradients are infinite or NaN."""
     overflows = Draw(T=63, B=2, D=3, H=4, layers=1, bidirectional=False, ragged=False, tokens=False, rounded=False,
                      weight_scale=2.0, seed=1515884422)  # fmt: skip
@@ -121,7 +121,7 @@ class Warns(Own):
         return super().vjp(case)
 
 
-def test_a_warning_with_right_values_is_a_note():
+def test_a_warning_with_correct_values_is_a_note():
     found = results([law for law in LAWS if law.id == "causality"], Warns())["causality"]
     assert found.status == "passed" and found.warnings == ("RuntimeWarning: overflow in a harmless place",)
 

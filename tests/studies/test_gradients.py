@@ -32,7 +32,7 @@ def gradient(case, dy, **options):
 
 
 @given(problems(layers=1))
-def test_the_jacobians_seen_from_outside_are_those_of_single_steps(drawn):
+def test_the_jacobians_seen_from_outside_equal_single_steps(drawn):
     case, _ = single(drawn)
     J, U = jacobians(Reference(), case)
     state = np.concatenate([case.initial[0][0][name][0] for name in case.cell.states])
@@ -42,7 +42,7 @@ def test_the_jacobians_seen_from_outside_are_those_of_single_steps(drawn):
 
 
 @given(problems(layers=1))
-def test_sizes_are_those_of_the_triangle_of_contributions(drawn):
+def test_sizes_equal_the_triangle_of_contributions(drawn):
     case, dy = single(drawn)
     J, U = jacobians(Reference(), case)
     found = analysis.sizes(J, U, dy)
@@ -234,7 +234,7 @@ def test_a_window_as_long_as_the_horizon_loses_nothing_that_float32_sees(cell, s
 
 
 @given(st.integers(1, 5), SEEDS)
-def test_the_lag_of_overflow_is_that_of_a_run_in_float32(H, seed):
+def test_the_lag_of_overflow_equals_a_run_in_float32(H, seed):
     """Positive weights: nothing cancels, so the result overflows and not a part of it."""
     W = np.random.default_rng(seed).uniform(0.1, 1, (H, H))
     W = (2 * W / np.abs(np.linalg.eigvals(W)).max()).astype(np.float32)
@@ -270,7 +270,7 @@ def test_the_lag_of_underflow_is_where_float32_rounds_to_zero(factor):
     assert found.measured == (expected <= 187)
 
 
-def test_the_rate_is_that_of_a_geometric_sequence_and_zero_where_nothing_passes():
+def test_the_rate_fits_a_geometric_sequence_and_is_zero_where_nothing_passes():
     lags = np.arange(40.0)[:, None]
     pairs = np.where(lags + np.arange(40) < 40, 0.0, np.nan)
     assert analysis.rate(pairs - 0.25 * lags) == pytest.approx(2**-0.25, rel=1e-12)

@@ -45,7 +45,7 @@ def told_apart(colours):
     return min(np.linalg.norm(seen(a, who) - seen(b, who)) for a, b in pairs for who in (None, *DICHROMATS))
 
 
-def test_the_colour_blind_tell_lines_apart():
+def test_the_colour_blind_can_distinguish_lines():
     assert told_apart(["tab:green", "tab:red", "tab:brown"]) < 15  # an example to avoid
     assert told_apart([*COLOURS[:4], "black"]) > 20
     assert len(set(MARKERS)) == len(COLOURS)
@@ -83,7 +83,7 @@ def test_axes_and_lines_are_explained(panel, analyses, monkeypatch):
         assert {line.get_label() for line in axes.lines if not line.get_label().startswith("_")} <= explained
 
 
-def test_a_panel_alone_has_larger_letters(analyses, monkeypatch):
+def test_a_single_panel_has_larger_letters(analyses, monkeypatch):
     """Letters are as large as in the whole picture, on a figure that is half as wide."""
     whole, _ = drawn(monkeypatch, analyses, None)
     alone, _ = drawn(monkeypatch, analyses, "norms")

@@ -59,7 +59,7 @@ def angles(a, b):
 
 
 @pytest.mark.parametrize("cell", [RNN("tanh"), LSTM(), GRU()], ids=lambda cell: cell.name)
-def test_the_gradient_is_that_of_the_loss(cell):
+def test_the_gradient_is_the_derivative_of_the_loss(cell):
     theta, data = np.tile(start(cell, orthogonal, generator()), (2, 1)), sequences(generator(), 3)
     direction = generator(1).standard_normal(theta.shape)
     loss, gradients = losses_and_gradients(cell, theta, data, Full())
@@ -75,7 +75,7 @@ def test_the_reach_of_a_linear_network_is_a_power_of_its_matrix():
     assert reach(cell, theta, sequences(generator(), 1).x) == pytest.approx(np.linalg.norm(power, 2), rel=1e-6)
 
 
-def test_to_answer_0_costs_a_sixth():
+def test_always_predicting_0_costs_a_sixth():
     cell = RNN("tanh")
     theta = np.zeros_like(start(cell, explosive, generator()))
     assert losses(cell, theta, sequences(generator(), 4000)) == pytest.approx(1 / 6, rel=0.05)
@@ -225,7 +225,7 @@ def test_without_matplotlib_a_picture_is_refused(command, tmp_path):
 
 
 @pytest.mark.parametrize("seconds", [0.2, 1.2, 6])  # while processes start, import, train
-def test_interrupt_prints_what_is_done_so_far(seconds, tmp_path):
+def test_interrupt_prints_the_results_so_far(seconds, tmp_path):
     """Ctrl-C reaches the workers, too: the signal goes to the whole group."""
     command = ("remedies", "--remedy", "none", "--seeds", "10000", "--steps", "2", "--json", "r.json",
                "--svg", "r.svg", "-j", "2")  # fmt: skip

@@ -73,7 +73,7 @@ def test_squared_bias_is_estimated_without_bias(seed):
     assert close(constant["variance"][0], compared(possible, possible)["variance"][0], 10**4 * max(1, 1 / scale**2))
 
 
-def test_root():
+def test_the_root_of_a_square_with_its_error():
     assert root(np.array([4.0, 0.4])) == (2.0, 0.1)
     assert root(np.array([-1.0, 0.25])) == (0.0, 0.5)
 
@@ -90,7 +90,7 @@ def test_the_end_is_the_last_quarter():
 
 
 @given(st.sampled_from([Full(), Regular(3), Random(0.6, seed=2), Window(3)]))
-def test_cuts_are_those_of_the_strategy(by):
+def test_cuts_follow_the_strategy(by):
     expected = [] if isinstance(by, Window) else np.flatnonzero(by.links(12) == 0).tolist()
     assert cuts(weights(by, 12)) == expected
 
@@ -106,7 +106,7 @@ def test_text_is_learned_and_held_out_without_overlap(tmp_path):
 
 
 @pytest.mark.parametrize("cell", [cell.name for cell in CELLS if cell.name != "rnn-relu"])
-def test_the_gradient_is_that_of_the_loss(cell, tmp_path):
+def test_the_gradient_is_the_derivative_of_the_loss(cell, tmp_path):
     """Central differences of the loss along a random direction; their error is of the order of step^2 and eps/step."""
     model, read, rng = Model(cell, 8, 3, 5), text(tmp_path), np.random.default_rng(1)
     parameters = model.initial(len(read.characters), rng)
@@ -154,7 +154,7 @@ def test_quality(tmp_path):
     assert windows[0] > windows[1] > windows[2] and windows[2] < (1000 * 2.0**-53) ** 2
 
 
-def test_a_strategy_that_is_none():
+def test_an_unknown_strategy():
     with pytest.raises(ValueError, match="there is no strategy 'sliding'"):
         strategy("sliding", 4, 0)
 
@@ -171,7 +171,7 @@ class Never:
         raise AssertionError("run again")
 
 
-def test_what_is_on_file_is_not_done_again(tmp_path):
+def test_jobs_on_file_are_not_run_again(tmp_path):
     jobs = [Training(f"job-{seed}", TINY, text(tmp_path), "full", 12, seed, 3, 1.0) for seed in range(3)]
     with workers(1) as (pool, _):
         first = run(jobs, tmp_path, pool)
@@ -227,7 +227,7 @@ def test_a_mistake_is_one_sentence_and_exit_status_2(arguments, sentence, tmp_pa
     assert sentence in done.stderr and len(done.stderr.strip().splitlines()) == 1
 
 
-def test_without_matplotlib_there_are_no_pictures_but_all_else(tmp_path):
+def test_without_matplotlib_only_the_pictures_are_missing(tmp_path):
     text(tmp_path)
     hidden = "import sys; sys.modules['matplotlib'] = None; from bpttcheck.command_line import main; main()"
     line = [sys.executable, "-c", hidden, *COMMAND, "text.txt", "-j", "1"]

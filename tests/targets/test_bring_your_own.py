@@ -45,7 +45,7 @@ def test_a_new_adapter_passes_as_it_stands(tmp_path, library):
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
-def test_a_template_is_short_and_says_what_is_to_be_replaced(library):
+def test_a_template_is_short_and_marks_the_parts_to_replace(library):
     lines = (files("bpttcheck") / "templates" / f"{library}.py").read_text().splitlines()
     assert len(lines) < 80
     assert sum("# Yours: " in line for line in lines) >= 6
@@ -136,7 +136,7 @@ def test_the_step_lengths(tmp_path):
 WRONG = ('dp["W_hh"] += da.T @ h[t]', 'dp["W_hh"] += 2 * da.T @ h[t]')
 
 
-def test_two_targets_of_one_name_are_told_apart(tmp_path):
+def test_two_targets_of_one_name_are_distinguished(tmp_path):
     """Ann and Bob began from the same template; Ann's mistake is not lost behind Bob's correct code."""
     for person, changes in {"ann": (WRONG,), "bob": (), "eve": (WRONG,)}.items():
         (tmp_path / person).mkdir()
@@ -163,7 +163,7 @@ def without_the_folder(*arguments, cwd):
     return subprocess.run(line, cwd=cwd, capture_output=True, text=True, timeout=120)
 
 
-def test_an_adapter_imports_the_network_beside_it(tmp_path):
+def test_an_adapter_imports_the_network_next_to_it(tmp_path):
     for folder in ("one", "two"):
         (tmp_path / folder).mkdir()
         edited(tmp_path / folder, "numpy")
@@ -225,7 +225,7 @@ def test_targets(offering):
     assert max(map(len, done.stdout.splitlines())) <= 80
 
 
-def test_targets_name_what_installs_them(monkeypatch, capsys):
+def test_targets_name_the_extra_that_installs_them(monkeypatch, capsys):
     monkeypatch.delitem(BUILT_IN, "torch")  # not to load it
     monkeypatch.setitem(BUILT_IN, "martian", ("bpttcheck.adapters.martian", "Martian", "martian"))
     main(["targets"], standalone_mode=False)

@@ -22,7 +22,7 @@ def test_a_program_that_cannot_be_started_is_one_sentence(tmp_path, name, target
     assert done.returncode == 2 and sentence in done.stderr and len(done.stderr.splitlines()) == 1
 
 
-def test_a_timeout_that_is_none():
+def test_an_invalid_timeout():
     done = command("verify", "exec:cat", BPTTCHECK_TIMEOUT="soon")
     assert done.returncode == 2 and "BPTTCHECK_TIMEOUT must be a number of seconds, not 'soon'" in done.stderr
 

@@ -38,7 +38,7 @@ def watched(folder, monkeypatch, script, *arguments):
     return CliRunner().invoke(main, ["watch", "script.py", *arguments])
 
 
-def test_a_script_ends_after_so_many_calls_whatever_it_swallows(tmp_path, monkeypatch):
+def test_a_script_ends_after_the_number_of_calls_whatever_it_swallows(tmp_path, monkeypatch):
     done = watched(tmp_path, monkeypatch, LOOP, "--calls", "3", "--png", "reach.png", "--", "--epochs", "1")
     assert done.exit_code == 0 and "swallowed" not in done.output
     assert "lstm" not in done.output and done.output.startswith(
@@ -62,7 +62,7 @@ def test_a_script_that_shows_nothing_ends_with_a_sentence(script, said, tmp_path
     assert re.search(f"bpttcheck: .*{re.escape(said)}", done.output) and "Traceback" not in done.output
 
 
-def test_a_state_that_is_not_detached_is_told_with_the_error(tmp_path, monkeypatch):
+def test_a_state_that_is_not_detached_is_reported_with_the_error(tmp_path, monkeypatch):
     script = LOOP.replace("except Exception", "except KeyError").replace("part.detach()", "part")
     done = watched(tmp_path, monkeypatch, script)
     assert done.exit_code == 2 and "Call 2 reaches steps of call 1, and ended there with an error" in done.output
@@ -76,7 +76,7 @@ def test_neighbours_of_a_script_are_imported_and_nothing_stays(tmp_path, monkeyp
     assert before == (sys.argv, sys.path)
 
 
-def test_the_programs_of_the_page_print_what_is_below_them(capsys):
+def test_the_programs_of_the_page_print_the_text_below_them(capsys):
     parts = re.split(r"^```(?:python)?$", PAGE.read_text(), flags=re.MULTILINE)
     programs = [(code, below) for code, below in zip(parts[1::2], parts[2::2], strict=True) if "print(" in code]
     assert len(programs) == 3
@@ -88,7 +88,7 @@ def test_the_programs_of_the_page_print_what_is_below_them(capsys):
         assert printed and printed <= {line.strip() for line in below.splitlines()}
 
 
-def test_the_page_shows_what_its_commands_print(tmp_path, monkeypatch):
+def test_the_page_shows_the_output_of_its_commands(tmp_path, monkeypatch):
     """In this process, because importing PyTorch takes longer than all of them."""
     monkeypatch.chdir(tmp_path)
     save_programs(PAGE, tmp_path)

@@ -83,7 +83,7 @@ def test_gradients_that_underflow_are_no_cut_and_a_mask_is_one():
     assert not seen.shows(Full())
 
 
-def test_what_cannot_be_judged_raises():
+def test_an_expectation_that_cannot_be_tested_raises():
     lstm = torch.nn.LSTM(D, H)
     with watch(lstm) as seen:
         pass
@@ -107,7 +107,7 @@ def test_a_sequence_of_thousands_of_steps_is_refused():
         seen.is_blocks(5000)
 
 
-def test_a_long_loop_is_drawn_and_told_in_few_lines(tmp_path):
+def test_a_long_loop_is_drawn_and_described_in_few_lines(tmp_path):
     torch.manual_seed(0)
     lstm = torch.nn.LSTM(D, H)
     with watch(lstm, calls=50) as seen:

@@ -22,7 +22,7 @@ def of(seen, call=0, trace=0):
 
 @pytest.mark.parametrize("batch_first", [False, True])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
-def test_norms_are_those_of_the_gradient_of_the_input(dtype, batch_first):
+def test_norms_equal_the_gradient_of_the_input(dtype, batch_first):
     torch.manual_seed(0)
     lstm = nn.LSTM(D, H, batch_first=batch_first, dtype=dtype)
     x = torch.randn(6, B, D, dtype=dtype, requires_grad=True)
@@ -212,7 +212,7 @@ def test_a_state_that_was_not_detached_explains_the_error():
     assert not hasattr(raised.value, "__notes__")
 
 
-def test_several_layers_of_cells_are_told_apart():
+def test_several_layers_of_cells_are_distinguished():
     torch.manual_seed(0)
     cells = nn.ModuleList([nn.GRUCell(D, D), nn.GRUCell(D, D)])
     with watch(cells) as seen:
@@ -232,7 +232,7 @@ def test_several_layers_of_cells_are_told_apart():
     (lambda: torch.zeros(3, 5, D), {}, r"\(3, 5, 4\) does not say where time is"),
     (lambda: torch.zeros(3, 5), {"time_axis": 2}, "does not say where time is"),
 ])  # fmt: skip
-def test_what_cannot_be_watched_is_one_sentence(watched, chosen, said):
+def test_a_module_that_cannot_be_watched_is_one_sentence(watched, chosen, said):
     with pytest.raises(ValueError, match=said), watch(watched(), **chosen):
         pass
 

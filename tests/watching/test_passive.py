@@ -90,7 +90,7 @@ def test_tensors_and_graphs_die_as_they_do_without():
     assert len(seen.record.backwards) == 3
 
 
-def test_memory_is_that_of_one_input_more():
+def test_memory_grows_by_one_input():
     """The most memory that PyTorch holds, by its own count."""
     torch.manual_seed(0)
     lstm = nn.LSTM(64, 64)

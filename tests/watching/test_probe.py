@@ -29,7 +29,7 @@ def test_parameters_and_the_triangle_are_those_without_probing(name):
         assert [r.norms.tolist() for r in a.reached.values()] == [r.norms.tolist() for r in b.reached.values()]
 
 
-def test_norms_of_single_outputs_are_those_of_autograd():
+def test_norms_of_single_outputs_equal_autograd():
     torch.manual_seed(0)
     lstm, x = nn.LSTM(D, H), torch.randn(7, B, D, requires_grad=True)
     with watch(lstm, probe=1) as seen:
@@ -44,7 +44,7 @@ def test_norms_of_single_outputs_are_those_of_autograd():
     assert "1 gradient of single outputs was taken in the first calls of backward" in str(seen)
 
 
-def test_the_decay_is_told():
+def test_the_decay_is_reported():
     """Each step halves the gradient of an identity in a half: 24 halvings are 2^-24."""
     torch.manual_seed(0)
     rnn = nn.RNN(D, H, dtype=torch.float64, nonlinearity="relu")
@@ -121,7 +121,7 @@ def test_a_packed_sequence_and_an_input_without_a_batch():
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # PyTorch's own, of its compiler
-def test_what_ran_compiled_is_not_probed():
+def test_compiled_modules_are_not_probed():
     class Outer(nn.Module):
         def __init__(self):
             super().__init__()

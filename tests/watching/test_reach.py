@@ -85,7 +85,7 @@ def test_full_blocks_and_windows(library):
     assert "Outputs reach back over 1 to 5 steps: none of the known rules." in str(some)
 
 
-def test_norms_are_those_of_single_pullbacks_and_their_decay_is_told(library):
+def test_norms_equal_single_pullbacks_and_their_decay_is_reported(library):
     triangle = library.reach(library.recurrent(40, out=lambda h: h[0]), inputs(library, 40))
     assert triangle.norms.shape == (40, 40) and not np.triu(triangle.norms, 1).any()
     assert "Half of what reaches output 39 comes from its own step." in str(triangle)
@@ -112,6 +112,6 @@ def test_outputs_that_look_ahead_and_outputs_that_see_nothing(library):
     (lambda x: x, np.ones((5, 3), int), None, "have no gradient"),
     (lambda x: x, np.ones((5, 3), "float32"), 0, "at least one row"),
 ])  # fmt: skip
-def test_what_has_no_triangle_is_one_sentence(library, f, x, rows, said):
+def test_a_function_without_a_triangle_is_one_sentence(library, f, x, rows, said):
     with pytest.raises(ValueError, match=said):
         library.reach(f, library.array(x), rows=rows)
