@@ -59,8 +59,8 @@ def _leaves_states(trial: Trial) -> Iterator[Comparison]:
 
 
 def _drawn(trial: Trial, kinds: Iterable[type[Strategy]], unit: int = 1) -> Iterator[Strategy]:
-    """A truncation of each kind that is defined for the case and cuts something; with a ``unit`` above 1, the rules are
-    numbers of steps, and multiples of it."""
+    """A truncation of each kind that is defined for the case and cuts something. Its numbers of steps are multiples of
+    ``unit``; above 1 all kinds must have such numbers."""
     T = trial.case.T
     for kind in kinds:
         if trial.even or (trial.one_way and kind in OF_STEPS):

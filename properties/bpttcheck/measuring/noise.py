@@ -2,7 +2,7 @@
 1997). The reference computes in ufuncs, so it runs on such arrays unchanged.
 
 Sums, products and inputs err in proportion to their size, tanh and sigmoid in proportion to 1: 2 / (1 + e^-2a) - 1, the
-difference of two sigmoids or a quotient of exponentials are as right as a library's tanh, and the 1 in them rounds,
+difference of two sigmoids or a quotient of exponentials are as accurate as a library's tanh, and the 1 in them rounds,
 however small a is. That error travels on through the reference to where it matters; nothing is added to the results.
 
 In a product of matrices one operand errs, by the root of 2: each term errs by as much as if both did, and the operand
