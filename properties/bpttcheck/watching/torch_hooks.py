@@ -12,7 +12,7 @@ gradient the module is given another tensor on the same memory that needs one, a
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from itertools import count
+from itertools import count, groupby
 from operator import attrgetter
 from typing import Any
 from weakref import ReferenceType, ref
@@ -77,6 +77,7 @@ class Hooks:
         self._met: dict[int, Watched] = {}  # by the id of the module, which may be another's by now
         self._returned = Returned()
         self._probe = Probe(record, probe)
+        self._full = record.limit == 0  # whether the record is at its limit
         self._task = -1  # of the last row
         self._reached: set[Call] = set()  # by it
         self._handles: list[Any] = []
@@ -128,7 +129,7 @@ class Hooks:
 
     def _before(self, module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
         """Put a hook on the input, or give the module one that has a hook."""
-        if self._full():
+        if self._full:
             self._ended()
             return None
         known = self.known(module)
@@ -150,7 +151,7 @@ class Hooks:
     def _after(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
         """Describe the state that was given, remember the one that was returned, put hooks on the outputs."""
         known = self.known(module)
-        if known is None or self._full():
+        if known is None or self._full:
             return
         trace, layout, called = known.trace, known.layout, known.called
         known.called = None
@@ -173,7 +174,7 @@ class Hooks:
             called = call, x, self._measure_at(x, call) if x.requires_grad else None
         call, x, keeps = called
         trace.calls.append(ForwardCall(call.first, call.steps, state))
-        probed = x.requires_grad and self._probe.wants(trace.name)
+        probed = self._probe.outputs > 0 and x.requires_grad and self._probe.wants(trace.name)
         if probed:
             self._probe.keep(trace.name, Kept(call.first, call.steps, call.axis, call.sizes, x, outputs[0]))
         reaches = partial(self._reaches, call, keeps)
@@ -230,9 +231,10 @@ class Hooks:
 
     def _reaches(self, call: Call, keeps: object, gradients: object) -> None:
         """Backward enters the graph of a forward call. keeps: an object that lives as long as the graph."""
-        if (_task() == self._task or self._begin()) and call not in self._reached:
+        if _task() == self._task or self._begin():
             self._reached.add(call)
-            self._probe.take(call.name)
+            if self._probe.outputs:
+                self._probe.take(call.name)
 
     def _arrived(self, call: Call, gradient: Tensor) -> None:
         """A gradient arrives at the input of a forward call; from its outputs, or not."""
@@ -247,21 +249,19 @@ class Hooks:
 
     def _begin(self) -> bool:
         """Begin a row for a new call of backward. False where the call is left out."""
-        if self._probe.running or not self._handles or self._full():
+        if self._probe.running or not self._handles or self._full:
             return False
         self.settle()
         self._task = _task()
         self.record.backwards.append(Backward({trace.name: trace.steps for trace in self.record.traces}))
+        self._full = len(self.record.backwards) == self.record.limit
         Variable._execution_engine.queue_callback(self.settle)
         return True
-
-    def _full(self) -> bool:
-        return self.record.limit is not None and len(self.record.backwards) >= self.record.limit
 
     def settle(self) -> None:
         """Turn the gradients of the last row into norms; on a GPU this waits for it, once a row."""
         reached, self._reached = self._reached, set()
-        for name in {call.name for call in reached}:
-            calls = sorted([call for call in reached if call.name == name], key=attrgetter("first"))
+        for name, alike in groupby(sorted(reached, key=attrgetter("name", "first")), attrgetter("name")):
+            calls = list(alike)
             steps = [step for call in calls for step in range(call.first, call.first + call.steps)]
             self.record.backwards[-1].reached[name] = Reached(np.array(steps), norms_of_calls(calls))

@@ -55,16 +55,17 @@ def norms_of_calls(calls: list[Call]) -> Array:
     """``(steps,)``, of the gradients at the steps of calls, which are released; NaN where there is none, or it is not
     finite."""
     gradients = [call.take() for call in calls]
-    there = [gradient is not None for gradient, call in zip(gradients, calls, strict=True) for _ in range(call.steps)]
-    norms = np.full(len(there), np.nan)
     measured = [(gradient, call) for gradient, call in zip(gradients, calls, strict=True) if gradient is not None]
-    if measured:
-        if calls[0].axis is None and calls[0].sizes is None:
-            found = _of_steps([gradient for gradient, _ in measured])
-        else:
-            found = [norms_of(gradient, call.axis, call.sizes).reshape(-1) for gradient, call in measured]
-        norms[there] = torch.cat(found).cpu().numpy()
-        norms[~np.isfinite(norms)] = np.nan
+    if not measured:
+        return np.full(sum([call.steps for call in calls]), np.nan)
+    if calls[0].axis is None and calls[0].sizes is None:
+        found = _of_steps([gradient for gradient, _ in measured])
+    else:
+        found = [norms_of(gradient, call.axis, call.sizes).reshape(-1) for gradient, call in measured]
+    there = np.repeat([gradient is not None for gradient in gradients], [call.steps for call in calls])
+    norms = np.full(len(there), np.nan)
+    norms[there] = torch.cat(found).cpu().numpy()
+    norms[np.isinf(norms)] = np.nan
     return norms
 
 
