@@ -1,15 +1,22 @@
 """The suite itself is tested: every planted fault is caught by its laws, every law catches one, and no law gives a
 false alarm."""
 
+from functools import cache
+
 import numpy as np
 import pytest
 
 from bpttcheck import LAWS, judge
 from bpttcheck.adapters.reference import Reference
+from bpttcheck.explaining.battery import battery
+from bpttcheck.explaining.looking import results_of
 from bpttcheck.faults import FAULTS, Faulty
+from bpttcheck.measuring.handing import plain
+from bpttcheck.measuring.trial import Trial
 from bpttref import CELLS
 
 EXAMPLES = 40
+LEVELS = {"one step", "equal sizes", "a long sequence"}
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.id)
@@ -24,6 +31,30 @@ def test_fault_is_caught(fault):
                 results = judge(Faulty(fault), laws, examples=EXAMPLES, seed=1, shrink=False, **one)
                 missed -= {r.law for r in results if r.status == "failed"}
         assert not missed, f"on {cell.name} {missed} does not catch it"
+
+
+@cache
+def problems(cell):
+    """Some problems of a diagnosis."""
+    return [trial for level, trial in battery(Reference(), cell, "float64") if level in LEVELS]
+
+
+@pytest.mark.parametrize("fault", [f for f in FAULTS if f.door != "jvp" and not f.remembers], ids=lambda f: f.id)
+def test_only_a_fault_that_remembers_depends_on_earlier_calls(fault):
+    """A diagnosis relies on it: only those that remember are run on every problem where all others are ruled out."""
+
+    def numbers(subject, problem):
+        try:
+            return results_of(Trial(subject, capabilities, problem.case, problem.cotangents))
+        except Exception as error:
+            return {"raised": np.array(f"{type(error).__name__}: {error}")}
+
+    after_others = Faulty(fault)
+    capabilities = plain(after_others.capabilities())
+    for problem in problems(fault.cells[0]):
+        again, alone = numbers(after_others, problem), numbers(Faulty(fault), problem)
+        assert again.keys() == alone.keys()
+        assert all(np.array_equal(again[n], a, equal_nan=a.dtype.kind == "f") for n, a in alone.items())
 
 
 ELSEWHERE = {  # planted in implementations of their own

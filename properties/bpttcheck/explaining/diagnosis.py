@@ -162,9 +162,11 @@ def diagnose(
     orders = () if isinstance(cell, CustomCell) else gate_orders(cell)
     everything = (*faults, *orders) if broken and not (own and moody) else ()  # moody ones have no derivatives
     candidates = [f for f in everything if f.door in doors and hasattr(reference, f.door) and f.fits(cell)]
-    likely = [
-        fault for fault in limit.within(candidates) if gives(fault, reference, broken)
-    ] or candidates  # an implementation that remembers must see them all
+    likely = [fault for fault in limit.within(candidates) if gives(fault, reference, broken)] or [
+        fault
+        for fault in candidates
+        if fault.remembers  # these must see them all, in order
+    ]
     names = [fault.id for fault in limit.within(likely) if gives(fault, reference, found)]
     first = [seen for seen in broken if seen.level == level] or found
     wrong, right, factors = _described(first)

@@ -9,7 +9,7 @@ import numpy as np
 
 from bpttcheck.case import one_stream
 from bpttcheck.contract import Case, Cotangents, Gradients, Outputs, Pullback
-from bpttcheck.faults.planting import Fault, Pulled, Vjp, with_case, with_parameters
+from bpttcheck.faults.planting import Fault, Pulled, Remembering, Vjp, with_case, with_parameters
 from bpttref import GRU, LSTM, RNN, Full, Regular, trees, zero_states
 from bpttref.arrays import Array
 
@@ -61,6 +61,7 @@ def freed_too_early(case: Case, pullback: Pullback, cotangents: Cotangents) -> G
     return gradients._replace(initial=trees.scale(gradients.initial, 0)) if case.once else gradients
 
 
+@Remembering
 def left_behind(correct: Vjp) -> Vjp:
     """Without gradients the loop keeps its state for the next call of these shapes."""
     memory: dict[Any, Any] = {}

@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 
 from bpttcheck.contract import Case, Outputs, Pullback
-from bpttcheck.faults.planting import Fault, Vjp, by_matrix
+from bpttcheck.faults.planting import Fault, Remembering, Vjp, by_matrix
 from bpttref import GRU, LSTM, RNN, Links, Random, weights
 from bpttref.arrays import Array
 
@@ -33,6 +33,7 @@ def applied_twice(strategy: Links, T: int) -> Array:
     return weights(Links(tuple((strategy.links(T) ** 2).tolist())), T)
 
 
+@Remembering
 def new_pattern_each_call(correct: Vjp) -> Vjp:
     """The implementation's generator is not seeded: every pullback draws a pattern of its own."""
     rng = np.random.default_rng(0)

@@ -44,6 +44,11 @@ class Fault:
             return True
         return not isinstance(cell, CustomCell) and any(planted.gates == cell.gates for planted in self.cells)
 
+    @property
+    def remembers(self) -> bool:
+        """Whether the numbers of a call depend on the calls before it."""
+        return isinstance(self.make, Remembering)
+
 
 class Faulty:
     """A fault as an implementation; if ``scored``, a fault of ``vjp`` is also seen through ``loss_and_gradients``.
@@ -97,6 +102,16 @@ class Pulled:
             return outputs, lambda cotangents: self.change(case, pullback, cotangents)
 
         return faulty
+
+
+@dataclass(frozen=True)
+class Remembering:
+    """The correct implementation with something that calls leave behind for those that follow."""
+
+    make: Callable[[Any], Any]
+
+    def __call__(self, correct: Any) -> Any:
+        return self.make(correct)
 
 
 def both(first: Fault, second: Fault) -> Fault:

@@ -7,7 +7,7 @@ import numpy as np
 
 from bpttcheck.case import one_stream
 from bpttcheck.contract import Case, Cotangents, Gradients, Outputs, Pullback
-from bpttcheck.faults.planting import Fault, Pulled, Vjp, with_parameters
+from bpttcheck.faults.planting import Fault, Pulled, Remembering, Vjp, with_parameters
 from bpttref import GRU, LSTM, RNN, trees
 from bpttref.arrays import Array
 
@@ -19,6 +19,7 @@ def overwrites_cotangent(case: Case, pullback: Pullback, cotangents: Cotangents)
     return gradients
 
 
+@Remembering
 def reset_ineffective(correct: Vjp) -> Vjp:
     """Once a call has been made, calls of the same shapes start from where it ended."""
     memory: dict[str, Any] = {}
@@ -35,6 +36,7 @@ def reset_ineffective(correct: Vjp) -> Vjp:
     return faulty
 
 
+@Remembering
 def stale_weights(correct: Vjp) -> Vjp:
     """Weights are packed at the first call of a shape and never refreshed."""
     packed: dict[Any, Any] = {}
@@ -70,6 +72,7 @@ def consumed_by_first_pullback(correct: Vjp) -> Vjp:
     return faulty
 
 
+@Remembering
 def shared_cache(correct: Vjp) -> Vjp:
     """All pullbacks read the tape of the last forward pass."""
     last: list[Pullback] = []
@@ -82,6 +85,7 @@ def shared_cache(correct: Vjp) -> Vjp:
     return faulty
 
 
+@Remembering
 def biases_accumulate(correct: Vjp) -> Vjp:
     """The buffer of the biases' gradients is added to and never cleared."""
     before: dict[Any, Array] = {}
@@ -103,6 +107,7 @@ def biases_accumulate(correct: Vjp) -> Vjp:
     return faulty
 
 
+@Remembering
 def buffer_reused(correct: Vjp) -> Vjp:
     """Outputs are views of a buffer that the next call of the same shape writes again."""
     buffers: dict[Any, Array] = {}
@@ -117,6 +122,7 @@ def buffer_reused(correct: Vjp) -> Vjp:
     return faulty
 
 
+@Remembering
 def tape_freed_for_all(correct: Vjp) -> Vjp:
     """The first pullback that is called frees the tapes of all that are alive."""
     alive: list[list[bool]] = []
@@ -140,6 +146,7 @@ def tape_freed_for_all(correct: Vjp) -> Vjp:
     return faulty
 
 
+@Remembering
 def arguments_kept(correct: Vjp) -> Vjp:
     """The arrays of the first call of a shape are the buffers into which later calls copy their arguments."""
     kept: dict[Any, Array] = {}

@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 
 from bpttcheck.contract import Case, Cotangents, Gradients, Outputs, Pullback
-from bpttcheck.faults.planting import Fault, Pulled, Vjp, by_matrix
+from bpttcheck.faults.planting import Fault, Pulled, Remembering, Vjp, by_matrix
 from bpttref import GRU, LSTM, RNN, Blocks, Full, Last, Links, Regular, Window, trees, weights
 from bpttref.arrays import Array
 
@@ -89,6 +89,7 @@ def one_means_none(correct: Vjp) -> Vjp:
     return faulty
 
 
+@Remembering
 def shorter_after_a_short_call(correct: Vjp) -> Vjp:
     """A call on a short sequence lowers tau for the calls that follow."""
     longest: list[int] = []

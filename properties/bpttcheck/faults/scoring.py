@@ -5,7 +5,7 @@ from typing import Any
 
 from bpttcheck.adapters.reference import Reference, with_loss
 from bpttcheck.contract import Case, Gradients, Outputs
-from bpttcheck.faults.planting import Fault, Jvp, LossAndGradients
+from bpttcheck.faults.planting import Fault, Jvp, LossAndGradients, Remembering
 from bpttref import LSTM, RNN, Full, Last, Regular, trees
 
 
@@ -43,6 +43,7 @@ def last_chunk_alone_counts(correct: LossAndGradients) -> LossAndGradients:
     return faulty
 
 
+@Remembering
 def state_leaks(correct: LossAndGradients) -> LossAndGradients:
     """The state at the end of a sequence starts the next one of the same shape."""
     memory: dict[Any, Any] = {}

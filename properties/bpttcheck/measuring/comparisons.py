@@ -74,13 +74,18 @@ def _compare_array(
     operations = max(1, case.T * sum(sum(stream.shape) for stream in streams(case.x).values()))
     terms = 1 if has_rows(name) else case.T * case.B
     told = np.isfinite(spread) | ~np.isfinite(got)  # else, as on both sides of a kink, any finite number is correct
-    if not told.all():
+    whole = told.size > 0 and told.all()
+    if not whole:
         got, expected, spread, like = (np.where(told, array, 0) for array in (got, expected, spread, like))
     errors = _largest(case, name, np.subtract(got, expected, dtype=np.float64))
-    maxima = (_largest(case, name, array) for array in (told, expected, spread, like))
+    sizes, scales = _largest(case, name, expected), _largest(case, name, spread)
+    lives = sizes if like is expected else _largest(case, name, like)
+    any_told = [1.0] * len(sizes) if whole else _largest(case, name, told)
     parts = zip(blocks(case, name, got), blocks(case, name, expected), strict=True)
-    for ((label, g), (_, e)), error, any_told, size, scale, live in zip(parts, errors, *maxima, strict=True):
-        if any_told and (
+    for ((label, g), (_, e)), error, size, scale, live, is_told in zip(
+        parts, errors, sizes, scales, lives, any_told, strict=True
+    ):
+        if is_told and (
             in_range(size, scale, case.format) or (in_range(size, 0, case.format) and not np.isfinite(error))
         ):
             tolerance = allowed(scale if np.isfinite(scale) else 0.0, size, case.format, operations, terms)

@@ -121,12 +121,15 @@ class Trial(Answers):
 
     @cached_property
     def _measured(self) -> list[Measured]:
-        """For ``vjp`` and, where a known cell has an objective, for ``loss_and_gradients``, in one pass."""
+        """For ``vjp``, if the implementation has it, and, where a known cell has an objective, for
+        ``loss_and_gradients``, in one pass."""
         if isinstance(self.case.cell, CustomCell):
             return self.measure(self.case, self.cotangents)
-        found = self._measure(self.case, self.cotangents, objective=self.case.objective is not None)
+        scored = self.case.objective is not None
+        given = () if scored and not isinstance(self.subject, TwoPhase) else (self.cotangents,)
+        found = self._measure(self.case, *given, objective=scored)
         found = [as_returned(self.capabilities, self.case, measured) for measured in found]
-        return found if self.against is None else [*self.measure(self.case, self.cotangents), *found[1:]]
+        return found if self.against is None else [*self.measure(self.case, self.cotangents), *found[len(given) :]]
 
     @cached_property
     def _reference_pass(self) -> Forward:
