@@ -18,7 +18,7 @@ import bpttref
 from bpttcheck.adapters import BUILT_IN
 from bpttcheck.reporting.catalogue import faults_in_markdown, laws_in_markdown
 
-LIBRARIES = {"jax", *(library for _, _, library in BUILT_IN.values() if library)}
+LIBRARIES = {"jax", "pydynet", *(library for _, _, library in BUILT_IN.values() if library)}
 ROOT = Path(__file__).parents[1]
 
 
