@@ -43,10 +43,7 @@ def explained(subject, laws, folder, target="none", limit=None, **options):
     """The explanation of the first cell of an implementation that breaks laws."""
     chosen = [law for law in LAWS if law.id in laws]
     one = {"cells": [subject.capabilities().cells[0].name], "examples": 40, "seed": 1} | options
-    for dtype in options.get("dtypes", ("float32", "float64")):
-        results = list(judge(subject, chosen, **one | {"dtypes": [dtype]}))
-        if any(result.status in ("failed", "error") for result in results):
-            break
+    results = list(judge(subject, chosen, **one))
     return next(explain(Here(subject), target, results, folder, Question(), limit or TimeLimit()))
 
 
