@@ -146,3 +146,20 @@ def test_nothing_is_left_behind():
         y, _ = lstm(torch.randn(6, B, D))
     y.sum().backward()
     assert not seen.record.backwards
+
+
+def test_a_state_of_inference_mode_is_taken_as_it_is():
+    """Such tensors do not count how often they are written to."""
+
+    class Sum(nn.Module):
+        def forward(self, x, state):
+            return x + state
+
+    cell = Sum()
+    x = torch.ones(B, D, requires_grad=True)
+    with torch.inference_mode():
+        start = torch.ones(B, D)
+    with watch(cell, module=cell, time_axis=None) as seen:
+        for _ in range(2):
+            cell(x, start).sum().backward()
+    assert len(seen.record.backwards) == 2

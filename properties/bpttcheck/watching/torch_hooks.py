@@ -174,7 +174,7 @@ class Hooks:
             called = call, x, self._measure_at(x, call) if x.requires_grad else None
         call, x, keeps = called
         trace.calls.append(ForwardCall(call.first, call.steps, state))
-        probed = self._probe.outputs > 0 and x.requires_grad and self._probe.wants(trace.name)
+        probed = x.requires_grad and self._probe.wants(trace.name)
         if probed:
             self._probe.keep(trace.name, Kept(call.first, call.steps, call.axis, call.sizes, x, outputs[0]))
         reaches = partial(self._reaches, call, keeps)
@@ -231,10 +231,9 @@ class Hooks:
 
     def _reaches(self, call: Call, keeps: object, gradients: object) -> None:
         """Backward enters the graph of a forward call. keeps: an object that lives as long as the graph."""
-        if _task() == self._task or self._begin():
+        if (_task() == self._task or self._begin()) and call not in self._reached:
             self._reached.add(call)
-            if self._probe.outputs:
-                self._probe.take(call.name)
+            self._probe.take(call.name)
 
     def _arrived(self, call: Call, gradient: Tensor) -> None:
         """A gradient arrives at the input of a forward call; from its outputs, or not."""

@@ -32,14 +32,14 @@ class Probe:
     """outputs: how many are probed in a call of backward; 0 for none."""
 
     def __init__(self, record: Record, outputs: int) -> None:
-        self._record, self.outputs = record, outputs
+        self._record, self._outputs = record, outputs
         self._kept: dict[str, list[Kept]] = {}
         self._probed: dict[str, int] = {}
         self.running = False
 
     def wants(self, name: str) -> bool:
         """Whether the next call of backward of a module is probed."""
-        return self.outputs > 0 and self._probed.get(name, 0) < CALLS
+        return self._outputs > 0 and self._probed.get(name, 0) < CALLS
 
     def keep(self, name: str, call: Kept) -> None:
         """Remember a forward call for the next call of backward."""
@@ -62,7 +62,7 @@ class Probe:
         self.running = True
         try:
             places = [(call, t) for call in kept for t in range(call.steps)]
-            for row, place in enumerate(np.linspace(len(places) - 1, 0, self.outputs).round().astype(int)):
+            for row, place in enumerate(np.linspace(len(places) - 1, 0, self._outputs).round().astype(int)):
                 call, t = places[place]
                 self._record.probed.append(self._one(name, kept, call, t, row))
         finally:

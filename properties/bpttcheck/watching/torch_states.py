@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from functools import cache
 from operator import attrgetter
 from typing import Any, NamedTuple
-from weakref import ReferenceType, ref
 
 import torch
 from torch import Tensor
@@ -16,22 +15,17 @@ from torch import Tensor
 from bpttcheck.watching.record import Kind, State
 
 _NEW, _OTHER = -1, -2  # a row of zeros; a row that no module returned
+_Content = tuple[int, int, torch.dtype, int]
 has_graph = attrgetter("requires_grad")
 
 
 class _Returned(NamedTuple):
-    """The state that a module returned last. parts: tensors that share storage with the module's, and have no graph, so
-    that no other takes their place. versions: how often they were written to by then. themselves: the tensors that were
-    returned, while they live."""
+    """The state that a module returned last. contents: of its parts by then. parts: tensors that share storage with the
+    module's, and have no graph, so that no other takes their place."""
 
+    contents: "list[_Content]"
     parts: list[Tensor]
-    versions: list[int]
-    themselves: list[ReferenceType[Tensor]]
     layers: bool
-
-    def has(self, i: int, part: Tensor) -> bool:
-        """Whether a part of a given state is in the memory of this one, and that was not written to since."""
-        return i < len(self.parts) and (self.versions[i], *_memory(self.parts[i])) == (_version(part), *_memory(part))
 
 
 class Returned:
@@ -43,19 +37,13 @@ class Returned:
     def remember(self, name: str, with_gradient: bool, parts: list[Tensor], layers: bool) -> None:
         """Keep the returned state of a module, in place of its earlier one. layers: whether states belong to a stack,
         ``(layers, B, H)``; else the batch is their first axis."""
-        self._last[name, with_gradient] = _Returned(
-            [*map(Tensor.detach, parts)], [*map(_version, parts)], [*map(ref, parts)], layers
-        )
+        self._last[name, with_gradient] = _Returned([*map(_content, parts)], [*map(Tensor.detach, parts)], layers)
 
     def describe(self, name: str, parts: list[Tensor], layers: bool) -> State:
         """The kind of the state that a module of this name is given."""
         last = self._last.get((name, True))
-        if last and len(parts) == len(last.parts):
-            for part, itself, version in zip(parts, last.themselves, last.versions, strict=True):
-                if part._version != version or itself() is not part:
-                    break
-            else:  # as in most calls
-                return _carried(name, tuple(map(has_graph, parts)))
+        if last and last.contents == [*map(_content, parts)]:
+            return _returned(name, tuple(map(has_graph, parts)))  # as in most calls
         candidates = sorted(self._last, key=lambda key: (key[0] != name, not key[1]))
         found = [self._find(candidates, i, part, layers) for i, part in enumerate(parts)]
         kinds = tuple(_kind(part, rows) for part, (_, rows) in zip(parts, found, strict=True))
@@ -73,7 +61,7 @@ class Returned:
         """The module that returned a part of a state, and the earlier place of each row; None if no row moved."""
         for key in candidates:
             last = self._last[key]
-            if last.has(i, part):
+            if last.contents[i : i + 1] == [_content(part)]:
                 return key, None
         values = _by_row(part.detach(), layers)
         rows = [_OTHER if other else _NEW for other in values.any(1).tolist()]
@@ -87,17 +75,13 @@ class Returned:
         return ("", True), rows
 
 
-def _version(part: Tensor) -> int:
-    """How often a tensor's memory was written to; -1 where PyTorch does not count."""
-    return -1 if part.is_inference() else part._version
-
-
-def _memory(part: Tensor) -> tuple[int, int, torch.dtype]:
-    return part.data_ptr(), part.numel(), part.dtype
+def _content(part: Tensor) -> _Content:
+    """A tensor's memory, and how often it was written to; -1 where PyTorch does not count."""
+    return part.data_ptr(), part.numel(), part.dtype, -1 if part.is_inference() else part._version
 
 
 @cache
-def _carried(name: str, graphs: tuple[bool, ...]) -> State:
+def _returned(name: str, graphs: tuple[bool, ...]) -> State:
     """A state that a module returned. graphs: which parts have one."""
     return State(tuple([Kind.CARRIED if graph else Kind.DETACHED for graph in graphs]), name)
 
@@ -137,14 +121,7 @@ def tensors(tree: Any) -> list[Tensor]:
     if isinstance(tree, Tensor):
         return [tree] if tree.is_floating_point() else []
     branches = tree if isinstance(tree, _SEQUENCES) else tree.values() if isinstance(tree, Mapping) else ()
-    found = []
-    for branch in branches:
-        if isinstance(branch, Tensor):
-            if branch.is_floating_point():
-                found.append(branch)
-        else:
-            found += tensors(branch)
-    return found
+    return [tensor for branch in branches for tensor in tensors(branch)]
 
 
 _SEQUENCES = (tuple, list)
