@@ -182,7 +182,7 @@ def everywhere() -> list[Found]:
     pages = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
     code = [file for folder in ("reference", "properties") for file in sorted((ROOT / folder).rglob("*.py"))]
     templates = sorted((ROOT / "properties").rglob("*.html.jinja"))
-    scripts = sorted((ROOT / "asv_bench").glob("*.py"))  # not benchmarks/: a new docstring there ends a measured series
+    scripts = sorted(file for folder in ("", "benchmarks") for file in (ROOT / "asv_bench" / folder).glob("*.py"))
     tests = [file for file in sorted((ROOT / "tests").rglob("*.py")) if "version_0_1_0" not in file.parts]
     internal = [file for file in code if "templates" not in file.parts] + scripts + tests
     found = [*in_pages(pages), *in_code(code), *in_templates(templates), *in_comments(internal)]

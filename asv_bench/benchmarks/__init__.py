@@ -1,4 +1,5 @@
-"""asv's benchmarks of the reference, one question a file: how fast, how large, how good, and beside whom."""
+"""asv's benchmarks of the reference, one question a file: how fast, how large, how good, and compared with
+which libraries."""
 
 import os
 

@@ -1,8 +1,8 @@
 """Bytes of NumPy's array buffers: all that are allocated, not those at the peak.
 
-NumPy lets a program replace its allocator of array buffers (NEP 49). Ours adds up the sizes and asks NumPy's own for
-the memory. It sees each buffer, whoever makes it: ``np.empty``, the result of an operator, a copy. It does not see
-casting buffers inside a ufunc, the workspace of BLAS, and memory that is not an array's.
+NumPy lets a program replace its allocator of array buffers (NEP 49). The one here adds up the sizes and requests
+the memory from NumPy's own. It sees each buffer, whichever code makes it: ``np.empty``, the result of an operator, a
+copy. It does not see casting buffers inside a ufunc, the workspace of BLAS, and memory that is not an array's.
 """
 
 import ctypes
@@ -17,7 +17,7 @@ from numpy._core._multiarray_umath import _ARRAY_API
 _SET_HANDLER, _DEFAULT_HANDLER = 304, 306  # places in NumPy's table of C functions, which are part of its stable ABI
 _NAME = b"mem_handler"  # a capsule keeps the address of its name
 _pointer, _size = ctypes.c_void_p, ctypes.c_size_t
-# PYFUNCTYPE: whoever calls them holds the GIL, which NumPy's own allocator releases for large arrays of zeros.
+# PYFUNCTYPE: the code that calls them holds the GIL, which NumPy's own allocator releases for large arrays of zeros.
 _MALLOC = ctypes.PYFUNCTYPE(_pointer, _pointer, _size)
 _CALLOC = ctypes.PYFUNCTYPE(_pointer, _pointer, _size, _size)
 _REALLOC = ctypes.PYFUNCTYPE(_pointer, _pointer, _pointer, _size)

@@ -1,4 +1,4 @@
-"""What the benchmarks share: problems, one gradient by each strategy, the best of many runs, versions of series.
+"""Shared by the benchmarks: problems, one gradient by each strategy, the best of many runs, versions of series.
 
 Sizes are T steps, B rows, D inputs and H units. This must import at every commit that is measured, so it uses the
 public names of `bpttref` and no others.
@@ -59,7 +59,7 @@ def drawn(cell: Cell, T: int, B: int, D: int, H: int, dtype: str = "float64", to
 def gradient(strategy: str, problem: Problem, window: int) -> Run:
     """One gradient by a strategy of `STRATEGIES`, by the call that is meant for it.
 
-    ``window`` is the length of the segments of "regular", and the mean length of those of "random".
+    ``window`` is the length of the segments of "regular", and the mean length of the segments of "random".
     """
     cell, _, x, dy = problem
     parameters = ((problem.parameters,),)
@@ -89,7 +89,7 @@ def _pulled(forward: tuple[Any, Any], dy: np.ndarray) -> tuple[Any, Any]:
 
 
 def best_times(contenders: Sequence[Run], seconds: float = SECONDS) -> list[float]:
-    """The smallest CPU time of each contender, taken by turns for about ``seconds`` of CPU time, once at least."""
+    """The smallest CPU time of each contender, interleaved, for about ``seconds`` of CPU time, once at least."""
     best = [float("inf")] * len(contenders)
     end = time.process_time() + seconds
     while time.process_time() < end or float("inf") in best:
@@ -112,7 +112,7 @@ def longest_segment(strategy: Regular | Random, T: int) -> int:
 
 
 def step_bytes(cell: Cell, array_bytes: int) -> int:
-    """A step's cache: its gates, its states, and what the cell keeps besides, of ``array_bytes = B H itemsize`` each.
+    """A step's cache: gates, states, and the other arrays that the cell keeps, of ``array_bytes = B H itemsize`` each.
 
     The gate of a plain RNN is its state.
     """
@@ -123,7 +123,7 @@ def step_bytes(cell: Cell, array_bytes: int) -> int:
 class Benchmark:
     """A class of benchmarks whose series end where its module, this one, or one of its ``helpers`` changes.
 
-    ``version`` is a hash of these modules, without comments and layout.
+    ``version`` is a hash of their code, without comments, docstrings and layout.
     """
 
     helpers: tuple[ModuleType, ...] = ()
@@ -132,5 +132,13 @@ class Benchmark:
 
     def __init_subclass__(cls) -> None:
         modules = [sys.modules[cls.__module__], sys.modules[__name__], *cls.helpers]
-        trees = (ast.dump(ast.parse(inspect.getsource(module))) for module in modules)
-        cls.version = hashlib.sha256("".join(trees).encode()).hexdigest()[:16]
+        cls.version = hashlib.sha256("".join(map(_code, modules)).encode()).hexdigest()[:16]
+
+
+def _code(module: ModuleType) -> str:
+    """The syntax tree of a module, without docstrings."""
+    tree = ast.parse(inspect.getsource(module))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node):
+            del node.body[0]
+    return ast.dump(tree)

@@ -1,4 +1,4 @@
-"""The exact work of some packages during a call: the same numbers on every run, without a change to what runs.
+"""The exact work of some packages during a call: the same numbers on every run, without a change to the code that runs.
 
     calls          uses of arrays by code of the packages: ufuncs and operators, array functions, methods, indexing and
                    assignment to parts, functions that make arrays. Counted by an array type.
@@ -6,9 +6,9 @@
     instructions   of Python's bytecode, in frames of the packages, by `sys.settrace`: a Python loop costs these.
     entered        calls of some functions in which the caller is interested, by the same hook.
 
-An array type does not see arrays that are none of its own, such as those of ``np.empty``: while we count, the `MAKERS`
-of NumPy give arrays of our type. Nothing here sees on how many numbers an elementwise operation works, and how long
-that takes; nor attributes such as ``a.T``, except as an instruction.
+An array type does not see arrays that are none of its own, such as the result of ``np.empty``: while we count, the
+`MAKERS` of NumPy give arrays of our type. Nothing here sees on how many numbers an elementwise operation works, and how
+long that takes; nor attributes such as ``a.T``, except as an instruction.
 """
 
 import math

@@ -1,7 +1,7 @@
 """How much memory does a gradient take? As the whole process sees it, and exactly.
 
-A step's cache is what backpropagation needs of a step. What a call returns does not count, but for the outputs of full
-BPTT, which are a part of its cache.
+A step's cache is the part of a step that backpropagation needs. The arrays that a call returns do not count, except the
+outputs of full BPTT, which are a part of its cache.
 """
 
 import gc
@@ -54,13 +54,13 @@ class Traced(Benchmark):
 
 
 class Theory(Benchmark):
-    """Memory over what the strategy needs."""
+    """Memory over the memory that the strategy needs."""
 
     params = (list(STRATEGIES), list(CELLS))
     param_names = ("strategy", "cell")
 
     def track_peak_over_theory(self, strategy: str, cell: str) -> float:
-        """Memory, less checkpoints, over the caches of the longest segment and one step more, T = 256: near 1."""
+        """Memory without checkpoints over the caches of the longest segment and one step more, T = 256: near 1."""
         T, c = 256, CELLS[cell]
         _, cached = _peak_and_cached_bytes(strategy, cell, T)
         if strategy == "checkpointed":
@@ -73,7 +73,7 @@ class Theory(Benchmark):
 
 
 def _peak_and_cached_bytes(strategy: str, cell: str, T: int) -> tuple[int, int]:
-    """The peak of the second call above its start, and what of it was cache or scratch."""
+    """The peak of the second call above its start, and the part of it that was cache or scratch."""
     run = gradient(strategy, drawn(CELLS[cell], T, B, D, H), WINDOW)
     run()
     gc.collect()

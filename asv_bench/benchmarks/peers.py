@@ -1,4 +1,4 @@
-"""Beside whom? The same gradient by other libraries, and the cost of verifying; what is not installed is skipped."""
+"""The same gradient by other libraries, and the cost of verifying. A library that is not installed is skipped."""
 
 import inspect
 import sys
@@ -11,7 +11,7 @@ from asv_runner.benchmarks.mark import SkipNotImplemented
 from . import contenders
 from .common import CELLS, Benchmark, best_times, drawn
 
-sys.path.append(str(Path(__file__).parents[1]))  # detection.py, which asks other checkers
+sys.path.append(str(Path(__file__).parents[1]))  # detection.py, which runs other checkers
 
 MAKERS = {
     "bpttref": contenders.reference,
@@ -56,7 +56,7 @@ CHECKERS = (
 
 
 class Verify(Benchmark):
-    """What verifying the reference's LSTM costs, in float64."""
+    """The cost of verifying the reference's LSTM, in float64."""
 
     params = (list(CHECKERS),)
     param_names = ("checker",)
@@ -86,7 +86,7 @@ class Verify(Benchmark):
         except ImportError as absent:
             raise SkipNotImplemented(f"{library} is not installed") from absent
         if check(detection.Function(right, case)):
-            raise AssertionError(f"{checker} accuses the reference")
+            raise AssertionError(f"{checker} reports a failure of the reference")
         return best_times([lambda: check(detection.Function(right, case))])[0]
 
     track_seconds.unit = "seconds"

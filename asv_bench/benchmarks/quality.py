@@ -1,9 +1,9 @@
 """How good is the gradient of a truncated strategy? Against the full one, by window and by memory of the task.
 
 The task is a linear network that shall become another; its recurrent matrix is a rotation times ``exp(-1/memory)``, so
-what happened ``memory`` steps ago has faded to 1/e. Bias, variance and ``1 - cosine`` are relative to the norm of the
+an input of ``memory`` steps ago has faded to 1/e. Bias, variance and ``1 - cosine`` are relative to the norm of the
 full gradient. Random truncation is estimated from `SAMPLES` patterns with fixed seeds; each estimate's standard error
-stands beside it. Its true bias is 0: expect an estimate of about one standard error.
+stands next to it. Its true bias is 0: expect an estimate of about one standard error.
 """
 
 from typing import Any

@@ -1,6 +1,6 @@
 """How fast is a gradient? CPU time with one BLAS thread, which is wall time on an idle machine.
 
-On a busy one only runs of a few milliseconds are ever left alone: T is small where the best of many is taken.
+On a busy one only runs of a few milliseconds are never interrupted: T is small where the best of many is taken.
 """
 
 import math
@@ -29,7 +29,7 @@ class Gradient(Benchmark):
         self.run()
 
     def track_over_products(self, strategy: str, cell: str) -> float:
-        """CPU time of a gradient over that of the matrix products of full BPTT alone: 1 is the limit."""
+        """CPU time of a gradient over the CPU time of the matrix products of full BPTT: 1 is the limit."""
         ours, bare = best_times([self.run, contenders.products(self.problem)])
         return ours / bare
 

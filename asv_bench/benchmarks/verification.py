@@ -1,8 +1,8 @@
-"""What does it cost to verify one case? By bpttcheck, of the reference and of PyTorch, and beside it by gradcheck.
+"""How much does it cost to verify one case? By bpttcheck, of the reference and of PyTorch; and by gradcheck.
 
 A pass is one call of the implementation, forward or backward. bpttcheck runs all its laws on an LSTM in float64 with a
 fixed seed, so the counts are the same on every run. gradcheck checks the reference on one case; in full it needs two
-forward passes for each number that goes in, and is left out at real sizes. What is not installed is skipped.
+forward passes for each number that goes in, and is left out at real sizes. A library that is not installed is skipped.
 """
 
 import math
@@ -22,7 +22,7 @@ CHECKERS = ("bpttcheck of bpttref", "bpttcheck of torch", "gradcheck", "gradchec
 
 
 class Cost(NamedTuple):
-    """What one case costs; NaN where it is not measured."""
+    """The cost of one case; NaN where it is not measured."""
 
     seconds: float = math.nan
     passes: float = math.nan  # of the implementation
@@ -32,7 +32,7 @@ class Cost(NamedTuple):
 
 
 class Counted:
-    """A subject of bpttcheck that counts its passes; at real sizes, if asked for, it takes no other."""
+    """An implementation that counts its passes. With the size "real" it takes only these sizes."""
 
     def __init__(self, subject: Any, size: str, found: Counter[str]) -> None:
         self._subject, self._found, self.name = subject, found, subject.name
@@ -59,7 +59,7 @@ class Counted:
 
 
 def of_bpttcheck(subject: Any, size: str) -> Cost:
-    """All laws on a subject."""
+    """All laws on an implementation."""
     from bpttcheck import LAWS, judge
 
     found: Counter[str] = Counter()
@@ -105,7 +105,7 @@ def of_gradcheck(size: str, fast: bool) -> Cost:
 
 
 def cost(checker: str, size: str) -> Cost:
-    """What a checker of `CHECKERS` takes for one case. Raises ImportError where a library is absent."""
+    """The cost of one case by a checker of `CHECKERS`. Raises ImportError where a library is absent."""
     if checker == "bpttcheck of bpttref":
         from bpttcheck.adapters.reference import Reference
 
@@ -118,7 +118,7 @@ def cost(checker: str, size: str) -> Cost:
 
 
 def cost_if_installed(checker: str, size: str) -> Cost:
-    """The same, of NaN alone where a library is absent."""
+    """The same; only NaN where a library is absent."""
     try:
         return cost(checker, size)
     except ImportError:

@@ -1,6 +1,6 @@
 """How much work is a gradient? Exact counts, over the number of steps: the same numbers on every run.
 
-`counting` and `allocations` say how each number is counted, and what no counter sees.
+`counting` and `allocations` say how each number is counted, and which work no counter sees.
 """
 
 from collections import Counter
@@ -18,7 +18,7 @@ T, WINDOW, REACH = 32, 8, 2
 
 
 class Work(NamedTuple):
-    """What the code of `bpttref` does for one gradient, over the number of steps."""
+    """The work of the code of `bpttref` for one gradient, over the number of steps."""
 
     calls: float
     bytes: float
@@ -40,7 +40,7 @@ def _gradient(strategy: str, problem: Problem) -> Run:
 
 
 def work(strategy: str, cell: Cell, size: str, dtype: str = "float64") -> Work:
-    """The work of one gradient after a first one, which warms up what is made once."""
+    """The work of one gradient after a first one, which makes the objects that are made once."""
     problem = drawn(cell, T, *SIZES[size], dtype)
     run = _gradient(strategy, problem)
     found: Counter[str] = Counter()
