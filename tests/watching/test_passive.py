@@ -12,6 +12,9 @@ torch = pytest.importorskip("torch", reason="torch is not installed: tox -e torc
 from torch import nn  # noqa: E402
 
 from bpttcheck.torch import watch  # noqa: E402
+from bpttcheck.watching.record import Record  # noqa: E402
+from bpttcheck.watching.torch_hooks import Hooks  # noqa: E402
+from bpttcheck.watching.torch_steps import layout_of  # noqa: E402
 
 from .loops import UNITS, B, D, H, Model, Tanh, detach, keep, options, train, zeros  # noqa: E402
 
@@ -163,3 +166,40 @@ def test_a_state_of_inference_mode_is_taken_as_it_is():
         for _ in range(2):
             cell(x, start).sum().backward()
     assert len(seen.record.backwards) == 2
+
+
+def test_hooks_of_the_loop_on_outputs_still_work_and_the_watch_leaves_no_trace_on_them(recwarn):
+    called = []
+
+    class Hooked(nn.GRUCell):
+        def forward(self, x, h=None):
+            h = super().forward(x, h)
+            h.register_hook(lambda gradient: called.append("inside"))
+            return h
+
+    cell = nn.GRUCell(D, H)
+    cell.__class__ = Hooked
+    with watch(cell) as seen:
+        hidden = cell(torch.randn(B, D), cell(torch.randn(B, D)))
+        cell.__class__ = nn.GRUCell
+        hidden.register_hook(lambda gradient: called.append("outside"))
+        last = cell(torch.randn(B, D), hidden)
+        torch.save(last, io.BytesIO())  # warns of hooks
+        last.sum().backward()
+    assert sorted(called) == ["inside", "inside", "outside"] and not recwarn.list
+    (reached,) = seen.record.backwards[0].reached.values()
+    assert reached.steps.tolist() == [0, 1, 2]
+
+
+def test_a_module_that_dies_is_not_taken_for_the_next_one_at_its_place():
+    record = Record()
+    hooks = Hooks(record, lambda module: ("cell", layout_of(module)), lambda: None)
+    hooks.start()
+    try:
+        for _ in range(3):
+            nn.GRUCell(D, H)(torch.randn(B, D)).sum().backward()
+            gc.collect()
+    finally:
+        hooks.stop()
+    assert [trace.name for trace in record.traces] == ["cell", "cell (2)", "cell (3)"]
+    assert [trace.steps for trace in record.traces] == [1, 1, 1]

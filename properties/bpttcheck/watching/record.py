@@ -44,34 +44,34 @@ UNSEEN = State((Kind.UNSEEN,))
 ABSENT = State((Kind.ABSENT,))
 
 
-class ForwardCall(NamedTuple):
-    """first: its first step. steps: how many it has. state: the one that it was given."""
+@dataclass(slots=True, eq=False)
+class ForwardCall:
+    """first: its first step. steps: how many it has. state: the one that it was given. axis: of time in its input; None
+    where the call is one step, or the input is a packed sequence. rows: of a packed sequence, at each step."""
 
     first: int
     steps: int
-    state: State
+    state: State = UNSEEN
+    axis: int | None = None
+    rows: tuple[int, ...] = ()
 
 
 @dataclass
 class Trace:
     """The forward calls of one module that compute a graph. kind: its class. parts: names of the parts of its state.
-    least: the smallest normal number of its input's dtype."""
+    least: the smallest normal number of its input's dtype. steps: how many there are by now."""
 
     name: str
     kind: str
     parts: tuple[str, ...] = ("state",)
     least: float = 0.0
     calls: list[ForwardCall] = field(default_factory=list)
+    steps: int = 0
 
     @property
     def title(self) -> str:
         """The name, and the class where the two differ."""
         return self.name if self.name == self.kind else f"{self.name} ({self.kind})"
-
-    @property
-    def steps(self) -> int:
-        """How many steps there are by now."""
-        return self.calls[-1].first + self.calls[-1].steps if self.calls else 0
 
     @property
     def sees_state(self) -> bool:

@@ -9,10 +9,11 @@ The input itself gets the hook, so that gradients are added up in the same order
 gradient the module is given another tensor on the same memory that needs one, and where the gradient is left.
 """
 
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from itertools import count, groupby
+from itertools import count
 from operator import attrgetter
 from typing import Any
 from weakref import ReferenceType, ref
@@ -24,34 +25,55 @@ from torch.autograd import Variable
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.nn.utils.rnn import PackedSequence
 
-from bpttcheck.watching.record import ABSENT, UNSEEN, Backward, ForwardCall, Reached, Record, State, Trace
-from bpttcheck.watching.torch_norms import Call, norms_of_calls
+from bpttcheck.watching.record import UNSEEN, Backward, ForwardCall, Reached, Record, Trace
+from bpttcheck.watching.torch_norms import norms_of_calls
 from bpttcheck.watching.torch_probe import Kept, Probe
 from bpttcheck.watching.torch_states import Returned, has_graph, tensors
 from bpttcheck.watching.torch_steps import Layout
 
 _task, _transform = torch._C._current_graph_task_id, torch._C._functorch.peek_interpreter_stack
+_tracer = torch._C._dynamo.eval_frame.get_eval_frame_callback
 NO_GRADIENT, RECOMPUTED, TRANSFORMED = "no gradient", "recomputed", "transformed"
 
 
 @dataclass
 class Watched:
-    """A module that is watched. called: the forward call that is under way, its input, and the hook on that where it is
-    a leaf of the loop's own, which may live longer than the graph of the call."""
+    """A module that is watched. called: the forward call that is under way, its input, and an object that its graph
+    shall keep."""
 
-    module: ReferenceType[nn.Module]
+    module: ReferenceType[nn.Module]  # its death ends the entry
     trace: Trace
     layout: Layout
     parameters: list[nn.Parameter]
-    called: "tuple[Call, Tensor, _Removing | None] | None" = None
+    called: "tuple[ForwardCall, Tensor, object] | None" = None
 
-    def learns(self, args: tuple[Any, ...]) -> bool:
-        """Whether a call with gradients computes a graph anyway."""
-        return any(map(has_graph, self.parameters)) or any(map(has_graph, tensors(args)))
+
+def _untraced(hook: Callable[..., Any]) -> Callable[..., Any]:
+    """A hook that Dynamo never traces into a compiled model. Where it traces none, this is faster than ``disable``."""
+    from torch._dynamo.decorators import skip  # seconds to import
+
+    disabled = torch.compiler.disable(hook)
+
+    def untraced(*args: Any) -> Any:
+        return hook(*args) if _tracer() is None else disabled(*args)
+
+    skip(untraced)
+    return untraced
+
+
+def _hook(tensor: Tensor, hook: Callable[[object], None]) -> None:
+    """``tensor.register_hook``, in a third of its time and without a trace on the tensor: there is no handle."""
+    if tensor.grad_fn is None:
+        tensor.register_hook(hook)
+        return
+    tensor._backward_hooks = OrderedDict({-1: hook})
+    tensor.grad_fn._register_hook_dict(tensor)
+    tensor._backward_hooks = None
 
 
 class _Removing:
-    """Removes a hook when it dies."""
+    """Removes a hook when it dies: the hook on a leaf of the loop's own, which may live longer than the graph of the
+    call."""
 
     def __init__(self, handle: Any) -> None:
         self._handle = handle
@@ -74,19 +96,20 @@ class Hooks:
     ) -> None:
         self.record = record
         self._find, self._ended = find, ended
-        self._met: dict[int, Watched] = {}  # by the id of the module, which may be another's by now
+        self._met: dict[int, Watched] = {}  # by the id of the module
         self._returned = Returned()
-        self._probe = Probe(record, probe)
+        self._probe = Probe(record, probe) if probe else None
         self._full = record.limit == 0  # whether the record is at its limit
         self._task = -1  # of the last row
-        self._reached: set[Call] = set()  # by it
+        self._reached: defaultdict[str, dict[ForwardCall, object]] = defaultdict(dict)  # by it; kept by their graphs
+        self._gradients: dict[ForwardCall, Tensor] = {}  # that arrived at them
         self._handles: list[Any] = []
 
     def start(self) -> None:
         """From here on calls are seen."""
         self._handles = [
-            register_module_forward_pre_hook(torch.compiler.disable(self._before)),
-            register_module_forward_hook(torch.compiler.disable(self._after), with_kwargs=True),
+            register_module_forward_pre_hook(_untraced(self._before)),
+            register_module_forward_hook(_untraced(self._after), with_kwargs=True),
         ]
 
     def stop(self) -> None:
@@ -94,7 +117,8 @@ class Hooks:
         for handle in self._handles:
             handle.remove()
         self._handles = []
-        self._probe.forget()
+        if self._probe:
+            self._probe.forget()
         self.settle()
 
     def trace(self, name: str, kind: str, parts: tuple[str, ...] = ("state",)) -> Trace:
@@ -106,51 +130,51 @@ class Hooks:
 
     def watch_tensor(self, x: Tensor, trace: Trace, axis: int) -> Any:
         """Measure the gradient of a tensor; returns the handle of its hook."""
-        trace.calls.append(ForwardCall(0, x.shape[axis], UNSEEN))
-        call = Call(trace.name, 0, x.shape[axis], axis)
+        call = ForwardCall(0, x.shape[axis], axis=axis)
+        trace.calls.append(call)
+        trace.steps = call.steps
 
         def arrived(gradient: Tensor) -> None:
-            self._reaches(call, None, gradient)
-            self._arrived(call, gradient)
+            self._reaches(trace.name, call, None, gradient)
+            self._arrived(trace.name, call, gradient)
 
         return x.register_hook(arrived)
 
     def known(self, module: nn.Module) -> Watched | None:
         """The record of a module; None if it is not watched."""
-        known = self._met.get(id(module))
-        if known and known.module() is module:
-            return known
-        if found := self._find(module):
+        key = id(module)
+        if key not in self._met and (found := self._find(module)):
             name, layout = found
             trace = self.trace(name, type(module).__name__, layout.parts)
-            self._met[id(module)] = Watched(ref(module), trace, layout, list(module.parameters()))
-            return self._met[id(module)]
-        return None
+            dies = ref(module, lambda _: self._met.pop(key))
+            self._met[key] = Watched(dies, trace, layout, list(module.parameters()))
+        return self._met.get(key)
 
     def _before(self, module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
         """Put a hook on the input, or give the module one that has a hook."""
         if self._full:
             self._ended()
             return None
-        known = self.known(module)
+        known = self._met.get(id(module)) or self.known(module)
         if known is None:
             return None
         known.called = None
-        if not args or self._reason() or not known.learns(args):
+        learns = any(map(has_graph, known.parameters)) or any(map(has_graph, tensors(args)))
+        if not args or not learns or self._reason():
             return None
         x = args[0].data if isinstance(args[0], PackedSequence) else args[0]
         call = self._call(known, args[0], x)
         if x.requires_grad:
-            known.called = call, x, self._measure_at(x, call)
+            known.called = call, x, self._measure_at(x, known.trace.name, call)
             return None
-        call.given = given = x.detach().requires_grad_()
-        known.called = call, given, None
-        self.record.made_to_need.add(call.name)
+        given = x.detach().requires_grad_()
+        known.called = call, given, given
+        self.record.made_to_need.add(known.trace.name)
         return (given if x is args[0] else args[0]._replace(data=given), *args[1:])
 
     def _after(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
         """Describe the state that was given, remember the one that was returned, put hooks on the outputs."""
-        known = self.known(module)
+        known = self._met.get(id(module)) or self.known(module)
         if known is None or self._full:
             return
         trace, layout, called = known.trace, known.layout, known.called
@@ -160,7 +184,10 @@ class Hooks:
             self.record.left_out[reason] += 1
             if reason != NO_GRADIENT:
                 return
-        state = self._state(trace, layout, args, kwargs)
+        state = UNSEEN
+        if layout.state is not None:
+            given = kwargs.get(layout.state, args[1] if len(args) > 1 else None)
+            state = self._returned.describe(trace.name, tensors(given), layout.layers)
         outputs = tensors(output)
         returned = outputs if layout.whole else tensors(layout.returned(output))
         self._returned.remember(trace.name, not reason, returned, layout.layers)
@@ -171,21 +198,19 @@ class Hooks:
             given = kwargs[layout.input]
             x = given.data if isinstance(given, PackedSequence) else given
             call = self._call(known, given, x)
-            called = call, x, self._measure_at(x, call) if x.requires_grad else None
+            called = call, x, self._measure_at(x, trace.name, call) if x.requires_grad else None
         call, x, keeps = called
-        trace.calls.append(ForwardCall(call.first, call.steps, state))
-        probed = x.requires_grad and self._probe.wants(trace.name)
-        if probed:
-            self._probe.keep(trace.name, Kept(call.first, call.steps, call.axis, call.sizes, x, outputs[0]))
-        reaches = partial(self._reaches, call, keeps)
-        for tensor in outputs[-1:] if layout.last and not probed else outputs:
-            node = tensor.grad_fn
-            if node is None:
-                tensor.register_hook(reaches)
-            else:
-                node.register_prehook(reaches)
+        call.state = state
+        trace.calls.append(call)
+        trace.steps += call.steps
+        probe = self._probe if self._probe and x.requires_grad and self._probe.wants(trace.name) else None
+        if probe:
+            probe.keep(trace.name, Kept(call, x, outputs[0]))
+        reaches = partial(self._reaches, trace.name, call, keeps)
+        for tensor in outputs[-1:] if layout.last and not probe else outputs:
+            _hook(tensor, reaches)
 
-    def _call(self, known: Watched, given: Any, x: Tensor) -> Call:
+    def _call(self, known: Watched, given: Any, x: Tensor) -> ForwardCall:
         """Raises ValueError if the input has no gradient or no time."""
         trace, layout = known.trace, known.layout
         if not (isinstance(x, Tensor) and x.is_floating_point()):
@@ -196,30 +221,25 @@ class Hooks:
             )
         if not trace.calls:
             trace.least = torch.finfo(x.dtype).tiny
-        axis, sizes = layout.axis(trace.name, x), None if x is given else given.batch_sizes
-        steps = len(sizes) if sizes is not None else 1 if axis is None else x.shape[axis]
-        return Call(trace.name, trace.steps, steps, axis, sizes)
+        if x is not given:
+            rows = tuple(given.batch_sizes.tolist())
+            return ForwardCall(trace.steps, len(rows), rows=rows)
+        axis = None if layout.time_axis is None else layout.axis(trace.name, x)
+        return ForwardCall(trace.steps, 1 if axis is None else x.shape[axis], axis=axis)
 
-    def _measure_at(self, x: Tensor, call: Call) -> "_Removing | None":
+    def _measure_at(self, x: Tensor, name: str, call: ForwardCall) -> "_Removing | None":
         """Put a hook on an input of the loop's own. Steps are often views that one ``unbind`` returns: such views get a
         hook together, on that operation."""
         node = x.grad_fn
         if node is None or x._base is None:
-            handle = x.register_hook(partial(self._arrived, call))
+            handle = x.register_hook(partial(self._arrived, name, call))
             return _Removing(handle) if x.is_leaf else None
         inputs = node.metadata.get(self)
         if inputs is None:
             inputs = node.metadata[self] = []
             node.register_prehook(partial(self._all_arrived, inputs))
-        inputs.append((x.output_nr, call))
+        inputs.append((x.output_nr, name, call))
         return None
-
-    def _state(self, trace: Trace, layout: Layout, args: tuple[Any, ...], kwargs: dict[str, Any]) -> State:
-        if layout.state is None:
-            return UNSEEN
-        given = kwargs.get(layout.state, args[1] if len(args) > 1 else None)
-        parts = tensors(given)
-        return self._returned.describe(trace.name, parts, layout.layers) if parts else ABSENT
 
     def _reason(self) -> str:
         """Why a forward call is no step; empty if it is one."""
@@ -229,26 +249,28 @@ class Hooks:
             return RECOMPUTED
         return "" if torch.is_grad_enabled() else NO_GRADIENT
 
-    def _reaches(self, call: Call, keeps: object, gradients: object) -> None:
-        """Backward enters the graph of a forward call. keeps: an object that lives as long as the graph."""
-        if (_task() == self._task or self._begin()) and call not in self._reached:
-            self._reached.add(call)
-            self._probe.take(call.name)
+    def _reaches(self, name: str, call: ForwardCall, keeps: object, gradients: object) -> None:
+        """Backward enters the graph of a forward call. keeps: an object that lives as long as the graph: the input, if
+        the module was given another in place of its own."""
+        if _task() == self._task or self._begin():
+            self._reached[name][call] = keeps
+            if self._probe:
+                self._probe.take(name)
 
-    def _arrived(self, call: Call, gradient: Tensor) -> None:
+    def _arrived(self, name: str, call: ForwardCall, gradient: Tensor) -> None:
         """A gradient arrives at the input of a forward call; from its outputs, or not."""
-        if (_task() == self._task or self._begin()) and call in self._reached:
-            call.gradient = gradient.detach() if gradient.requires_grad else gradient
+        if (_task() == self._task or self._begin()) and call in self._reached[name]:
+            self._gradients[call] = gradient.detach() if gradient.requires_grad else gradient
 
-    def _all_arrived(self, inputs: list[tuple[int, Call]], gradients: "tuple[Tensor | None, ...]") -> None:
+    def _all_arrived(self, inputs: list[tuple[int, str, ForwardCall]], gradients: "tuple[Tensor | None, ...]") -> None:
         """Gradients arrive at the operation that returned some inputs. inputs: which of its outputs they are."""
-        for number, call in inputs:
+        for number, name, call in inputs:
             if (gradient := gradients[number]) is not None:
-                self._arrived(call, gradient)
+                self._arrived(name, call, gradient)
 
     def _begin(self) -> bool:
         """Begin a row for a new call of backward. False where the call is left out."""
-        if self._probe.running or not self._handles or self._full:
+        if (self._probe and self._probe.running) or not self._handles or self._full:
             return False
         self.settle()
         self._task = _task()
@@ -259,8 +281,18 @@ class Hooks:
 
     def settle(self) -> None:
         """Turn the gradients of the last row into norms; on a GPU this waits for it, once a row."""
-        reached, self._reached = self._reached, set()
-        for name, alike in groupby(sorted(reached, key=attrgetter("name", "first")), attrgetter("name")):
-            calls = list(alike)
-            steps = [step for call in calls for step in range(call.first, call.first + call.steps)]
-            self.record.backwards[-1].reached[name] = Reached(np.array(steps), norms_of_calls(calls))
+        for name, keeps in self._reached.items():
+            if keeps:
+                calls = sorted(keeps, key=attrgetter("first"))
+                gradients = [self._released(call, keeps[call]) for call in calls]
+                steps = [step for call in calls for step in range(call.first, call.first + call.steps)]
+                norms = norms_of_calls(calls, gradients)
+                self.record.backwards[-1].reached[name] = Reached(np.array(steps), norms)
+        self._reached.clear()
+
+    def _released(self, call: ForwardCall, keeps: object) -> "Tensor | None":
+        """The gradient that arrived at a forward call; it stays nowhere else."""
+        if not isinstance(keeps, Tensor):
+            return self._gradients.pop(call, None)
+        gradient, keeps.grad = keeps.grad, None
+        return gradient

@@ -11,25 +11,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bpttcheck.watching.record import Probed, Record
+from bpttcheck.watching.record import ForwardCall, Probed, Record
 from bpttcheck.watching.torch_norms import norms_of
 
 CALLS = 2  # of backward that are probed
 
 
 class Kept(NamedTuple):
-    """A forward call until it is probed. axis: of time, None where it is one step. sizes: of a packed sequence."""
+    """A forward call until it is probed, its input and its output."""
 
-    first: int
-    steps: int
-    axis: int | None
-    sizes: "Tensor | None"
+    call: ForwardCall
     x: Tensor
     y: Tensor
 
 
 class Probe:
-    """outputs: how many are probed in a call of backward; 0 for none."""
+    """outputs: how many are probed in a call of backward."""
 
     def __init__(self, record: Record, outputs: int) -> None:
         self._record, self._outputs = record, outputs
@@ -39,13 +36,13 @@ class Probe:
 
     def wants(self, name: str) -> bool:
         """Whether the next call of backward of a module is probed."""
-        return self._outputs > 0 and self._probed.get(name, 0) < CALLS
+        return self._probed.get(name, 0) < CALLS
 
-    def keep(self, name: str, call: Kept) -> None:
+    def keep(self, name: str, kept: Kept) -> None:
         """Remember a forward call for the next call of backward."""
-        axis = None if call.sizes is not None else call.axis
-        if axis is None or call.y.shape[axis : axis + 1] == (call.steps,):
-            self._kept.setdefault(name, []).append(call)
+        axis = kept.call.axis
+        if axis is None or kept.y.shape[axis : axis + 1] == (kept.call.steps,):
+            self._kept.setdefault(name, []).append(kept)
 
     def forget(self) -> None:
         """Release the kept graphs."""
@@ -56,24 +53,24 @@ class Probe:
         if not (kept := self._kept.pop(name, [])):
             return
         self._probed[name] = self._probed.get(name, 0) + 1
-        if any("Compiled" in type(call.y.grad_fn).__name__ for call in kept):
+        if any("Compiled" in type(one.y.grad_fn).__name__ for one in kept):
             self._record.unprobed.add(name)
             return
         self.running = True
         try:
-            places = [(call, t) for call in kept for t in range(call.steps)]
+            places = [(one, t) for one in kept for t in range(one.call.steps)]
             for row, place in enumerate(np.linspace(len(places) - 1, 0, self._outputs).round().astype(int)):
-                call, t = places[place]
-                self._record.probed.append(self._one(name, kept, call, t, row))
+                one, t = places[place]
+                self._record.probed.append(self._one(name, kept, one, t, row))
         finally:
             self.running = False
 
-    def _one(self, name: str, kept: list[Kept], call: Kept, t: int, row: int) -> Probed:
+    def _one(self, name: str, kept: list[Kept], probed: Kept, t: int, row: int) -> Probed:
         """The gradients of one output, in one row of the batch unless rows are packed."""
-        along = torch.zeros_like(call.y)
-        if call.sizes is not None:
-            start = int(call.sizes[:t].sum())
-            chosen = along[start : start + int(call.sizes[t])]
+        call, along = probed.call, torch.zeros_like(probed.y)
+        if call.rows:
+            start = sum(call.rows[:t])
+            chosen = along[start : start + call.rows[t]]
         else:
             at_t = along if call.axis is None else along.select(call.axis, t)
             row = row % len(at_t) if at_t.ndim > 1 else 0
@@ -81,19 +78,20 @@ class Probe:
         draws = torch.Generator().manual_seed(0)
         chosen.copy_(torch.randn(chosen.shape, generator=draws))  # their sum may be constant
         inputs = [one.x for one in kept]
-        found = torch.autograd.grad(call.y, inputs, along, retain_graph=True, allow_unused=True)
+        found = torch.autograd.grad(probed.y, inputs, along, retain_graph=True, allow_unused=True)
         norms = [_by_row(one, gradient) for one, gradient in zip(kept, found, strict=True)]
-        steps = np.concatenate([np.arange(one.first, one.first + one.steps) for one in kept])
-        return Probed(name, call.first + t, None if call.sizes is not None else row, steps, np.concatenate(norms))
+        steps = np.concatenate([np.arange(one.call.first, one.call.first + one.call.steps) for one in kept])
+        return Probed(name, call.first + t, None if call.rows else row, steps, np.concatenate(norms))
 
 
-def _by_row(call: Kept, gradient: "Tensor | None") -> Any:
+def _by_row(kept: Kept, gradient: "Tensor | None") -> Any:
     """``(steps, rows)``; of a packed sequence, and of one without batch, ``(steps, 1)``."""
+    axis, rows = kept.call.axis, kept.call.rows
     if gradient is None:
-        gradient = torch.zeros_like(call.x)
-    if call.sizes is not None or gradient.ndim < (2 if call.axis is None else 3):
-        norms = norms_of(gradient, call.axis, call.sizes).reshape(-1, 1)
+        gradient = torch.zeros_like(kept.x)
+    if rows or gradient.ndim < (2 if axis is None else 3):
+        norms = norms_of(gradient, axis, rows).reshape(-1, 1)
     else:
-        steps = gradient[None] if call.axis is None else gradient.movedim(call.axis, 0)
+        steps = gradient[None] if axis is None else gradient.movedim(axis, 0)
         norms = torch.stack([norms_of(step, 0) for step in steps])
     return norms.double().cpu().numpy()

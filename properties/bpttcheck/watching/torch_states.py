@@ -5,25 +5,27 @@ was copied or changed on the way, rows of the batch are compared by value.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
 from operator import attrgetter
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from bpttcheck.watching.record import Kind, State
+from bpttcheck.watching.record import ABSENT, Kind, State
 
 _NEW, _OTHER = -1, -2  # a row of zeros; a row that no module returned
-_Content = tuple[int, int, torch.dtype, int]
-has_graph = attrgetter("requires_grad")
+_pointer, _numel, _version = Tensor.data_ptr, Tensor.numel, attrgetter("_version")
+has_graph, _without_graph = attrgetter("requires_grad"), attrgetter("data")  # sooner than ``detach``
 
 
-class _Returned(NamedTuple):
+@dataclass(slots=True)
+class _Returned:
     """The state that a module returned last. contents: of its parts by then. parts: tensors that share storage with the
     module's, and have no graph, so that no other takes their place."""
 
-    contents: "list[_Content]"
+    contents: list[int]
     parts: list[Tensor]
     layers: bool
 
@@ -37,12 +39,18 @@ class Returned:
     def remember(self, name: str, with_gradient: bool, parts: list[Tensor], layers: bool) -> None:
         """Keep the returned state of a module, in place of its earlier one. layers: whether states belong to a stack,
         ``(layers, B, H)``; else the batch is their first axis."""
-        self._last[name, with_gradient] = _Returned([*map(_content, parts)], [*map(Tensor.detach, parts)], layers)
+        contents, parts = _contents(parts), [*map(_without_graph, parts)]
+        if last := self._last.get((name, with_gradient)):
+            last.contents, last.parts = contents, parts
+        else:
+            self._last[name, with_gradient] = _Returned(contents, parts, layers)
 
     def describe(self, name: str, parts: list[Tensor], layers: bool) -> State:
         """The kind of the state that a module of this name is given."""
+        if not parts:
+            return ABSENT
         last = self._last.get((name, True))
-        if last and last.contents == [*map(_content, parts)]:
+        if last and last.contents == _contents(parts):
             return _returned(name, tuple(map(has_graph, parts)))  # as in most calls
         candidates = sorted(self._last, key=lambda key: (key[0] != name, not key[1]))
         found = [self._find(candidates, i, part, layers) for i, part in enumerate(parts)]
@@ -61,7 +69,7 @@ class Returned:
         """The module that returned a part of a state, and the earlier place of each row; None if no row moved."""
         for key in candidates:
             last = self._last[key]
-            if last.contents[i : i + 1] == [_content(part)]:
+            if last.contents[i :: len(last.parts)] == _contents([part]):
                 return key, None
         values = _by_row(part.detach(), layers)
         rows = [_OTHER if other else _NEW for other in values.any(1).tolist()]
@@ -75,9 +83,14 @@ class Returned:
         return ("", True), rows
 
 
-def _content(part: Tensor) -> _Content:
-    """A tensor's memory, and how often it was written to; -1 where PyTorch does not count."""
-    return part.data_ptr(), part.numel(), part.dtype, -1 if part.is_inference() else part._version
+def _contents(parts: list[Tensor]) -> list[int]:
+    """Where tensors are in memory, their sizes, and how often each was written to, which PyTorch does not count in
+    inference mode."""
+    where = [*map(_pointer, parts), *map(_numel, parts)]
+    try:
+        return [*where, *map(_version, parts)]
+    except RuntimeError:
+        return where
 
 
 @cache
@@ -120,8 +133,13 @@ def tensors(tree: Any) -> list[Tensor]:
     """The floating tensors in tuples, lists and mappings."""
     if isinstance(tree, Tensor):
         return [tree] if tree.is_floating_point() else []
-    branches = tree if isinstance(tree, _SEQUENCES) else tree.values() if isinstance(tree, Mapping) else ()
-    return [tensor for branch in branches for tensor in tensors(branch)]
+    found: list[Tensor] = []
+    for branch in tree if isinstance(tree, _SEQUENCES) else tree.values() if isinstance(tree, Mapping) else ():
+        if not isinstance(branch, Tensor):
+            found += tensors(branch)
+        elif branch.is_floating_point():
+            found.append(branch)
+    return found
 
 
 _SEQUENCES = (tuple, list)
