@@ -1,9 +1,11 @@
 """A target in a process of its own: the output is the same, and nothing of it comes into this process."""
 
 import json
+import signal
 import subprocess
 import sys
 import warnings
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -107,6 +109,20 @@ def test_a_bug_of_bpttcheck_is_reported_with_its_place(tmp_path, monkeypatch):
     with pytest.raises(Unforeseen, match="lambda"):
         child.ask(capabilities_of, "it holds functions")  # which do not go from one process to another
     assert child.ask(introduce, "mine.py:Own", Question()).name == "own"
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the kernel does not tell")
+def test_an_idle_process_does_not_ignore_the_signal_to_end_but_does_nothing():
+    """If it comes while a handler becomes ``SIG_IGN``, Python prints an error."""
+    child = Child("reference")
+    child.ask(capabilities_of)
+    process = child._life.process
+    status = dict(line.split(":\t", 1) for line in Path(f"/proc/{process.pid}/status").read_text().splitlines())
+    terminated = 1 << (signal.SIGTERM - 1)
+    assert int(status["SigCgt"], 16) & terminated and not int(status["SigIgn"], 16) & terminated
+    process.terminate()
+    assert child.ask(capabilities_of).cells and process.poll() is None
+    child.end()
 
 
 @pytest.mark.parametrize(("module", "start", "says"), [

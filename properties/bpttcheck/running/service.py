@@ -11,6 +11,7 @@ import traceback
 import warnings
 from multiprocessing.connection import Connection
 from pathlib import Path
+from types import FrameType
 from typing import Any, NoReturn
 
 from bpttcheck.exit_status import INTERRUPTED
@@ -31,7 +32,7 @@ class Unforeseen(Exception):
 
 def serve(target: str, asked: int, answering: int, board: int, parent: int) -> None:
     """In the process: do the requested work until no request can come any more."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # an idle process ends when the pipe of questions closes
+    signal.signal(signal.SIGTERM, _unheeded)  # an idle process ends when the pipe of questions closes
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     sys.breakpointhook = _no_terminal
     write_to(board)
@@ -70,8 +71,12 @@ def _answer_all(target: str, questions: Connection, answers: Connection) -> NoRe
             raise
         except BaseException as error:
             answer = pickled((False, _told(error)))
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, _unheeded)
         answers.send_bytes(answer)
+
+
+def _unheeded(number: int, frame: FrameType | None) -> None:
+    """In place of ``SIG_IGN``, with which Python prints an error if a signal comes while the handler changes."""
 
 
 def _end_with(parent: int) -> None:
