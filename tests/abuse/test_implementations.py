@@ -110,9 +110,11 @@ def verdicts(folder, rows, where, *options):
     return command("verify", *targets, "--examples", "5", "--seed", "1", *reports, *options, cwd=folder)
 
 
-@pytest.mark.parametrize(
-    ("where", "rows"), [("y", RETURNED), ("dW", RETURNED), ("y", RAISED)], ids=["y", "dW", "raised"]
-)
+@pytest.mark.parametrize(("where", "rows"), [
+    pytest.param("y", RETURNED, marks=pytest.mark.thorough, id="y"),
+    pytest.param("dW", RETURNED, id="dW"),
+    pytest.param("y", RAISED, id="raised"),
+])  # fmt: skip
 def test_whatever_comes_back_there_is_a_verdict(where, rows, tmp_path):
     few = [word for law in OF_OUTPUTS for word in ("--law", law)]
     quick = ("--budget", "1e-6")  # all laws, on only the first case, without explanations

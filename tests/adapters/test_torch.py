@@ -42,7 +42,7 @@ def failed(subject, cell, *laws):
 
 @pytest.mark.parametrize(("target", "laws"), [
     ("torch", NEEDED | OF_KNOWN_CELLS | OF_LENGTHS),
-    ("torch-batch-first", OF_KNOWN_CELLS | OF_LENGTHS),
+    pytest.param("torch-batch-first", OF_KNOWN_CELLS | OF_LENGTHS, marks=pytest.mark.thorough),
     ("torch-cells", NEEDED | OF_KNOWN_CELLS),
 ])  # fmt: skip
 def test_the_laws_that_matter_run_and_pass(target, laws):

@@ -25,6 +25,7 @@ def test_each_benchmark_runs_once(tmp_path):
     assert ran.returncode == 0 and "failed" not in ran.stdout, ran.stdout + ran.stderr
 
 
+@pytest.mark.thorough
 def test_the_last_change_of_the_reference_is_no_worse():
     """In the work, in memory and in the quality of gradients, whose numbers are exact."""
 

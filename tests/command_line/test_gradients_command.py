@@ -65,6 +65,7 @@ def row(done, label):
     return line.replace("~ ", "~").split(label)[1].split()
 
 
+@pytest.mark.thorough
 def test_by_default_the_plain_rnn_forgets_first(tmp_path):
     pytest.importorskip("matplotlib")
     done = gradients("--png", "g.png", "--svg", "g.svg", cwd=tmp_path)

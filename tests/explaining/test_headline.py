@@ -68,14 +68,18 @@ def test_errors_come_last():
     ("clip-in-time-loop", "not linear in the cotangents: look for clipping"),
     ("bias-grad-accumulates", "look for buffers and states that are kept"),
     ("segments-one-longer", "full BPTT is correct: look at where the truncation cuts"),
-    ("p-instead-of-1/p", "full BPTT is correct"),
-    ("gates-in-another-order", "the forward pass belongs to another cell, and the gradients are its derivatives"),
+    pytest.param("p-instead-of-1/p", "full BPTT is correct", marks=pytest.mark.thorough),
+    pytest.param(
+        "gates-in-another-order",
+        "the forward pass belongs to another cell, and the gradients are its derivatives",
+        marks=pytest.mark.thorough,
+    ),
     ("di-uses-i", "the forward pass is correct, and the gradients are not its derivatives"),
     ("masked-by-multiplication", "look at what is done with the lengths of rows"),
 ])  # fmt: skip
 def test_the_conclusion_from_all_broken_laws(fault_id, said):
     fault = BY_ID[fault_id]
     one = {"cells": [fault.cells[0].name], "dtypes": ["float64"]}
-    results = list(judge(Faulty(fault), LAWS, examples=40, seed=1, shrink=False, **one))
+    results = list(judge(Faulty(fault), LAWS, examples=24, seed=1, shrink=False, **one))
     broken = in_order([result for result in results if result.status == "failed"])
     assert said in together(broken, {result.law for result in results if result.status == "passed"})

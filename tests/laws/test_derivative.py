@@ -11,17 +11,24 @@ from bpttcheck.laws.law import Asked
 from bpttcheck.running.evaluating import evaluate, trial_of
 from bpttref import CELLS
 
+from ..thorough import some
+
 (LAW,) = [law for law in LAWS if law.id == "own-forward-derivative"]
+SOME = [cell for cell in CELLS if cell.name in ("rnn-tanh", "lstm", "gru-after")]
 
 
-@pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.name)
+@pytest.mark.parametrize(
+    "cell",
+    some(CELLS, *SOME),
+    ids=lambda cell: cell.name,
+)
 def test_it_proves_something_in_most_cases(cell):
     results = {r.dtype: r for r in judge(Reference(), [LAW], cells=[cell.name], examples=40, seed=1)}
     assert {r.status for r in results.values()} == {"passed"}
     assert results["float32"].examples > 20 and results["float64"].examples > 30
 
 
-@pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.name)
+@pytest.mark.parametrize("cell", some(CELLS, *SOME), ids=lambda cell: cell.name)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("scale", [1e-6, *WEIGHT_SCALES, 30.0, 1e3])
 def test_no_weights_cause_a_false_alarm(cell, dtype, scale):

@@ -229,7 +229,9 @@ class Slip(Unknown):
 
 
 @pytest.mark.parametrize("reduction", REDUCTIONS)
-@pytest.mark.parametrize("inputs", [("dense",), ("dense", "lengths"), ("dense", "initial", "lengths")], ids=len)
+@pytest.mark.parametrize("inputs", [
+    ("dense",), pytest.param(("dense", "lengths"), marks=pytest.mark.thorough), ("dense", "initial", "lengths"),
+], ids=len)  # fmt: skip
 def test_an_unknown_cell_with_only_a_loss_passes(reduction, inputs):
     gradients = ("x", "parameters", "initial") if "initial" in inputs else ("parameters",)
     found = statuses(Unknown(reduction, inputs=inputs, gradients=gradients))

@@ -18,8 +18,10 @@ from bpttcheck.running.evaluating import evaluate
 from bpttref import Cotangents, trees
 
 from ..own_cells import CELLS, SMALL, Rotating, Subject
+from ..thorough import some
 
-EACH_CELL = pytest.mark.parametrize("name", CELLS)
+SOME = ("gated-attention", "delta-rule", "selective-scan", "rotating")
+EACH_CELL = pytest.mark.parametrize("name", some(CELLS, *SOME))
 
 
 def judged(subject, *ids, dtype="float64", examples=10):
@@ -86,7 +88,7 @@ LINEAR_ALIKE = {"spiking"}  # of which no gradient is a derivative: a factor of 
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-@pytest.mark.parametrize("name", [name for name in CELLS if name != "rotating"])
+@pytest.mark.parametrize("name", some([name for name in CELLS if name != "rotating"], *SOME))
 def test_mistakes_in_a_pullback_are_red(name, mistake):
     if (name, mistake) in UNSEEN or (name in LINEAR_ALIKE and "hundredth" in mistake):
         pytest.skip("there is nothing to be wrong")

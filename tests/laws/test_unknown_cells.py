@@ -6,6 +6,8 @@ import pytest
 
 from bpttcheck import LAWS, Gradients, judge
 
+from ..thorough import some
+
 torch = pytest.importorskip("torch")
 from bpttcheck.adapters.torch_module import TorchModule  # noqa: E402
 
@@ -130,6 +132,8 @@ CELLS = {
     "leaky_relu": (linear(a=("DH", "H")), leaky_relu_cell, one),
     "softplus_gate": (linear(a=("D", "H"), b=("D", "H")), softplus_gate, one),
 }  # fmt: skip
+SOME = ("gru_head", "peephole_lstm", "coupled")
+SOME_AND_ALL = some(["gru_head", *CELLS], *SOME)
 
 
 def subject(name, step=None):
@@ -145,7 +149,7 @@ def failed(judged, laws, seed, examples=16, **options):
     return {(r.law, r.dtype, r.reason) for r in results if r.status in ("failed", "error")}
 
 
-@pytest.mark.parametrize("name", ["gru_head", *CELLS])
+@pytest.mark.parametrize("name", SOME_AND_ALL)
 def test_sums_of_gradients(name):
     assert not failed(subject(name), COMPOSED, 1, examples=8)
 
@@ -228,7 +232,7 @@ class InFloat32:
         return outputs, pull
 
 
-@pytest.mark.parametrize("name", ["gru_head", *CELLS])
+@pytest.mark.parametrize("name", SOME_AND_ALL)
 def test_float32_is_compared_with_the_implementations_own_float64(name):
     laws = ("forward-reference", "pullback-reference")
     right = subject(name)

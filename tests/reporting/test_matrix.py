@@ -181,6 +181,7 @@ def test_an_address_opens_the_evidence(judged, tmp_path):
     assert title_in_a_browser(tmp_path / "page.html", "#fault-di-uses-i.lstm.causality") == "fault-di-uses-i.lstm"
 
 
+@pytest.mark.thorough
 def test_a_target_that_hangs_is_stopped_and_a_file_joins(folder):
     """With a name that occurs twice."""
     few = (*FEW, "--cell", "lstm", "--cell", "gru-after")

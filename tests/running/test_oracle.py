@@ -13,6 +13,8 @@ from bpttcheck.running.oracle import reference_is_confirmed
 from bpttref import GRU, LSTM, RNN
 from bpttref.oracles import complex_step
 
+from ..thorough import some
+
 SIZES = {"small": (4, 2, 3, 2), "many steps": (300, 2, 3, 4), "many units": (6, 3, 40, 48), "large": (60, 8, 32, 64)}
 
 
@@ -29,7 +31,7 @@ def test_the_reference_is_confirmed(cell, size, dtype):
 
 
 @pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("name", ["W_hx", "b_hh", "x", "initial.h"])
+@pytest.mark.parametrize("name", some(["W_hx", "b_hh", "x", "initial.h"], "W_hx", "x"))
 def test_one_incorrect_number_is_seen(monkeypatch, size, name):
     def wrong(case, *cotangents):
         found = measure(case, *cotangents)

@@ -14,6 +14,7 @@ from bpttcheck.running.results import Tried
 from bpttcheck.running.time_limit import TimeLimit
 
 from ..programs import command
+from ..thorough import some
 
 LAW = [law for law in LAWS if law.id == "pullback-reference"]
 ALL = Reference().capabilities()
@@ -37,7 +38,10 @@ class Beyond(Reference):
         return outputs, wrong
 
 
-@pytest.mark.parametrize(("size", "edge"), [("T", 203), ("B", 190), ("D", 171), ("H", 211)])
+EDGES = (("T", 203), ("B", 190), ("D", 171), ("H", 211))
+
+
+@pytest.mark.parametrize(("size", "edge"), some(EDGES, *EDGES[:2]))
 def test_a_mistake_beyond_a_size_is_found(size, edge):
     (result,) = judge(
         Beyond(size, edge), LAW, cells=["rnn-tanh"], dtypes=["float64"], examples=None, seconds=60, seed=1

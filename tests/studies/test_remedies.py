@@ -46,6 +46,7 @@ from bpttref import GRU, LSTM, RNN, Full
 
 from ..programs import command as here
 from ..programs import started
+from ..thorough import some
 
 NAMED = {remedy.name: remedy for remedy in REMEDIES}
 
@@ -224,7 +225,7 @@ def test_without_matplotlib_a_picture_is_refused(command, tmp_path):
     assert "seed" not in done.stdout
 
 
-@pytest.mark.parametrize("seconds", [0.2, 1.2, 6])  # while processes start, import, train
+@pytest.mark.parametrize("seconds", some([0.2, 1.2, 6], 1.2))  # while processes start, import, train
 def test_interrupt_prints_the_results_so_far(seconds, tmp_path):
     """Ctrl-C reaches the workers, too: the signal goes to the whole group."""
     command = ("remedies", "--remedy", "none", "--seeds", "10000", "--steps", "2", "--json", "r.json",

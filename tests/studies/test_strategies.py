@@ -280,6 +280,7 @@ def test_workers_do_not_outlive_a_command_that_is_killed(tmp_path):
         time.sleep(0.1)
 
 
+@pytest.mark.thorough
 def test_a_cluster_that_loses_a_worker(tmp_path):
     """Two workers; one is killed once jobs are under way, and the study ends as it would have on this machine."""
     text(tmp_path)
