@@ -16,7 +16,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from bpttcheck.torch import watch
 
-REPEATS = 40
+REPEATS = 100
 
 
 class Model(nn.Module):
