@@ -1,8 +1,7 @@
 """The gradient of one problem by others: its bare matrix products, and libraries that differentiate for themselves.
 
 Each maker takes a `Problem` and returns a function that runs it and returns the gradients of the inputs and the
-parameters by name.
-A library that is absent raises ImportError.
+parameters by name. A library that is absent raises ImportError.
 """
 
 from typing import Any

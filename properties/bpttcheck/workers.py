@@ -55,7 +55,7 @@ def _cluster(address: str) -> Iterator[Workers]:
     except ImportError as error:
         raise ImportError("a cluster needs Dask: python -m pip install 'bpttcheck[dask]'") from error
     try:
-        client = Client(address, timeout="5s")
+        client = Client(address, timeout="10s")
     except (OSError, ValueError) as error:
         raise OSError(f"no Dask scheduler answers at {address!r}: {error}") from error
     with client:

@@ -16,7 +16,7 @@ from bpttref import GRU, LSTM, RNN, Links, Random, Regular
 README = Path(__file__).parents[2] / "README.md"
 
 
-def statuses(subject, examples=10):
+def statuses(subject, examples=15):
     return {(r.law, r.status) for r in judge(subject, LAWS, examples=examples, seed=5)}
 
 

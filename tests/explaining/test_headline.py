@@ -80,6 +80,6 @@ def test_errors_come_last():
 def test_the_conclusion_from_all_broken_laws(fault_id, said):
     fault = BY_ID[fault_id]
     one = {"cells": [fault.cells[0].name], "dtypes": ["float64"]}
-    results = list(judge(Faulty(fault), LAWS, examples=24, seed=1, shrink=False, **one))
+    results = list(judge(Faulty(fault), LAWS, examples=40, seed=1, shrink=False, **one))
     broken = in_order([result for result in results if result.status == "failed"])
     assert said in together(broken, {result.law for result in results if result.status == "passed"})

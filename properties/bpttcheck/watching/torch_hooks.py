@@ -226,7 +226,7 @@ class Hooks:
         if x is not given:
             rows = tuple(given.batch_sizes.tolist())
             return ForwardCall(trace.steps, len(rows), rows=rows)
-        axis = None if layout.time_axis is None else layout.axis(trace.name, x)
+        axis = layout.axis(trace.name, x)
         return ForwardCall(trace.steps, 1 if axis is None else x.shape[axis], axis=axis)
 
     def _measure_at(self, x: Tensor, name: str, call: ForwardCall) -> "_Removing | None":

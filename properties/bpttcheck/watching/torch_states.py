@@ -39,11 +39,7 @@ class Returned:
     def remember(self, name: str, with_gradient: bool, parts: list[Tensor], layers: bool) -> None:
         """Keep the returned state of a module, in place of its earlier one. layers: whether states belong to a stack,
         ``(layers, B, H)``; else the batch is their first axis."""
-        contents, parts = _contents(parts), [*map(_without_graph, parts)]
-        if last := self._last.get((name, with_gradient)):
-            last.contents, last.parts = contents, parts
-        else:
-            self._last[name, with_gradient] = _Returned(contents, parts, layers)
+        self._last[name, with_gradient] = _Returned(_contents(parts), [*map(_without_graph, parts)], layers)
 
     def describe(self, name: str, parts: list[Tensor], layers: bool) -> State:
         """The kind of the state that a module of this name is given."""
